@@ -2,6 +2,7 @@
 
 One signature for the whole family: ``loss(scores, labels, where=None)`` on logits ``[..., n]``, leading dimensions
 being independent lists. `LOSSES` names the members, `BOX_LOSSES` the losses between boxes that stand beside them.
+`ScoreMemory`, `gather_lists` and `split_by_iou` change what a list is, before any of the losses sees it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from mapopt.losses.listwise import ListMLELoss, ListNetLoss
 from mapopt.losses.pairwise_error import APELoss
 from mapopt.losses.parameterized import ParameterizedAPLoss
 from mapopt.losses.plackett_luce import PlackettLuceAPLoss
-from mapopt.losses.pointwise import BCELoss, FocalLoss
+from mapopt.losses.pointwise import BCELoss, FocalLoss, PointwiseLoss
 from mapopt.losses.quality import CorrelationLoss, QualityFocalLoss, VarifocalLoss
 from mapopt.losses.rank_sort import BucketedRankSortLoss, RankSortLoss
 from mapopt.losses.smooth_ranks import ApproxNDCGLoss, SmoothAPLoss
+from mapopt.losses.transforms import IOU_THRESHOLDS, ScoreMemory, gather_lists, split_by_iou
 
 LOSSES: dict[str, type[RankingLoss]] = {
     # Ranking: what a score is worth depends on the other scores.
@@ -50,6 +52,7 @@ LOSSES: dict[str, type[RankingLoss]] = {
 
 __all__ = [
     "BOX_LOSSES",
+    "IOU_THRESHOLDS",
     "LOSSES",
     "ALRPLoss",
     "APELoss",
@@ -66,12 +69,16 @@ __all__ = [
     "ListNetLoss",
     "ParameterizedAPLoss",
     "PlackettLuceAPLoss",
+    "PointwiseLoss",
     "QualityFocalLoss",
     "QuantizedAPLoss",
     "RankSortLoss",
     "RankingLoss",
+    "ScoreMemory",
     "SmoothAPLoss",
     "VarifocalLoss",
+    "gather_lists",
     "giou_loss",
     "smooth_l1_loss",
+    "split_by_iou",
 ]

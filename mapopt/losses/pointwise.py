@@ -6,25 +6,63 @@ They know nothing of the other scores in a list. Normalised by the number of pos
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from torch import Tensor, nn
 
+from mapopt.errors import ConfigError
 from mapopt.losses.base import RankingLoss
 from mapopt.losses.lists import Lists, accumulation_type
 
 
-class BCELoss(RankingLoss):
-    """Binary cross-entropy: the sum over a list of -log p (positives) or -log(1 - p), per positive.
+class PointwiseLoss(RankingLoss):
+    """A loss that is a sum over the entries of a list, per positive. Component: ``rank``.
 
-    Labels count as 1 where they are positive. Component: ``rank``.
+    Args:
+        weight: factor of every entry, for example its class's; a number, or a tensor that broadcasts to the scores.
     """
 
     pointwise = True
 
+    def __init__(self, *, weight: float | Tensor = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
     def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
-        return {"rank": per_positive(surprise(signed(lists)), lists)}
+        values = self._entries(lists) * (lists.positive | lists.negative)
+        if isinstance(self.weight, Tensor):
+            shape = (*lists.leading, lists.scores.shape[-1])
+            try:
+                weight = self.weight.to(values).expand(shape).reshape(values.shape)
+            except RuntimeError:
+                raise ConfigError(
+                    f"{type(self).__name__} got weight of shape {list(self.weight.shape)}; expected a number or a "
+                    f"tensor that broadcasts to the scores' {list(shape)}"
+                ) from None
+            values = values * weight
+        elif self.weight != 1.0:
+            values = values * self.weight
+        return {"rank": values.sum(-1, dtype=accumulation_type(values.device)) / lists.count.clamp(min=1)}
+
+    @abstractmethod
+    def _entries(self, lists: Lists) -> Tensor:
+        """Computes what each entry costs, ``[lists, n]``; what it says of ignored entries is not used."""
 
 
-class FocalLoss(RankingLoss):
+class BCELoss(PointwiseLoss):
+    """Binary cross-entropy: the sum over a list of -log p (positives) or -log(1 - p), per positive.
+
+    Labels count as 1 where they are positive. Component: ``rank``.
+
+    Args:
+        weight: factor of every entry; a number, or a tensor that broadcasts to the scores.
+    """
+
+    def _entries(self, lists: Lists) -> Tensor:
+        return surprise(signed(lists))
+
+
+class FocalLoss(PointwiseLoss):
     """Focal loss: cross-entropy that fades out for scores that are right already, per positive.
 
     alpha_t (1 - p_t)^gamma (-log p_t), with p_t the probability of what the label says. Labels count as 1 where they
@@ -33,26 +71,27 @@ class FocalLoss(RankingLoss):
     Args:
         alpha: weight of the positives; the negatives have 1 - alpha.
         gamma: how fast easy examples fade out; 0 is weighted cross-entropy.
+        weight: factor of every entry; a number, or a tensor that broadcasts to the scores.
 
     Reference:
         Lin, Goyal, Girshick, He, Dollar, "Focal Loss for Dense Object Detection", ICCV 2017. Differs: computed
         from logarithms, so the gradient is finite for any score and any gamma.
     """
 
-    pointwise = True
-
-    def __init__(self, alpha: float | Tensor = 0.25, gamma: float | Tensor = 2.0) -> None:
-        super().__init__()
+    def __init__(
+        self, alpha: float | Tensor = 0.25, gamma: float | Tensor = 2.0, *, weight: float | Tensor = 1.0
+    ) -> None:
+        super().__init__(weight=weight)
         self.alpha = alpha
         self.gamma = gamma
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
+    def _entries(self, lists: Lists) -> Tensor:
         alpha, gamma = self._parameter("alpha", lists), self._parameter("gamma", lists)
         margin = signed(lists)
         loss = surprise(margin)
         fading = (-gamma * (margin + loss)).exp()  # margin + surprise(margin) = -log(1 - p_t)
         weight = lists.positive * (2.0 * alpha - 1.0) + (1.0 - alpha)
-        return {"rank": per_positive((fading * loss * weight).to(loss.dtype), lists)}
+        return (fading * loss * weight).to(loss.dtype)
 
 
 def signed(lists: Lists) -> Tensor:
@@ -63,9 +102,3 @@ def signed(lists: Lists) -> Tensor:
 def surprise(logits: Tensor) -> Tensor:
     """Returns -log(sigmoid(logits)), finite for any finite logit."""
     return -nn.functional.logsigmoid(logits)
-
-
-def per_positive(values: Tensor, lists: Lists) -> Tensor:
-    """Sums ``[lists, n]`` over what is not ignored and divides by the number of positives: ``[lists]``."""
-    counted = values * (lists.positive | lists.negative)
-    return counted.sum(-1, dtype=accumulation_type(values.device)) / lists.count.clamp(min=1)
