@@ -6,25 +6,56 @@
 1.00 1.00 0.90
 
 `GroundTruth` and `Detections` take numpy arrays or tensors, `evaluate` gives a `Report`, and `evaluate_lanes` judges
-many detectors in one call. `match` tells which ground truth each detection took.
+many detectors in one call. `match` tells which ground truth each detection took; `analyze` and the functions that it
+calls tell the rest: curves, score thresholds, confusions, what AP is lost to, and what scores are worth. `f1_and_lrp`
+is for a reward that charges for false alarms, `voc_average_precision` for comparing with Pascal VOC's numbers.
 """
 
+from mapopt.metrics.analysis import Analysis, analyze
 from mapopt.metrics.boxes import Detections, GroundTruth
+from mapopt.metrics.calibration import Calibration, Reliability, measure_calibration
+from mapopt.metrics.causes import CAUSES, SPECIAL_CAUSES, Causes, error_causes
+from mapopt.metrics.confusion import ConfusionMatrix, confusion_matrix
+from mapopt.metrics.curves import Curve, PrecisionRecall, ThresholdCurves, precision_recall
 from mapopt.metrics.evaluator import evaluate, evaluate_lanes
 from mapopt.metrics.match_table import MatchTable, match
+from mapopt.metrics.operating_points import F1AndLRP, OperatingPoints, Performance, f1_and_lrp, find_operating_points
 from mapopt.metrics.report import STATS, Report
 from mapopt.metrics.settings import AREA_RANGES, MAX_DETECTIONS, RECALLS
+from mapopt.metrics.voc import VOCAveragePrecision, voc_average_precision
 
 __all__ = [
     "AREA_RANGES",
+    "CAUSES",
     "MAX_DETECTIONS",
     "RECALLS",
+    "SPECIAL_CAUSES",
     "STATS",
+    "Analysis",
+    "Calibration",
+    "Causes",
+    "ConfusionMatrix",
+    "Curve",
     "Detections",
+    "F1AndLRP",
     "GroundTruth",
     "MatchTable",
+    "OperatingPoints",
+    "Performance",
+    "PrecisionRecall",
+    "Reliability",
     "Report",
+    "ThresholdCurves",
+    "VOCAveragePrecision",
+    "analyze",
+    "confusion_matrix",
+    "error_causes",
     "evaluate",
     "evaluate_lanes",
+    "f1_and_lrp",
+    "find_operating_points",
     "match",
+    "measure_calibration",
+    "precision_recall",
+    "voc_average_precision",
 ]

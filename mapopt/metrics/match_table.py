@@ -36,6 +36,21 @@ class MatchTable:
     detection: NDArray[np.int64]
     counted: NDArray[np.bool_]
 
+    def column(self, iou: float) -> int:
+        """Returns the place of an IoU threshold.
+
+        Raises:
+            ConfigError: If nothing was matched at it.
+        """
+        nearest = int(np.argmin(np.abs(self.iou_thresholds - iou)))
+        # COCO's thresholds differ from the decimal numbers in the last bit.
+        if not abs(self.iou_thresholds[nearest] - iou) < 1e-9:
+            raise ConfigError(
+                f"no matches at IoU {iou}: the table has {self.iou_thresholds.tolist()}; "
+                "name one of them, or match again"
+            )
+        return nearest
+
     @property
     def correct(self) -> NDArray[np.bool_]:
         """``[n, t]`` the true positives."""

@@ -66,6 +66,21 @@ def match_pairs(layout: Layout, thresholds: NDArray[np.float64], ignored: NDArra
     return Matches(layout.turn[detection[taken]], truth[taken], won[taken])
 
 
+def overlapping_pairs(
+    layout: Layout, threshold: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Returns the pairs of a group whose IoU reaches a threshold above 0, taken or not.
+
+    Gives positions of detections in class order, ground truths in group order, and IoUs (of a crowd, the part of the
+    detection that lies inside it).
+    """
+    found = [_overlapping(layout, *block, threshold) for block in _pair_blocks(layout)]
+    if not found:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+    place, truth, iou = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    return layout.turn[place], truth, iou
+
+
 def tracks_up_to_level(thresholds: int, ranges: int) -> NDArray[np.uint64]:
     """Returns ``[thresholds + 1]`` words: entry l has the first l thresholds of every range set."""
     words = [sum(((1 << level) - 1) << (r * thresholds) for r in range(ranges)) for level in range(thresholds + 1)]
