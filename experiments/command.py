@@ -19,7 +19,7 @@ from mapopt.experiments.config import Experiment, load_experiment
 from mapopt.experiments.figures import draw_all
 from mapopt.experiments.jobs import Message, missing_groups, run_groups
 from mapopt.experiments.report import Summary, summarize
-from mapopt.experiments.search import search
+from mapopt.experiments.search import as_yaml, search
 from mapopt.experiments.store import Store
 from mapopt.experiments.terminal import print_summary
 from mapopt.files import write_json
@@ -65,7 +65,8 @@ class Compare(_OnExperiment):
     workers: int = 0
     """Processes; 0 takes one per core, and one on a GPU."""
     search: bool = False
-    """Search the methods' settings on other seeds and print the lines to keep in the configuration, instead."""
+    """Search the methods' settings on other seeds instead, and print the section to keep in the configuration. What
+    was found is kept in OUT too, so that a search that was stopped goes on."""
 
     def run(self) -> None:
         """Compares, or searches."""
@@ -74,7 +75,7 @@ class Compare(_OnExperiment):
         device = str(choose_device(self.device))
         workers = self.workers or (1 if device.startswith("cuda") else max(1, len(os.sched_getaffinity(0))))
         if self.search:
-            _search(experiment, workers, device, console)
+            _search(experiment, self.out / experiment.name / "searches", workers, device, console)
             return
         store = Store(self.out)
         groups = missing_groups(experiment, store)
@@ -148,11 +149,15 @@ def _report(experiment: Experiment, store: Store, seed: int, console: Console) -
     return summary
 
 
-def _search(experiment: Experiment, workers: int, device: str, console: Console) -> None:
-    for found in search(experiment, workers=workers, device=device):
-        console.print(f"# {found.task}, {found.method}", highlight=False)
+def _search(experiment: Experiment, folder: Path, workers: int, device: str, console: Console) -> None:
+    outcomes = []
+    for found in search(experiment, folder, workers=workers, device=device):
+        outcomes.append(found)
+        console.print(f"# {found.task}, {found.method}: {found.seconds:.0f} s", highlight=False)
         for tried in found.tried:
             spread = " ".join(f"{value:.3f}" for value in tried.tune_ap)
             lost = f", {tried.diverged} diverged" if tried.diverged else ""
             console.print(f"#   {tried.knobs}: tune AP {tried.mean:.4f} ({spread}{lost})", highlight=False)
-        console.print(found.as_yaml(experiment.methods[found.method]), highlight=False)
+    order = list(experiment.methods)
+    outcomes.sort(key=lambda one: order.index(one.method))
+    console.print(as_yaml(outcomes), highlight=False, markup=False)

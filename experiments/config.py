@@ -18,7 +18,7 @@ from mapopt.data import ShapesConfig, Splits, load_splits, make_shapes_splits
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.settings import from_mapping, load_yaml, to_mapping
 from mapopt.training.controllers import Constant, Controller, Patience, Plateau, Schedule
-from mapopt.training.knobs import Knobs
+from mapopt.training.knobs import Knobs, ranges
 from mapopt.training.task import Budget, Recipe, Task
 
 SEARCH_SEEDS = 1000
@@ -77,19 +77,25 @@ class ControllerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """What a method's settings were chosen from, and what that cost."""
+    """What a method's settings are chosen from, on each task by itself."""
 
     grid: dict[str, list[float]] = field(default_factory=dict)
     """Knob -> the values tried, all combinations."""
     seeds: int = 4
     """Seeds per combination."""
-    runs: int = 0
-    """Runs the search took."""
-    images: int = 0
-    """Images it trained on."""
-    seconds: float = 0.0
     of: str | None = None
-    """The method whose search this one's settings were taken from; its cost counts here too."""
+    """The method whose settings this one takes over; the cost of their search counts here too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What a search chose for a method on a task, and what it cost."""
+
+    knobs: dict[str, float]
+    runs: int
+    images: int
+    """Trained on."""
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +106,7 @@ class MethodConfig:
     """What tables and figures call it."""
     recipe: Recipe = field(default_factory=Recipe)
     knobs: dict[str, float] = field(default_factory=dict)
-    """What differs from the default knobs."""
+    """What differs from the default knobs; what a search chose goes before."""
     controller: ControllerConfig = field(default_factory=ControllerConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
 
@@ -120,6 +126,8 @@ class Experiment:
     """Seeds trained together."""
     select: Literal["best", "last"] = "best"
     """Which weights are tested: those of the round with the best tune AP, or the last."""
+    tuned: dict[str, dict[str, Tuned]] = field(default_factory=dict)
+    """Task -> method -> the outcome of its search, as `mapopt compare --search` prints it."""
 
     def __post_init__(self) -> None:
         if not self.tasks or not self.methods:
@@ -132,20 +140,13 @@ class Experiment:
             raise ConfigError(f"seeds is {self.seeds}: expected at most {SEARCH_SEEDS}, where those of searches begin")
         for method in self.methods.values():
             self.budget.check(method.recipe.batch_size)
-            if method.search.of is not None and method.search.of not in self.methods:
-                raise ConfigError(unknown_name("method to take the search from", method.search.of, self.methods))
 
     def only(self, methods: tuple[str, ...]) -> Experiment:
         """Returns the experiment with some of its methods."""
         for name in methods:
             if name not in self.methods:
                 raise ConfigError(unknown_name("method", name, self.methods))
-        kept = {
-            # A borrowed search's cost stays, also where the method it was borrowed from does not.
-            name: replace(method, search=replace(method.search, of=None, **self.search_cost(name)))
-            for name, method in self.methods.items()
-            if name in methods
-        }
+        kept = {name: method for name, method in self.methods.items() if name in methods}
         return replace(self, methods=kept, reference=self.reference if self.reference in kept else methods[0])
 
     def with_data(self, data: str) -> Experiment:
@@ -156,7 +157,12 @@ class Experiment:
         """Builds the task of one run."""
         chosen = self.methods[method]
         splits = _splits(json.dumps(to_mapping(self.tasks[name]), sort_keys=True), seed)
-        return Task(name=name, splits=splits, recipe=chosen.recipe, knobs=Knobs.from_dict(chosen.knobs))
+        return Task(name=name, splits=splits, recipe=chosen.recipe, knobs=self.knobs(name, method))
+
+    def knobs(self, task: str, method: str) -> Knobs:
+        """Returns a method's knobs on a task: its own settings, and over them what its search chose there."""
+        found = self._found(task, method)
+        return Knobs.from_dict({**self.methods[method].knobs, **(found.knobs if found else {})})
 
     def rarest(self, task: str) -> int:
         """Returns the position of the category with the fewest training objects, by the first seed's images."""
@@ -170,7 +176,7 @@ class Experiment:
             "budget": to_mapping(self.budget),
             "task": to_mapping(data),
             "recipe": to_mapping(chosen.recipe),
-            "knobs": Knobs.from_dict(chosen.knobs).as_dict(),
+            "knobs": self.knobs(task, method).as_dict(),
             "controller": to_mapping(chosen.controller),
             "select": self.select,
         }
@@ -183,13 +189,12 @@ class Experiment:
             content["agent"] = hashlib.sha256(b"".join(weight.tobytes() for weight, _ in agent.layers)).hexdigest()
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
-    def search_cost(self, method: str) -> dict[str, Any]:
-        """Returns what choosing a method's settings cost: runs, images, seconds."""
-        search = self.methods[method].search
-        total = {"runs": search.runs, "images": search.images, "seconds": search.seconds}
-        if search.of is not None:
-            total = {name: total[name] + value for name, value in self.search_cost(search.of).items()}
-        return total
+    def search_cost(self, task: str, method: str) -> dict[str, Any]:
+        """Returns what choosing a method's settings on a task cost: runs, images, seconds."""
+        found = self._found(task, method)
+        if found is None:
+            return {"runs": 0, "images": 0, "seconds": 0.0}
+        return {"runs": found.runs, "images": found.images, "seconds": found.seconds}
 
     def training_cost(self, method: str) -> dict[str, Any]:
         """Returns what training a method's agent cost: images, seconds; zeros without an agent."""
@@ -198,6 +203,9 @@ class Experiment:
             return {"images": 0, "seconds": 0.0}
         cost = Agent.load(controller.agent).training.get("cost", {})
         return {"images": cost.get("images", 0), "seconds": cost.get("seconds", 0.0)}
+
+    def _found(self, task: str, method: str) -> Tuned | None:
+        return self.tuned.get(task, {}).get(self.methods[method].search.of or method)
 
 
 def load_experiment(path: str | Path) -> Experiment:
@@ -212,9 +220,26 @@ def load_experiment(path: str | Path) -> Experiment:
         names = [one.stem for one in CONFIGS.glob("*.yaml")]
         raise ConfigError(f"{path}: no such file; give a configuration file, or one of {', '.join(sorted(names))}")
     experiment: Experiment = from_mapping(Experiment, load_yaml(found), str(found))
-    for method in experiment.methods.values():
-        Knobs.from_dict(method.knobs)
+    _check_searches(experiment)
     return experiment
+
+
+def _check_searches(experiment: Experiment) -> None:
+    """Names what is misspelt in the settings and in the outcomes of searches."""
+    for task, outcomes in experiment.tuned.items():
+        if task not in experiment.tasks:
+            raise ConfigError(unknown_name("task under 'tuned'", task, experiment.tasks))
+        for name in outcomes:
+            if name not in experiment.methods:
+                raise ConfigError(unknown_name(f"method under 'tuned: {task}'", name, experiment.methods))
+    for name, method in experiment.methods.items():
+        if method.search.of is not None and method.search.of not in experiment.methods:
+            raise ConfigError(unknown_name("method to take the search from", method.search.of, experiment.methods))
+        for knob in method.search.grid:
+            if knob not in ranges():
+                raise ConfigError(unknown_name("knob in the search grid", knob, ranges()))
+        for task in experiment.tasks:
+            experiment.knobs(task, name)
 
 
 @lru_cache(maxsize=64)

@@ -174,7 +174,7 @@ def _stored(experiment: Experiment, group: Group, lane: int, task: Task, result:
         images=last.images,
         evaluated=last.evaluated + len(task.splits.test),
         seconds=last.seconds,
-        search=Cost(**experiment.search_cost(group.method)),
+        search=Cost(**experiment.search_cost(group.task, group.method)),
         training=Cost(**experiment.training_cost(group.method)),
         categories=tuple(task.splits.test.annotations.category_names),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mapopt.cli import main
+from mapopt.experiments.config import load_experiment
 
 CONFIG = """
 name: small
@@ -57,12 +58,25 @@ def test_a_comparison_is_trained_once_taken_up_where_it_was_and_drawn_again(
 
 
 @pytest.mark.slow
-def test_a_search_prints_the_lines_to_keep(config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["compare", "--config", str(config), "--search", "--workers", "1", "--device", "cpu"]) == 0
+def test_a_search_prints_the_section_to_keep_and_is_not_done_twice(
+    config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    search = ["compare", "--config", str(config), "--search", "--workers", "1", "--device", "cpu", "--out"]
+    assert main([*search, str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out
-    assert "runs: 4" in out
-    assert "images: 64" in out
-    assert "knobs: {lr: 0." in out
+    section = out[out.index("tuned:") :]
+    config.write_text(CONFIG + section)
+    tuned = load_experiment(config).tuned["shapes"]["baseline"]
+    assert (tuned.runs, tuned.images) == (4, 64)
+    assert tuned.knobs["lr"] in (0.1, 0.2)
+    (kept,) = (tmp_path / "runs" / "small" / "searches").iterdir()
+    before = kept.stat().st_mtime_ns
+    assert main([*search, str(tmp_path / "runs")]) == 0, "what was found before has no influence on what is searched"
+    assert capsys.readouterr().out == out
+    assert kept.stat().st_mtime_ns == before
+    kept.write_text("{")
+    assert main([*search, str(tmp_path / "runs")]) == 2
+    assert "remove it to search again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -17,14 +17,17 @@ budget: {images: 32, rounds: 2}
 tasks:
   shapes: {images: [16, 8, 8]}
 methods:
-  baseline: {label: baseline, recipe: {batch_size: 4}, search: {runs: 3, images: 10, seconds: 1.5}}
+  baseline: {label: baseline, recipe: {batch_size: 4}, knobs: {lr: 0.1, augment: 0.5}}
   constant:
     label: constant
     recipe: {batch_size: 4}
     controller: {kind: constant}
-    search: {of: baseline, runs: 1, images: 5, seconds: 0.5}
+    search: {of: baseline}
 seeds: 3
 lanes: 2
+tuned:
+  shapes:
+    baseline: {knobs: {lr: 0.4}, runs: 3, images: 10, seconds: 1.5}
 """
 
 
@@ -41,8 +44,9 @@ def test_the_shipped_experiments_can_be_read_and_begin_with_their_command(path: 
     assert load_experiment(path.stem) == experiment
     assert experiment.name == path.stem
     assert path.read_text().startswith("# mapopt compare")
-    for method in experiment.methods:
-        assert experiment.search_cost(method)["runs"] > 0, "settings come from a search, and its cost is kept"
+    for task in experiment.tasks:
+        for method in experiment.methods:
+            assert experiment.search_cost(task, method)["runs"] > 0, "settings come from a search, and its cost is kept"
 
 
 def test_the_default_experiment_has_the_methods_it_promises() -> None:
@@ -61,15 +65,23 @@ def test_a_key_depends_on_what_decides_the_numbers_and_on_nothing_else(small: Ex
 
     assert changed(label="another name") == key
     assert replace(small, seeds=2, lanes=1).key("shapes", "baseline") == key
-    assert changed(knobs={"lr": 0.01}) != key
+    assert changed(knobs={"augment": 0.6}) != key
+    assert replace(small, tuned={}).key("shapes", "baseline") != key
     assert changed(recipe=replace(method.recipe, clip=1.0)) != key
     assert replace(small, select="last").key("shapes", "baseline") != key
     assert small.key("shapes", "constant") != key
 
 
 def test_the_cost_of_a_borrowed_search_counts(small: Experiment) -> None:
-    assert small.search_cost("constant") == {"runs": 4, "images": 15, "seconds": 2.0}
+    assert small.search_cost("shapes", "constant") == {"runs": 3, "images": 10, "seconds": 1.5}
     assert small.training_cost("constant") == {"images": 0, "seconds": 0.0}
+
+
+def test_what_a_search_chose_on_a_task_goes_before_a_methods_own_settings(small: Experiment) -> None:
+    assert small.knobs("shapes", "baseline").lr == 0.4
+    assert small.knobs("shapes", "baseline").augment == 0.5
+    assert small.task("shapes", "constant", 0).knobs.lr == 0.4, "a borrowed search sets the borrower's knobs"
+    assert replace(small, tuned={}).knobs("shapes", "baseline").lr == 0.1
 
 
 def test_every_seed_draws_its_own_images_and_every_method_gets_the_same(small: Experiment) -> None:
@@ -91,7 +103,11 @@ def test_a_grid_is_all_its_combinations() -> None:
         ("images: 32, rounds: 2", "images: 20, rounds: 2", "no whole number of steps"),
         ("kind: constant", "kind: constantly", "kind"),
         ("of: baseline", "of: basline", "did you mean 'baseline'"),
-        ("{batch_size: 4}, search", "{batch_size: 0}, search", "batch_size is 0"),
+        ("{batch_size: 4}, knobs", "{batch_size: 0}, knobs", "batch_size is 0"),
+        ("lr: 0.4", "lrr: 0.4", "did you mean 'lr'"),
+        ("tuned:\n  shapes", "tuned:\n  shape", "did you mean 'shapes'"),
+        ("    baseline: {knobs", "    baselin: {knobs", "did you mean 'baseline'"),
+        ("{of: baseline}", "{grid: {lrr: [1]}}", "did you mean 'lr'"),
         ("label: constant", "label: constant\n    knobs: {lrr: 1}", "did you mean 'lr'"),
         ("lanes: 2", "lanes: 2\nreference: base", "did you mean 'baseline'"),
     ],
@@ -114,5 +130,5 @@ def test_an_unknown_method_is_named(small: Experiment) -> None:
         small.only(("constnt",))
     alone = small.only(("constant",))
     assert alone.reference == "constant"
-    assert alone.search_cost("constant") == small.search_cost("constant")
+    assert alone.search_cost("shapes", "constant") == small.search_cost("shapes", "constant")
     assert alone.key("shapes", "constant") == small.key("shapes", "constant")
