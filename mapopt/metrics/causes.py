@@ -73,6 +73,11 @@ class Causes:
         return PrecisionRecall(ranking=self._ranking).average_precision
 
     @cached_property
+    def category_average_precision(self) -> NDArray[np.float64]:
+        """``[k]`` AP of every category as it is; -1 without ground truth."""
+        return PrecisionRecall(ranking=self._ranking).category_average_precision
+
+    @cached_property
     def delta_average_precision(self) -> dict[str, float]:
         """What AP gains where only the mistakes of one cause are put right (dAP); -1 without any ground truth."""
         if self.average_precision == -1:
@@ -82,7 +87,7 @@ class Causes:
     @cached_property
     def category_delta(self) -> dict[str, NDArray[np.float64]]:
         """``[k]`` what AP of every category gains, for each cause and special cause; -1 without ground truth."""
-        before = PrecisionRecall(ranking=self._ranking).category_average_precision
+        before = self.category_average_precision
         return {name: np.where(before == -1, -1.0, after.mean(axis=1) - before) for name, after in self._fixed.items()}
 
     @cached_property

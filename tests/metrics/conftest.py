@@ -21,6 +21,20 @@ def hard_scene() -> Callable[[int], Scene]:
     return make_hard_scene
 
 
+@pytest.fixture(scope="session")
+def confused_scene() -> Callable[[int], Scene]:
+    """The same, where a third of the detections has a category at random."""
+
+    def make(seed: int) -> Scene:
+        truth, lane = make_hard_scene(seed)
+        generator = np.random.default_rng(seed)
+        strange = generator.random(len(lane)) < 1 / 3
+        labels = np.where(strange, generator.choice(truth.categories, len(lane)), lane.labels)
+        return truth, Detections(lane.boxes, lane.scores, labels, lane.image_ids)
+
+    return make
+
+
 def make_hard_scene(seed: int) -> Scene:
     """Returns a scene in which every kind of difficulty occurs by chance, alone or with others."""
     generator = np.random.default_rng(seed)
