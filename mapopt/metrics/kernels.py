@@ -69,7 +69,7 @@ def accumulate(layout: Layout, settings: Settings, ignored: NDArray[np.bool_], m
     return curves
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiles at the first call and keeps the result on disk, where a folder can be written at all."""
     try:
         return numba.njit(cache=True)(function)
@@ -77,7 +77,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(function)
 
 
-@_compiled
+@compiled
 def _match(
     boxes: NDArray[np.float64],
     source: NDArray[np.int64],
@@ -158,7 +158,7 @@ def _match(
     return detections[:size].copy(), truths[:size].copy(), tracks[:size].copy()
 
 
-@_compiled
+@compiled
 def _accumulate(
     bounds: NDArray[np.int64],
     rank: NDArray[np.int64],
