@@ -45,10 +45,11 @@ class LoadedDetector:
             classes=len(checkpoint.categories),
             size=checkpoint.size,
             lanes=self._lanes,
-            loss=recipe.loss,
+            loss=recipe.make_loss(),
             box_loss=recipe.box_loss,
             scope=recipe.scope,
             balance=recipe.balance,
+            soft_labels=recipe.soft_labels,
             limit=recipe.limit,
             # Pretrained weights would be replaced at once, so they are not fetched.
             weights=None,

@@ -77,8 +77,11 @@ class Detector(Protocol):
     def detect(self, images: Tensor, knobs: KnobTable) -> Boxes:
         """Returns the boxes after post-processing. Touches no random stream, mode or statistic of the training."""
 
+    def weigh_classes(self, lane: int, weights: Tensor) -> None:
+        """Sets the factors ``[classes]`` of a pointwise class loss's terms, of one lane."""
+
     def buffers(self) -> dict[str, Tensor]:
-        """Returns state that is not trained (running statistics), by name; empty where there is none."""
+        """Returns state that is not trained, such as running statistics, by name and each ``[lanes, ...]``."""
 
 
 _MEAN = (123.675, 116.28, 103.53)

@@ -13,6 +13,7 @@ from mapopt.detectors.resnet import ResNetNetwork
 from mapopt.detectors.tiny import STRIDE, TinyNetwork
 from mapopt.detectors.torchvision import OWN_LOSS, TorchvisionDetector
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.losses import RankingLoss
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,12 @@ def build_detector(
     classes: int,
     size: tuple[int, int],
     lanes: int = 1,
-    loss: str = "focal",
+    loss: str | RankingLoss = "focal",
     box_loss: str = "giou",
     scope: Scope | None = None,
     balance: bool | None = None,
+    soft_labels: bool | None = None,
+    memory: int = 0,
     limit: int = 100,
     weights: str | None = None,
     device: torch.device | str = "cpu",
@@ -63,10 +66,13 @@ def build_detector(
         classes: number of categories.
         size: (height, width) of the images in pixels.
         lanes: independent sets of weights.
-        loss: name in `mapopt.losses.LOSSES`; for torchvision's detectors also ``"torchvision"``, their own losses.
+        loss: a loss, or its name in `mapopt.losses.LOSSES`; for torchvision's detectors also ``"torchvision"``, their
+            own losses.
         box_loss: name in `mapopt.losses.BOX_LOSSES`.
         scope: what the class loss ranks as one list; see `DenseObjective`.
         balance: scale the box loss to the class loss; see `DenseObjective`.
+        soft_labels: tell the class loss how well boxes fit; see `DenseObjective`.
+        memory: scores of recent steps that a ranking loss remembers; see `DenseObjective`.
         limit: boxes reported per image at most.
         weights: name of pretrained weights; None starts from scratch and downloads nothing.
         device: where the weights live.
@@ -107,7 +113,7 @@ def build_detector(
         raise ConfigError(f"weights '{weights}' for detector 'tiny', which has no pretrained ones: leave `weights` out")
     return DenseDetector(
         TinyNetwork(classes) if name == "tiny" else ResNetNetwork(classes, weights),
-        DenseObjective(loss, box_loss, scope=scope, balance=balance),
+        DenseObjective(loss, box_loss, scope=scope, balance=balance, soft_labels=soft_labels, memory=memory),
         lanes=lanes,
         size=size,
         device=device,

@@ -61,12 +61,18 @@ class DenseDetector:
         self.autocast = autocast
         self.decay = network.decay_mask().to(self.device)
         self.weights = torch.zeros((lanes, network.parameters), device=self.device).requires_grad_()
+        self.objective.prepare(lanes=lanes, classes=self.classes, device=self.device)
         self._priors: dict[tuple[tuple[int, int], ...], Priors] = {}
 
     def initialize(self, lane: int, seed: int) -> None:
         """Draws the weights of one lane."""
         with torch.no_grad():
             self.weights[lane] = self.network.draw(seed).to(self.device)
+            self.objective.forget(lane)
+
+    def weigh_classes(self, lane: int, weights: Tensor) -> None:
+        """Sets the factors ``[classes]`` of a pointwise class loss's terms, of one lane."""
+        self.objective.weigh_classes(lane, weights.to(self.device), lanes=self.lanes)
 
     def losses(self, images: Tensor, targets: Targets, knobs: KnobTable, *, seed: int = 0) -> dict[str, Tensor]:
         """Returns the weighted losses per lane; see `Detector.losses`."""
@@ -100,5 +106,5 @@ class DenseDetector:
         )
 
     def buffers(self) -> dict[str, Tensor]:
-        """A dense detector keeps no running statistics: its norms are per sample."""
-        return {}
+        """Returns what the objective remembers; there are no running statistics, norms being per sample."""
+        return self.objective.buffers()

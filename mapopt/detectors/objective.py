@@ -14,7 +14,7 @@ from torch import Tensor
 from mapopt.detectors.base import KnobTable, Targets
 from mapopt.detectors.geometry import Assignment, Priors, assign, pairwise_iou, prior_boxes
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.losses import BOX_LOSSES, LOSSES, FocalLoss, RankingLoss
+from mapopt.losses import BOX_LOSSES, FocalLoss, PointwiseLoss, RankingLoss, ScoreMemory, make_loss, split_by_iou
 
 Scope = Literal["class", "image", "batch"]
 
@@ -26,29 +26,79 @@ class DenseObjective:
     """The class and box losses of a dense detector.
 
     Args:
-        loss: name in `mapopt.losses.LOSSES`.
+        loss: name in `mapopt.losses.LOSSES`, or a loss.
         box_loss: name in `mapopt.losses.BOX_LOSSES`.
         scope: what makes a list; None takes "class" for ranking losses and "batch" for pointwise ones.
         balance: scale the box loss to the size of the class loss at every step, as Rank & Sort proposes; None does so
             for ranking losses.
+        soft_labels: whether a positive's label says how well its predicted box fits. A loss that reads values gets
+            the IoU; any other ranking loss gets a list per IoU threshold, see `mapopt.losses.split_by_iou`. None gives
+            IoUs to the losses that read them.
+        memory: scores of recent steps that a ranking loss ranks with the batch's, per list; `prepare` makes room.
+
+    Attributes:
+        class_weights: ``[lanes, classes]`` factors of a pointwise loss's terms, or None.
+
+    Raises:
+        ConfigError: a name is unknown, or the loss has no use for soft labels or a memory.
 
     Reference: K. Oksuz et al., "Rank & Sort Loss for Object Detection and Instance Segmentation", ICCV 2021, section 4.
     """
 
     def __init__(
-        self, loss: str, box_loss: str = "giou", *, scope: Scope | None = None, balance: bool | None = None
+        self,
+        loss: str | RankingLoss,
+        box_loss: str = "giou",
+        *,
+        scope: Scope | None = None,
+        balance: bool | None = None,
+        soft_labels: bool | None = None,
+        memory: int = 0,
     ) -> None:
-        if loss not in LOSSES:
-            raise ConfigError(unknown_name("loss", loss, LOSSES))
         if box_loss not in BOX_LOSSES:
             raise ConfigError(unknown_name("box loss", box_loss, BOX_LOSSES))
-        self.pointwise = LOSSES[loss].pointwise
-        self.ranking: RankingLoss = LOSSES[loss]()
+        self.ranking: RankingLoss = make_loss(loss) if isinstance(loss, str) else loss
+        self.pointwise = self.ranking.pointwise
+        if soft_labels and self.pointwise and not self.ranking.soft_labels:
+            raise ConfigError(
+                f"soft_labels is on, but {type(self.ranking).__name__} only knows positives and negatives: use "
+                "quality_focal or varifocal, or a ranking loss"
+            )
         self.focal = FocalLoss()
         self.box_loss = BOX_LOSSES[box_loss]
         self.scope: Scope = scope or ("batch" if self.pointwise else "class")
         self.balance = (not self.pointwise) if balance is None else balance
-        self.soft = LOSSES[loss].soft_labels
+        self.soft = self.ranking.soft_labels if soft_labels is None else soft_labels
+        self.class_weights: Tensor | None = None
+        if memory and (self.pointwise or self.scope == "image"):
+            raise ConfigError(
+                f"memory is {memory} with {type(self.ranking).__name__} and scope '{self.scope}': only a ranking loss "
+                "over the images of a batch has use for scores of other images; leave memory at 0"
+            )
+        self._memory_size = memory
+        self._memory: ScoreMemory | None = None
+
+    def prepare(self, *, lanes: int, classes: int, device: torch.device) -> None:
+        """Makes room for what is remembered from step to step; without a memory there is nothing to do."""
+        if self._memory_size:
+            lists = classes if self.scope == "class" else 1
+            self._memory = ScoreMemory(self._memory_size, (lanes, lists), device=device)
+
+    def buffers(self) -> dict[str, Tensor]:
+        """Returns what is remembered from step to step, each ``[lanes, ...]``."""
+        memory = self._memory
+        return {} if memory is None else {f"memory.{name}": value for name, value in memory.named_buffers()}
+
+    def forget(self, lane: int) -> None:
+        """Empties the memory of one lane."""
+        for value in self.buffers().values():
+            value[lane] = 0
+
+    def weigh_classes(self, lane: int, weights: Tensor, *, lanes: int) -> None:
+        """Sets the factors ``[classes]`` of a pointwise loss's terms, of one lane."""
+        if self.class_weights is None:
+            self.class_weights = torch.ones((lanes, len(weights)), device=weights.device)
+        self.class_weights[lane] = weights
 
     def __call__(
         self, logits: Tensor, boxes: Tensor, priors: Priors, targets: Targets, knobs: KnobTable
@@ -101,35 +151,42 @@ class DenseObjective:
         value = torch.ones_like(boxes[..., 0])
         if self.soft:
             overlap = pairwise_iou(boxes.flatten(0, -2)[:, None].float(), matched.flatten(0, -2)[:, None].float())
-            # A positive stays one however badly its box fits.
-            value = overlap.view_as(value).clamp(min=1e-3).detach()
+            # A positive stays one however badly its box fits. Losses with a localisation part send a gradient
+            # through the label to the box, the others treat it as a constant.
+            value = overlap.view_as(value).clamp(min=1e-3)
         spread = torch.zeros((*logits.shape[:-1], logits.shape[-1] + 1), device=logits.device)
         labels = spread.scatter(-1, category[..., None], value[..., None])[..., :-1]
         return labels, (~found.ignored)[..., None].expand_as(labels)
 
     def _class(self, logits: Tensor, labels: Tensor, where: Tensor, knobs: KnobTable) -> Tensor:
-        if self.pointwise:
-            return _per_lane(self.ranking, self.scope, logits, labels, where, knobs)
+        if isinstance(self.ranking, PointwiseLoss):
+            if self.class_weights is not None:
+                weights = self.class_weights[:, None, None, :].expand(logits.shape)
+                self.ranking.weight = _as_lists(weights, self.scope)
+            return self._per_lane(self.ranking, self.scope, logits, labels, where, knobs)
         share = knobs["surrogate_weight"]
-        value = share * _per_lane(self.ranking, self.scope, logits, labels, where, knobs)
+        value = share * self._per_lane(self.ranking, self.scope, logits, labels, where, knobs)
         if bool((share < 1).any()):
-            focal = _per_lane(self.focal, "batch", logits, (labels > 0).to(labels.dtype), where, knobs)
+            focal = self._per_lane(self.focal, "batch", logits, (labels > 0).to(labels.dtype), where, knobs)
             value = value + (1 - share) * focal
         return value
 
-
-def _per_lane(
-    loss: RankingLoss, scope: Scope, logits: Tensor, labels: Tensor, where: Tensor, knobs: KnobTable
-) -> Tensor:
-    """Returns a loss's value per lane: the mean over the lane's lists that contain a positive."""
-    lists = [_as_lists(one, scope) for one in (logits, labels, where)]
-    for knob, attribute in KNOB_ATTRIBUTES.items():
-        if hasattr(loss, attribute):
-            setattr(loss, attribute, knobs[knob][:, None, None])
-    value = sum(loss.lists(*lists).values())
-    assert isinstance(value, Tensor)
-    present = ((lists[1] > 0) & lists[2]).any(-1)
-    return (value * present).sum(-1) / present.sum(-1).clamp(min=1)
+    def _per_lane(
+        self, loss: RankingLoss, scope: Scope, logits: Tensor, labels: Tensor, where: Tensor, knobs: KnobTable
+    ) -> Tensor:
+        """Returns a loss's value per lane: the mean over the lane's lists that contain a positive."""
+        lists = tuple(_as_lists(one, scope) for one in (logits, labels, where))
+        for knob, attribute in KNOB_ATTRIBUTES.items():
+            if knob in knobs and hasattr(loss, attribute):
+                setattr(loss, attribute, knobs[knob][:, None, None])
+        if self._memory is not None and loss is self.ranking:
+            lists = self._memory(*lists)
+        if self.soft and not loss.soft_labels and not loss.pointwise:
+            lists = tuple(one.flatten(1, 2) for one in split_by_iou(*lists))
+        value = sum(loss.lists(*lists).values())
+        assert isinstance(value, Tensor)
+        present = ((lists[1] > 0) & lists[2]).any(-1)
+        return (value * present).sum(-1) / present.sum(-1).clamp(min=1)
 
 
 def _as_lists(values: Tensor, scope: Scope) -> Tensor:

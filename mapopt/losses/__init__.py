@@ -7,6 +7,10 @@ being independent lists. `LOSSES` names the members, `BOX_LOSSES` the losses bet
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+
+from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses.alrp import ALRPLoss
 from mapopt.losses.average_precision import APLoss
 from mapopt.losses.base import RankingLoss
@@ -50,6 +54,30 @@ LOSSES: dict[str, type[RankingLoss]] = {
     "correlation": CorrelationLoss,
 }
 
+
+def make_loss(name: str, settings: Mapping[str, int | float | bool | str] | None = None) -> RankingLoss:
+    """Makes a loss from its name and its parameters, as a configuration file has them.
+
+    Args:
+        name: key of `LOSSES`.
+        settings: parameters of its constructor that differ from the defaults.
+
+    Raises:
+        ConfigError: the name or a parameter is unknown.
+
+    >>> make_loss("ap", {"gradient": "exact"})
+    APLoss(delta=1.0, interpolate=True, gradient=exact)
+    """
+    if name not in LOSSES:
+        raise ConfigError(unknown_name("loss", name, LOSSES))
+    parameters = inspect.signature(LOSSES[name]).parameters.values()
+    known = [one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+    for parameter in settings or {}:
+        if parameter not in known:
+            raise ConfigError(unknown_name(f"parameter of loss '{name}'", parameter, known))
+    return LOSSES[name](**(settings or {}))
+
+
 __all__ = [
     "BOX_LOSSES",
     "IOU_THRESHOLDS",
@@ -79,6 +107,7 @@ __all__ = [
     "VarifocalLoss",
     "gather_lists",
     "giou_loss",
+    "make_loss",
     "smooth_l1_loss",
     "split_by_iou",
 ]

@@ -46,6 +46,28 @@ class DeviceSet:
             categories=np.arange(len(notes.category_ids)),
         )
 
+    @property
+    def class_weights(self) -> Tensor:
+        """Factors ``[classes]`` inverse to the classes' frequencies; over all objects their mean is 1."""
+        counts = self.images.annotations.counts.clip(min=1)
+        return torch.from_numpy(counts.sum() / (len(counts) * counts)).float()
+
+    @cached_property
+    def balanced_shares(self) -> np.ndarray:
+        """The probabilities ``[images]`` with which images are drawn so that classes come equally often.
+
+        A class is drawn, then one of the images that hold it. Images without objects keep their share.
+
+        Reference: Shen, Lin, Huang, "Relay Backpropagation for Effective Learning of Deep Convolutional Neural
+        Networks", ECCV 2016 (class-aware sampling).
+        """
+        notes = self.images.annotations
+        holds = np.zeros((len(self), len(notes.category_ids)), dtype=bool)
+        holds[notes.images, notes.labels] = True
+        empty = ~holds.any(1)
+        holding = holds[:, holds.any(0)] / holds.sum(0)[holds.any(0)]
+        return np.where(empty, 1 / len(self), holding.mean(1) * (~empty).mean()) if holding.size else empty / len(self)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -60,22 +82,30 @@ class Plan:
 def make_plan(
     seeds: Sequence[int],
     seen: Sequence[int],
-    sizes: Sequence[int],
+    sets: Sequence[DeviceSet],
     strengths: Sequence[np.ndarray],
     device: torch.device,
+    *,
+    balanced: bool = False,
 ) -> Plan:
     """Plans an interval.
 
     Args:
         seeds: one per lane.
         seen: images each lane has seen before.
-        sizes: images in each lane's training set.
+        sets: each lane's training set.
         strengths: per lane, the augmentation strength of each image of the interval.
         device: where the plan is needed.
+        balanced: draw images so that every class comes equally often, instead of every image once an epoch.
     """
     count = len(strengths[0])
-    lanes = list(zip(seeds, seen, sizes, strengths, strict=True))
-    order = np.stack([sample_order(seed, start, count, size) for seed, start, size, _ in lanes])
+    lanes = list(zip(seeds, seen, sets, strengths, strict=True))
+    order = np.stack(
+        [
+            sample_order(seed, start, count, len(one), shares=one.balanced_shares if balanced else None)
+            for seed, start, one, _ in lanes
+        ]
+    )
     draws = [draw(seed, start, count, strength) for seed, start, _, strength in lanes]
     stacked = {
         name: torch.stack([getattr(one, name) for one in draws]).to(device) for name in Draw.__dataclass_fields__

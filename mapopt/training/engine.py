@@ -68,10 +68,12 @@ class LaneEngine:
             classes=self.classes,
             size=self.size,
             lanes=self.lanes,
-            loss=first.recipe.loss,
+            loss=first.recipe.make_loss(),
             box_loss=first.recipe.box_loss,
             scope=first.recipe.scope,
             balance=first.recipe.balance,
+            soft_labels=first.recipe.soft_labels,
+            memory=first.recipe.memory,
             limit=first.recipe.limit,
             weights=first.recipe.weights,
             device=self.device,
@@ -94,6 +96,8 @@ class LaneEngine:
         self.knobs[lane] = self.tasks[lane].knobs
         self.diverged[lane] = False
         self.detector.initialize(lane, seed)
+        if self.recipe.class_balance == "weights":
+            self.detector.weigh_classes(lane, self._set(lane, "train").class_weights)
         fresh = OPTIMIZERS[self.recipe.optimizer](self.detector.weights.detach()[lane : lane + 1], self.detector.decay)
         for name, value in fresh.state.items():
             self.optimizer.state[name][lane] = value[0]
@@ -115,16 +119,25 @@ class LaneEngine:
         steps = images // batch
         began = time.perf_counter()
         schedule = _Schedule(self.knobs, ramp_from or [None] * self.lanes, steps, self.device)
-        running = torch.tensor(active or [True] * self.lanes, device=self.device)
+        asked = list(active or [True] * self.lanes)
+        running = torch.tensor(asked, device=self.device)
         running &= ~self.diverged
         sets = [self._set(lane, "train") for lane in range(self.lanes)]
         plan = make_plan(
-            self.seeds, self.seen, [len(one) for one in sets], schedule.per_image("augment", batch), self.device
+            self.seeds,
+            self.seen,
+            sets,
+            schedule.per_image("augment", batch),
+            self.device,
+            balanced=self.recipe.class_balance == "sampling",
         )
         log = _Log(self.lanes, self.device)
+        resting = [lane for lane, one in enumerate(asked) if not one]
+        kept = {name: value[resting].clone() for name, value in self.detector.buffers().items() if resting}
         for step in range(steps):
             running = self._step(sets, plan, step, schedule.at(step), running, log)
-        asked = active or [True] * self.lanes
+        for name, value in kept.items():
+            self.detector.buffers()[name][resting] = value
         for lane in range(self.lanes):
             self.seen[lane] += images if asked[lane] else 0
         share = (time.perf_counter() - began) / max(1, sum(asked))
@@ -194,7 +207,7 @@ class LaneEngine:
         """Copies a lane's state."""
         tensors = {"weights": self.detector.weights.detach()[lane].clone(), "average": self.average[lane].clone()}
         tensors |= {f"optimizer.{name}": value[lane].clone() for name, value in self.optimizer.state.items()}
-        tensors |= {f"buffer.{name}": value.clone() for name, value in self.detector.buffers().items()}
+        tensors |= {f"buffer.{name}": value[lane].clone() for name, value in self.detector.buffers().items()}
         return Snapshot(tensors, self.seeds[lane], self.seen[lane], self.knobs[lane], bool(self.diverged[lane]))
 
     @torch.no_grad()
@@ -206,7 +219,7 @@ class LaneEngine:
         """
         places = {"weights": self.detector.weights.detach()[lane], "average": self.average[lane]}
         places |= {f"optimizer.{name}": value[lane] for name, value in self.optimizer.state.items()}
-        places |= {f"buffer.{name}": value for name, value in self.detector.buffers().items()}
+        places |= {f"buffer.{name}": value[lane] for name, value in self.detector.buffers().items()}
         if {name: place.shape for name, place in places.items()} != {
             name: tensor.shape for name, tensor in snapshot.tensors.items()
         }:

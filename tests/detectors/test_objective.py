@@ -215,3 +215,61 @@ def test_unknown_losses_are_named_with_the_nearest_known_one():
         DenseObjective("focl")
     with pytest.raises(ConfigError, match="unknown box loss 'goiu': did you mean 'giou'"):
         DenseObjective("focal", "goiu")
+
+
+def test_soft_labels_give_a_loss_that_only_counts_positives_a_list_per_iou_threshold(problem, knob_table):
+    logits, boxes, priors, targets = problem
+    soft = DenseObjective("ap", soft_labels=True)(*problem, knob_table(2))["class"]
+    hard = DenseObjective("ap")(*problem, knob_table(2))["class"]
+    assert (soft != hard).all()
+    exact = decode(torch.zeros_like(boxes), priors)
+    found = assignment((logits, boxes, priors, targets), knob_table(2)).objects
+    matched = targets.boxes.gather(2, found.clamp(min=0)[..., None].expand(*found.shape, 4))
+    perfect = torch.where((found >= 0)[..., None], matched, exact)
+    # Where every positive's box is exact, it is a positive at every threshold.
+    values = [DenseObjective("ap", soft_labels=one)(logits, perfect, priors, targets, knob_table(2)) for one in (0, 1)]
+    torch.testing.assert_close(values[0]["class"], values[1]["class"])
+
+
+def test_labels_can_be_made_hard_for_a_loss_that_reads_ious(problem, knob_table):
+    losses = [DenseObjective("rank_sort", soft_labels=one)(*problem, knob_table(2))["class"] for one in (True, False)]
+    assert (losses[0] > losses[1]).all(), "without IoUs there is nothing to sort"
+
+
+def test_the_localisation_part_of_a_loss_moves_the_boxes(problem, knob_table):
+    boxes = problem[1]
+    boxes.retain_grad()
+    for loss, moves in (("alrp", True), ("rank_sort", False), ("quality_focal", False)):
+        boxes.grad = None
+        DenseObjective(loss)(*problem, knob_table(2))["class"].sum().backward(retain_graph=True)
+        assert (boxes.grad is not None and bool(boxes.grad.any())) == moves, loss
+
+
+def test_a_remembered_batch_is_ranked_with_the_next(problem, knob_table):
+    logits, boxes, priors, targets = problem
+    objective = DenseObjective("ap", memory=72)
+    objective.prepare(lanes=2, classes=CLASSES, device=torch.device("cpu"))
+    first = objective(*problem, knob_table(2))["class"]
+    torch.testing.assert_close(first, DenseObjective("ap")(*problem, knob_table(2))["class"])
+    second = objective(logits * 2, boxes, priors, targets, knob_table(2))["class"]
+    doubled = [torch.cat([a, b], 1) for a, b in ((logits * 2, logits), (boxes, boxes))]
+    twice = Targets(*(torch.cat([getattr(targets, name)] * 2, 1) for name in ("boxes", "labels", "crowd")))
+    expected = DenseObjective("ap")(doubled[0], doubled[1], priors, twice, knob_table(2))["class"]
+    torch.testing.assert_close(second, expected)
+    objective.forget(0)
+    again = objective(*problem, knob_table(2))["class"]
+    assert again[0] == first[0]
+    assert again[1] != first[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "focal", "soft_labels": True}, "only knows positives and negatives"),
+        ({"loss": "focal", "memory": 5}, "leave memory at 0"),
+        ({"loss": "ap", "scope": "image", "memory": 5}, "leave memory at 0"),
+    ],
+)
+def test_what_a_loss_has_no_use_for_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        DenseObjective(**settings)

@@ -28,10 +28,15 @@ def weights_of(trainer: Trainer) -> torch.Tensor:
 # Rule 1: determined
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [{"ema": 0.9}, {"loss": "rank_sort", "memory": 500}, {"class_balance": "sampling"}, {"class_balance": "weights"}],
+    ids=str,
+)
 def test_one_call_of_24_steps_equals_4_calls_of_6_with_evaluations_and_foreign_numbers_between(
-    make_task: MakeTask,
+    recipe: dict[str, object], make_task: MakeTask
 ) -> None:
-    task = make_task(ema=0.9)
+    task = make_task(**recipe)
     whole, parts = Trainer(task, seed=1), Trainer(task, seed=1)
     whole.train(24 * 4)
     for _ in range(4):
@@ -48,8 +53,11 @@ def test_another_seed_gives_other_weights(make_task: MakeTask) -> None:
     assert not torch.equal(weights_of(first), weights_of(second))
 
 
-def test_a_run_resumed_from_disk_equals_the_unbroken_one(make_task: MakeTask, tmp_path: Path) -> None:
-    task, budget = make_task(optimizer="adamw", ema=0.9), Budget(images=8 * 6, rounds=6)
+@pytest.mark.parametrize("recipe", [{"optimizer": "adamw", "ema": 0.9}, {"loss": "ap", "memory": 400}], ids=str)
+def test_a_run_resumed_from_disk_equals_the_unbroken_one(
+    recipe: dict[str, object], make_task: MakeTask, tmp_path: Path
+) -> None:
+    task, budget = make_task(**recipe), Budget(images=8 * 6, rounds=6)
 
     def folder(name: str) -> CheckpointFolder:
         return CheckpointFolder(
@@ -82,9 +90,20 @@ def test_a_run_resumed_from_disk_equals_the_unbroken_one(make_task: MakeTask, tm
         assert [r.tune for r in one.history] == [r.tune for r in other.history]
 
 
-@pytest.mark.parametrize("loss", ["focal", "ap", "rank_sort"])
-def test_lanes_do_not_depend_on_their_number_or_place(loss: str, make_task: MakeTask) -> None:
-    task = make_task(loss=loss)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"loss": "focal"},
+        {"loss": "ap"},
+        {"loss": "rank_sort"},
+        {"loss": "rank_sort", "memory": 300},
+        {"loss": "ap", "soft_labels": True},
+        {"class_balance": "weights"},
+    ],
+    ids=str,
+)
+def test_lanes_do_not_depend_on_their_number_or_place(recipe: dict[str, object], make_task: MakeTask) -> None:
+    task = make_task(**recipe)
     pair, many = Fleet(task, [4, 9]), Fleet(task, [7, 9, 1, 4, 5])
     alone = Trainer(task, seed=4)
     pair.train(16), many.train(16), alone.train(16)
@@ -110,6 +129,25 @@ def test_a_lane_continues_in_another_lane(make_task: MakeTask) -> None:
     fleet.restore(1, fleet.snapshot(0))
     fleet.train(8)
     assert torch.equal(fleet.snapshot(0).tensors["weights"], fleet.snapshot(1).tensors["weights"])
+
+
+def test_a_lane_that_rests_remembers_what_it_had(make_task: MakeTask) -> None:
+    task = make_task(loss="rank_sort", memory=100)
+    fleet, other = Fleet(task, [1, 2]), Fleet(task, [1, 2])
+    fleet.train(8), other.train(8)
+    fleet.train(8, active=[True, False])
+    for name, tensor in fleet.snapshot(1).tensors.items():
+        assert torch.equal(tensor, other.snapshot(1).tensors[name]), name
+    scores = "buffer.memory.scores"
+    assert not torch.equal(fleet.snapshot(0).tensors[scores], other.snapshot(0).tensors[scores])
+
+
+def test_a_lane_that_starts_afresh_has_forgotten(make_task: MakeTask) -> None:
+    trainer = Trainer(make_task(loss="rank_sort", memory=100), seed=1)
+    trainer.train(8)
+    assert trainer.snapshot().tensors["buffer.memory.where"].any()
+    trainer.reset(1)
+    assert not trainer.snapshot().tensors["buffer.memory.where"].any()
 
 
 # Rule 2: knobs are not state
