@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +55,7 @@ def build_detector(
     balance: bool | None = None,
     soft_labels: bool | None = None,
     memory: int = 0,
+    auxiliary: Mapping[str, float] | None = None,
     limit: int = 100,
     weights: str | None = None,
     device: torch.device | str = "cpu",
@@ -73,6 +75,7 @@ def build_detector(
         balance: scale the box loss to the class loss; see `DenseObjective`.
         soft_labels: tell the class loss how well boxes fit; see `DenseObjective`.
         memory: scores of recent steps that a ranking loss remembers; see `DenseObjective`.
+        auxiliary: further class losses by name and weight; see `DenseObjective`.
         limit: boxes reported per image at most.
         weights: name of pretrained weights; None starts from scratch and downloads nothing.
         device: where the weights live.
@@ -113,7 +116,15 @@ def build_detector(
         raise ConfigError(f"weights '{weights}' for detector 'tiny', which has no pretrained ones: leave `weights` out")
     return DenseDetector(
         TinyNetwork(classes) if name == "tiny" else ResNetNetwork(classes, weights),
-        DenseObjective(loss, box_loss, scope=scope, balance=balance, soft_labels=soft_labels, memory=memory),
+        DenseObjective(
+            loss,
+            box_loss,
+            scope=scope,
+            balance=balance,
+            soft_labels=soft_labels,
+            memory=memory,
+            auxiliary=auxiliary,
+        ),
         lanes=lanes,
         size=size,
         device=device,

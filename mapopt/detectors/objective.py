@@ -6,6 +6,7 @@ list per batch is what the published code ranks; one per image is what focal los
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -35,6 +36,7 @@ class DenseObjective:
             the IoU; any other ranking loss gets a list per IoU threshold, see `mapopt.losses.split_by_iou`. None gives
             IoUs to the losses that read them.
         memory: scores of recent steps that a ranking loss ranks with the batch's, per list; `prepare` makes room.
+        auxiliary: further losses of the batch's scores, by name and weight, such as ``{"correlation": 0.2}``.
 
     Attributes:
         class_weights: ``[lanes, classes]`` factors of a pointwise loss's terms, or None.
@@ -54,6 +56,7 @@ class DenseObjective:
         balance: bool | None = None,
         soft_labels: bool | None = None,
         memory: int = 0,
+        auxiliary: Mapping[str, float] | None = None,
     ) -> None:
         if box_loss not in BOX_LOSSES:
             raise ConfigError(unknown_name("box loss", box_loss, BOX_LOSSES))
@@ -70,6 +73,7 @@ class DenseObjective:
         self.balance = (not self.pointwise) if balance is None else balance
         self.soft = self.ranking.soft_labels if soft_labels is None else soft_labels
         self.class_weights: Tensor | None = None
+        self.auxiliary = [(make_loss(name), weight) for name, weight in (auxiliary or {}).items()]
         if memory and (self.pointwise or self.scope == "image"):
             raise ConfigError(
                 f"memory is {memory} with {type(self.ranking).__name__} and scope '{self.scope}': only a ranking loss "
@@ -149,7 +153,7 @@ class DenseObjective:
         category = targets.labels.gather(2, found.objects.clamp(min=0).flatten(2))
         category = torch.where(positive, category, logits.shape[-1])
         value = torch.ones_like(boxes[..., 0])
-        if self.soft:
+        if self.soft or any(loss.soft_labels for loss, _ in self.auxiliary):
             overlap = pairwise_iou(boxes.flatten(0, -2)[:, None].float(), matched.flatten(0, -2)[:, None].float())
             # A positive stays one however badly its box fits. Losses with a localisation part send a gradient
             # through the label to the box, the others treat it as a constant.
@@ -159,6 +163,12 @@ class DenseObjective:
         return labels, (~found.ignored)[..., None].expand_as(labels)
 
     def _class(self, logits: Tensor, labels: Tensor, where: Tensor, knobs: KnobTable) -> Tensor:
+        value = self._main(logits, labels if self.soft else (labels > 0).to(labels.dtype), where, knobs)
+        for loss, weight in self.auxiliary:
+            value = value + weight * self._per_lane(loss, "batch", logits, labels, where, knobs)
+        return value
+
+    def _main(self, logits: Tensor, labels: Tensor, where: Tensor, knobs: KnobTable) -> Tensor:
         if isinstance(self.ranking, PointwiseLoss):
             if self.class_weights is not None:
                 weights = self.class_weights[:, None, None, :].expand(logits.shape)
@@ -181,7 +191,7 @@ class DenseObjective:
                 setattr(loss, attribute, knobs[knob][:, None, None])
         if self._memory is not None and loss is self.ranking:
             lists = self._memory(*lists)
-        if self.soft and not loss.soft_labels and not loss.pointwise:
+        if self.soft and loss is self.ranking and not loss.soft_labels:
             lists = tuple(one.flatten(1, 2) for one in split_by_iou(*lists))
         value = sum(loss.lists(*lists).values())
         assert isinstance(value, Tensor)

@@ -74,6 +74,7 @@ class LaneEngine:
             balance=first.recipe.balance,
             soft_labels=first.recipe.soft_labels,
             memory=first.recipe.memory,
+            auxiliary=first.recipe.auxiliary,
             limit=first.recipe.limit,
             weights=first.recipe.weights,
             device=self.device,

@@ -34,6 +34,8 @@ class Recipe:
     by default only losses that read IoUs are told."""
     memory: int = 0
     """Scores of recent steps that a ranking loss ranks with the batch's, per list; 0 is none."""
+    auxiliary: dict[str, float] = field(default_factory=dict)
+    """Further class losses by name and weight, beside `loss`, such as {correlation: 0.2}."""
     class_balance: Literal["none", "weights", "sampling"] = "none"
     """How rare classes are helped: a pointwise loss weighted by inverse frequency, or images drawn so that every class
     comes equally often."""
@@ -58,6 +60,8 @@ class Recipe:
             raise ConfigError("loss_settings are given with torchvision's own losses: name a loss, such as focal")
         if self.loss != "torchvision":
             make_loss(self.loss, self.loss_settings)
+        for name in self.auxiliary:
+            make_loss(name)
         if self.memory < 0:
             raise ConfigError(f"memory is {self.memory}: expected a number of scores, or 0 for none")
         if not self.clip > 0:

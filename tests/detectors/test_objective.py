@@ -273,3 +273,14 @@ def test_a_remembered_batch_is_ranked_with_the_next(problem, knob_table):
 def test_what_a_loss_has_no_use_for_is_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         DenseObjective(**settings)
+
+
+def test_an_auxiliary_loss_is_added_with_its_weight_and_leaves_the_main_labels_as_they_are(problem, knob_table):
+    plain = DenseObjective("ap")(*problem, knob_table(2))["class"]
+    added = [
+        DenseObjective("ap", auxiliary={"correlation": one})(*problem, knob_table(2))["class"] for one in (0.5, 1.0)
+    ]
+    assert (added[0] > plain).all()
+    torch.testing.assert_close(added[1] - plain, 2 * (added[0] - plain))
+    with pytest.raises(ConfigError, match="did you mean 'correlation'"):
+        DenseObjective("ap", auxiliary={"corelation": 1.0})
