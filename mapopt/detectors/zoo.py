@@ -18,7 +18,6 @@ from torchvision.models import detection as models
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from mapopt.detectors.pretrained import choose_weights, fetch_weights, freeze_batch_norms
@@ -97,45 +96,6 @@ class FixedSize(nn.Module):
     def postprocess(self, result: Any, image_shapes: Any, original_sizes: Any) -> Any:
         """Returns the boxes as they are."""
         return result
-
-
-class RankedHeads(RoIHeads):
-    """Box heads whose losses come from outside: torchvision computes its own in a function of a module."""
-
-    loss: Callable[..., dict[str, Tensor]]
-
-    @classmethod
-    def like(cls, heads: RoIHeads) -> RankedHeads:
-        """Takes over another's layers and settings."""
-        sampler = heads.fg_bg_sampler
-        return cls(
-            box_roi_pool=heads.box_roi_pool,
-            box_head=heads.box_head,
-            box_predictor=heads.box_predictor,
-            fg_iou_thresh=heads.proposal_matcher.high_threshold,
-            bg_iou_thresh=heads.proposal_matcher.low_threshold,
-            batch_size_per_image=sampler.batch_size_per_image,
-            positive_fraction=sampler.positive_fraction,
-            bbox_reg_weights=heads.box_coder.weights,
-            score_thresh=heads.score_thresh,
-            nms_thresh=heads.nms_thresh,
-            detections_per_img=heads.detections_per_img,
-        )
-
-    def forward(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]] | None = None,
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Returns the boxes, or with targets the losses that `loss` makes of the sampled proposals."""
-        if targets is None:
-            return super().forward(features, proposals, image_shapes)
-        sampled, matched, labels, _ = self.select_training_samples(proposals, targets)
-        pooled = self.box_head(self.box_roi_pool(features, sampled, image_shapes))
-        logits, deltas = self.box_predictor(pooled)
-        return [], self.loss(targets, logits, deltas, sampled, matched, labels)
 
 
 def _load(module: nn.Module, state: dict[str, Tensor], fresh: str = "$") -> None:

@@ -11,7 +11,8 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from mapopt.detectors import zoo
 from mapopt.detectors.base import Targets
-from mapopt.detectors.torchvision import TorchvisionDetector, log_odds
+from mapopt.detectors.drop_in import log_odds
+from mapopt.detectors.torchvision import TorchvisionDetector
 from mapopt.detectors.zoo import MODELS, FixedSize, ZooModel, build_model
 from mapopt.errors import ConfigError
 
@@ -79,7 +80,7 @@ def plain_model(detector: TorchvisionDetector, family: str):
     """Torchvision's own model with the detector's weights, knobs as in the tests' defaults."""
     model = small(family, 3 + (family in ("ssd", "faster_rcnn")))
     values = detector._row.split(detector.weights[0].detach())
-    model.load_state_dict({**values, **detector.buffers()})
+    model.load_state_dict({**values, **{name: value[0] for name, value in detector.buffers().items()}})
     return model
 
 
@@ -274,6 +275,29 @@ def test_loss_knobs_reach_our_losses(family, scene, knob_table):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_class_weights_and_a_memory_reach_our_losses(family, scene, knob_table):
+    images, targets = scene(size=SIZE)
+    weighed, plain = detector_of(family, "focal"), detector_of(family, "focal")
+    weighed.weigh_classes(0, torch.full((3,), 2.0))
+    first, second = (one.losses(images, targets, knob_table(), seed=0)["class"] for one in (weighed, plain))
+    if family == "faster_rcnn":  # whose proposals have a class loss too
+        assert first > second
+    else:
+        assert torch.allclose(first, 2 * second)
+    remembering, plain = detector_of(family, "ap", memory=50), detector_of(family, "ap")
+    assert all(len(value) == 1 for value in remembering.buffers().values())
+    (before, same), (after, other) = (
+        [one.losses(images * scale, targets, knob_table(), seed=0)["class"] for one in (remembering, plain)]
+        for scale in (0.1, 1.0)
+    )
+    assert torch.equal(before, same)
+    assert not torch.allclose(after, other, rtol=1e-4)
+    assert remembering.buffers()["memory.where"].any()
+    remembering.initialize(0, 0)
+    assert not remembering.buffers()["memory.where"].any()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_our_losses_ignore_crowd_regions(family, scene, knob_table):
     images, targets = scene(size=SIZE)
     crowded = Targets(pad(targets.boxes, (0, 0, 0, 1)), pad(targets.labels, (0, 1)), pad(targets.crowd, (0, 1)))
@@ -372,9 +396,12 @@ def test_names_and_settings_that_do_not_exist_are_refused():
         TorchvisionDetector("retinanet18", 3)
     with pytest.raises(ConfigError, match="unknown loss 'foca': did you mean 'focal'"):
         TorchvisionDetector("small_fcos", 3, loss="foca")
-    for setting in ({"scope": "image"}, {"balance": True}, {"box_loss": "smooth_l1"}):
-        with pytest.raises(ConfigError, match="were given with loss 'torchvision', which brings its own: leave them"):
+    for setting in ({"scope": "image"}, {"balance": False}, {"box_loss": "smooth_l1"}, {"memory": 9}):
+        name, value = next(iter(setting.items()))
+        with pytest.raises(ConfigError, match=f"{name}={value!r} given with loss 'torchvision', which brings its own"):
             TorchvisionDetector("small_fcos", 3, **setting)
+    with pytest.raises(ConfigError, match="class weights for the loss 'torchvision', which takes none: name a loss"):
+        detector_of("fcos").weigh_classes(0, torch.ones(3))
     with pytest.raises(ConfigError, match="unknown weights of small_fcos 'DEFAULT'"):
         TorchvisionDetector("small_fcos", 3, weights="DEFAULT")
 
