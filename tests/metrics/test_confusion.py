@@ -93,6 +93,13 @@ def test_the_larger_iou_decides_and_the_score_among_equals() -> None:
     assert confusion_matrix(truth, equal).counts[0].argmax() == 1
 
 
+def test_of_two_equal_ground_truths_the_earlier_is_named() -> None:
+    truth = GroundTruth([[0, 0, 10, 10]] * 2, [2, 1], [1, 1])
+    found = confusion_matrix(truth, Detections([[0, 0, 10, 10]] * 2, [0.9, 0.8], [1, 1], [1, 1]))
+    assert found.truth.tolist() == [0, -1]
+    assert found.counts.tolist() == [[0, 0, 1], [1, 0, 0], [1, 0, 0]]
+
+
 def test_a_detection_in_a_crowd_of_its_category_counts_neither_way() -> None:
     truth = GroundTruth([[0, 0, 100, 100]], [1], [1], crowd=[True], categories=[1, 2])
     lane = Detections([[0, 0, 10, 10], [50, 50, 60, 60]], [0.9, 0.9], [1, 2], [1, 1])
