@@ -8,6 +8,8 @@ from pycocotools import mask
 
 from mapopt.errors import DataError
 from mapopt.metrics import Detections, GroundTruth
+from mapopt.metrics.layout import lay_out
+from mapopt.metrics.matching import overlapping_pairs
 from mapopt.metrics.overlaps import best_of_each, image_pairs, pair_iou
 
 
@@ -35,6 +37,21 @@ def test_every_iou_has_pycocotools_bits(hard_scene) -> None:
         ]
         assert np.array_equal(pairs.iou, expected[pairs.detection, pairs.truth])
     assert compared > 1000
+
+
+def test_pairs_of_a_layout_are_those_of_equal_image_and_category(hard_scene) -> None:
+    found = 0
+    for seed in range(20):
+        truth, lane = hard_scene(seed)
+        layout = lay_out([truth], [lane], limit=10**6)
+        position, target, iou = overlapping_pairs(layout, 0.5)
+        rows = zip(layout.source[position].tolist(), truth.index.source[target].tolist(), iou.tolist(), strict=True)
+        pairs = image_pairs(truth, lane, minimum=0.5)
+        pairs = pairs.where(lane.labels[pairs.detection] == truth.labels[pairs.truth])
+        expected = zip(pairs.detection.tolist(), pairs.truth.tolist(), pairs.iou.tolist(), strict=True)
+        assert sorted(rows) == sorted(expected)
+        found += len(iou)
+    assert found > 100
 
 
 def test_pairs_ignore_categories_but_not_unknown_images() -> None:
