@@ -141,7 +141,9 @@ def _worker(experiment: Experiment, store: Store, device: str, waiting: Any, mes
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     torch.set_num_threads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    while True:
+    parent = multiprocessing.parent_process()
+    # A parent that was killed cannot end its workers: they finish the group they are at, which is kept, and stop.
+    while parent is None or parent.is_alive():
         try:
             group = waiting.get(timeout=1.0)
         except queue.Empty:
