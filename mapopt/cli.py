@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, str] = {
     "train": "mapopt.commands.train:Train",
-    "evaluate": "mapopt.commands.evaluate:Evaluate",
+    "evaluate": "mapopt.experiments.evaluation.command:Evaluate",
     "predict": "mapopt.commands.predict:Predict",
     "train-agent": "mapopt.agents.command:TrainAgent",
     "compare": "mapopt.experiments.command:Compare",
@@ -31,7 +31,7 @@ COMMANDS: dict[str, str] = {
 
 SUMMARIES: dict[str, str] = {
     "train": "Train a detector, selected by its AP on the tune split and tested once at the end.",
-    "evaluate": "Measure a trained detector, or a file of results, as COCO does.",
+    "evaluate": "Measure a trained detector, or a file of results, as COCO does, and say why it is not better.",
     "predict": "Find objects in images, and draw them.",
     "train-agent": "Train an agent with PPO on detector training; it is stored as weights and JSON, and resumable.",
     "compare": (
