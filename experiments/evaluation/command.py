@@ -1,0 +1,167 @@
+"""`mapopt evaluate`: COCO's twelve numbers with their intervals, and why they are what they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mapopt.commands.command import Command, choose_device
+from mapopt.commands.data import SHAPES, DataFlags, draw_sample
+from mapopt.commands.inference import LoadedDetector
+from mapopt.commands.output import Output
+from mapopt.commands.results import write_results
+from mapopt.data import ShapesConfig, read_coco
+from mapopt.errors import CheckpointError, ConfigError
+from mapopt.experiments.evaluation.document import as_document
+from mapopt.experiments.evaluation.inputs import Claims, Truth, Unknown, known_truth, read_claims
+from mapopt.experiments.evaluation.measure import Comparison, Findings, Questions, compare, measure
+from mapopt.experiments.evaluation.printed import describe
+from mapopt.files import write_bytes, write_json
+from mapopt.metrics import Detections
+from mapopt.metrics.engines import Backend
+from mapopt.settings import NOT_A_SETTING, from_mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(DataFlags, Command):
+    """Measure a trained detector, or a file of results, as COCO does, and say why it is not better.
+
+    Give either --checkpoint, with --data or on the data that it was trained with, or --truth and --results: a COCO
+    annotation file and the boxes of any detector. --compare sets another detector's results beside it. An --out folder
+    gets report.json and figures, and for a checkpoint results.json.
+    """
+
+    checkpoint: Path | None = None
+    """best.pt of a training run."""
+    data: str | None = None  # type: ignore[assignment]
+    """A folder of images with annotations, or "shapes"; by default the data that the checkpoint was trained with."""
+    split: Literal["test", "tune", "train"] = "test"
+    """Which images of the data."""
+    sample: int = 0
+    """Only so many images of the split, drawn by --seed; 0 takes all."""
+    threads: int = 1
+    """Threads of the CPU. The same number as in training, one by default, gives the same numbers to the last bit."""
+    truth: Path | None = None
+    """COCO annotation file."""
+    results: Path | None = None
+    """COCO results file: a list of image_id, category_id, bbox and score."""
+    compare: Path | None = None
+    """Results of another detector for the same images: the differences get paired bootstrap intervals."""
+    unknown: Unknown = "error"
+    """Results of images or categories that the truth does not list: error, or drop them."""
+    iou: float = 0.5
+    """IoU threshold of everything but COCO's own numbers: thresholds, causes, confusions, calibration, VOC's AP."""
+    resamples: int = 1000
+    """Resamples of the images for intervals, drawn by --seed; 0 turns them off."""
+    backend: Backend = "auto"
+    """What counts COCO's numbers: auto, numpy, numba or pycocotools itself. All give the same bits."""
+    figures: bool = True
+    """Draw figures into --out."""
+    out: Path | None = None
+    """Folder for the report and the figures."""
+    overwrite: bool = field(default=False, metadata=NOT_A_SETTING)
+    """Replace the report in the folder."""
+
+    def run(self) -> None:
+        """Measures and prints."""
+        questions = Questions(iou=self.iou, resamples=self.resamples, seed=self.seed, backend=self.backend)
+        output = None
+        if self.out is not None:
+            # In a folder of somebody's results, results.json is theirs.
+            results = ["results.json"] if self.checkpoint else []
+            output = Output(self.out, ["report.json", *(f"{name}.png" for name in FIGURES), *results])
+            output.check(overwrite=self.overwrite)
+        truth, claims, other = self._read() if self.checkpoint is None else self._detect(self.checkpoint)
+        comparison = None if other is None else compare(truth, claims, other, questions)
+        findings = measure(truth, claims, questions) if comparison is None else comparison.ours
+        if output is not None:
+            self._store(output, findings, comparison)
+        print(describe(findings, comparison))
+        if output is not None:
+            print(f"\n see {output.folder / 'report.json'}")
+
+    def _store(self, output: Output, findings: Findings, comparison: Comparison | None) -> None:
+        """Writes everything, once there is everything."""
+        document, pictures = as_document(findings, comparison), {}
+        if self.figures:
+            # matplotlib takes longer to import than most evaluations take.
+            from mapopt.experiments.evaluation.figures import draw
+
+            pictures = draw(findings, comparison)
+        if self.overwrite:
+            output.clear()
+        for name, content in pictures.items():
+            write_bytes(output.folder / name, content)
+        if self.checkpoint is not None:
+            notes, path = findings.truth.notes, output.folder / "results.json"
+            found = findings.claims.detections
+            write_results(path, found, image_ids=notes.image_ids, category_ids=notes.category_ids)
+        write_json(output.folder / "report.json", document)
+
+    def _read(self) -> tuple[Truth, Claims, Claims | None]:
+        """Reads files of results."""
+        if self.truth is None or self.results is None:
+            raise ConfigError("nothing to evaluate: give --checkpoint, or both --truth and --results")
+        for name, default in (("data", None), ("split", "test"), ("sample", 0)):
+            if getattr(self, name) != default:
+                raise ConfigError(f"--{name} is given, but it says nothing about --truth and --results: leave it out")
+        truth = known_truth(read_coco(self.truth, invalid=self.invalid), name=str(self.truth))
+        claims = read_claims(self.results, truth, unknown=self.unknown)
+        other = None if self.compare is None else read_claims(self.compare, truth, unknown=self.unknown)
+        return truth, claims, other
+
+    def _detect(self, path: Path) -> tuple[Truth, Claims, Claims | None]:
+        """Runs a checkpoint's detector."""
+        if self.truth is not None or self.results is not None:
+            raise ConfigError("both --checkpoint and --truth or --results are given: evaluate one or the other")
+        detector = LoadedDetector(path, choose_device(self.device, threads=self.threads))
+        flags = self._flags(detector)
+        images = getattr(flags.load(detector.size), self.split)
+        positions = match_categories(detector.categories, images.annotations.category_names)
+        if self.sample:
+            images = images.select(draw_sample(len(images), self.sample, self.seed))
+        name = f"{flags.data}, {self.split}"
+        truth = known_truth(images.annotations, name=name, by_position=True)
+        # What is wrong with the other results is said before the detector works for minutes.
+        other = None if self.compare is None else read_claims(self.compare, truth, unknown=self.unknown)
+        found = detector.detect(images)
+        labels = positions[found.labels] if len(found) else found.labels
+        return (
+            truth,
+            Claims(name=name, detections=Detections(found.boxes, found.scores, labels, found.image_ids)),
+            other,
+        )
+
+    def _flags(self, detector: LoadedDetector) -> DataFlags:
+        """Returns the flags of the data: this command's own, or those that the checkpoint was trained with."""
+        names = [item.name for item in dataclasses.fields(DataFlags)]
+        if self.data is not None:
+            return DataFlags(**{name: getattr(self, name) for name in names})
+        if self.scenes != ShapesConfig():
+            raise ConfigError(f"--scenes is given without data: add --data {SHAPES}")
+        stored = detector.checkpoint.settings
+        if "data" not in stored:
+            raise ConfigError(f"{self.checkpoint}: does not say what data it was trained with: give --data")
+        return from_mapping(DataFlags, {name: stored[name] for name in names if name in stored}, str(self.checkpoint))
+
+
+FIGURES = ("precision_recall", "categories", "f1", "confusion", "causes", "reliability", "comparison")
+"""Files that are drawn, without their ending."""
+
+
+def match_categories(ours: tuple[str, ...], theirs: tuple[str, ...]) -> np.ndarray:
+    """Returns the position among the data's categories of each of the checkpoint's.
+
+    Raises:
+        CheckpointError: the names are not the same.
+    """
+    if sorted(ours) != sorted(theirs):
+        raise CheckpointError(
+            f"the checkpoint finds {', '.join(ours)}, but the data have {', '.join(theirs)}: "
+            "evaluate on data with the same categories, or train on these"
+        )
+    return np.array([theirs.index(name) for name in ours])

@@ -1,0 +1,149 @@
+"""Findings as plain values, for report.json: everything that was measured, by name, undefined numbers as null."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from mapopt.experiments.evaluation.measure import Comparison, Findings, share_worse
+from mapopt.experiments.evaluation.tables import (
+    MAIN,
+    CategoryRow,
+    DifferenceRow,
+    category_rows,
+    cause_rows,
+    defined,
+    difference_rows,
+    main_numbers,
+)
+from mapopt.experiments.statistics import Estimate
+from mapopt.metrics import STATS, Calibration, Reliability
+
+REPORT_VERSION = 2
+"""Of ``report.json``."""
+
+
+def as_document(findings: Findings, comparison: Comparison | None = None) -> dict[str, Any]:
+    """Returns what goes into the file."""
+    report, asked, points = findings.report, findings.questions, findings.analysis.operating_points
+    numbers, confusion = main_numbers(findings), findings.analysis.confusion
+    names = findings.truth.names
+    content = {
+        "version": REPORT_VERSION,
+        "subject": findings.claims.name,
+        "truth": findings.truth.name,
+        "images": len(findings.truth.notes),
+        "objects": len(findings.truth.notes.labels),
+        "detections": len(findings.claims.detections),
+        "left_out": findings.claims.left_out,
+        "iou": asked.iou,
+        **{name: defined(value) for name, value in zip(STATS, report.stats.tolist(), strict=True)},
+        "intervals": findings.intervals
+        and {
+            "level": findings.intervals.level,
+            "resamples": asked.resamples,
+            "seed": asked.seed,
+            **{name: _ends(numbers[name]) for name in MAIN},
+        },
+        "mean_best_f1": defined(points.mean_f1),
+        "mean_optimal_lrp": defined(points.mean_optimal_lrp),
+        "mean_optimal_lrp_parts": {
+            part: defined(points.optimal_lrp.mean(f"lrp_{part}"))
+            for part in ("localization", "false_positive", "false_negative")
+        },
+        "pooled_best_f1": {
+            name: defined(float(getattr(points.pooled.best_f1, name)[0]))
+            for name in ("threshold", "f1", "precision", "recall")
+        },
+        "voc": {"2007_11_point": defined(findings.voc[0].mean), "2010_area": defined(findings.voc[1].mean)},
+        "causes": {row.cause: {"count": row.count, "delta_ap": row.delta_ap} for row in cause_rows(findings)},
+        "calibration": _calibration(findings.calibration),
+        "calibration_of_kept": _calibration(findings.kept_calibration),
+        "confusion": {
+            "score_threshold": confusion.score_threshold,
+            "rows": [*(names[one] for one in confusion.categories.tolist()), "background"],
+            "columns": [*(names[one] for one in confusion.categories.tolist()), "nothing"],
+            "counts": confusion.counts.tolist(),
+        },
+        "categories": [_category(row) for row in category_rows(findings)],
+        "comparison": comparison and _comparison(comparison),
+    }
+    return _plain(content)  # type: ignore[no-any-return]
+
+
+def _category(row: CategoryRow) -> dict[str, Any]:
+    return {
+        "id": row.category,
+        "name": row.name,
+        "objects": row.objects,
+        "detections": row.detections,
+        "ap": row.ap.value,
+        "ap_interval": _ends(row.ap),
+        "ap50": row.ap50,
+        "ap75": row.ap75,
+        "best_f1": asdict(row.best_f1),
+        "optimal_lrp": asdict(row.optimal_lrp),
+        "calibration_error": row.calibration_error,
+        "voc": {"2007_11_point": row.voc[0], "2010_area": row.voc[1]},
+    }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    difference = comparison.difference
+    main, categories = difference_rows(comparison)
+    pairs = zip(cause_rows(comparison.ours), cause_rows(comparison.other), strict=True)
+    return {
+        "with": comparison.other.claims.name,
+        **{row.name: _difference(row) for row in main},
+        "share_better": difference and difference.better,
+        "share_worse": difference and share_worse(difference),
+        "categories": {row.name: _difference(row) for row in categories},
+        "causes": {
+            ours.cause: {
+                "count": ours.count - other.count,
+                "delta_ap": ours.delta_ap - other.delta_ap,
+                "other_count": other.count,
+                "other_delta_ap": other.delta_ap,
+            }
+            for ours, other in pairs
+        },
+    }
+
+
+def _difference(row: DifferenceRow) -> dict[str, Any]:
+    return {"ours": row.ours, "other": row.other, "difference": row.difference.value, "interval": _ends(row.difference)}
+
+
+def _calibration(found: Calibration | None) -> dict[str, Any] | None:
+    return found and {
+        "expected_calibration_error": defined(found.expected_calibration_error),
+        "localization_aware_error": defined(found.localization_aware_error),
+        "bins": _bins(found.pooled),
+    }
+
+
+def _bins(diagram: Reliability) -> dict[str, Any]:
+    return {
+        "edges": diagram.edges.tolist(),
+        "counts": diagram.counts.tolist(),
+        **{name: [defined(one) for one in getattr(diagram, name)] for name in ("score", "precision", "quality")},
+    }
+
+
+def _ends(one: Estimate) -> list[float] | None:
+    return None if math.isnan(one.low) else [one.low, one.high]
+
+
+def _plain(value: Any) -> Any:
+    """Returns values as JSON has them; it has neither NaN nor infinity."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value

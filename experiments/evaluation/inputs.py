@@ -1,0 +1,189 @@
+"""What is evaluated: true boxes and claimed ones under the same ids, checked against each other before it is measured.
+
+A file of results knows nothing of its images, so most mistakes with it (another truth, another box format, another
+numbering of the categories) would be a low AP and no error. They are looked for here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapopt.commands.results import read_results
+from mapopt.data import Annotations
+from mapopt.data.invalid import show_box
+from mapopt.errors import DataError
+from mapopt.metrics import Detections, GroundTruth
+
+Unknown = Literal["error", "drop"]
+
+_FAR = 0.1
+"""Share of its image by which a box must reach over the edge to be far outside: detectors overshoot by less."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Truth:
+    """True boxes, and what their ids mean; made by `known_truth`.
+
+    Attributes:
+        name: What messages call it.
+        notes: The annotations as they were read.
+        boxes: The same for the metrics.
+        image_ids: ``[i]`` what the metrics call each image: its own id, or its position.
+        category_ids: ``[k]`` the same of the categories.
+    """
+
+    name: str
+    notes: Annotations
+    boxes: GroundTruth
+    image_ids: NDArray[np.int64]
+    category_ids: NDArray[np.int64]
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Names of the categories, by what the metrics call them."""
+        return dict(zip(self.category_ids.tolist(), self.notes.category_names, strict=True))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Claims:
+    """What a detector claims.
+
+    Attributes:
+        name: What the boxes are of, such as the path of their file.
+        detections: The boxes, with the ids of the truth.
+        left_out: Boxes that were left out, because the truth lists not their image or not their category.
+    """
+
+    name: str
+    detections: Detections
+    left_out: int = 0
+
+
+def known_truth(notes: Annotations, *, name: str, by_position: bool = False) -> Truth:
+    """Returns the truth of some annotations, named by the file's ids or by position.
+
+    Raises:
+        DataError: there is no object, or only crowds: nothing to find.
+    """
+    if notes.crowd.all():
+        raise DataError(
+            f"{name}: has no object to find, so that AP is undefined. Expected annotated images; files for test sets "
+            "often list images alone."
+        )
+    images = np.arange(len(notes)) if by_position else notes.image_ids
+    categories = np.arange(len(notes.category_ids)) if by_position else notes.category_ids
+    boxes = GroundTruth(
+        notes.boxes,
+        categories[notes.labels],
+        images[notes.images],
+        crowd=notes.crowd,
+        area=notes.area,
+        images=images,
+        categories=categories,
+    )
+    return Truth(name=name, notes=notes, boxes=boxes, image_ids=images, category_ids=categories)
+
+
+def read_claims(path: Path, truth: Truth, *, unknown: Unknown = "error") -> Claims:
+    """Returns the boxes of a file of results.
+
+    Args:
+        path: COCO results; its ids are those of the annotations.
+        truth: What they are held against.
+        unknown: What to do with boxes of images or categories that the truth does not list.
+
+    Raises:
+        DataError: the file cannot be read, or does not fit the truth; the message says where and how.
+    """
+    found, notes = read_results(path), truth.notes
+    if len(found) == 0:
+        raise DataError(f"{path}: holds no box. A detector that finds nothing has AP 0; check that this one ran.")
+    image, category = _places(found.image_ids, notes.image_ids), _places(found.labels, notes.category_ids)
+    known = (image >= 0) & (category >= 0)
+    if not known.all() and (unknown == "error" or not known.any()):
+        raise DataError(f"{path}: {_stranger(found, image, category, truth, unknown)}")
+    kept = np.flatnonzero(known)
+    image, category = image[kept], category[kept]
+    fault = misplaced(found.boxes[kept], notes.widths[image], notes.heights[image], kept)
+    if fault:
+        raise DataError(f"{path}: {fault}")
+    detections = Detections(found.boxes[kept], found.scores[kept], truth.category_ids[category], truth.image_ids[image])
+    return Claims(name=str(path), detections=detections, left_out=len(found) - len(kept))
+
+
+def misplaced(
+    boxes: NDArray[np.float64], widths: NDArray[np.int64], heights: NDArray[np.int64], rows: NDArray[np.int64]
+) -> str:
+    """Says how boxes as a whole cannot be pixels of their images; empty where they can.
+
+    A few boxes over the edge are a detector's own; many have been written in another format.
+
+    Args:
+        boxes: ``[n, 4]`` corners, made of left, top, width and height.
+        widths: ``[n]`` of each box's image.
+        heights: ``[n]`` of each box's image.
+        rows: ``[n]`` entries of the file.
+    """
+    size = np.stack([widths, heights], axis=1).astype(np.float64)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    if (np.abs(boxes[:, :2]) <= 1).all() and (sides <= 1).all() and (size > 2).all():
+        return (
+            "all boxes lie between 0 and 1, as shares of the image. Expected pixels: left, top, width and height, "
+            "each multiplied by the image's width or height."
+        )
+    far = ((boxes[:, 2:] > (1 + _FAR) * size) | (boxes[:, :2] < -_FAR * size)).any(axis=1)
+    if not far.any():
+        return ""
+    first = int(np.argmax(far))
+    entry = (
+        f"{far.sum()} of {len(far)} boxes end far outside of their image; the first is entry {rows[first]}, "
+        f"{show_box(np.concatenate([boxes[first, :2], sides[first]]))} in {widths[first]} x {heights[first]} pixels. "
+    )
+    # The last two numbers may be the right and bottom edge.
+    corners = (sides >= boxes[:, :2]) & (sides <= (1 + _FAR) * size)
+    if far.mean() > 0.25 and corners.all(axis=1).mean() > 0.99:
+        return (
+            f"{entry}Read as left, top, right and bottom they fit. Expected left, top, width and height: subtract left "
+            "from right, and top from bottom."
+        )
+    if far.mean() > 0.5:
+        return (
+            f"{entry}Expected pixels of the original image; check that these boxes are not in those of the network's "
+            "input, and that the truth is the one of these images."
+        )
+    return ""
+
+
+def _places(given: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the position of each id among the known ones, -1 for none."""
+    order = np.argsort(known)
+    place = np.minimum(np.searchsorted(known[order], given), len(known) - 1)
+    return np.where(known[order][place] == given, order[place], -1)
+
+
+def _stranger(
+    found: Detections, image: NDArray[np.int64], category: NDArray[np.int64], truth: Truth, unknown: Unknown
+) -> str:
+    """Says which box the truth knows nothing of."""
+    kind, place, given, known = (
+        ("image", image, found.image_ids, truth.notes.image_ids)
+        if (image < 0).any()
+        else ("category", category, found.labels, truth.notes.category_ids)
+    )
+    strange = place < 0
+    row = int(np.argmax(strange))
+    listed = f"its {len(known)} ids run from {known.min()} to {known.max()}"
+    text = (
+        f"entry {row} is of {kind} {given[row]}, which {truth.name} does not list ({listed}), like {strange.sum()} of "
+        f"{len(found)} entries. "
+    )
+    if kind == "category" and given.min() == 0 and known.min() == 1:
+        return f"{text}Expected the ids of the annotation file; these seem to be positions from 0."
+    if unknown == "drop":
+        return f"{text}Nothing is left. Expected results for these images, with the ids of the annotation file."
+    return f"{text}Give the truth of these results, or --unknown drop to leave such entries out."

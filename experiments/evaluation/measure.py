@@ -1,0 +1,157 @@
+"""Measures a detector from all sides, and two detectors on the same images; nothing is printed or drawn here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mapopt.errors import ConfigError
+from mapopt.experiments.evaluation.inputs import Claims, Truth
+from mapopt.metrics import (
+    Analysis,
+    Calibration,
+    Detections,
+    Report,
+    VOCAveragePrecision,
+    analyze,
+    evaluate,
+    measure_calibration,
+    voc_average_precision,
+)
+from mapopt.metrics.bootstrap import Bootstrap, BootstrapDifference, bootstrap, bootstrap_difference
+from mapopt.metrics.engines import Backend, check_backend
+
+_BACKGROUND_IOU = 0.1
+"""Below it nothing is analysed: an IoU up to it counts as touching nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """What is asked.
+
+    Attributes:
+        iou: IoU threshold of everything but COCO's numbers.
+        resamples: Of the bootstrap; 0 for no intervals.
+        seed: Of the bootstrap.
+        backend: What counts COCO's numbers.
+
+    Raises:
+        ConfigError: a number makes no sense, or there is no such backend.
+    """
+
+    iou: float = 0.5
+    resamples: int = 1000
+    seed: int = 0
+    backend: Backend = "auto"
+
+    def __post_init__(self) -> None:
+        if not _BACKGROUND_IOU < self.iou < 1:
+            raise ConfigError(f"iou is {self.iou}: expected a number above {_BACKGROUND_IOU} and below 1, such as 0.5")
+        if self.resamples < 0:
+            raise ConfigError(f"resamples is {self.resamples}: expected a number such as 1000, or 0 for no intervals")
+        if self.resamples and self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}: expected a whole number from 0 up")
+        check_backend(self.backend)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Findings:
+    """One detector.
+
+    Attributes:
+        truth: What is really there.
+        claims: What the detector claims.
+        questions: What was asked.
+        report: COCO's numbers.
+        analysis: Everything at one IoU threshold.
+        voc: Pascal VOC's AP by its two rules: 11-point, area.
+        intervals: How far AP may be off; None where it was not asked for.
+    """
+
+    truth: Truth
+    claims: Claims
+    questions: Questions
+    report: Report
+    analysis: Analysis
+    voc: tuple[VOCAveragePrecision, VOCAveragePrecision]
+    intervals: Bootstrap | None
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What scores are worth; None where they are no probabilities."""
+        scores = self.claims.detections.scores
+        return self.analysis.calibration if ((scores >= 0) & (scores <= 1)).all() else None
+
+    @cached_property
+    def kept_calibration(self) -> Calibration | None:
+        """The same for the detections that reach the pooled best F1's threshold; the others would not be used."""
+        if self.calibration is None:
+            return None
+        found = self.claims.detections
+        kept = found.scores >= self.analysis.operating_points.pooled.best_f1.threshold[0]
+        used = Detections(found.boxes[kept], found.scores[kept], found.labels[kept], found.image_ids[kept])
+        return measure_calibration(self.truth.boxes, used, iou=self.questions.iou)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Comparison:
+    """Two detectors on the same images.
+
+    Attributes:
+        ours: The one that is asked about.
+        other: The one it is compared with.
+        difference: What ours has more than the other, with intervals; None where they were not asked for.
+    """
+
+    ours: Findings
+    other: Findings
+    difference: BootstrapDifference | None
+
+
+def measure(truth: Truth, claims: Claims, questions: Questions, *, intervals: Bootstrap | None = None) -> Findings:
+    """Measures one detector.
+
+    Args:
+        truth: What is really there.
+        claims: What the detector claims.
+        questions: What to measure.
+        intervals: Where they are known already.
+    """
+    boxes, found = truth.boxes, claims.detections
+    if intervals is None and questions.resamples:
+        intervals = bootstrap(boxes, found, resamples=questions.resamples, seed=questions.seed)
+    return Findings(
+        truth=truth,
+        claims=claims,
+        questions=questions,
+        report=evaluate(boxes, found, backend=questions.backend),
+        analysis=analyze(boxes, found, iou=questions.iou),
+        # Corners of this package bound a box; they do not name its last pixel.
+        voc=(
+            voc_average_precision(boxes, found, rule="11-point", iou=questions.iou, inclusive=False),
+            voc_average_precision(boxes, found, rule="area", iou=questions.iou, inclusive=False),
+        ),
+        intervals=intervals,
+    )
+
+
+def compare(truth: Truth, ours: Claims, other: Claims, questions: Questions) -> Comparison:
+    """Measures two detectors, and their difference on the same resamples of the images."""
+    difference = None
+    if questions.resamples:
+        difference = bootstrap_difference(
+            truth.boxes, other.detections, ours.detections, resamples=questions.resamples, seed=questions.seed
+        )
+    return Comparison(
+        ours=measure(truth, ours, questions, intervals=difference and difference.second),
+        other=measure(truth, other, questions, intervals=difference and difference.first),
+        difference=difference,
+    )
+
+
+def share_worse(difference: BootstrapDifference) -> float:
+    """Returns the share of resamples in which ours has the smaller AP; what is left are ties."""
+    defined = difference.samples[~np.isnan(difference.samples)]
+    return float((defined < 0).mean()) if len(defined) else float("nan")

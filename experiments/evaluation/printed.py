@@ -1,0 +1,186 @@
+"""What `mapopt evaluate` prints: the twelve lines everyone knows, and below them why they are what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mapopt.experiments.evaluation.measure import Comparison, Findings, share_worse
+from mapopt.experiments.evaluation.tables import (
+    CategoryRow,
+    DifferenceRow,
+    category_rows,
+    cause_rows,
+    confusions,
+    defined,
+    difference_rows,
+    main_numbers,
+    most_frequent,
+    worst,
+)
+from mapopt.experiments.statistics import Estimate
+from mapopt.experiments.terminal import short
+from mapopt.metrics import AREA_RANGES, MAX_DETECTIONS, STATS
+
+LINES = 20
+"""Categories that are printed; a file holds all."""
+_FEW = 5
+
+CAUSE_WORDS = {
+    "class": "wrong category",
+    "location": "badly placed",
+    "both": "wrong and badly placed",
+    "duplicate": "found twice",
+    "background": "nothing is there",
+    "missed": "not found",
+    "false_positive": "all false positives",
+    "false_negative": "all false negatives",
+}
+"""What causes are called where people read them."""
+
+
+def describe(findings: Findings, comparison: Comparison | None = None) -> str:
+    """Returns everything that is printed of a detector."""
+    parts = [_head(findings), _categories(findings), _causes(findings), _summary(findings)]
+    return "\n\n".join([*parts, *([] if comparison is None else [_comparison(comparison)])])
+
+
+def _head(findings: Findings) -> str:
+    truth, claims, report = findings.truth, findings.claims, findings.report
+    lines = [f"{claims.name}: {len(truth.notes)} images, {len(truth.notes.labels)} objects"]
+    lines += [f" {_line(name)} = {value:0.3f}" for name, value in zip(STATS, report.stats, strict=True)]
+    if findings.intervals is not None:
+        numbers = ", ".join(f"{name.upper()} {_interval(one)}" for name, one in main_numbers(findings).items())
+        lines.append(
+            f"\n {findings.intervals.level:.0%} bootstrap intervals over images ({findings.questions.resamples} "
+            f"resamples):\n {numbers}"
+        )
+    if claims.left_out:
+        lines.append(f" {claims.left_out} boxes were left out: the truth lists not their image or not their category")
+    return "\n".join(lines)
+
+
+def _categories(findings: Findings) -> str:
+    rows = category_rows(findings)
+    shown = rows if len(rows) <= LINES else most_frequent(rows, LINES)
+    level = "" if findings.intervals is None else f" [{findings.intervals.level:.0%}]"
+    head = ["category", "objects", f"AP{level}", "AP50", "score", "precision", "recall", "F1", "oLRP", "place", "FP"]
+    table = [[*head, "FN"], *map(_category, shown)]
+    lines = [
+        f" Each category, at IoU {short(findings.questions.iou)}: the score threshold with the best F1, and the "
+        "optimal LRP with its parts",
+        *_aligned(table),
+    ]
+    if len(shown) < len(rows):
+        last = ", ".join(f"{row.name} {short(row.ap.value)}" for row in worst(rows, _FEW))
+        lines.append(
+            f" The {len(shown)} most frequent of {len(rows)} categories; report.json, in --out, has all. Worst: {last}."
+        )
+    return "\n".join(lines)
+
+
+def _category(row: CategoryRow) -> list[str]:
+    best, least = row.best_f1, row.optimal_lrp
+    numbers = (
+        *(row.ap50, best.threshold, best.precision, best.recall, best.f1, least.lrp),
+        *(least.lrp_localization, least.lrp_false_positive, least.lrp_false_negative),
+    )
+    return [row.name, f"{row.objects:,}", _interval(row.ap), *map(_number, numbers)]
+
+
+def _causes(findings: Findings) -> str:
+    table = [["cause of mistakes", "count", "dAP"]]
+    table += [[CAUSE_WORDS[row.cause], f"{row.count:,}", _number(row.delta_ap)] for row in cause_rows(findings)]
+    iou = short(findings.questions.iou, digits=2)
+    lines = [f" What AP at IoU {iou} would gain without the mistakes of one cause", *_aligned(table)]
+    found = confusions(findings, _FEW)
+    if found:
+        lines.append(" Most confused: " + ", ".join(f"{one} as {other} {count}" for one, other, count in found))
+    return "\n".join(lines)
+
+
+def _summary(findings: Findings) -> str:
+    points = findings.analysis.operating_points
+    best, iou = points.pooled.best_f1, short(findings.questions.iou, digits=2)
+    eleven, area = (_number(defined(one.mean)) for one in findings.voc)
+    rows = [
+        ["mean optimal LRP error (moLRP)", _number(defined(points.mean_optimal_lrp))],
+        ["mean best F1", _number(defined(points.mean_f1))],
+        [
+            "best F1 with one score threshold",
+            f"{_number(defined(float(best.f1[0])))} at {_number(float(best.threshold[0]))}",
+        ],
+        [f"Pascal VOC 2007 AP (11-point) at {iou}", eleven],
+        [f"Pascal VOC 2010 AP (area) at {iou}", area],
+    ]
+    if findings.calibration is None or findings.kept_calibration is None:
+        rows.append(["calibration error", "undefined: scores are not between 0 and 1"])
+    else:
+        every, kept = (
+            _number(defined(one.expected_calibration_error))
+            for one in (findings.calibration, findings.kept_calibration)
+        )
+        rows.append(["calibration error (ECE)", f"{every}, and {kept} of boxes above that one threshold"])
+        rows.append(["localisation-aware (LaECE)", _number(defined(findings.calibration.localization_aware_error))])
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f" {name:{width}}  {value}" for name, value in rows)
+
+
+def _comparison(comparison: Comparison) -> str:
+    main, categories = difference_rows(comparison)
+    found = comparison.difference
+    ordered = sorted(categories, key=lambda row: -abs(row.difference.value))
+    shown = categories if len(categories) <= LINES else ordered[:LINES]
+    level = "" if found is None else f" [{found.level:.0%}]"
+    rows = [["", "objects", "this", "other", f"difference{level}"]]
+    rows += [_difference(row, name=row.name.upper()) for row in main]
+    rows += [_difference(row, name=row.name) for row in shown]
+    lines = [f" Compared with {comparison.other.claims.name} on the same images", *_aligned(rows)]
+    if len(shown) < len(categories):
+        lines.append(f" The {len(shown)} of {len(categories)} categories with the largest differences.")
+    if found is not None:
+        lines.append(
+            f" AP is better in {found.better:.1%} of the resamples, worse in {share_worse(found):.1%}; "
+            "an interval without 0 is a difference."
+        )
+    table = [["cause of mistakes", "this", "other", "dAP, this", "other", "difference"]]
+    for ours, other in zip(cause_rows(comparison.ours), cause_rows(comparison.other), strict=True):
+        gain = ours.delta_ap - other.delta_ap
+        numbers = [_number(ours.delta_ap), _number(other.delta_ap), short(gain, signed=True)]
+        table.append([CAUSE_WORDS[ours.cause], f"{ours.count:,}", f"{other.count:,}", *numbers])
+    return "\n".join([*lines, "", *_aligned(table)])
+
+
+def _difference(row: DifferenceRow, *, name: str) -> list[str]:
+    return [name, f"{row.objects:,}", _number(row.ours), _number(row.other), _interval(row.difference, signed=True)]
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Returns the lines of a table: names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        " "
+        + "  ".join(
+            f"{cell:{'>' if place else '<'}{width}}"
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+
+
+def _interval(one: Estimate, *, signed: bool = False) -> str:
+    value, low, high = (short(each, signed=signed) for each in (one.value, one.low, one.high))
+    return value if one.low != one.low else f"{value} [{low}, {high}]"
+
+
+def _number(value: float) -> str:
+    return "–" if value in (float("inf"), float("-inf")) else short(value)
+
+
+def _line(name: str) -> str:
+    """Returns one of the twelve lines without its number, letter for letter as pycocotools prints it."""
+    kind, rest = name[:2], name[2:].removeprefix("_")
+    area = rest if rest in AREA_RANGES else "all"
+    limit = int(rest) if kind == "ar" and rest.isdecimal() else MAX_DETECTIONS[-1]
+    iou = f"0.{rest}" if kind == "ap" and rest.isdecimal() else "0.50:0.95"
+    title = "Average Precision" if kind == "ap" else "Average Recall"
+    return f"{title:<18} ({kind.upper()}) @[ IoU={iou:<9} | area={area:>6s} | maxDets={limit:>3d} ]"

@@ -1,0 +1,257 @@
+"""Rows of what was found, one per category, cause or difference: printed, stored and drawn from the same numbers.
+
+Undefined numbers are NaN here, whatever marks them where they were measured; files have null instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapopt.experiments.evaluation.measure import Comparison, Findings
+from mapopt.experiments.statistics import Estimate
+from mapopt.metrics import CAUSES, SPECIAL_CAUSES, Performance
+from mapopt.metrics.bootstrap import Interval
+
+MAIN = ("ap", "ap50", "ap75")
+"""The numbers that have intervals."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Working:
+    """A category at one score threshold; NaN where undefined, the threshold where it is best to keep nothing."""
+
+    threshold: float
+    precision: float
+    recall: float
+    f1: float
+    lrp: float
+    lrp_localization: float
+    lrp_false_positive: float
+    lrp_false_negative: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoryRow:
+    """One category.
+
+    Attributes:
+        category: Its id.
+        name: Its name.
+        objects: True boxes without crowds.
+        detections: Claimed boxes, before any limit.
+        ap: AP@[.5:.95] with its interval.
+        ap50: AP at IoU .5.
+        ap75: AP at IoU .75.
+        best_f1: At the threshold with the best F1.
+        optimal_lrp: At the threshold with the smallest localisation recall precision error.
+        calibration_error: Expected calibration error.
+        voc: Pascal VOC's AP, 11-point and area.
+    """
+
+    category: int
+    name: str
+    objects: int
+    detections: int
+    ap: Estimate
+    ap50: float
+    ap75: float
+    best_f1: Working
+    optimal_lrp: Working
+    calibration_error: float
+    voc: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CauseRow:
+    """One cause of mistakes: how many, and what AP gains without them."""
+
+    cause: str
+    count: int
+    delta_ap: float
+    special: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DifferenceRow:
+    """One number of two detectors, and ours less the other with its interval."""
+
+    name: str
+    objects: int
+    ours: float
+    other: float
+    difference: Estimate
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConfusionTable:
+    """Counts of true against predicted categories, with rare categories put together.
+
+    Attributes:
+        names: Of the categories shown, the most frequent first.
+        others: How many categories are put together in a last row and column, 0 for none.
+        counts: ``[n + 1, n + 1]`` for the n names, the others among them: true in rows, predicted in columns; the last
+            row is background, the last column nothing.
+    """
+
+    names: tuple[str, ...]
+    others: int
+    counts: NDArray[np.int64]
+
+
+def main_numbers(findings: Findings) -> dict[str, Estimate]:
+    """Returns AP, AP50 and AP75 with their intervals, whose ends are NaN where none was asked for."""
+    report, intervals = findings.report, findings.intervals
+    return {
+        name: _estimate(getattr(report, name), None if intervals is None else getattr(intervals, name)) for name in MAIN
+    }
+
+
+def category_rows(findings: Findings) -> list[CategoryRow]:
+    """Returns a row for every category, in the order of their ids."""
+    report, analysis, truth = findings.report, findings.analysis, findings.truth
+    points, calibration = analysis.operating_points, findings.calibration
+    at75 = report.precision[:, :, :, report.area_names.index("all"), -1][np.isclose(report.iou_thresholds, 0.75)][0]
+    claimed = np.bincount(
+        np.searchsorted(report.categories, findings.claims.detections.labels), minlength=len(report.categories)
+    )
+    errors = (
+        np.full(len(report.categories), np.nan)
+        if calibration is None
+        else calibration.category_expected_calibration_error
+    )
+    per_category = None if findings.intervals is None else findings.intervals.per_category
+    names = truth.names
+    return [
+        CategoryRow(
+            category=category,
+            name=names[category],
+            objects=int(points.positives[place]),
+            detections=int(claimed[place]),
+            ap=_estimate(report.per_category[category], None if per_category is None else per_category[category]),
+            ap50=defined(report.per_category50[category]),
+            ap75=defined(float(at75[:, place].mean())),
+            best_f1=_working(points.best_f1, place),
+            optimal_lrp=_working(points.optimal_lrp, place),
+            calibration_error=defined(float(errors[place])),
+            voc=(
+                defined(float(findings.voc[0].per_category[place])),
+                defined(float(findings.voc[1].per_category[place])),
+            ),
+        )
+        for place, category in enumerate(report.categories.tolist())
+    ]
+
+
+def most_frequent(rows: Sequence[CategoryRow], count: int) -> list[CategoryRow]:
+    """Returns the categories with the most objects, most first; those without any are of no interest."""
+    present = [row for row in rows if row.objects]
+    return sorted(present, key=lambda row: -row.objects)[:count]
+
+
+def worst(rows: Sequence[CategoryRow], count: int) -> list[CategoryRow]:
+    """Returns the categories with the smallest AP, smallest first."""
+    return sorted((row for row in rows if not math.isnan(row.ap.value)), key=lambda row: row.ap.value)[:count]
+
+
+def cause_rows(findings: Findings) -> list[CauseRow]:
+    """Returns a row for every cause, then the two that stand for all false positives and all false negatives."""
+    causes = findings.analysis.causes
+    return [
+        CauseRow(
+            cause=name,
+            count=causes.counts[name],
+            delta_ap=causes.delta_average_precision[name],
+            special=name in SPECIAL_CAUSES,
+        )
+        for name in (*CAUSES, *SPECIAL_CAUSES)
+    ]
+
+
+def difference_rows(comparison: Comparison) -> tuple[list[DifferenceRow], list[DifferenceRow]]:
+    """Returns AP, AP50 and AP75 of two detectors, and AP of every category that has objects."""
+    found, ours, other = comparison.difference, main_numbers(comparison.ours), main_numbers(comparison.other)
+    objects = int((~comparison.ours.truth.boxes.crowd).sum())
+    main = [
+        _difference(name, objects, ours[name].value, other[name].value, None if found is None else getattr(found, name))
+        for name in MAIN
+    ]
+    categories = [
+        _difference(
+            row.name,
+            row.objects,
+            row.ap.value,
+            against.ap.value,
+            None if found is None else found.per_category[row.category],
+        )
+        for row, against in zip(category_rows(comparison.ours), category_rows(comparison.other), strict=True)
+        if row.objects
+    ]
+    return main, categories
+
+
+def confusion_table(findings: Findings, *, limit: int) -> ConfusionTable:
+    """Returns who is taken for whom, with at most `limit` categories by name, those with the most objects."""
+    confusion, names = findings.analysis.confusion, findings.truth.names
+    size = len(confusion.categories)
+    objects = confusion.counts[:size].sum(axis=1)
+    order = np.argsort(-objects, kind="stable")
+    # A few others are no reason to hide them.
+    shown = order if size <= limit + 1 else order[:limit]
+    group = np.full(size + 1, len(shown))
+    group[shown] = np.arange(len(shown))
+    group[size] = len(shown) + (len(shown) < size)
+    counts = np.zeros((group[size] + 1,) * 2, np.int64)
+    np.add.at(counts, (group[:, None], group[None, :]), confusion.counts)
+    return ConfusionTable(
+        names=tuple(names[int(confusion.categories[place])] for place in shown),
+        others=size - len(shown),
+        counts=counts,
+    )
+
+
+def confusions(findings: Findings, count: int) -> list[tuple[str, str, int]]:
+    """Returns the most frequent confusions: the true category, the predicted one, and how often."""
+    confusion, names = findings.analysis.confusion, findings.truth.names
+    counts = confusion.counts[:-1, :-1].copy()
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:count]
+    pairs = [(int(place) // len(counts), int(place) % len(counts)) for place in order]
+    ids = confusion.categories.tolist()
+    return [(names[ids[a]], names[ids[b]], int(counts[a, b])) for a, b in pairs if counts[a, b]]
+
+
+def defined(value: float) -> float:
+    """Returns a number, NaN for the -1 that marks undefined ones."""
+    return math.nan if value == -1 else float(value)
+
+
+def _estimate(value: float, interval: Interval | None) -> Estimate:
+    if interval is None or math.isnan(defined(value)):
+        return Estimate(defined(value), math.nan, math.nan)
+    return Estimate(defined(value), interval.low, interval.high)
+
+
+def _difference(name: str, objects: int, ours: float, other: float, interval: Interval | None) -> DifferenceRow:
+    low, high = (math.nan, math.nan) if interval is None else (interval.low, interval.high)
+    return DifferenceRow(
+        name=name, objects=objects, ours=ours, other=other, difference=Estimate(ours - other, low, high)
+    )
+
+
+def _working(performance: Performance, place: int) -> Working:
+    threshold = float(performance.threshold[place])
+    # -1 is a possible threshold where scores are logits; there the category tells whether it is one.
+    known = math.isfinite(threshold) and performance.f1[place] != -1
+    return Working(
+        threshold=threshold if known else math.nan,
+        **{
+            name: defined(float(getattr(performance, name)[place]))
+            for name in Working.__dataclass_fields__
+            if name != "threshold"
+        },
+    )
