@@ -1,0 +1,83 @@
+"""The pages of docs/: their Python runs, their command lines parse, and what they say of the losses is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from mapopt.cli import main
+from mapopt.losses import LOSSES
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = ["losses.md"]
+
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ROW = re.compile(r"^\| \[`(\w+)`\]\(#(\w+)\) \| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \| (yes|no) \|", re.MULTILINE)
+
+
+def read(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str, language: str) -> list[tuple[int, str]]:
+    """The fenced blocks of a language, each with the line that its content begins on."""
+    text = read(page)
+    found = [one for one in FENCED.finditer(text) if one[1] == language]
+    return [(text.count("\n", 0, one.start(2)) + 1, one[2]) for one in found]
+
+
+def headings(text: str) -> set[str]:
+    """The anchors that a page's headings have."""
+    prose = FENCED.sub("", text)
+    return {
+        re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-")
+        for title in re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python_on_a_page_runs_from_top_to_bottom(page: str) -> None:
+    found = blocks(page, "python")
+    assert found
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    with torch.random.fork_rng():
+        for line, code in found:
+            # Empty lines before it let a traceback name the page's own line.
+            exec(compile("\n" * (line - 1) + code, str(DOCS / page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_command_lines_on_a_page_are_understood(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line for _, code in blocks(page, "") for line in code.splitlines() if line.startswith("mapopt ")]
+    assert lines
+    for line in lines:
+        status = main([*line.split()[1:], "--print-config"])
+        assert status == 0, f"{line}\n{capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_within_a_page_lead_to_a_heading(page: str) -> None:
+    text = read(page)
+    links = set(re.findall(r"\]\(#([^)]+)\)", text))
+    assert links
+    assert links <= headings(text)
+
+
+def test_every_loss_has_a_section_and_a_row_that_says_what_its_class_says() -> None:
+    text = read("losses.md")
+    rows = {name: (anchor, kind, gradient, iou) for name, anchor, kind, gradient, _, _, iou in ROW.findall(text)}
+    assert list(rows) == list(LOSSES)
+    for name, (anchor, kind, gradient, iou) in rows.items():
+        loss = LOSSES[name]
+        assert (anchor, kind) == (name, loss.__name__)
+        assert (gradient == "pointwise") == loss.pointwise, name
+        assert (iou == "yes") == loss.soft_labels, name
+        assert ("or exact" in gradient) == ("gradient" in vars(loss())), name
+        assert f"\n### `{name}`\n" in text
+
+
+def test_formulas_are_written_without_escapes_that_markdown_takes_away() -> None:
+    for page in PAGES:
+        for formula in re.findall(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", FENCED.sub("", read(page))):
+            assert not re.search(r"\\[^A-Za-z ]", "".join(formula)), formula
