@@ -12,7 +12,6 @@ from typing import Any, ClassVar, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.ssd import SSD
@@ -179,10 +178,8 @@ class ListLosses:
             examples: the objects of each image.
         """
         targets = self._targets(examples, boxes)
-        objects = matched.clamp(min=-1)[None]
-        centres = (places[..., :2] + places[..., 2:]) / 2
-        crowd = in_crowd(centres[None], targets.boxes, targets.crowd)
-        found = Assignment(objects, (matched == _IGNORED)[None] | (crowd & (objects < 0)))
+        ignored = (matched == _IGNORED) | (_in_crowds(places, examples) & (matched < 0))
+        found = Assignment(matched.clamp(min=-1)[None], ignored[None])
         odds = log_odds(logits) if self._background else logits
         knobs = self.knobs or dict.fromkeys(
             ("class_weight", "box_weight", "surrogate_weight"), torch.ones(1, device=logits.device)
@@ -208,22 +205,25 @@ class ListLosses:
             )
 
     def _targets(self, examples: Examples, boxes: Tensor) -> Targets:
-        """Returns the objects of all images and after them the crowd regions, padded to at least one per image."""
-        rows: tuple[list[Tensor], ...] = ([], [], [])
-        for one in examples:
-            if _CROWDS not in one:
-                raise ConfigError(
-                    "the model has another transform than when its class loss was replaced: call replace_class_loss "
-                    "again, on the finished model"
-                )
-            objects, regions = one["boxes"], one[_CROWDS]
-            rows[0].append(torch.cat([objects, regions]).to(boxes.dtype))
-            rows[1].append(pad(one["labels"] - int(self._background), (0, len(regions))))
-            rows[2].append(torch.arange(len(rows[0][-1]), device=boxes.device) >= len(objects))
-        # One image more, with one object, and it is dropped again: an image may have none, but not all of them.
-        spare = [rows[0][0].new_zeros((1, 4)), rows[1][0].new_zeros(1), rows[2][0].new_zeros(1)]
-        parts = zip(rows, spare, (0, -1, False), strict=True)
-        return Targets(*(_pad([*row, extra], value)[:-1][None] for row, extra, value in parts))
+        """Returns the objects of all images, padded to at least one per image."""
+        # An image more, with one object, is dropped again.
+        rows = _pad([*(one["boxes"].to(boxes.dtype) for one in examples), boxes.new_zeros((1, 4))])[:-1]
+        labels = [one["labels"] - int(self._background) for one in examples]
+        columns = _pad([*labels, labels[0].new_zeros(1)], -1)[:-1]
+        return Targets(rows[None], columns[None], torch.zeros_like(columns, dtype=torch.bool)[None])
+
+
+def _in_crowds(places: Tensor, examples: Examples) -> Tensor:
+    """Returns which of the places ``[batch, n, 4]`` have their centres in a crowd region."""
+    if any(_CROWDS not in one for one in examples):
+        raise ConfigError(
+            "the model has another transform than when its class loss was replaced: call replace_class_loss again, on "
+            "the finished model"
+        )
+    regions = [one[_CROWDS].to(places.dtype) for one in examples]
+    real = _pad([one.new_ones(len(one), dtype=torch.bool) for one in regions])
+    centres = (places[..., :2] + places[..., 2:]) / 2
+    return in_crowd(centres[None], _pad(regions)[None], real[None])[0]
 
 
 def log_odds(logits: Tensor) -> Tensor:
