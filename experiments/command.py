@@ -21,8 +21,10 @@ from mapopt.experiments.jobs import Message, missing_groups, run_groups
 from mapopt.experiments.report import Summary, summarize
 from mapopt.experiments.search import as_yaml, search
 from mapopt.experiments.store import Store
+from mapopt.experiments.styles import Family
 from mapopt.experiments.terminal import print_summary
 from mapopt.files import write_json
+from mapopt.losses import LOSSES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,8 @@ class _OnExperiment(Command):
     """Only these methods."""
     seeds: int | None = None
     """Seeds per method, instead of the experiment's."""
+    reference: Annotated[str | None, tyro.conf.arg(metavar="METHOD")] = None
+    """Compare the others with this method, instead of the experiment's reference."""
 
     def settings(self) -> Experiment:
         """Returns the experiment as the flags have it."""
@@ -48,6 +52,8 @@ class _OnExperiment(Command):
             experiment = experiment.only(self.methods)
         if self.data is not None:
             experiment = experiment.with_data(self.data)
+        if self.reference is not None:
+            experiment = replace(experiment, reference=self.reference)
         return replace(experiment, seeds=self.seeds) if self.seeds is not None else experiment
 
     def kept(self) -> str:
@@ -139,14 +145,34 @@ def _report(experiment: Experiment, store: Store, seed: int, console: Console) -
             f"{store.root / experiment.name} holds no runs of this experiment as it is configured now: "
             "run `mapopt compare` first"
         )
-    rarest = {task: experiment.rarest(task) for task in experiment.tasks}
-    summary = summarize(runs, reference=experiment.reference, rarest=rarest)
+    if all(run.method != experiment.reference for run in runs):
+        raise StoreError(
+            f"{store.root / experiment.name} holds no runs of the reference method '{experiment.reference}': "
+            "run `mapopt compare` first, or name another with --reference"
+        )
+    summary = summarize(runs, reference=experiment.reference, objects=_objects(experiment))
     folder = store.root / experiment.name
     write_json(folder / "summary.json", summary.as_dict())
     print_summary(summary, console)
-    drawn = draw_all(runs, folder, summary)
+    drawn = draw_all(runs, folder, summary, families=_families(experiment))
     console.print(f"wrote {folder / 'summary.json'} and {len(drawn)} figures in {folder}")
     return summary
+
+
+def _objects(experiment: Experiment) -> dict[str, list[int]]:
+    """Returns the training objects per category of every task, in the first seed's images."""
+    any_method = next(iter(experiment.methods))
+    return {
+        task: experiment.task(task, any_method, 0).splits.train.annotations.counts.tolist() for task in experiment.tasks
+    }
+
+
+def _families(experiment: Experiment) -> dict[str, Family]:
+    """Returns which kind of class loss each method trains with; methods are coloured by it."""
+    return {
+        name: "pointwise" if method.recipe.loss not in LOSSES or LOSSES[method.recipe.loss].pointwise else "ranking"
+        for name, method in experiment.methods.items()
+    }
 
 
 def _search(experiment: Experiment, folder: Path, workers: int, device: str, console: Console) -> None:

@@ -6,7 +6,9 @@ ends, moved apart where they would overlap, because a legend of seven lines is a
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,17 +17,19 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
-from mapopt.experiments.styles import CATEGORY_COLORS, FAINT, Style, styles_of
-from mapopt.experiments.tables import Curve, FinalScore, Picture, Trajectory
+from mapopt.experiments.statistics import Estimate
+from mapopt.experiments.styles import CATEGORY_COLORS, FAINT, INK, Style
+from mapopt.experiments.tables import Curve, FinalScore, OverallScore, Picture, Trajectory
 from mapopt.experiments.terminal import short
 
 _CROWDED = 8  # boxes in a picture
+_COLUMN = 118  # points between numbers beside rows
+_NAMES = 44  # characters in a line of names that share a line
 _STRIPE = 3.5  # line widths that a colour lasts where several lines are one
 
 
-def learning_curves(table: Sequence[Curve], axes: Axes) -> None:
+def learning_curves(table: Sequence[Curve], axes: Axes, styles: Mapping[str, Style]) -> None:
     """Draws one line with its band per method, named at its end."""
-    styles = styles_of(curve.method for curve in table)
     _lines(table, styles, axes)
     lowest = min(float(np.min(curve.middle)) for curve in table)
     highest = max(float(np.max(np.where(np.isnan(curve.high), curve.middle, curve.high))) for curve in table)
@@ -38,9 +42,9 @@ def learning_curves(table: Sequence[Curve], axes: Axes) -> None:
     _name_ends(table, styles, axes)
 
 
-def knob_trajectory(table: Trajectory, axes: Axes) -> None:
+def knob_trajectory(table: Trajectory, axes: Axes, styles: Mapping[str, Style]) -> None:
     """Draws one knob over the images trained: a line per method, and the middle half of its runs as a band."""
-    _lines(table.curves, styles_of(curve.method for curve in table.curves), axes)
+    _lines(table.curves, styles, axes)
     if table.log:
         axes.set_yscale("log")
         low = min(float(np.nanmin(curve.low)) for curve in table.curves)
@@ -55,36 +59,35 @@ def knob_trajectory(table: Trajectory, axes: Axes) -> None:
     axes.set_title(table.knob + (" (log scale)" if table.log else ""))
 
 
-def final_scores(table: Sequence[FinalScore], axes: Axes) -> None:
+def final_scores(table: Sequence[FinalScore], axes: Axes, styles: Mapping[str, Style]) -> None:
     """Draws a row per method: its runs as dots, their interquartile mean and its interval, and both in numbers."""
-    styles = styles_of(row.method for row in table)
     shown = [value for row in table for value in (*row.values, row.ap.value, row.ap.low, row.ap.high)]
-    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
-    margin = 0.06 * (high - low) + 1e-3
-    axes.set_xlim(max(0.0, low - margin) if low >= 0 else low - margin, high + margin)
-    axes.set_ylim(len(table) - 0.45, -0.55)
+    _rows(table, shown, axes)
+    _numbers(table, "mean and interval", [row.ap for row in table], axes)
     for place, row in enumerate(table):
         color = styles[row.method].color
         # Above and below the bar in turn, at three distances, so that few dots hide another.
         order = np.arange(len(row.values))
         heights = place + np.where(order % 2, 1, -1) * (0.15 + 0.06 * (order // 2 % 3))
         axes.scatter(row.values, heights, s=20, color=color, alpha=0.45, linewidth=0, zorder=3)
-        axes.plot([row.ap.low, row.ap.high], [place, place], color=color, linewidth=3, solid_capstyle="butt", zorder=4)
-        axes.scatter([row.ap.value], [place], s=70, color=color, edgecolor="white", linewidth=1.4, zorder=5)
-        if row.reference:
-            axes.axvline(row.ap.value, color=color, linewidth=0.9, linestyle=(0, (3, 3)), alpha=0.6, zorder=1)
-        beside = axes.get_yaxis_transform()
-        numbers = f"{short(row.ap.value)}  [{short(row.ap.low)}, {short(row.ap.high)}]"
-        axes.text(1.02, place, numbers, transform=beside, va="center", fontsize=10)
+        _mark(row.ap, place, color, 8.4, axes, line=row.reference)
         if row.diverged:
             note = f"◂ {row.diverged} of {row.diverged + len(row.values)} diverged: AP 0"
+            beside = axes.get_yaxis_transform()
             axes.text(0.012, place + 0.36, note, transform=beside, va="center", fontsize=8.5, color="#b00020")
-    axes.set_yticks(range(len(table)), [row.label for row in table], fontsize=10.5)
-    for row, name in zip(table, axes.get_yticklabels(), strict=True):
-        name.set_fontweight("bold" if row.reference else "normal")
-    axes.grid(axis="y", visible=False)
-    axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}"))
+    axes.set_xlabel("test AP")
+
+
+def overall_scores(table: Sequence[OverallScore], axes: Axes, colors: Sequence[str]) -> None:
+    """Draws a row per method: its interquartile mean and interval on every task, and those over all in numbers."""
+    shown = [number for row in table for one in row.by_task for number in (one.value, one.low, one.high)]
+    _rows(table, shown, axes)
+    _numbers(table, "all tasks together", [row.overall for row in table], axes)
+    axes.grid(axis="y", visible=True)
+    for place, row in enumerate(table):
+        # Tasks stand a little below each other: on tasks that are alike marks would hide marks.
+        for level, one, color in zip(np.linspace(-0.17, 0.17, len(colors)), row.by_task, colors, strict=True):
+            _mark(one, place + level, color, 7.0, axes, line=row.reference)
     axes.set_xlabel("test AP")
 
 
@@ -124,12 +127,25 @@ def picture(table: Picture, axes: Axes) -> None:
         )
 
 
-def method_handles(table: Sequence[Curve]) -> list[Line2D]:
+def method_handles(table: Sequence[Curve], styles: Mapping[str, Style]) -> list[Line2D]:
     """Returns what a legend shows of the methods."""
-    styles = styles_of(curve.method for curve in table)
     return [
-        Line2D([], [], color=styles[one.method].color, linestyle=styles[one.method].dash, label=one.label)  # type: ignore[arg-type]
+        Line2D(
+            [],
+            [],
+            color=styles[one.method].color,
+            linestyle=styles[one.method].dash,  # type: ignore[arg-type]
+            label=textwrap.fill(one.label, _NAMES),
+        )
         for one in table
+    ]
+
+
+def task_handles(tasks: Sequence[str], colors: Sequence[str]) -> list[Line2D]:
+    """Returns what a legend shows of the tasks."""
+    return [
+        Line2D([], [], color=color, linewidth=3, marker="o", markersize=8, markeredgecolor="white", label=task)
+        for task, color in zip(tasks, colors, strict=True)
     ]
 
 
@@ -145,6 +161,59 @@ def category_handles(table: Sequence[Picture], categories: Sequence[str]) -> lis
 def category_color(label: int) -> str:
     """Returns the colour that boxes of a category have; they repeat from the ninth on."""
     return CATEGORY_COLORS[label % len(CATEGORY_COLORS)]
+
+
+def _rows(table: Sequence[FinalScore | OverallScore], shown: Sequence[float], axes: Axes) -> None:
+    """Prepares axes with a row per method for the APs that are shown."""
+    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+    margin = 0.06 * (high - low) + 1e-3
+    axes.set_xlim(max(0.0, low - margin) if low >= 0 else low - margin, high + margin)
+    axes.set_ylim(len(table) - 0.45, -0.55)
+    axes.set_yticks(range(len(table)), [row.label for row in table], fontsize=10.5)
+    for row, name in zip(table, axes.get_yticklabels(), strict=True):
+        name.set_fontweight("bold" if row.reference else "normal")
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}"))
+
+
+def _mark(one: Estimate, place: float, color: str, size: float, axes: Axes, *, line: bool) -> None:
+    """Draws a number with its interval, and where it is the reference's a line through all rows."""
+    axes.plot([one.low, one.high], [place, place], color=color, linewidth=3, solid_capstyle="butt", zorder=4)
+    axes.scatter([one.value], [place], s=size**2, color=color, edgecolor="white", linewidth=1.4, zorder=5)
+    if line:
+        axes.axvline(one.value, color=color, linewidth=0.9, linestyle=(0, (3, 3)), alpha=0.6, zorder=1)
+
+
+def _numbers(table: Sequence[FinalScore | OverallScore], head: str, numbers: Sequence[Estimate], axes: Axes) -> None:
+    """Writes numbers beside the rows, and the differences to the reference, grey where their interval includes 0."""
+
+    def write(place: float, column: int, text: str, **look: Any) -> None:
+        axes.annotate(
+            text,
+            (1, place),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(10 + _COLUMN * column, 0),
+            textcoords="offset points",
+            va="center",
+            annotation_clip=False,
+            **look,
+        )
+
+    reference = next((row.label for row in table if row.reference), None)
+    write(-0.78, 0, head, fontsize=8.5, color=FAINT)
+    if reference is not None:
+        write(-0.78, 1, "difference to the reference", fontsize=8.5, color=FAINT)
+    for place, (row, number) in enumerate(zip(table, numbers, strict=True)):
+        write(place, 0, _interval(number), fontsize=9.5)
+        if row.difference is not None:
+            sure = row.difference.low > 0 or row.difference.high < 0
+            write(place, 1, _interval(row.difference, signed=True), fontsize=9.5, color=INK if sure else FAINT)
+
+
+def _interval(one: Estimate, *, signed: bool = False) -> str:
+    value, low, high = (short(each, signed=signed) for each in (one.value, one.low, one.high))
+    return f"{value}  [{low}, {high}]"
 
 
 def _lines(table: Sequence[Curve], styles: Mapping[str, Style], axes: Axes) -> None:

@@ -25,8 +25,9 @@ from mapopt.experiments.statistics import (
     probability_of_improvement,
 )
 from mapopt.experiments.store import Cost, StoredRun
+from mapopt.training.history import Scores
 
-VERSION = 1
+VERSION = 2
 _SEED = 0  # of the resampling: a comparison is summarised to the same digits wherever it is read
 
 
@@ -36,6 +37,8 @@ class Versus:
 
     difference: Estimate | None
     """In test AP, on the seeds that both have; None if they share none."""
+    rarest: Estimate | None
+    """The same in the AP of the task's rarest category; None where that is unknown, and over several tasks."""
     pairs: int
     """How many seeds those are."""
     improvement: Estimate
@@ -54,11 +57,11 @@ class MethodSummary:
     """Runs that ended early by their own decision."""
     ap: Estimate
     """On the test split."""
-    ap50: float
-    ap75: float
-    ar100: float
+    ap50: Estimate
+    ap75: Estimate
+    ar100: Estimate
     per_category: tuple[float, ...]
-    rarest: float | None
+    rarest: Estimate | None
     """Test AP of the task's rarest category, where that is known."""
     tune_ap: Estimate
     gap: Estimate
@@ -69,6 +72,8 @@ class MethodSummary:
     """Images evaluated, mean over the runs."""
     seconds: float
     """Mean over the runs."""
+    step_seconds: float
+    """Median over all rounds of all runs of what a training step took; NaN for runs that are in no store."""
     search: Cost
     training: Cost
     devices: tuple[str, ...]
@@ -83,8 +88,15 @@ class TaskSummary:
     task: str
     categories: tuple[str, ...]
     rarest: str | None
-    """Name of the rarest category, where it is known."""
+    """Name of the category with the fewest training objects, where they are known."""
+    objects: tuple[int, ...] | None
+    """Training objects per category, where they are known."""
     methods: tuple[MethodSummary, ...]
+
+    @property
+    def imbalanced(self) -> bool:
+        """Whether the rarest category has less than half of the objects of the average one."""
+        return self.objects is not None and min(self.objects) < sum(self.objects) / len(self.objects) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +134,7 @@ class Summary:
                     "task": task.task,
                     "categories": list(task.categories),
                     "rarest": task.rarest,
+                    "objects": None if task.objects is None else dict(zip(task.categories, task.objects, strict=True)),
                     "methods": [_method_dict(one, task) for one in task.methods],
                 }
                 for task in self.tasks
@@ -140,18 +153,18 @@ class Summary:
 
 
 def summarize(
-    runs: Sequence[StoredRun], *, reference: str | None = None, rarest: Mapping[str, int] | None = None
+    runs: Sequence[StoredRun], *, reference: str | None = None, objects: Mapping[str, Sequence[int]] | None = None
 ) -> Summary:
     """Computes everything that is said about a comparison.
 
     Args:
         runs: of one experiment.
         reference: the method that the others are compared with.
-        rarest: per task the position of the rarest category among its categories.
+        objects: per task the number of training objects of each of its categories.
 
     Raises:
         StoreError: there is no run.
-        ConfigError: no run is of the reference method.
+        ConfigError: no run is of the reference method, or a task's categories and numbers of objects do not agree.
     """
     if not runs:
         raise StoreError("there is no run to summarise: expected at least one stored run; run `mapopt compare` first")
@@ -163,7 +176,7 @@ def summarize(
     return Summary(
         experiment=runs[0].experiment,
         reference=reference,
-        tasks=tuple(_task(task, by_task[task], reference, (rarest or {}).get(task)) for task in tasks),
+        tasks=tuple(_task(task, by_task[task], reference, (objects or {}).get(task)) for task in tasks),
         overall=_overall([by_task[task] for task in tasks], reference) if len(tasks) > 1 else (),
     )
 
@@ -174,11 +187,16 @@ def _group(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
     return {method: [run for run in ordered if run.method == method] for method in {run.method for run in ordered}}
 
 
-def _task(name: str, methods: Mapping[str, list[StoredRun]], reference: str | None, rarest: int | None) -> TaskSummary:
+def _task(
+    name: str, methods: Mapping[str, list[StoredRun]], reference: str | None, objects: Sequence[int] | None
+) -> TaskSummary:
     against = methods.get(reference) if reference is not None else None
     categories = next(iter(methods.values()))[0].categories
-    if rarest is not None and not 0 <= rarest < len(categories):
-        raise ConfigError(f"rarest category of {name} is {rarest}: expected 0 to {len(categories) - 1}")
+    if objects is not None and len(objects) != len(categories):
+        raise ConfigError(
+            f"numbers of objects of {name} are {tuple(objects)}: expected one per category, {len(categories)}"
+        )
+    rarest = None if objects is None else int(np.argmin(objects))
     summaries = [
         _method(runs, None if method == reference else against, rarest) for method, runs in sorted(methods.items())
     ]
@@ -186,18 +204,15 @@ def _task(name: str, methods: Mapping[str, list[StoredRun]], reference: str | No
         task=name,
         categories=categories,
         rarest=None if rarest is None else categories[rarest],
+        objects=None if objects is None else tuple(int(count) for count in objects),
         methods=tuple(sorted(summaries, key=lambda one: -one.ap.value)),
     )
 
 
 def _method(runs: list[StoredRun], against: list[StoredRun] | None, rarest: int | None) -> MethodSummary:
-    def middle(number: Callable[[StoredRun], float]) -> float:
-        return _middle([number(run) for run in runs])
+    def sure(number: Callable[[Scores], float]) -> Estimate:
+        return _estimate([number(run.test) for run in runs])
 
-    categories = tuple(
-        middle(lambda run, position=position: run.test.per_category[position])  # type: ignore[misc]
-        for position in range(len(runs[0].categories))
-    )
     sound = [run for run in runs if run.status != "diverged"]
     return MethodSummary(
         method=runs[0].method,
@@ -205,12 +220,14 @@ def _method(runs: list[StoredRun], against: list[StoredRun] | None, rarest: int 
         seeds=tuple(run.seed for run in runs),
         diverged=len(runs) - len(sound),
         stopped=sum(run.status == "stopped" for run in runs),
-        ap=estimate([run.test.ap for run in runs], seed=_SEED),
-        ap50=middle(lambda run: run.test.ap50),
-        ap75=middle(lambda run: run.test.ap75),
-        ar100=middle(lambda run: run.test.ar100),
-        per_category=categories,
-        rarest=None if rarest is None else categories[rarest],
+        ap=sure(lambda test: test.ap),
+        ap50=sure(lambda test: test.ap50),
+        ap75=sure(lambda test: test.ap75),
+        ar100=sure(lambda test: test.ar100),
+        per_category=tuple(
+            _middle([run.test.per_category[position] for run in runs]) for position in range(len(runs[0].categories))
+        ),
+        rarest=None if rarest is None else _estimate([run.test.per_category[rarest] for run in runs]),
         tune_ap=estimate([run.tune.ap for run in runs], seed=_SEED),
         gap=estimate([run.tune.ap - run.test.ap for run in sound], seed=_SEED)
         if sound
@@ -218,10 +235,11 @@ def _method(runs: list[StoredRun], against: list[StoredRun] | None, rarest: int 
         images=float(np.mean([run.images for run in runs])),
         evaluated=float(np.mean([run.evaluated for run in runs])),
         seconds=float(np.mean([run.seconds for run in runs])),
+        step_seconds=_step_seconds(runs),
         search=_shared_cost([run.search for run in runs]),
         training=_shared_cost([run.training for run in runs]),
         devices=tuple(sorted({run.device for run in runs})),
-        versus=None if against is None else _versus([runs], [against]),
+        versus=None if against is None else _versus([runs], [against], rarest),
     )
 
 
@@ -230,17 +248,29 @@ def _middle(values: Sequence[float]) -> float:
     return -1.0 if min(values) < 0 else float(interquartile_mean(values))
 
 
+def _estimate(values: Sequence[float]) -> Estimate:
+    """Returns the interquartile mean with its interval; an undefined number has none."""
+    return Estimate(-1.0, math.nan, math.nan) if min(values) < 0 else estimate(values, seed=_SEED)
+
+
+def _step_seconds(runs: Sequence[StoredRun]) -> float:
+    intervals = [one.interval for run in runs if run.folder is not None for one in run.rounds]
+    steps = [one.seconds / one.steps for one in intervals if one.steps]
+    return float(np.median(steps)) if steps else math.nan
+
+
 def _shared_cost(costs: Sequence[Cost]) -> Cost:
     """Returns what was spent once for all runs of a method: each of them carries the same number."""
     return max(costs, key=lambda cost: cost.images)
 
 
-def _versus(runs: Sequence[list[StoredRun]], against: Sequence[list[StoredRun]]) -> Versus:
+def _versus(runs: Sequence[list[StoredRun]], against: Sequence[list[StoredRun]], rarest: int | None = None) -> Versus:
     """Compares a method with the reference, task by task."""
     ours = [{run.seed: run.test.ap for run in task} for task in runs]
     theirs = [{run.seed: run.test.ap for run in task} for task in against]
     return Versus(
         difference=paired_difference(ours, theirs, seed=_SEED),
+        rarest=None if rarest is None else _rarest_difference(runs[0], against[0], rarest),
         pairs=sum(len(one.keys() & other.keys()) for one, other in zip(ours, theirs, strict=True)),
         improvement=probability_of_improvement(
             [np.array(list(task.values())) for task in ours],
@@ -248,6 +278,13 @@ def _versus(runs: Sequence[list[StoredRun]], against: Sequence[list[StoredRun]])
             seed=_SEED,
         ),
     )
+
+
+def _rarest_difference(runs: Sequence[StoredRun], against: Sequence[StoredRun], rarest: int) -> Estimate | None:
+    ours, theirs = ({run.seed: run.test.per_category[rarest] for run in side} for side in (runs, against))
+    if min((*ours.values(), *theirs.values())) < 0:
+        return None
+    return paired_difference(ours, theirs, seed=_SEED)
 
 
 def _overall(tasks: Sequence[dict[str, list[StoredRun]]], reference: str | None) -> tuple[OverallSummary, ...]:
@@ -277,17 +314,18 @@ def _method_dict(one: MethodSummary, task: TaskSummary) -> dict[str, Any]:
         "stopped": one.stopped,
         "test": {
             "ap": _known(one.ap),
-            "ap50": one.ap50,
-            "ap75": one.ap75,
-            "ar100": one.ar100,
+            "ap50": _known(one.ap50),
+            "ap75": _known(one.ap75),
+            "ar100": _known(one.ar100),
             "per_category": dict(zip(task.categories, one.per_category, strict=True)),
-            "rarest": one.rarest,
+            "rarest": _known(one.rarest),
         },
         "tune": {"ap": _known(one.tune_ap)},
         "gap": _known(one.gap),
         "images": one.images,
         "evaluated": one.evaluated,
         "seconds": one.seconds,
+        "step_seconds": _known(one.step_seconds),
         "search": dataclasses.asdict(one.search),
         "training": dataclasses.asdict(one.training),
         "devices": list(one.devices),

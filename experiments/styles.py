@@ -1,8 +1,9 @@
 """How figures look: one colour and dash per method in every figure, and a page with a title above and a caption below.
 
 Colours are Okabe and Ito's, which people with any common colour blindness can tell apart; dashes tell methods apart
-without any colour. Figures are built from objects alone, so that drawing works without a display and changes nothing
-in the process it is called from.
+without any colour. Two dozen methods cannot have a colour each: there the colour says what family a method is of, warm
+for ranking losses and cool for pointwise ones, and names beside lines and rows say which it is. Figures are built from
+objects alone, so that drawing works without a display and changes nothing in the process it is called from.
 
 Reference: M. Okabe, K. Ito, "Color Universal Design: How to make figures and presentations that are friendly to
 colorblind people", 2008.
@@ -16,13 +17,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 Dash = str | tuple[int, tuple[float, ...]]
+Family = Literal["ranking", "pointwise"]
+"""Kinds of class losses."""
 
 INK = "#222222"
 FAINT = "#8a8a8a"
@@ -52,7 +55,15 @@ STYLES: Mapping[str, Style] = {
 }
 """The default comparison's methods."""
 
-_SPARE = ("#009e73", "#7a5195", "#a6761d", "#66a61e", "#b2182b", "#35978f")
+_SPARE: Mapping[Family | None, tuple[str, ...]] = {
+    None: ("#009e73", "#7a5195", "#a6761d", "#66a61e", "#b2182b", "#35978f"),
+    "ranking": ("#b2182b", "#f4853f", "#8c3d04", "#e7298a", "#c9a000", "#a0527a", "#ff9d8a"),
+    "pointwise": ("#0b5fa5", "#009e73", "#6a51a3", "#35a0b5", "#66a61e", "#8da0e0"),
+}
+"""For methods without a style of their own, by family."""
+
+TASK_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#666666")
+"""Where colours are tasks; they repeat from the seventh on."""
 
 CATEGORY_COLORS = ("#ffb000", "#4cc3ff", "#ff5ca8", "#4ee07a", "#ff7f50", "#b79bff", "#f5f06a", "#ffffff")
 """Bright, because they are drawn on pictures."""
@@ -86,20 +97,22 @@ _SETTINGS: dict[Any, Any] = {
 }
 
 
-def styles_of(methods: Iterable[str]) -> dict[str, Style]:
-    """Returns a style for every method: known ones always have their own, others get spare colours by name.
+def styles_of(methods: Iterable[str], families: Mapping[str, Family] | None = None) -> dict[str, Style]:
+    """Returns a style for every method: known ones always have their own, others get spare ones of their family.
+
+    The spare ones are given by name among `methods`, so figures of fewer methods should take them from all.
 
     >>> styles_of(["agent", "mine"])["agent"] == STYLES["agent"]
     True
     """
     names = sorted(set(methods))
-    others = [name for name in names if name not in STYLES]
     dashes: tuple[Dash, ...] = ("-", _DASHED, _DOTTED, _DASH_DOTTED)
-    spare = {
-        name: Style(_SPARE[place % len(_SPARE)], dashes[place // len(_SPARE) % len(dashes)])
-        for place, name in enumerate(others)
-    }
-    return {name: STYLES.get(name) or spare[name] for name in names}
+    styles = {name: STYLES[name] for name in names if name in STYLES}
+    for family, colors in _SPARE.items():
+        others = [name for name in names if name not in STYLES and (families or {}).get(name) == family]
+        for place, name in enumerate(others):
+            styles[name] = Style(colors[place % len(colors)], dashes[place // len(colors) % len(dashes)])
+    return styles
 
 
 @contextmanager
@@ -123,10 +136,14 @@ def page(*, width: float, height: float, title: str, caption: str, key: Sequence
     heading = textwrap.wrap(title, int(width * 72 / (13 * 0.68)))
     # A character of the caption's 8.5 points is about half as wide as it is high.
     lines = textwrap.wrap(caption, int(width * 72 / (8.5 * 0.52)))
-    widest = max((len(str(one.get_label())) for one in key), default=0)
+    names = [str(one.get_label()).splitlines() for one in key]
+    widest = max((len(line) for name in names for line in name), default=0)
     columns = max(1, min(len(key), int(width / (0.75 + 0.085 * widest))))
+    rows = math.ceil(len(key) / columns)
+    # A legend fills its columns one after the other, from the top.
+    tallest = max((sum(map(len, names[first : first + rows])) for first in range(0, len(key), rows or 1)), default=0)
     text, above = 0.22 + 0.165 * len(lines), 0.18 + 0.24 * len(heading)
-    below = text + 0.24 * math.ceil(len(key) / columns) + (0.12 if key else 0)
+    below = text + 0.17 * tallest + 0.07 * rows + (0.12 if key else 0)
     total, margin = height + below + above, 0.1 / width
     figure = Figure(figsize=(width, total), layout="constrained", facecolor="white")
     engine = figure.get_layout_engine()

@@ -7,17 +7,18 @@ survivors only. Its knobs end with it: they have no value any more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from mapopt.experiments.report import TaskSummary
+from mapopt.experiments.report import MethodSummary, Summary, TaskSummary
 from mapopt.experiments.statistics import Estimate, bootstrap_interval, interquartile_mean
 from mapopt.experiments.store import StoredRun
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs, ranges
 
+_STRIPES = 2  # methods that one line can show as stripes; of more, one stands for all
 _WITHIN = 8  # points that a knob's move within a round is drawn with: it is linear, which a log axis bends
 
 
@@ -44,7 +45,7 @@ class Trajectory:
 
 @dataclass(frozen=True, kw_only=True)
 class FinalScore:
-    """A method's test APs."""
+    """A method's test APs, of all categories together or of the rarest one."""
 
     method: str
     label: str
@@ -52,6 +53,21 @@ class FinalScore:
     values: tuple[float, ...]
     """Of the runs that did not diverge, by seed."""
     diverged: int
+    difference: Estimate | None
+    """To the reference's, on common seeds."""
+    reference: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverallScore:
+    """A method's test AP on every task."""
+
+    method: str
+    label: str
+    by_task: tuple[Estimate, ...]
+    overall: Estimate
+    difference: Estimate | None
+    """To the reference's over all tasks, on common seeds."""
     reference: bool
 
 
@@ -81,6 +97,14 @@ class PictureRow:
     pictures: tuple[Picture, ...]
 
 
+def leading(task: TaskSummary, reference: str | None, *, count: int) -> TaskSummary:
+    """Returns a task with its `count` best methods and the reference only; one more method than that fits as well."""
+    if len(task.methods) <= count + 1:
+        return task
+    kept = [one for place, one in enumerate(task.methods) if place < count or one.method == reference]
+    return replace(task, methods=tuple(kept))
+
+
 def learning_curves(
     runs: Sequence[StoredRun], task: TaskSummary, *, against: Literal["images", "seconds"]
 ) -> list[Curve]:
@@ -105,39 +129,73 @@ def learning_curves(
 
 
 def trajectories(runs: Sequence[StoredRun], task: TaskSummary) -> list[Trajectory]:
-    """Returns every knob that moved in any run: medians with the middle half of the runs that were still going."""
+    """Returns every knob that moved in any run: medians with the middle half of the runs that were still going.
+
+    Where many methods do the same with every knob, the best of them stands for all, with all their names.
+    """
     chosen = {one.method: [run for run in _of(runs, task.task, one.method) if run.rounds] for one in task.methods}
+    going = [one for one in task.methods if chosen[one.method]]
     moved = [name for name in ranges() if any(_moved(run.rounds, name) for group in chosen.values() for run in group)]
+    curves = [[_knob_curve(chosen[one.method], name, one.method, one.label) for name in moved] for one in going]
+    groups: list[list[list[Curve]]] = []
+    for mine in curves:
+        same = next((group for group in groups if all(map(_identical, group[0], mine))), None)
+        if same is None:
+            groups.append([mine])
+        else:
+            same.append(mine)
+    shown: list[list[Curve]] = []
+    for group in groups:
+        names = ", ".join(mine[0].label for mine in group) if moved else ""
+        shown += group if len(group) <= _STRIPES else [[replace(curve, label=names) for curve in group[0]]]
     return [
-        Trajectory(
-            knob=name,
-            log=ranges()[name].log,
-            curves=tuple(
-                _knob_curve(chosen[one.method], name, one.method, one.label)
-                for one in task.methods
-                if chosen[one.method]
-            ),
-        )
-        for name in moved
+        Trajectory(knob=name, log=ranges()[name].log, curves=tuple(mine[place] for mine in shown))
+        for place, name in enumerate(moved)
     ]
 
 
 def final_scores(runs: Sequence[StoredRun], task: TaskSummary, *, reference: str | None) -> list[FinalScore]:
     """Returns every method's test APs, the best first."""
+    return [
+        _score(
+            one,
+            one.ap,
+            None if one.versus is None else one.versus.difference,
+            {run.seed: run.test.ap for run in _of(runs, task.task, one.method) if run.status != "diverged"},
+            reference,
+        )
+        for one in task.methods
+    ]
+
+
+def rarest_scores(runs: Sequence[StoredRun], task: TaskSummary, *, reference: str | None) -> list[FinalScore]:
+    """Returns every method's test APs of the rarest category, the best first; none where they are unknown."""
     rows = []
     for one in task.methods:
-        chosen = _of(runs, task.task, one.method)
-        rows.append(
-            FinalScore(
-                method=one.method,
-                label=one.label,
-                ap=one.ap,
-                values=tuple(run.test.ap for run in chosen if run.status != "diverged"),
-                diverged=one.diverged,
-                reference=one.method == reference,
-            )
+        if task.rarest is None or one.rarest is None or one.rarest.value < 0:
+            continue
+        place = task.categories.index(task.rarest)
+        sound = [run for run in _of(runs, task.task, one.method) if run.status != "diverged"]
+        values = {run.seed: run.test.per_category[place] for run in sound}
+        difference = None if one.versus is None else one.versus.rarest
+        rows.append(_score(one, one.rarest, difference, values, reference))
+    return sorted(rows, key=lambda row: -row.ap.value)
+
+
+def overall_scores(summary: Summary) -> list[OverallScore]:
+    """Returns the test APs on every task of the methods that ran on all, the best over all tasks first."""
+    found = {(task.task, one.method): one.ap for task in summary.tasks for one in task.methods}
+    return [
+        OverallScore(
+            method=one.method,
+            label=one.label,
+            by_task=tuple(found[task.task, one.method] for task in summary.tasks),
+            overall=one.ap,
+            difference=None if one.versus is None else one.versus.difference,
+            reference=one.method == summary.reference,
         )
-    return rows
+        for one in summary.overall
+    ]
 
 
 def picture_rows(runs: Sequence[StoredRun], task: TaskSummary) -> tuple[int, list[PictureRow]] | None:
@@ -145,7 +203,8 @@ def picture_rows(runs: Sequence[StoredRun], task: TaskSummary) -> tuple[int, lis
 
     The seed is the first that most methods share.
     """
-    kept = [run for run in runs if run.task == task.task and run.drawn is not None]
+    methods = {one.method for one in task.methods}
+    kept = [run for run in runs if run.task == task.task and run.method in methods and run.drawn is not None]
     if not kept:
         return None
     seeds = [run.seed for run in kept]
@@ -161,6 +220,28 @@ def picture_rows(runs: Sequence[StoredRun], task: TaskSummary) -> tuple[int, lis
         note = "diverged" if run.status == "diverged" else f"AP {run.test.ap:.2f}"
         rows.append(PictureRow(label=run.label, note=note, pictures=_pictures(run.drawn["pixels"], run.drawn)))
     return seed, rows
+
+
+def _score(
+    one: MethodSummary, ap: Estimate, difference: Estimate | None, values: dict[int, float], reference: str | None
+) -> FinalScore:
+    return FinalScore(
+        method=one.method,
+        label=one.label,
+        ap=ap,
+        values=tuple(values.values()),
+        diverged=one.diverged,
+        difference=difference,
+        reference=one.method == reference,
+    )
+
+
+def _identical(first: Curve, second: Curve) -> bool:
+    """Says whether two curves and their bands are the same."""
+    return first.x.shape == second.x.shape and all(
+        np.allclose(getattr(first, name), getattr(second, name), rtol=1e-3, atol=1e-9, equal_nan=True)
+        for name in ("x", "middle", "low", "high")
+    )
 
 
 def _of(runs: Sequence[StoredRun], task: str, method: str) -> list[StoredRun]:

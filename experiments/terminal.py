@@ -1,6 +1,6 @@
 """The tables that a comparison prints: results with their intervals, and beside them what every result cost.
 
-There are two tables a task, so that no number has to be cut at 120 columns; where the terminal is narrower, or is no
+There are two tables a task, so that no number has to be cut at 140 columns; where the terminal is narrower, or is no
 terminal, lines run on rather than lose digits.
 """
 
@@ -18,7 +18,7 @@ from mapopt.experiments.statistics import LEVEL, Estimate
 
 _UNKNOWN = "–"
 _HEADING = f"AP [{LEVEL:.0%}]"
-_LABEL = 19  # widest method name on one line: with it the widest table has 120 columns
+_LABEL = 24  # widest method name on one line: with it the widest table has 138 columns
 _FEW = 5
 
 
@@ -65,7 +65,7 @@ def _results(task: TaskSummary, reference: str | None) -> Table:
     for heading in ("runs", *(["di-\nverged"] if failures else []), _HEADING, "AP50", "AP75"):
         table.add_column(heading, justify="right")
     if task.rarest is not None:
-        table.add_column("AP of\n" + (task.rarest if len(task.rarest) <= 10 else "rarest"), justify="right")
+        table.add_column(f"AP of {task.rarest if len(task.rarest) <= 10 else 'rarest'}\n[{LEVEL:.0%}]", justify="right")
     for heading in ("tune\nAP", "gap"):
         table.add_column(heading, justify="right")
     compared = _add_versus(table, reference)
@@ -75,9 +75,9 @@ def _results(task: TaskSummary, reference: str | None) -> Table:
             str(len(one.seeds)),
             *([Text(str(one.diverged or _UNKNOWN), style="bold red")] if failures else []),
             _interval(one.ap),
-            short(one.ap50),
-            short(one.ap75),
-            *([] if task.rarest is None else [_undefined(one.rarest)]),
+            short(one.ap50.value),
+            short(one.ap75.value),
+            *([] if one.rarest is None else [_rarest(one.rarest, one.versus)]),
             short(one.tune_ap.value),
             short(one.gap.value, signed=True),
             *_versus_cells(one.versus, compared),
@@ -89,7 +89,7 @@ def _costs(task: TaskSummary) -> Table:
     table = _table(f"{task.task}: cost")
     table.add_column("method", max_width=_LABEL)
     for heading in (
-        *("trained\nimages a run", "evaluated\nimages a run", "time\na run"),
+        *("trained\nimages a run", "evaluated\nimages a run", "time\na run", "time\na step"),
         *("search\nruns", "search\nimages", "search\ntime"),
         *("agent's training\nimages", "agent's training\ntime"),
     ):
@@ -101,6 +101,7 @@ def _costs(task: TaskSummary) -> Table:
             f"{one.images:,.0f}",
             f"{one.evaluated:,.0f}",
             duration(one.seconds),
+            _UNKNOWN if math.isnan(one.step_seconds) else f"{1000 * one.step_seconds:.1f} ms",
             *(
                 [f"{searched.runs:,}", f"{searched.images:,}", duration(searched.seconds)]
                 if searched.images
@@ -136,13 +137,21 @@ def _legend(summary: Summary) -> list[str]:
             f"P(better): probability that a run beats one of {summary.reference}."
         )
     methods = [one for task in summary.tasks for one in task.methods]
+    if any(one.versus is not None and one.versus.rarest is not None for one in methods):
+        lines.append(
+            "The rarest category has the fewest training objects; its AP is coloured where the interval of its "
+            f"difference to {summary.reference}'s on common seeds, in summary.json, excludes 0."
+        )
     if any(one.diverged for one in methods):
         lines.append("A diverged run counts as AP 0; the gap leaves it out.")
     else:
         lines.append("No run diverged.")
     if min(len(one.seeds) for one in methods) < _FEW:
         lines.append(f"Fewer than {_FEW} runs show little: their intervals are as wide as that makes them.")
-    lines.append("Seconds are a run's share of its fleet's wall time, on " + ", ".join(_devices(summary)) + ".")
+    lines.append(
+        "Times are a run's share of its fleet's wall time, on " + ", ".join(_devices(summary)) + "; a step's is the "
+        "median over all rounds of all runs, without evaluation."
+    )
     return lines
 
 
@@ -152,7 +161,7 @@ def _devices(summary: Summary) -> list[str]:
 
 def _add_versus(table: Table, reference: str | None) -> bool:
     if reference is not None:
-        table.add_column(f"  vs {reference} [{LEVEL:.0%}]", justify="right")
+        table.add_column(f"vs {reference}\n[{LEVEL:.0%}]", justify="right")
         table.add_column(f"P(better)\n[{LEVEL:.0%}]", justify="right")
     return reference is not None
 
@@ -165,8 +174,7 @@ def _versus_cells(versus: Versus | None, compared: bool) -> list[Text | str]:
     better = _interval(versus.improvement, digits=2)
     if versus.difference is None:
         return ["no common seed", better]
-    style = "green" if versus.difference.low > 0 else "red" if versus.difference.high < 0 else ""
-    return [Text(_interval(versus.difference, signed=True), style=style), better]
+    return [Text(_interval(versus.difference, signed=True), style=_sign(versus.difference)), better]
 
 
 def _interval(one: Estimate, *, signed: bool = False, digits: int = 3) -> str:
@@ -178,8 +186,15 @@ def _label(one: MethodSummary | OverallSummary, reference: str | None) -> Text:
     return Text(one.label, style="bold" if one.method == reference else "")
 
 
-def _undefined(value: float | None) -> str:
-    return _UNKNOWN if value is None or value < 0 else short(value)
+def _rarest(one: Estimate, versus: Versus | None) -> Text | str:
+    if one.value < 0:
+        return _UNKNOWN
+    return Text(_interval(one), style=_sign(versus.rarest) if versus is not None and versus.rarest is not None else "")
+
+
+def _sign(difference: Estimate) -> str:
+    """Returns the colour of a difference that is one."""
+    return "green" if difference.low > 0 else "red" if difference.high < 0 else ""
 
 
 def _table(title: str) -> Table:

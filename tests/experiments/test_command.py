@@ -54,7 +54,18 @@ def test_a_comparison_is_trained_once_taken_up_where_it_was_and_drawn_again(
 
     assert main(compare) == 0
     assert "4 of them" in capsys.readouterr().out
-    assert main(["plot", "--config", str(config), "--out", str(tmp_path / "runs")]) == 0
+    plot = ["plot", "--config", str(config), "--out", str(tmp_path / "runs")]
+    assert main([*plot, "--reference", "diverging"]) == 0
+    assert "vs diverging" in capsys.readouterr().out
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["reference"] == "diverging"
+    (task,) = summary["tasks"]
+    assert sum(task["objects"].values()) > 0
+    assert all(one["step_seconds"] > 0 for one in task["methods"])
+
+    shutil.rmtree(folder / "shapes" / "baseline")
+    assert main(plot) == 2
+    assert "holds no runs of the reference method 'baseline'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -84,6 +95,7 @@ def test_a_search_prints_the_section_to_keep_and_is_not_done_twice(
     [
         (["--config", "nowhere.yaml"], "no such file"),
         (["--methods", "basline"], "did you mean 'baseline'"),
+        (["--reference", "basline"], "unknown reference method 'basline': did you mean 'baseline'"),
         (["--sed", "3"], "unknown flag"),
         (["--seeds", "0"], "expected 1 or more"),
         (["--device", "tpu"], "tpu"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from itertools import combinations
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from matplotlib.text import Text
 
@@ -20,7 +22,8 @@ from mapopt.experiments.store import Store
 from mapopt.experiments.styles import STYLES, page, styled, styles_of
 from mapopt.experiments.tables import Curve
 
-NAMES = ("final", "images", "seconds", "knobs", "pictures")
+NAMES = ("final", "rarest", "images", "seconds", "knobs", "pictures")
+OBJECTS = {"shapes": (20, 3, 10), "cells": (10, 9, 10)}
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +43,39 @@ def runs(tmp_path_factory, make):
 @pytest.fixture(scope="module")
 def pages(runs):
     """Every figure, laid out."""
-    summary = summarize(runs, reference="baseline")
+    found = _pages(runs)
+    return {name.removeprefix("shapes_"): figure for name, figure in found.items()}
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory, make):
+    """Every figure of twenty-four methods on two tasks, laid out; the reference is the last but one."""
+    store = Store(tmp_path_factory.mktemp("crowd"))
+    names = [f"{family}_{place}" for place in range(12) for family in ("ranking", "pointwise")]
+    for place, method in enumerate(names):
+        for task in ("cells", "shapes"):
+            run = make.run(method, 0, 0.5 - 0.01 * place, task=task, label=f"method {method.replace('_', ' ')}")
+            store.write(run, make.rounds(3, 0.5 - 0.01 * place, 0.1 * (1 + place % 2)), make.drawn(0))
+    families = {name: name.split("_")[0] for name in names}
+    return names, _pages(store.runs("demo"), reference=names[-2], families=families)
+
+
+def _pages(runs, reference="baseline", **settings):
     kept = {}
 
     def keep(figure, path):
         FigureCanvasAgg(figure).draw()
-        kept[path.stem.removeprefix("shapes_")] = figure
+        kept[path.stem] = figure
         return path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "save", keep)
-        draw_all(runs, Path("nowhere"), summary)
+        draw_all(runs, Path("nowhere"), summarize(runs, reference=reference, objects=_known(runs)), **settings)
     return kept
+
+
+def _known(runs):
+    return {task: OBJECTS[task] for task in {run.task for run in runs}}
 
 
 def _words(figure):
@@ -72,7 +96,7 @@ def _words(figure):
 def test_every_figure_is_a_file_named_by_its_task(runs, tmp_path):
     runs = [run for run in runs if run.method in ("baseline", "agent")]
     folder = tmp_path / "new" / "figures"
-    paths = draw_all(runs, folder, summarize(runs, reference="baseline"))
+    paths = draw_all(runs, folder, summarize(runs, reference="baseline", objects=_known(runs)))
     assert [path.name for path in paths] == [f"shapes_{name}.png" for name in NAMES]
     for path in paths:
         pixels = imread(path)
@@ -83,7 +107,10 @@ def test_every_figure_is_a_file_named_by_its_task(runs, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_word_lies_inside_the_page(pages, name):
-    figure = pages[name]
+    _check_inside(pages[name])
+
+
+def _check_inside(figure):
     page = figure.bbox
     words = _words(figure)
     assert len(words) > 5
@@ -95,9 +122,13 @@ def test_every_word_lies_inside_the_page(pages, name):
         assert box.y1 <= page.y1 + 1, word.get_text()
 
 
-@pytest.mark.parametrize("name", ["final", "images", "seconds", "knobs"])
+@pytest.mark.parametrize("name", ["final", "rarest", "images", "seconds", "knobs"])
 def test_no_word_lies_on_another(pages, name):
-    boxes = [(word.get_text(), word.get_window_extent()) for word in _words(pages[name])]
+    _check_apart(pages[name])
+
+
+def _check_apart(figure):
+    boxes = [(word.get_text(), word.get_window_extent()) for word in _words(figure)]
     for (first, one), (second, other) in combinations(boxes, 2):
         overlap = (
             min(one.x1, other.x1) - max(one.x0, other.x0) > 1 and min(one.y1, other.y1) - max(one.y0, other.y0) > 1
@@ -107,9 +138,51 @@ def test_no_word_lies_on_another(pages, name):
 
 def test_every_method_is_named_in_every_figure(pages):
     for name in NAMES:
-        text = "\n".join(word.get_text() for word in _words(pages[name]))
+        text = _text(pages[name])
         for method in STYLES:
             assert f"the method that is called {method}" in text, name
+
+
+def _text(figure):
+    return " ".join(" ".join(word.get_text() for word in _words(figure)).split())
+
+
+@pytest.mark.parametrize("name", [*NAMES, "overall"])
+def test_of_two_dozen_methods_the_rows_show_all_and_the_lines_the_best_and_the_reference(crowd, name):
+    names, pages = crowd
+    figure = pages[name if name == "overall" else f"shapes_{name}"]
+    _check_inside(figure)
+    if name != "pictures":
+        _check_apart(figure)
+    labels = [f"method {method.replace('_', ' ')}" for method in names]
+    shown = [any(word.get_text().startswith(label) for word in _words(figure)) for label in labels]
+    text = _text(figure)
+    if name in ("final", "rarest", "overall"):
+        assert all(shown)
+    elif name == "pictures":
+        assert "Shown are the 6 of 24 methods with the best test AP and the reference." in text
+        assert [label in text for label in labels] == [place < 6 or place == 22 for place in range(24)]
+    else:
+        assert "Shown are the 8 of 24 methods with the best test AP and the reference." in text
+        found = [re.search(rf"{label}\b", text) is not None for label in labels]
+        assert found == [place < 8 or place == 22 for place in range(24)]
+
+
+def test_only_an_imbalanced_task_has_a_figure_of_its_rarest_category(crowd):
+    _, pages = crowd
+    assert "shapes_rarest" in pages
+    assert "cells_rarest" not in pages
+    assert "It has 3 of the 33 training objects of 3 categories." in _text(pages["shapes_rarest"])
+
+
+def test_ranking_losses_are_warm_and_pointwise_ones_cool_where_there_are_both(crowd):
+    names, pages = crowd
+    assert "warm for ranking losses, cool for pointwise" in _text(pages["shapes_final"])
+    styles = styles_of(names, {name: name.split("_")[0] for name in names})
+    for name, style in styles.items():
+        red, _, blue = to_rgb(style.color)
+        assert (red > blue) == name.startswith("ranking") or style.color == "#66a61e", name
+    assert len({(style.color, style.dash) for style in styles.values()}) == len(names)
 
 
 def test_figures_say_what_they_must(pages):
@@ -195,7 +268,7 @@ def test_lines_that_coincide_show_every_colour():
     ]
     other = Curve(method="agent", label="agent", x=x, middle=x + 1, low=x, high=x)
     axes = matplotlib.figure.Figure().subplots()
-    plots.learning_curves([*same, other], axes)
+    plots.learning_curves([*same, other], axes, STYLES)
     lines = {line.get_color(): line for line in axes.get_lines() if line.get_transform() == axes.transData}
     offsets = {lines[STYLES[curve.method].color]._unscaled_dash_pattern[0] for curve in same}
     assert len(offsets) == 3

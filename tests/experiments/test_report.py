@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from mapopt.errors import ConfigError, StoreError
 from mapopt.experiments.report import summarize
 from mapopt.experiments.statistics import interquartile_mean
-from mapopt.experiments.store import Cost
+from mapopt.experiments.store import Cost, Store
 
 
 @pytest.fixture
@@ -42,8 +43,9 @@ def test_a_methods_numbers_are_interquartile_means_over_its_seeds(runs):
     assert baseline.seeds == (0, 1, 2, 3)
     assert baseline.ap.value == interquartile_mean(aps) == pytest.approx((0.31 + 0.34) / 2)
     assert baseline.ap.low < baseline.ap.value < baseline.ap.high
-    assert baseline.ap50 == pytest.approx(1.8 * (0.31 + 0.34) / 2)
-    assert baseline.ap75 == pytest.approx(0.9 * (0.31 + 0.34) / 2)
+    assert baseline.ap50.value == pytest.approx(1.8 * (0.31 + 0.34) / 2)
+    assert baseline.ap75.value == pytest.approx(0.9 * (0.31 + 0.34) / 2)
+    assert baseline.ap50.high - baseline.ap50.low == pytest.approx(1.8 * (baseline.ap.high - baseline.ap.low))
     assert baseline.tune_ap.value == pytest.approx((0.33 + 0.36) / 2)
     assert baseline.gap.value == pytest.approx(0.02)
     assert (baseline.images, baseline.evaluated, baseline.seconds) == (400, 130, 10)
@@ -99,16 +101,47 @@ def test_a_category_without_ground_truth_stays_undefined(make):
 
 
 def test_the_rarest_category_is_reported_where_it_is_known(runs):
-    summary = summarize(runs, rarest={"shapes": 1})
-    assert summary.tasks[0].rarest == "green"
-    baseline = _method(summary, "baseline")
-    assert baseline.rarest == baseline.per_category[1] == pytest.approx(0.9 * (0.31 + 0.34) / 2)
-    assert _method(summarize(runs), "baseline").rarest is None
+    task = summarize(runs, reference="baseline", objects={"shapes": (9, 2, 4)}).tasks[0]
+    assert task.rarest == "green"
+    assert task.objects == (9, 2, 4)
+    agent, baseline = task.methods[:2]
+    assert baseline.rarest.value == baseline.per_category[1] == pytest.approx(0.9 * (0.31 + 0.34) / 2)
+    assert baseline.rarest.high - baseline.rarest.low == pytest.approx(0.9 * (baseline.ap.high - baseline.ap.low))
+    assert agent.versus.rarest.value == pytest.approx(0.9 * 0.05)
+    assert agent.versus.rarest.low == pytest.approx(0.9 * 0.05), "it is the same on every seed"
+    unknown = summarize(runs, reference="baseline").tasks[0]
+    assert unknown.rarest is unknown.objects is unknown.methods[0].rarest is unknown.methods[0].versus.rarest is None
 
 
-def test_a_rarest_category_that_does_not_exist_is_refused(runs):
-    with pytest.raises(ConfigError, match="rarest category of shapes is 3: expected 0 to 2"):
-        summarize(runs, rarest={"shapes": 3})
+def test_a_rarest_category_without_ground_truth_has_no_interval_and_no_difference(runs):
+    agent = _method(summarize(runs, reference="baseline", objects={"shapes": (9, 4, 2)}), "agent")
+    assert agent.rarest.value == -1
+    assert math.isnan(agent.rarest.low)
+    assert agent.versus.rarest is None
+
+
+@pytest.mark.parametrize(("objects", "imbalanced"), [((9, 4, 2), True), ((8, 4, 2), True), ((7, 3, 2), False)])
+def test_a_task_is_imbalanced_where_the_rarest_has_less_than_half_of_the_mean(runs, objects, imbalanced):
+    assert summarize(runs, objects={"shapes": objects}).tasks[0].imbalanced == imbalanced
+    assert not summarize(runs).tasks[0].imbalanced
+
+
+def test_numbers_of_objects_of_other_categories_are_refused(runs):
+    with pytest.raises(ConfigError, match=r"numbers of objects of shapes are \(1, 2\): expected one per category, 3"):
+        summarize(runs, objects={"shapes": (1, 2)})
+
+
+def test_a_steps_time_is_the_median_over_all_rounds_of_all_runs(make, tmp_path):
+    store = Store(tmp_path)
+    for seed, seconds in enumerate((1.0, 3.0)):
+        rounds = [
+            replace(one, interval=replace(one.interval, steps=10 * (one.index > 0), seconds=seconds * one.index))
+            for one in make.rounds(4)
+        ]
+        store.write(make.run(seed=seed), rounds)
+    # Steps of .1, .2, .3 and of .3, .6, .9 seconds; a round without a step has no say.
+    assert _method(summarize(store.runs("demo")), "baseline").step_seconds == pytest.approx(0.3)
+    assert math.isnan(_method(summarize([make.run()]), "baseline").step_seconds)
 
 
 def test_an_unknown_reference_is_refused_with_the_nearest(runs):
@@ -136,14 +169,18 @@ def test_several_tasks_are_summed_up_over_the_methods_that_ran_on_all(make, runs
 
 
 def test_summary_json_is_strict_json_with_what_was_promised(runs):
-    record = summarize(runs, reference="baseline", rarest={"shapes": 1}).as_dict()
+    record = summarize(runs, reference="baseline", objects={"shapes": (9, 2, 4)}).as_dict()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert record["version"] == 1
+    assert record["version"] == 2
     (task,) = record["tasks"]
+    assert (task["rarest"], task["objects"]) == ("green", {"red": 9, "green": 2, "blue": 4})
     agent = task["methods"][0]
     assert agent["method"] == "agent"
     assert agent["seeds"] == [0, 1, 2, 3]
-    assert set(agent["test"]["ap"]) == {"value", "low", "high"}
+    for name in ("ap", "ap50", "ap75", "ar100", "rarest"):
+        assert set(agent["test"][name]) == {"value", "low", "high"}
+    assert agent["versus_reference"]["rarest"]["value"] == pytest.approx(0.045)
+    assert agent["step_seconds"] is None, "these runs are in no store"
     assert agent["test"]["per_category"]["blue"] == -1
     assert agent["search"] == {"images": 4800, "seconds": 120.0, "runs": 12}
     assert agent["training"]["images"] == 90_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,27 @@ def test_only_the_knobs_that_moved_have_a_trajectory(write):
     assert {curve.method for curve in found.curves} == {"agent", "baseline"}
 
 
+def test_many_methods_that_do_the_same_share_a_trajectory_with_all_their_names(write):
+    runs = [write(method, ap=ap) for method, ap in (("one", 0.3), ("two", 0.2), ("three", 0.1))]
+    runs += [write("other", lr=0.2)]
+    (found,) = tables.trajectories(runs, _task(runs))
+    assert {curve.label for curve in found.curves} == {"one, two, three", "other"}
+    runs = runs[:2]
+    (found,) = tables.trajectories(runs, _task(runs))
+    assert [curve.label for curve in found.curves] == ["one", "two"], "two can be told apart as stripes"
+
+
+@pytest.mark.parametrize(("count", "names"), [(1, "aez"), (2, "abz"), (3, "abcz"), (4, "abcdz"), (5, "abcdez")])
+def test_the_leading_methods_are_the_best_and_the_reference(make, count, names):
+    runs = [make.run(method, 0, 0.9 - 0.1 * place) for place, method in enumerate("abcdez")]
+    reference = "e" if count == 1 else "z"
+    task = tables.leading(_task(runs), reference, count=count)
+    expected = "ae" if count == 1 else names
+    assert "".join(one.method for one in task.methods) == expected
+    assert "".join(one.method for one in tables.leading(_task(runs), "a", count=2).methods) == "ab"
+    assert "".join(one.method for one in tables.leading(_task(runs), None, count=2).methods) == "ab"
+
+
 def test_a_trajectory_shows_the_ramp_within_a_round(write):
     runs = [write(rounds=2, lr=0.1)]
     (found,) = tables.trajectories(runs, _task(runs))
@@ -89,6 +112,38 @@ def test_final_scores_leave_diverged_runs_out_of_the_dots_but_not_of_the_mean(wr
     assert row.diverged == 1
     assert row.ap.value == pytest.approx(0.2)
     assert row.reference
+
+
+def test_scores_of_the_rarest_category_are_of_that_and_in_its_order(make):
+    def run(method, seed, ap, rarest):
+        made = make.run(method, seed, ap)
+        return replace(made, test=replace(made.test, per_category=(ap, rarest, -1.0)))
+
+    runs = [run("baseline", seed, 0.4, 0.1 + 0.01 * seed) for seed in range(3)]
+    runs += [run("agent", seed, 0.3, 0.2 + 0.01 * seed) for seed in range(2)]
+    runs += [make.run("agent", 2, status="diverged")]
+    task = summarize(runs, reference="baseline", objects={"shapes": (5, 1, 9)}).tasks[0]
+    agent, baseline = tables.rarest_scores(runs, task, reference="baseline")
+    assert (agent.method, baseline.method) == ("agent", "baseline")
+    assert agent.values == pytest.approx((0.2, 0.21))
+    assert agent.ap.value == pytest.approx((0.2 + 0.21 + 0) / 3)
+    assert agent.difference.value == pytest.approx((0.1 + 0.1 - 0.12) / 3)
+    assert (baseline.difference, baseline.reference) == (None, True)
+    assert tables.rarest_scores(runs, _task(runs), reference=None) == []
+    undefined = summarize(runs, objects={"shapes": (5, 9, 1)}).tasks[0]
+    assert tables.rarest_scores(runs, undefined, reference=None) == []
+
+
+def test_overall_scores_are_those_on_every_task(make):
+    runs = [make.run("baseline", seed, ap, task=task) for task, ap in (("a", 0.3), ("b", 0.2)) for seed in (0, 1)]
+    runs += [make.run("agent", seed, ap, task=task) for task, ap in (("a", 0.5), ("b", 0.1)) for seed in (0, 1)]
+    runs += [make.run("alone", 0, task="a")]
+    agent, baseline = tables.overall_scores(summarize(runs, reference="baseline"))
+    assert (agent.method, baseline.method) == ("agent", "baseline")
+    assert [one.value for one in agent.by_task] == [0.5, 0.1]
+    assert agent.overall.value == pytest.approx(0.3)
+    assert agent.difference.value == pytest.approx((0.2 - 0.1) / 2)
+    assert (baseline.difference, baseline.reference) == (None, True)
 
 
 def test_pictures_show_the_truth_first_and_as_many_of_the_strongest_boxes_as_objects(write):

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from mapopt.experiments.report import summarize
-from mapopt.experiments.store import Cost
+from mapopt.experiments.store import Cost, Store
 from mapopt.experiments.terminal import duration, print_summary, short
 
 
@@ -25,19 +25,22 @@ def runs(make):
     for seed, ap in enumerate((0.30, 0.34, 0.31, 0.37, 0.35)):
         found.append(make.run("baseline", seed, ap))
         found.append(make.run("agent", seed, ap + 0.05, training=training, label="an agent with a rather long name"))
-        found.append(make.run("constant", seed, ap - 0.1, status="diverged" if seed == 1 else "finished"))
+        status = "diverged" if seed == 1 else "finished"
+        found.append(make.run("constant", seed, ap - 0.1, status=status, label="four and twenty letters."))
     return found
 
 
-def test_the_widest_tables_fit_into_120_columns(runs):
-    text = _printed(summarize(runs, reference="baseline", rarest={"shapes": 1}))
-    assert max(map(len, text.splitlines())) <= 120
+def test_the_widest_tables_fit_into_140_columns(runs):
+    text = _printed(summarize(runs, reference="baseline", objects={"shapes": (9, 2, 4)}))
+    tables = text.split("The test split")[0]
+    assert 120 < max(map(len, tables.splitlines())) <= 140
     assert "…" not in text
+    assert "four and twenty letters." in text
 
 
 @pytest.mark.parametrize("width", [20, 80, 200])
 def test_no_number_is_lost_in_a_terminal_of_another_width(runs, width):
-    summary = summarize(runs, reference="baseline", rarest={"shapes": 1})
+    summary = summarize(runs, reference="baseline", objects={"shapes": (9, 2, 4)})
 
     def rows(text):
         return [
@@ -56,8 +59,31 @@ def test_no_number_is_lost_in_a_terminal_of_another_width(runs, width):
 def test_what_everything_cost_is_on_the_screen(runs):
     text = _printed(summarize(runs, reference="baseline"))
     agent = next(line for line in text.split("shapes: cost")[1].splitlines() if line.startswith("an agent"))
-    for number in ("400", "130", "10 s", "12", "4,800", "2 min", "20,480,000", "2.5 h"):
+    for number in ("400", "130", "10 s", "–", "12", "4,800", "2 min", "20,480,000", "2.5 h"):
         assert number in agent
+
+
+def test_the_rarest_categorys_ap_has_its_interval_and_a_colour_where_it_differs(make):
+    runs = [make.run("baseline", seed, 0.3 + 0.01 * (seed % 2)) for seed in range(6)]
+    runs += [make.run("better", seed, 0.4 + 0.01 * (seed % 2)) for seed in range(6)]
+    summary = summarize(runs, reference="baseline", objects={"shapes": (9, 2, 4)})
+    line = next(line for line in _printed(summary, color=True).splitlines() if line.startswith("better"))
+    assert line.count("\x1b[32m") == 2, "the rarest category's AP and the difference in AP"
+    rarest = summary.tasks[0].methods[0].rarest
+    assert f"{short(rarest.value)} [{short(rarest.low)}, {short(rarest.high)}]" in line
+    text = _printed(summary)
+    assert "AP of green" in text
+    assert "The rarest category has the fewest training objects" in text
+    undefined = summarize(runs, reference="baseline", objects={"shapes": (9, 4, 2)})
+    assert "−1.000" not in _printed(undefined)
+
+
+def test_a_steps_time_is_on_the_screen(make, tmp_path):
+    store = Store(tmp_path)
+    store.write(make.run(), make.rounds(4))
+    text = _printed(summarize(store.runs("demo")))
+    assert "100.0 ms" in text
+    assert "a step's is the median over all rounds of all runs" in " ".join(text.split())
 
 
 def test_diverged_runs_are_on_the_screen(runs):
@@ -75,7 +101,7 @@ def test_the_legend_says_what_the_interval_is_what_the_gap_is_and_how_often_test
     assert "The test split is read once a run" in text
     assert "95% bootstrap interval" in text
     assert "gap: tune AP − test AP of the same weights" in text
-    assert "on cpu." in text
+    assert "on cpu; a step's is" in text
 
 
 def test_few_runs_are_called_few(make):
