@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mapopt.losses.engines import kernels_for
 from mapopt.losses.grid import EdgeCounter
-from mapopt.losses.lists import totals
+from mapopt.losses.lists import column_blocks, totals
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,27 @@ class Located:
     Attributes:
         bin: ``[lists, m]`` int64; 0 is below every edge, and where scores that do not count are put.
         offset: ``[lists, m]`` distance from the bin's lower edge.
+        type: the scores' own; what is spread over them comes back in it.
     """
 
     bin: Tensor
     offset: Tensor
+    type: torch.dtype
+
+
+@dataclass(frozen=True)
+class Summed:
+    """Scores that compiled code has located and summed in one pass.
+
+    Attributes:
+        scores: ``[lists, m]``.
+        bin: as in `Located`, int32.
+        totals: number of scores and sum of their offsets by bin, ``[2, lists, bins]``.
+    """
+
+    scores: Tensor
+    bin: Tensor
+    totals: Tensor
 
 
 class Bins:
@@ -59,37 +77,79 @@ class Bins:
         self._length = torch.where(self._active, pad(self.edges.diff(dim=-1), (1, 1)), 0.0)
         self._counter = EdgeCounter(self.edges)
 
-    def locate(self, scores: Tensor, counts: Tensor) -> Located:
+    def locate(self, scores: Tensor, counts: Tensor) -> Located | Summed:
         """Finds the bins of ``[lists, m]`` scores; those where the bool ``counts`` is False take part in nothing.
 
         Scores must not be NaN.
         """
-        found = self._counter.count(scores).mul_(counts.long())
-        lower = torch.cat([self.edges[:, :1], self.edges], -1)
-        # An offset matters only inside a ramp, which is at most `width` long: the clamp keeps infinities out of sums.
-        return Located(found, lower.gather(-1, found).neg_().add_(scores).clamp_(0.0, self._widest))
+        kernels = kernels_for(scores)
+        if kernels is not None:
+            scores, bins = scores.contiguous(), torch.empty(scores.shape, dtype=torch.int32)
+            totals = self.edges.new_zeros((2, *self._length.shape))
+            arrays = [one.numpy() for one in (scores, counts.contiguous(), self.edges, *self._counter.grid)]
+            kernels.locate(*arrays, self._widest, bins.numpy(), *totals.numpy())
+            return Summed(scores, bins, totals)
+        return self._locate(scores, counts)
 
-    def mass(self, located: Located, weights: Tensor | None = None) -> Tensor:
+    def _locate(self, scores: Tensor, counts: Tensor) -> Located:
+        lower = torch.cat([self.edges[:, :1], self.edges], -1)
+        bins = torch.empty(scores.shape, dtype=torch.int64, device=scores.device)
+        offsets = torch.empty(scores.shape, dtype=lower.dtype, device=scores.device)
+        for part in column_blocks(scores):
+            exact = scores[:, part].to(lower.dtype)
+            found = self._counter.count(exact).mul_(counts[:, part].long())
+            bins[:, part] = found
+            # An offset matters only inside a ramp, at most `width` long: the clamp keeps infinities out of sums.
+            offsets[:, part] = lower.gather(-1, found).neg_().add_(exact).clamp_(0.0, self._widest)
+        return Located(bins, offsets, scores.dtype)
+
+    def mass(self, located: Located | Summed, weights: Tensor | None = None) -> Tensor:
         """Returns sum_j weights_j H(s_j - t_i) for every positive i, ``[lists, P]``; weights default to 1."""
-        count = self._totals(located, weights)
-        offsets = self._totals(located, located.offset if weights is None else weights * located.offset)
+        if isinstance(located, Summed) and weights is None:
+            count, offsets = located.totals
+        else:
+            located = self._written_out(located)
+            count = self._totals(located, weights)
+            offsets = self._totals(located, located.offset if weights is None else weights * located.offset)
         above = _from_top(count) - count
         # The integral over the ramp of the weight that lies above x, bin by bin, summed from the top.
         return self._over_ramps(above * self._length + torch.where(self._active, offsets, 0.0))
 
-    def density(self, located: Located, weights: Tensor | None = None) -> Tensor:
+    def density(self, located: Located | Summed, weights: Tensor | None = None) -> Tensor:
         """Returns sum_j weights_j H'(s_j - t_i) for every positive i, ``[lists, P]``."""
-        return self._over_ramps(self._totals(located, weights))
+        if isinstance(located, Summed) and weights is None:
+            return self._over_ramps(located.totals[0])
+        return self._over_ramps(self._totals(self._written_out(located), weights))
 
-    def spread(self, located: Located, weights: Tensor) -> Tensor:
+    def spread(self, located: Located | Summed, weights: Tensor) -> Tensor:
         """Returns sum_i weights_i H(s_j - t_i) for every located score j, ``[lists, m]``: the transpose of `mass`."""
         slope = self._slope(weights)
         value = pad((slope * self._length).cumsum(-1)[:, :-1], (1, 0))
-        return slope.gather(-1, located.bin).mul_(located.offset).add_(value.gather(-1, located.bin))
+        kernels = kernels_for(located.bin)
+        if isinstance(located, Summed) and kernels is not None:
+            result = torch.empty_like(located.scores)
+            arrays = [one.numpy() for one in (located.scores, located.bin, self.edges)]
+            kernels.spread(*arrays, self._widest, slope.numpy(), value.numpy(), result.numpy())
+            return result
+        located = self._written_out(located)
+        result = torch.empty(located.bin.shape, dtype=located.type, device=slope.device)
+        for part in column_blocks(located.bin):
+            bins = located.bin[:, part]
+            result[:, part] = slope.gather(-1, bins).mul_(located.offset[:, part]).add_(value.gather(-1, bins))
+        return result
 
-    def spread_density(self, located: Located, weights: Tensor) -> Tensor:
+    def spread_density(self, located: Located | Summed, weights: Tensor) -> Tensor:
         """Returns sum_i weights_i H'(s_j - t_i) for every located score j, ``[lists, m]``."""
-        return self._slope(weights).gather(-1, located.bin)
+        located = self._written_out(located)
+        return self._slope(weights).gather(-1, located.bin).to(located.type)
+
+    def _written_out(self, located: Located | Summed) -> Located:
+        """Returns what torch's passes take; compiled code forms offsets anew where it needs them."""
+        if isinstance(located, Located):
+            return located
+        lower, bins = torch.cat([self.edges[:, :1], self.edges], -1), located.bin.long()
+        offset = lower.gather(-1, bins).neg_().add_(located.scores).clamp_(0.0, self._widest)
+        return Located(bins, offset, located.scores.dtype)
 
     def _slope(self, weights: Tensor) -> Tensor:
         """The slope of the sum of weighted ramps within each bin."""

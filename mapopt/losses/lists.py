@@ -7,6 +7,7 @@ into a padded table, sorted by score: ranking losses then need no Python loop ov
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import torch
@@ -75,13 +76,18 @@ class Lists:
         return PositiveTable(self)
 
     @cached_property
-    def exact_scores(self) -> Tensor:
-        """The scores ``[lists, n]`` without gradient, in the type that sums are accumulated in.
+    def known_scores(self) -> Tensor:
+        """The scores ``[lists, n]`` without gradient, in their own type.
 
         NaN is replaced by 0, so that it finds a place among the others; `bad` remembers it.
         """
-        scores = self.scores.detach().to(accumulation_type(self.scores.device))
+        scores = self.scores.detach()
         return scores.nan_to_num(0.0, torch.inf, -torch.inf) if self._has_bad else scores
+
+    @cached_property
+    def exact_scores(self) -> Tensor:
+        """The same in the type that sums are accumulated in."""
+        return self.known_scores.to(accumulation_type(self.scores.device))
 
 
 class PositiveTable:
@@ -100,15 +106,16 @@ class PositiveTable:
         count = lists.count
         width = max(int(count.max()), 1) if count.numel() else 1
         slots = torch.arange(rows.numel(), device=rows.device) - (count.cumsum(0) - count)[rows]
-        scores = lists.exact_scores
-        thresholds = scores.new_full((count.numel(), width), torch.inf)
-        thresholds[rows, slots] = scores[rows, columns]
+        scores = lists.known_scores
+        exact = accumulation_type(scores.device)
+        thresholds = scores.new_full((count.numel(), width), torch.inf, dtype=exact)
+        thresholds[rows, slots] = scores[rows, columns].to(exact)
         padded = columns.new_zeros((count.numel(), width))
         padded[rows, slots] = columns
         self.thresholds, order = thresholds.sort(dim=-1, stable=True)
         self.columns = padded.gather(-1, order)
-        self.present = (torch.arange(width, device=rows.device) < count[:, None]).to(scores.dtype)
-        self.count = count.clamp(min=1).to(scores.dtype)[:, None]
+        self.present = (torch.arange(width, device=rows.device) < count[:, None]).to(exact)
+        self.count = count.clamp(min=1).to(exact)[:, None]
 
     def take(self, values: Tensor) -> Tensor:
         """Picks the positives' entries out of ``[lists, n]``: returns ``[lists, P]``, 0 for padding."""
@@ -118,7 +125,7 @@ class PositiveTable:
 
     def put(self, into: Tensor, values: Tensor) -> Tensor:
         """Adds ``[lists, P]`` to the positives' entries of ``[lists, n]``, in place; padding must be 0."""
-        return into.scatter_add_(-1, self.columns, values) if into.shape[-1] else into
+        return into.scatter_add_(-1, self.columns, values.to(into.dtype)) if into.shape[-1] else into
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of ``[lists, P]`` over the positives of each list: ``[lists]``, 0 for a list without one."""
@@ -161,6 +168,22 @@ def totals(index: Tensor, values: Tensor | None, size: int) -> Tensor:
         return torch.bincount(index, weights=values, minlength=size)
     values = torch.ones_like(index) if values is None else values  # on a GPU this one can be made deterministic
     return values.new_zeros(size).index_add_(0, index, values)
+
+
+def column_blocks(values: Tensor, *, entries: int = 32768) -> Iterator[slice]:
+    """Cuts ``[lists, m]`` into columns that are worked on one block after the other, on a GPU all at once.
+
+    A processor's cache then holds a block's intermediate results, and the memory for them is asked for once: pages of
+    memory that are new to the process cost more than what is computed in them.
+
+    Args:
+        values: whose columns are cut.
+        entries: about so many in a block.
+    """
+    lists, columns = values.shape
+    size = max(entries // max(lists, 1), 1024) if values.device.type == "cpu" else max(columns, 1)
+    for start in range(0, columns, size):
+        yield slice(start, min(start + size, columns))
 
 
 def accumulation_type(device: torch.device) -> torch.dtype:
