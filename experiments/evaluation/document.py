@@ -80,6 +80,7 @@ def _category(row: CategoryRow) -> dict[str, Any]:
         "id": row.category,
         "name": row.name,
         "objects": row.objects,
+        "images": row.images,
         "detections": row.detections,
         "ap": row.ap.value,
         "ap_interval": _ends(row.ap),

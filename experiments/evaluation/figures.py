@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from mapopt.experiments.evaluation import plots
 from mapopt.experiments.evaluation.measure import Comparison, Findings, share_worse
 from mapopt.experiments.evaluation.tables import (
+    FEWEST_IMAGES,
     DifferenceRow,
     category_rows,
     cause_rows,
@@ -75,7 +76,7 @@ def _categories(findings: Findings) -> Figure:
     if findings.intervals is not None:
         caption += (
             f" Bars: {findings.intervals.level:.0%} bootstrap intervals, {findings.questions.resamples} resamples of "
-            "the images."
+            f"the images; none for categories in fewer than {FEWEST_IMAGES} images."
         )
     caption += _chosen(len(shown), sum(row.objects > 0 for row in rows), "shown")
     figure = page(width=9.5, height=0.9 + 0.25 * len(shown), title="AP of each category", caption=caption)
@@ -149,9 +150,9 @@ def _reliability(findings: Findings) -> Figure | None:
     threshold = short(float(findings.analysis.operating_points.pooled.best_f1.threshold[0]))
     caption = (
         f"Share of boxes that are right at IoU {short(every.iou, digits=2)}, by score; a calibrated detector's bars "
-        "end at the diagonal, and orange lines are what is missing. Expected calibration error (mean length of these "
-        f"lines) {short(every.expected_calibration_error)}, and {_error(kept.pooled)} of the boxes that score at least "
-        f"{threshold}, which is best for F1. With IoU for right (LaECE) {short(every.localization_aware_error)}."
+        "end at the diagonal, and orange lines are what is missing. Expected calibration error, the mean over boxes of "
+        f"these lines: {short(every.expected_calibration_error)}, and {_error(kept.pooled)} of the boxes that score at "
+        f"least {threshold}, which is best for F1. With IoU for right (LaECE) {short(every.localization_aware_error)}."
     )
     figure = page(width=7.2, height=5.6, title="What scores are worth", caption=caption)
     above, below = figure.subplots(2, 1, height_ratios=(3.4, 1), sharex=True)
@@ -170,7 +171,8 @@ def _comparison(comparison: Comparison) -> Figure:
     if found is not None:
         caption += (
             f" Bars: {found.level:.0%} bootstrap intervals of the difference, both detectors on the same "
-            f"{comparison.ours.questions.resamples} resamples of the images; grey where 0 is inside. AP is better in "
+            f"{comparison.ours.questions.resamples} resamples of the images; grey where 0 is inside, "
+            f"and no bar for categories in fewer than {FEWEST_IMAGES} images. AP is better in "
             f"{found.better:.1%} of them and worse in {share_worse(found):.1%}."
         )
         if len(categories) >= 20:

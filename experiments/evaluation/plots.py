@@ -37,7 +37,7 @@ def precision_by_iou(findings: Findings, axes: Axes) -> None:
     for place, iou in enumerate(_IOUS):
         column = int(np.argmin(np.abs(report.iou_thresholds - iou)))
         curve = report.precision[column][:, present, area, -1].mean(axis=1)
-        shade = _SHADES(0.95 - 0.62 * place / (len(_IOUS) - 1))
+        shade = _SHADES(1.0 - 0.72 * place / (len(_IOUS) - 1))
         axes.plot(RECALLS, curve, color=shade, label=f"IoU {short(iou, digits=2)}: AP {short(float(curve.mean()))}")
     axes.legend(loc="best", fontsize=8.5, handlelength=1.6)
     axes.set_title("mean over categories, by IoU")
@@ -80,7 +80,7 @@ def f1_by_threshold(findings: Findings, shown: Sequence[CategoryRow], axes: Axes
             axes.scatter([best], [points.best_f1.f1[place]], s=34, color=color, edgecolor="white", zorder=6)
     axes.plot(levels, found.mean_f1, color=INK, linewidth=2.6, zorder=5)
     axes.set_xlim(low, high)
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.01)
     axes.set_xlabel("score threshold")
     axes.set_ylabel(f"F1 at IoU {short(findings.questions.iou, digits=2)}")
     for axis in (axes.xaxis, axes.yaxis):
@@ -155,7 +155,7 @@ def reliability(diagram: Reliability, axes: Axes) -> None:
     """Draws how often detections are right against their scores, and the diagonal of the calibrated."""
     edges, filled = diagram.edges, diagram.counts > 0
     width = np.diff(edges)
-    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.0, linestyle=(0, (4, 3)), zorder=4)
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=4)
     axes.bar(
         edges[:-1][filled], diagram.precision[filled], width=0.92 * width[filled], align="edge", color=_OURS, alpha=0.85
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mapopt.experiments.evaluation.measure import Comparison, Findings, share_worse
 from mapopt.experiments.evaluation.tables import (
+    FEWEST_IMAGES,
     CategoryRow,
     DifferenceRow,
     category_rows,
@@ -66,10 +67,12 @@ def _categories(findings: Findings) -> str:
     head = ["category", "objects", f"AP{level}", "AP50", "score", "precision", "recall", "F1", "oLRP", "place", "FP"]
     table = [[*head, "FN"], *map(_category, shown)]
     lines = [
-        f" Each category, at IoU {short(findings.questions.iou)}: the score threshold with the best F1, and the "
-        "optimal LRP with its parts",
+        f" Each category, at IoU {short(findings.questions.iou, digits=2)}: the score threshold with the best F1, and "
+        "the optimal LRP with its parts",
         *_aligned(table),
     ]
+    if findings.intervals is not None and any(0 < row.images < FEWEST_IMAGES for row in shown):
+        lines.append(f" Categories in fewer than {FEWEST_IMAGES} images have no interval.")
     if len(shown) < len(rows):
         last = ", ".join(f"{row.name} {short(row.ap.value)}" for row in worst(rows, _FEW))
         lines.append(

@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 
 from mapopt.experiments.evaluation.measure import Comparison, Findings
 from mapopt.experiments.statistics import Estimate
-from mapopt.metrics import CAUSES, SPECIAL_CAUSES, Performance
+from mapopt.metrics import CAUSES, SPECIAL_CAUSES, GroundTruth, Performance
 from mapopt.metrics.bootstrap import Interval
 
 MAIN = ("ap", "ap50", "ap75")
 """The numbers that have intervals."""
+
+FEWEST_IMAGES = 5
+"""Images that a category must be in to have an interval: with fewer the resamples are a handful of values, which say
+nothing of other images; with one image all are the same, and look certain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +47,9 @@ class CategoryRow:
         category: Its id.
         name: Its name.
         objects: True boxes without crowds.
+        images: Images with such a box.
         detections: Claimed boxes, before any limit.
-        ap: AP@[.5:.95] with its interval.
+        ap: AP@[.5:.95] with its interval; none in fewer than `FEWEST_IMAGES`.
         ap50: AP at IoU .5.
         ap75: AP at IoU .75.
         best_f1: At the threshold with the best F1.
@@ -56,6 +61,7 @@ class CategoryRow:
     category: int
     name: str
     objects: int
+    images: int
     detections: int
     ap: Estimate
     ap50: float
@@ -124,15 +130,18 @@ def category_rows(findings: Findings) -> list[CategoryRow]:
         if calibration is None
         else calibration.category_expected_calibration_error
     )
-    per_category = None if findings.intervals is None else findings.intervals.per_category
-    names = truth.names
+    found = {} if findings.intervals is None else findings.intervals.per_category
+    names, images = truth.names, _images_with(truth.boxes)
     return [
         CategoryRow(
             category=category,
             name=names[category],
             objects=int(points.positives[place]),
+            images=int(images[place]),
             detections=int(claimed[place]),
-            ap=_estimate(report.per_category[category], None if per_category is None else per_category[category]),
+            ap=_estimate(
+                report.per_category[category], found.get(category) if images[place] >= FEWEST_IMAGES else None
+            ),
             ap50=defined(report.per_category50[category]),
             ap75=defined(float(at75[:, place].mean())),
             best_f1=_working(points.best_f1, place),
@@ -186,7 +195,7 @@ def difference_rows(comparison: Comparison) -> tuple[list[DifferenceRow], list[D
             row.objects,
             row.ap.value,
             against.ap.value,
-            None if found is None else found.per_category[row.category],
+            None if found is None or row.images < FEWEST_IMAGES else found.per_category[row.category],
         )
         for row, against in zip(category_rows(comparison.ours), category_rows(comparison.other), strict=True)
         if row.objects
@@ -228,6 +237,14 @@ def confusions(findings: Findings, count: int) -> list[tuple[str, str, int]]:
 def defined(value: float) -> float:
     """Returns a number, NaN for the -1 that marks undefined ones."""
     return math.nan if value == -1 else float(value)
+
+
+def _images_with(truth: GroundTruth) -> NDArray[np.int64]:
+    """Returns ``[k]``: in how many images each category has an object."""
+    real = ~truth.crowd
+    labels = np.searchsorted(truth.categories, truth.labels[real])
+    pairs = np.unique(np.stack([labels, np.searchsorted(truth.images, truth.image_ids[real])]), axis=1)
+    return np.bincount(pairs[0], minlength=len(truth.categories))
 
 
 def _estimate(value: float, interval: Interval | None) -> Estimate:

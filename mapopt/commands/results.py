@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def read_results(path: Path) -> Detections:
     """
     entries = read_json(path)
     if not isinstance(entries, list):
-        raise DataError(f"{path}: is not a list. Expected COCO results: a list of objects with {', '.join(_KEYS)}.")
+        kind = "is an annotation file" if isinstance(entries, dict) and "annotations" in entries else "is not a list"
+        raise DataError(f"{path}: {kind}. Expected COCO results: a list of objects with {', '.join(_KEYS)}.")
     columns: dict[str, list[Any]] = {key: [] for key in _KEYS}
     for number, entry in enumerate(entries):
         fault = _fault(entry)
@@ -82,6 +84,10 @@ def _fault(entry: Any) -> str:
     box, score = entry["bbox"], entry["score"]
     if not isinstance(box, list) or len(box) != 4 or not all(type(number) in (int, float) for number in box):
         return f"has 'bbox' {box!r}: expected four numbers, left, top, width and height"
+    if not all(abs(number) < inf for number in box):
+        return f"has 'bbox' {box!r}: expected finite numbers of pixels"
     if box[2] < 0 or box[3] < 0:
         return f"has 'bbox' {box!r}: expected a width and a height of at least 0"
-    return "" if type(score) in (int, float) else f"has 'score' {score!r}: expected a number"
+    return (
+        "" if type(score) in (int, float) and abs(score) < inf else f"has 'score' {score!r}: expected a finite number"
+    )

@@ -165,6 +165,8 @@ def _images_folder(path: Path, images_dir: str | Path | None, file_names: Sequen
 
 
 def _section(data: Any, key: str) -> list[dict[str, Any]]:
+    if isinstance(data, list):
+        raise DataError("is a list, as files of results are. Expected an annotation file with images and categories.")
     if not isinstance(data, dict) or not isinstance(data.get(key), list):
         raise DataError(f"has no list '{key}'. Expected a COCO file with images, annotations and categories.")
     for number, entry in enumerate(data[key]):

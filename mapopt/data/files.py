@@ -42,6 +42,8 @@ def read_json(path: str | Path) -> Any:
         DataError: the file cannot be read, or is not JSON; the message names the line.
     """
     text = read_text(path)
+    if not text.strip():
+        raise DataError(f"{path}: is empty. Expected a JSON file; it may have been cut off while it was written.")
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

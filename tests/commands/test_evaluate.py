@@ -17,15 +17,23 @@ from pycocotools.cocoeval import COCOeval
 
 from mapopt.cli import main
 from mapopt.commands.data import draw_sample
-from mapopt.commands.evaluate import match_categories
 from mapopt.commands.results import read_results
 from mapopt.data import ShapesConfig, make_shapes_splits, write_coco
+from mapopt.data.files import read_json
 from mapopt.errors import CheckpointError, ConfigError
+from mapopt.experiments.evaluation.command import FIGURES, match_categories
 from mapopt.metrics import STATS
 from mapopt.training.checkpoint import Checkpoint
 
 Refused = Callable[..., str]
 SCENES = ShapesConfig(size=32, object_size=(8.0, 16.0))
+QUICK = ["--no-figures", "--resamples", "0"]
+"""Flags that leave out what most tests do not look at."""
+
+
+def by_name(report: dict) -> dict[str, float]:
+    """Returns each category's AP in a report as results of a run have it: -1 where undefined."""
+    return {row["name"]: -1.0 if row["ap"] is None else row["ap"] for row in report["categories"]}
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +41,23 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The test split of the trained run's scenes, as a COCO file."""
     path = tmp_path_factory.mktemp("truth") / "test.json"
     write_coco(make_shapes_splits(SCENES, seed=0, train=16, tune=8, test=8).test.annotations, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(truth: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a fair detector says of these scenes: most objects, a little beside, some as another category."""
+    generator, notes = np.random.default_rng(4), json.loads(truth.read_text())["annotations"]
+    entries = []
+    for note in notes:
+        left, top, width, height = note["bbox"]
+        label = note["category_id"] if generator.random() < 0.8 else notes[0]["category_id"]
+        if generator.random() < 0.9:
+            box = [left + generator.normal(0, 0.7), top + generator.normal(0, 0.7), width, height]
+            score = round(generator.random(), 3)
+            entries.append({"image_id": note["image_id"], "category_id": label, "bbox": box, "score": score})
+    path = tmp_path_factory.mktemp("results") / "results.json"
+    path.write_text(json.dumps(entries))
     return path
 
 
@@ -51,18 +76,23 @@ def oracle(truth: Path, results: Path) -> tuple[np.ndarray, list[str]]:
 
 def test_a_checkpoint_has_the_test_numbers_that_its_run_reported(trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "report"
-    assert main(["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--out", str(out)]) == 0
+    command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", *QUICK]
+    assert main([*command, "--out", str(out)]) == 0
     report = json.loads((out / "report.json").read_text())
     run = json.loads((trained / "result.json").read_text())
-    assert {name: report[name] for name in STATS} == {name: run["test"][name] for name in STATS}
-    assert list(report["per_category"].values()) == run["test"]["per_category"]
-    assert list(report["per_category"]) == run["categories"]
-    assert (report["images"], report["version"]) == (8, 1)
+    undefined = {name for name in STATS if report[name] is None}
+    assert {name: report[name] for name in STATS if name not in undefined} == {
+        name: run["test"][name] for name in STATS if name not in undefined
+    }
+    assert all(run["test"][name] == -1 for name in undefined)
+    assert list(by_name(report).values()) == run["test"]["per_category"]
+    assert list(by_name(report)) == run["categories"]
+    assert (report["images"], report["version"]) == (8, 2)
 
 
 def test_the_tune_split_gives_the_selected_rounds_ap(trained: Path, tmp_path: Path) -> None:
     command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--split", "tune"]
-    assert main([*command, "--out", str(tmp_path)]) == 0
+    assert main([*command, *QUICK, "--out", str(tmp_path)]) == 0
     run = json.loads((trained / "result.json").read_text())
     assert json.loads((tmp_path / "report.json").read_text())["ap"] == run["tune"]["ap"]
 
@@ -70,22 +100,37 @@ def test_the_tune_split_gives_the_selected_rounds_ap(trained: Path, tmp_path: Pa
 def test_the_lines_are_pycocotools_own(
     trained: Path, truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--out", str(tmp_path)])
+    command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--no-figures"]
+    main([*command, "--out", str(tmp_path)])
     first = capsys.readouterr().out.splitlines()
     stats, lines = oracle(truth, tmp_path / "results.json")
     assert lines == first[1:13]
     report = json.loads((tmp_path / "report.json").read_text())
-    assert [report[name] for name in STATS] == pytest.approx(stats.tolist(), abs=1e-12)
+    stored = [-1 if report[name] is None else report[name] for name in STATS]
+    assert stored == pytest.approx(stats.tolist(), abs=1e-12)
     assert main(["evaluate", "--truth", str(truth), "--results", str(tmp_path / "results.json")]) == 0
-    assert capsys.readouterr().out.splitlines()[1:] == first[1:]
+    # The last lines say where the report is.
+    assert capsys.readouterr().out.splitlines()[1:] == first[1:-2]
 
 
-def test_a_table_names_each_category(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu"])
-    table = capsys.readouterr().out.splitlines()[14:]
-    assert table[0].split() == ["category", "AP", "AP50"]
-    assert [line.split()[0] for line in table[1:]] == ["disc", "box", "triangle"]
-    assert all(re.fullmatch(r" \w+ +-?\d\.\d{3} +-?\d\.\d{3}", line) for line in table[1:])
+@pytest.mark.parametrize("backend", ["numpy", "pycocotools"])
+def test_each_backend_says_the_same(
+    trained: Path, truth: Path, results: Path, backend: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--truth", str(truth), "--results", str(results), "--resamples", "0"]
+    assert main([*command, "--backend", backend]) == 0
+    first = capsys.readouterr().out
+    assert main(command) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_a_table_names_each_category(truth: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--truth", str(truth), "--results", str(results), "--resamples", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    head = next(number for number, line in enumerate(lines) if line.startswith(" category"))
+    assert lines[head].split()[:4] == ["category", "objects", "AP", "AP50"]
+    assert [line.split()[0] for line in lines[head + 1 : head + 4]] == ["disc", "box", "triangle"]
+    assert len({len(line.split()) for line in lines[head : head + 4]}) == 1
 
 
 def test_the_real_results_of_the_oracle_are_its_numbers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -93,17 +138,17 @@ def test_the_real_results_of_the_oracle_are_its_numbers(capsys: pytest.CaptureFi
     if not folder.is_dir():
         pytest.skip("../shared/data/coco_val2014 is absent")
     truth, results = folder / "instances_val2014_100.json", folder / "instances_val2014_fakebbox100_results.json"
-    assert main(["evaluate", "--truth", str(truth), "--results", str(results), "--out", str(tmp_path)]) == 0
+    assert main(["evaluate", "--truth", str(truth), "--results", str(results), "--out", str(tmp_path), *QUICK]) == 0
     expected = json.loads((folder / "pycocotools_stats.json").read_text())["bbox"]["stats"]
     report = json.loads((tmp_path / "report.json").read_text())
     assert [report[name] for name in STATS] == expected
-    assert len(report["per_category"]) == 80
+    assert len(report["categories"]) == 80
 
 
 def test_a_sample_is_some_of_the_images(trained: Path, tmp_path: Path) -> None:
     for seed in ("0", "1"):
         command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--sample", "3"]
-        assert main([*command, "--seed", seed, "--out", str(tmp_path / seed)]) == 0
+        assert main([*command, *QUICK, "--seed", seed, "--out", str(tmp_path / seed)]) == 0
     assert json.loads((tmp_path / "0" / "report.json").read_text())["images"] == 3
     first, second = (read_results(tmp_path / seed / "results.json").image_ids for seed in ("0", "1"))
     assert set(first.tolist()) != set(second.tolist())
@@ -130,11 +175,11 @@ def test_data_that_list_the_categories_in_another_order_give_the_same_ap(trained
         turned = dataclasses.replace(notes, category_names=names, labels=labels)
         write_coco(turned, data / f"{name.replace('tune', 'val')}.json")
     command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--data", str(data)]
-    assert main([*command, "--out", str(tmp_path / "report")]) == 0
+    assert main([*command, *QUICK, "--out", str(tmp_path / "report")]) == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     test = json.loads((trained / "result.json").read_text())["test"]
     assert report["ap50"] == pytest.approx(test["ap50"], abs=1e-12)
-    assert report["per_category"] == dict(zip(names, test["per_category"][::-1], strict=True))
+    assert by_name(report) == dict(zip(names, test["per_category"][::-1], strict=True))
 
 
 def test_data_of_other_categories_are_refused(trained: Path, refused: Refused) -> None:
@@ -147,6 +192,7 @@ SHAPES = ["--scenes.size", "32", "--scenes.object-size", "8", "16", "--scene-cou
 
 def test_other_data_may_be_given(trained: Path, tmp_path: Path) -> None:
     command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--data", "shapes", *SHAPES]
+    command += QUICK
     assert main([*command, "--out", str(tmp_path / "same")]) == 0
     assert main([*command, "--data-seed", "5", "--out", str(tmp_path / "other")]) == 0
     same, other = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("same", "other"))
@@ -178,8 +224,90 @@ def test_a_checkpoint_that_does_not_know_its_data_asks_for_them(
     assert said == f"{tmp_path / 'bare.pt'}: does not say what data it was trained with: give --data"
 
 
+def test_a_report_has_everything_and_no_number_that_json_lacks(truth: Path, results: Path, tmp_path: Path) -> None:
+    command = ["evaluate", "--truth", str(truth), "--results", str(results), "--resamples", "50"]
+    assert main([*command, "--out", str(tmp_path), "--compare", str(results)]) == 0
+    text = (tmp_path / "report.json").read_text()
+    assert not re.search("NaN|Infinity", text)
+    report = json.loads(text)
+    low, high = report["intervals"]["ap"]
+    assert low <= report["ap"] <= high
+    assert report["voc"]["2010_area"] > 0
+    assert report["mean_optimal_lrp"] == pytest.approx(
+        np.mean([row["optimal_lrp"]["lrp"] for row in report["categories"]])
+    )
+    assert report["causes"]["false_negative"]["count"] >= report["causes"]["missed"]["count"] > 0
+    assert np.sum(report["confusion"]["counts"]) >= report["objects"]
+    comparison = report["comparison"]
+    assert comparison["ap"] == {"ours": report["ap"], "other": report["ap"], "difference": 0.0, "interval": [0, 0]}
+    assert (comparison["share_better"], comparison["share_worse"]) == (0, 0)
+    assert {path.name for path in tmp_path.glob("*.png")} == {f"{name}.png" for name in FIGURES}
+
+
+def test_a_detector_that_finds_more_is_better_in_all_resamples(
+    truth: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worse = [{**entry, "bbox": [0, 0, 3, 3]} if n % 2 else entry for n, entry in enumerate(read_json(results))]
+    (tmp_path / "worse.json").write_text(json.dumps(worse))
+    command = ["evaluate", "--truth", str(truth), "--results", str(results), "--resamples", "60", "--no-figures"]
+    assert main([*command, "--compare", str(tmp_path / "worse.json"), "--out", str(tmp_path / "out")]) == 0
+    comparison = json.loads((tmp_path / "out" / "report.json").read_text())["comparison"]
+    assert comparison["share_better"] == 1
+    assert 0 < comparison["ap"]["interval"][0] < comparison["ap"]["difference"]
+    assert comparison["causes"]["missed"]["count"] < 0
+    assert "AP is better in 100.0% of the resamples, worse in 0.0%" in capsys.readouterr().out
+
+
+def test_a_checkpoint_is_compared_with_another_ones_results(trained: Path, tmp_path: Path) -> None:
+    command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--no-figures"]
+    assert main([*command, "--out", str(tmp_path / "a"), "--resamples", "0"]) == 0
+    if not read_json(tmp_path / "a" / "results.json"):
+        pytest.skip("this detector finds nothing")
+    other = ["--compare", str(tmp_path / "a" / "results.json"), "--resamples", "20"]
+    assert main([*command, *other, "--out", str(tmp_path / "b")]) == 0
+    # Boxes in a file have a width, so corners differ in the last bits.
+    found = json.loads((tmp_path / "b" / "report.json").read_text())["comparison"]["ap"]
+    assert found["difference"] == pytest.approx(0, abs=1e-9)
+
+
+def test_another_ones_results_in_the_folder_are_not_removed(truth: Path, results: Path, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(results.read_text())
+    command = ["evaluate", "--truth", str(truth), "--results", str(tmp_path / "results.json"), *QUICK]
+    assert main([*command, "--out", str(tmp_path), "--overwrite"]) == 0
+    assert (tmp_path / "results.json").read_text() == results.read_text()
+
+
+def test_what_makes_no_sense_is_refused_before_anything_is_written(
+    truth: Path, results: Path, tmp_path: Path, refused: Refused
+) -> None:
+    command = ["evaluate", "--truth", truth, "--results", results, "--out", tmp_path / "out"]
+    assert refused(*command, "--iou", 1).startswith("iou is 1.0: expected a number above 0.1 and below 1")
+    assert refused(*command, "--resamples", -1).startswith("resamples is -1: expected a number such as 1000, or 0")
+    assert refused(*command, "--seed", -1).startswith("seed is -1: expected a whole number from 0 up")
+    assert refused(*command, "--backend", "numpi").startswith("--backend is 'numpi': expected auto, numpy, numba or")
+    assert refused(*command, "--compare", tmp_path / "no.json").startswith(f"{tmp_path / 'no.json'}: no such file.")
+    assert refused(*command, "--compare", tmp_path).startswith(f"{tmp_path}: is a folder, but a file is expected")
+    assert refused("evaluate", "--truth", results, "--results", truth).startswith(f"{results}: is a list, as files of")
+    assert refused("evaluate", "--truth", truth, "--results", truth).startswith(f"{truth}: is an annotation file.")
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_while_figures_are_drawn_leaves_nothing(
+    truth: Path, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mapopt.experiments.evaluation.figures.draw", interrupt)
+    command = ["evaluate", "--truth", str(truth), "--results", str(results), "--resamples", "0"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == "\nmapopt evaluate: interrupted. Nothing was kept.\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_report_is_replaced_when_asked(trained: Path, tmp_path: Path) -> None:
     command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--out", str(tmp_path / "r")]
+    command += QUICK
     assert main(command) == 0
     before = (tmp_path / "r" / "report.json").read_text()
     (tmp_path / "r" / "report.json").write_text("old")

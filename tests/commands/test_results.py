@@ -44,7 +44,9 @@ def test_a_file_without_a_box_is_a_list_without_entries(tmp_path: Path) -> None:
         ({**GOOD, "category_id": 1.0}, "entry 1 has 'category_id' 1.0: expected an integer."),
         ({**GOOD, "bbox": [1, 2, 3]}, "entry 1 has 'bbox' [1, 2, 3]: expected four numbers"),
         ({**GOOD, "bbox": [1, 2, -3, 4]}, "entry 1 has 'bbox' [1, 2, -3, 4]: expected a width and a height"),
-        ({**GOOD, "score": None}, "entry 1 has 'score' None: expected a number."),
+        ({**GOOD, "bbox": [1, 2, float("nan"), 4]}, "entry 1 has 'bbox' [1, 2, nan, 4]: expected finite numbers"),
+        ({**GOOD, "score": float("inf")}, "entry 1 has 'score' inf: expected a finite number."),
+        ({**GOOD, "score": None}, "entry 1 has 'score' None: expected a finite number."),
     ],
 )
 def test_a_wrong_entry_is_named(tmp_path: Path, entry: Any, message: str) -> None:
@@ -57,9 +59,12 @@ def test_a_wrong_entry_is_named(tmp_path: Path, entry: Any, message: str) -> Non
 
 def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
-    path.write_text('{"annotations": []}')
+    path.write_text("3")
     with pytest.raises(DataError, match=r"r\.json: is not a list\. Expected COCO results"):
         read_results(path)
+    path.write_text('{"annotations": []}')
+    with pytest.raises(DataError, match=r"r\.json: is an annotation file\. Expected COCO results"):
+        read_results(path)
     path.write_text(json.dumps([{**GOOD, "score": float("nan")}]))
-    with pytest.raises(DataError, match=r"r\.json: score of detection 0 is NaN"):
+    with pytest.raises(DataError, match=r"r\.json: entry 0 has 'score' nan: expected a finite number"):
         read_results(path)

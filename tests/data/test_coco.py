@@ -148,7 +148,12 @@ def test_what_is_wrong_is_named_with_the_file(tmp_path, change, message):
 
 def test_a_file_that_is_no_coco_file_is_refused(tmp_path):
     with pytest.raises(DataError, match="has no list 'images'"):
+        read_coco(write(tmp_path / "other.json", {"pictures": []}))
+    with pytest.raises(DataError, match="is a list, as files of results are"):
         read_coco(write(tmp_path / "list.json", [1, 2]))
+    (tmp_path / "empty.json").write_text("\n")
+    with pytest.raises(DataError, match=r"empty\.json: is empty"):
+        read_coco(tmp_path / "empty.json")
 
 
 def test_boxes_that_reach_out_are_cut_or_left_out_when_asked(tmp_path):
