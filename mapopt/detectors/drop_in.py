@@ -7,34 +7,24 @@ instance, by objects of this module. They are copied and pickled with it, and go
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.ssd import SSD
 
-from mapopt.detectors.base import KnobTable, Targets
-from mapopt.detectors.geometry import Assignment, in_crowd
+from mapopt.detectors.list_losses import IGNORED, Examples, ListLosses, pad_rows, part_crowds
 from mapopt.detectors.objective import DenseObjective, Scope
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import RankingLoss
 
 Model = TypeVar("Model", bound=nn.Module)
-Examples = list[dict[str, Tensor]]
-"""The objects of each image, as torchvision's models take them."""
 
 OWN_LOSS = "torchvision"
 """Name of the loss that leaves a detector's own in place."""
 
 _FAMILIES = (RetinaNet, FCOS, SSD, FasterRCNN)
-_PER_OBJECT = ("boxes", "labels", "masks", "keypoints", "area", "iscrowd")
-_CROWDS = "crowd_boxes"
-"""Where the transform puts the crowd regions, so that no matcher takes them for objects."""
-_IGNORED = -2
-"""What torchvision's matchers say of a location that is neither positive nor negative."""
 
 
 def replace_class_loss(
@@ -149,107 +139,6 @@ def cover_losses(model: nn.Module, objective: DenseObjective, *, own_box: bool =
     return losses
 
 
-class ListLosses:
-    """What torchvision's matchers say, translated into the lists and boxes that an objective reads.
-
-    Args:
-        objective: what computes the losses.
-        background: whether class 0 of the labels is the background, and has a column of the logits.
-        own_box: leave the box loss out.
-
-    Attributes:
-        knobs: values for the objective, ``[1]`` each; None weighs everything with 1 and leaves the loss as it is.
-    """
-
-    def __init__(self, objective: DenseObjective, *, background: bool, own_box: bool) -> None:
-        self._objective, self._background, self.own_box = objective, background, own_box
-        self.knobs: KnobTable | None = None
-
-    def __call__(
-        self, logits: Tensor, boxes: Tensor, matched: Tensor, places: Tensor, examples: Examples
-    ) -> tuple[Tensor, Tensor]:
-        """Returns the class loss and the box loss, scalars.
-
-        Args:
-            logits: ``[batch, n, classes]``, as the model makes them.
-            boxes: ``[batch, n, 4]`` predicted.
-            matched: ``[batch, n]`` positions among the examples of an image, or -1 (background), or -2 (ignored).
-            places: ``[batch, n, 4]`` anchors or proposals.
-            examples: the objects of each image.
-        """
-        targets = self._targets(examples, boxes)
-        ignored = (matched == _IGNORED) | (_in_crowds(places, examples) & (matched < 0))
-        found = Assignment(matched.clamp(min=-1)[None], ignored[None])
-        odds = log_odds(logits) if self._background else logits
-        knobs = self.knobs or dict.fromkeys(
-            ("class_weight", "box_weight", "surrogate_weight"), torch.ones(1, device=logits.device)
-        )
-        terms = self._objective.evaluate(odds[None], boxes[None], found, targets, knobs)
-        return terms["class"][0], terms["box"][0]
-
-    def check(self, examples: Examples, columns: int) -> None:
-        """Checks that labels are numbers of categories.
-
-        Raises:
-            ConfigError: one is not.
-        """
-        labels = torch.cat([one["labels"] for one in examples])
-        if not len(labels):
-            return
-        low, high = torch.stack(labels.aminmax()).tolist()
-        if low < int(self._background) or high >= columns:
-            raise ConfigError(
-                f"targets have labels from {low} to {high}; expected {int(self._background)} to {columns - 1}"
-                f"{', 0 being the background' if self._background else ''}: number the categories so, or build the "
-                f"model with more than num_classes={columns}"
-            )
-
-    def _targets(self, examples: Examples, boxes: Tensor) -> Targets:
-        """Returns the objects of all images, padded to at least one per image."""
-        # An image more, with one object, is dropped again.
-        rows = _pad([*(one["boxes"].to(boxes.dtype) for one in examples), boxes.new_zeros((1, 4))])[:-1]
-        labels = [one["labels"] - int(self._background) for one in examples]
-        columns = _pad([*labels, labels[0].new_zeros(1)], -1)[:-1]
-        return Targets(rows[None], columns[None], torch.zeros_like(columns, dtype=torch.bool)[None])
-
-
-def _in_crowds(places: Tensor, examples: Examples) -> Tensor:
-    """Returns which of the places ``[batch, n, 4]`` have their centres in a crowd region."""
-    if any(_CROWDS not in one for one in examples):
-        raise ConfigError(
-            "the model has another transform than when its class loss was replaced: call replace_class_loss again, on "
-            "the finished model"
-        )
-    regions = [one[_CROWDS].to(places.dtype) for one in examples]
-    real = _pad([one.new_ones(len(one), dtype=torch.bool) for one in regions])
-    centres = (places[..., :2] + places[..., 2:]) / 2
-    return in_crowd(centres[None], _pad(regions)[None], real[None])[0]
-
-
-def log_odds(logits: Tensor) -> Tensor:
-    """Returns the logit of each class's softmax probability, without the background's.
-
-    Its sigmoid is the probability that a softmax reports. Exact for probabilities next to 0 and next to 1.
-
-    Args:
-        logits: ``[..., 1 + classes]``, the background first.
-
-    Returns:
-        ``[..., classes]``
-
-    >>> logits = torch.tensor([1.0, 2.0, -3.0])
-    >>> torch.allclose(log_odds(logits).sigmoid(), logits.softmax(-1)[1:])
-    True
-    """
-    total = logits.logsumexp(-1, keepdim=True)
-    top = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, logits.argmax(-1, keepdim=True), True)
-    # The largest probability may round to 1, and what it leaves to the others to 0: those are added up by themselves.
-    others_of_top = logits.masked_fill(top, -torch.inf).logsumexp(-1, keepdim=True)
-    share = torch.where(top, -1.0, logits - total)
-    others = torch.where(top, others_of_top, total + torch.log1p(-share.exp()))
-    return (logits - others)[..., 1:]
-
-
 class _Cover:
     """Stands, in one module, before the method of its class; copied and pickled with the module."""
 
@@ -283,7 +172,7 @@ class _Transform(_Cover):
 
     def __call__(self, images: Any, targets: Examples | None = None) -> Any:
         images, targets = self.own(images, targets)
-        return images, None if targets is None else [_part_crowds(one) for one in targets]
+        return images, None if targets is None else [part_crowds(one) for one in targets]
 
 
 class _DenseHead(_Cover):
@@ -355,8 +244,9 @@ class _BoxHead(_Cover):
             del heads.select_training_samples
             if before is not None:
                 heads.select_training_samples = before
+        logits, deltas = predicted
         places, matched, labels, _ = sampled
-        classification, box = self._terms(*predicted, places, matched, labels, targets)
+        classification, box = self._terms(logits, deltas, places, matched, labels, targets)
         return result, _merge(
             own, {"loss_classifier": classification, "loss_box_reg": box}, "loss_box_reg", self._losses
         )
@@ -377,10 +267,10 @@ class _BoxHead(_Cover):
             boxes = self.module.box_coder.decode_single(_widen(own), _widen(torch.cat(places)))
             objects = [torch.where(label > 0, one, -1) for label, one in zip(labels, matched, strict=True)]
             return self._losses(
-                _pad(_widen(logits).split(counts)),
-                _pad(boxes.split(counts)),
-                _pad(objects, _IGNORED),
-                _pad([_widen(one) for one in places]),
+                pad_rows(_widen(logits).split(counts)),
+                pad_rows(boxes.split(counts)),
+                pad_rows(objects, IGNORED),
+                pad_rows([_widen(one) for one in places]),
                 examples,
             )
 
@@ -390,36 +280,10 @@ def _merge(own: dict[str, Tensor], terms: dict[str, Tensor], box: str, losses: L
     return own | {name: value for name, value in terms.items() if not (losses.own_box and name == box)}
 
 
-def _part_crowds(example: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns an example whose objects are objects, and whose crowd regions are elsewhere.
-
-    Raises:
-        ConfigError: there is not one label or one flag per box.
-    """
-    boxes, labels, crowd = example["boxes"], example.get("labels"), example.get("iscrowd")
-    if labels is None or labels.shape != boxes.shape[:1] or labels.dtype != torch.int64:
-        given = "none" if labels is None else f"{labels.dtype} of shape {list(labels.shape)}"
-        raise ConfigError(f"a target has {len(boxes)} boxes and labels {given}; expected torch.int64 [{len(boxes)}]")
-    if crowd is None:
-        return {**example, _CROWDS: boxes[:0]}
-    if crowd.shape != boxes.shape[:1]:
-        raise ConfigError(
-            f"a target has {len(boxes)} boxes and iscrowd of shape {list(crowd.shape)}; expected [{len(boxes)}], or "
-            "leave it out"
-        )
-    region = crowd.to(boxes.device, torch.bool)
-    objects = {name: value[~region] for name, value in example.items() if name in _PER_OBJECT}
-    return {**example, **objects, _CROWDS: boxes[region]}
+def _describe(thing: object) -> str:
+    return f"class {thing.__name__}" if isinstance(thing, type) else f"of type {type(thing).__name__}"
 
 
 def _widen(values: Tensor) -> Tensor:
     """In half precision an anchor at 600 pixels is off by up to 2."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def _pad(rows: Sequence[Tensor], value: float = 0) -> Tensor:
-    return pad_sequence(list(rows), batch_first=True, padding_value=value)
-
-
-def _describe(thing: object) -> str:
-    return f"class {thing.__name__}" if isinstance(thing, type) else f"of type {type(thing).__name__}"

@@ -6,6 +6,7 @@ as lists, exactly as the dense detector's does. Only one set of weights can run 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from mapopt.detectors.objective import DenseObjective, Scope
 from mapopt.detectors.rows import Row, seeded
 from mapopt.detectors.zoo import MODELS, build_model
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.losses import RankingLoss
 
 _CLASS_TERMS = ("classification", "loss_classifier", "loss_objectness")
 _MARGIN = 0.1
@@ -37,12 +39,13 @@ class TorchvisionDetector:
     Args:
         name: key of `mapopt.detectors.zoo.MODELS`.
         classes: number of categories.
-        loss: name in `mapopt.losses.LOSSES`, or ``"torchvision"`` for the detector's own losses.
+        loss: a loss or its name in `mapopt.losses.LOSSES`, or ``"torchvision"`` for the detector's own losses.
         box_loss: name in `mapopt.losses.BOX_LOSSES`, for a loss of ours.
         scope: what a loss of ours ranks as one list; see `DenseObjective`.
         balance: scale the box loss to the class loss; see `DenseObjective`.
         soft_labels: tell a loss of ours how well boxes fit; see `DenseObjective`.
         memory: scores of recent steps that a ranking loss remembers; see `DenseObjective`.
+        auxiliary: losses beside a loss of ours, with their weights; see `DenseObjective`.
         limit: boxes reported per image at most.
         weights: name of pretrained weights, such as ``"DEFAULT"``; their batch norms are frozen.
         device: where to run.
@@ -59,12 +62,13 @@ class TorchvisionDetector:
         name: str,
         classes: int,
         *,
-        loss: str = OWN_LOSS,
+        loss: str | RankingLoss = OWN_LOSS,
         box_loss: str = "giou",
         scope: Scope | None = None,
         balance: bool | None = None,
         soft_labels: bool | None = None,
         memory: int = 0,
+        auxiliary: Mapping[str, float] | None = None,
         limit: int = 100,
         weights: str | None = None,
         device: torch.device | str = "cpu",
@@ -76,7 +80,13 @@ class TorchvisionDetector:
         self._pretrained, self._autocast = weights, autocast
         self._background = int(MODELS[name].background)
         self._objective = _objective(
-            loss, box_loss=box_loss, scope=scope, balance=balance, soft_labels=soft_labels, memory=memory
+            loss,
+            box_loss=box_loss,
+            scope=scope,
+            balance=balance,
+            soft_labels=soft_labels,
+            memory=memory,
+            auxiliary=auxiliary or None,
         )
         model = build_model(name, classes, weights=weights, seed=0)
         self._row = Row(model)
@@ -184,7 +194,7 @@ class TorchvisionDetector:
             matcher.low_threshold = max(0.0, matcher.high_threshold - margin)
 
 
-def _objective(loss: str, **settings: Any) -> DenseObjective | None:
+def _objective(loss: str | RankingLoss, **settings: Any) -> DenseObjective | None:
     if loss != OWN_LOSS:
         return DenseObjective(loss, **settings)
     usual = {"box_loss": "giou", "memory": 0}

@@ -11,7 +11,7 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from mapopt.detectors import zoo
 from mapopt.detectors.base import Targets
-from mapopt.detectors.drop_in import log_odds
+from mapopt.detectors.list_losses import log_odds
 from mapopt.detectors.torchvision import TorchvisionDetector
 from mapopt.detectors.zoo import MODELS, FixedSize, ZooModel, build_model
 from mapopt.errors import ConfigError
@@ -396,7 +396,13 @@ def test_names_and_settings_that_do_not_exist_are_refused():
         TorchvisionDetector("retinanet18", 3)
     with pytest.raises(ConfigError, match="unknown loss 'foca': did you mean 'focal'"):
         TorchvisionDetector("small_fcos", 3, loss="foca")
-    for setting in ({"scope": "image"}, {"balance": False}, {"box_loss": "smooth_l1"}, {"memory": 9}):
+    for setting in (
+        {"scope": "image"},
+        {"balance": False},
+        {"box_loss": "smooth_l1"},
+        {"memory": 9},
+        {"auxiliary": {"correlation": 0.2}},
+    ):
         name, value = next(iter(setting.items()))
         with pytest.raises(ConfigError, match=f"{name}={value!r} given with loss 'torchvision', which brings its own"):
             TorchvisionDetector("small_fcos", 3, **setting)
