@@ -105,6 +105,9 @@ def build_detector(
             box_loss=box_loss,
             scope=scope,
             balance=balance,
+            soft_labels=soft_labels,
+            memory=memory,
+            auxiliary=auxiliary,
             limit=limit,
             weights=weights,
             device=device,
@@ -114,17 +117,14 @@ def build_detector(
         raise ConfigError(f"loss '{OWN_LOSS}' with detector '{name}': expected a loss of mapopt.losses, such as focal")
     if name == "tiny" and weights is not None:
         raise ConfigError(f"weights '{weights}' for detector 'tiny', which has no pretrained ones: leave `weights` out")
+    objective = DenseObjective(
+        loss, box_loss, scope=scope, balance=balance, soft_labels=soft_labels, memory=memory, auxiliary=auxiliary
+    )
+    # A background prior helps losses on probabilities; where a sigmoid saturates, a ranking would get no gradient.
+    bias = 0.0 if objective.ranking.saturates else None
     return DenseDetector(
-        TinyNetwork(classes) if name == "tiny" else ResNetNetwork(classes, weights),
-        DenseObjective(
-            loss,
-            box_loss,
-            scope=scope,
-            balance=balance,
-            soft_labels=soft_labels,
-            memory=memory,
-            auxiliary=auxiliary,
-        ),
+        TinyNetwork(classes, bias=bias) if name == "tiny" else ResNetNetwork(classes, weights, bias=bias),
+        objective,
         lanes=lanes,
         size=size,
         device=device,

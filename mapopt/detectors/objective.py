@@ -31,7 +31,7 @@ class DenseObjective:
         box_loss: name in `mapopt.losses.BOX_LOSSES`.
         scope: what makes a list; None takes "class" for ranking losses and "batch" for pointwise ones.
         balance: scale the box loss to the size of the class loss at every step, as Rank & Sort proposes; None does so
-            for ranking losses.
+            for ranking losses whose value is an error rate, that is all but ListNet, ListMLE and LambdaRank.
         soft_labels: whether a positive's label says how well its predicted box fits. A loss that reads values gets
             the IoU; any other ranking loss gets a list per IoU threshold, see `mapopt.losses.split_by_iou`. None gives
             IoUs to the losses that read them.
@@ -70,7 +70,7 @@ class DenseObjective:
         self.focal = FocalLoss()
         self.box_loss = BOX_LOSSES[box_loss]
         self.scope: Scope = scope or ("batch" if self.pointwise else "class")
-        self.balance = (not self.pointwise) if balance is None else balance
+        self.balance = self.ranking.error_rate if balance is None else balance
         self.soft = self.ranking.soft_labels if soft_labels is None else soft_labels
         self.class_weights: Tensor | None = None
         self.auxiliary = [(make_loss(name), weight) for name, weight in (auxiliary or {}).items()]

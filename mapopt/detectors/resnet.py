@@ -46,8 +46,9 @@ class ResNetNetwork:
     """Each stride twice: the priors of a location stand in the lists of levels as levels of the same stride."""
     prior_sizes: tuple[float, ...] = tuple(stride * prior for stride in _STRIDES for prior in _PRIORS)
 
-    def __init__(self, classes: int, weights: str | None = None) -> None:
+    def __init__(self, classes: int, weights: str | None = None, *, bias: float | None = None) -> None:
         self.classes = classes
+        self._bias = prior_logit() if bias is None else bias
         self._body: dict[str, Tensor] | None = None
         if weights is not None:
             self._body = fetch_weights("resnet18", choose_weights("resnet18", weights, [ResNet18_Weights]))
@@ -81,7 +82,9 @@ class ResNetNetwork:
 
     def _build(self, seed: int) -> _PyramidDetector:
         with seeded(seed):
-            module = _PyramidDetector(self.classes, group_norm if self._body is None else FrozenBatchNorm2d)
+            module = _PyramidDetector(
+                self.classes, group_norm if self._body is None else FrozenBatchNorm2d, bias=self._bias
+            )
         if self._body is not None:
             body = module.backbone.body
             # The pyramid needs all of the classifier but its last layer.
@@ -98,13 +101,13 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 
 class _PyramidDetector(nn.Module):
-    def __init__(self, classes: int, norm: Callable[[int], nn.Module]) -> None:
+    def __init__(self, classes: int, norm: Callable[[int], nn.Module], *, bias: float) -> None:
         super().__init__()
         layers = {f"layer{level}": str(level) for level in (2, 3, 4)}
         body = resnet18(weights=None, norm_layer=norm)
         self.backbone = BackboneWithFPN(body, layers, [128, 256, 512], _WIDTH)
         self.class_tower, self.box_tower = _tower(), _tower()
-        self.class_head = _head(len(_PRIORS) * classes, bias=prior_logit())
+        self.class_head = _head(len(_PRIORS) * classes, bias=bias)
         self.box_head = _head(len(_PRIORS) * 4, bias=0.0)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:

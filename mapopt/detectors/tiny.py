@@ -24,13 +24,15 @@ class TinyNetwork:
 
     Args:
         classes: number of categories.
+        bias: of the class logits at the start; None is a background prior.
     """
 
     strides: tuple[int, ...] = (STRIDE,)
     prior_sizes: tuple[float, ...] = (2.0 * STRIDE,)
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, *, bias: float | None = None) -> None:
         self.classes = classes
+        self._bias = prior_logit() if bias is None else bias
         stem, first, second, third = _WIDTHS
         self._layers: list[tuple[str, tuple[int, ...]]] = [("stem", (stem, 3, 4, 4)), *_norm("stem", stem)]
         for name, wide, narrow in (("first", first, stem), ("second", second, first), ("third", third, second)):
@@ -44,14 +46,14 @@ class TinyNetwork:
         return torch.cat([torch.full((math.prod(shape),), float(len(shape) == 4)) for _, shape in self._layers])
 
     def draw(self, seed: int) -> Tensor:
-        """Returns fresh weights ``[n]``: He initialisation, unit norms, and a background prior on the class bias."""
+        """Returns fresh weights ``[n]``: He initialisation, unit norms, and the bias of the class logits."""
         generator = torch.Generator().manual_seed(seed)
         rows = []
         for name, shape in self._layers:
             if name == "head":
                 row = torch.randn(shape, generator=generator) * 0.01
             elif name == "head.bias":
-                row = torch.cat([torch.full((self.classes,), prior_logit()), torch.zeros(4)])
+                row = torch.cat([torch.full((self.classes,), self._bias), torch.zeros(4)])
             elif len(shape) == 4:
                 row = torch.randn(shape, generator=generator) * math.sqrt(2 / math.prod(shape[1:]))
             else:

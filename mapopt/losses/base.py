@@ -23,6 +23,9 @@ class RankingLoss(nn.Module, ABC):
     Attributes:
         pointwise: every score is judged by itself; what is called a list only sets the normalisation.
         soft_labels: the values of the labels matter (a positive's IoU), not only which are above 0.
+        error_rate: the value is a share of something that went wrong, at most about 1, as 1 - AP is: other losses of
+            a detector can be scaled to it.
+        saturates: the scores go through a sigmoid first, so that there is no gradient far from 0.
 
     A parameter (for example ``delta``) is a number, or a tensor that broadcasts to the leading dimensions of the
     scores, with or without a last dimension of 1: lanes of a fleet can have different values.
@@ -40,6 +43,8 @@ class RankingLoss(nn.Module, ABC):
 
     pointwise: ClassVar[bool] = False
     soft_labels: ClassVar[bool] = False
+    error_rate: ClassVar[bool] = True
+    saturates: ClassVar[bool] = False
 
     def forward(self, scores: Tensor, labels: Tensor, where: Tensor | None = None) -> Tensor:
         """Returns the sum of the components, a scalar.

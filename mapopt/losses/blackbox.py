@@ -26,7 +26,8 @@ class BlackboxAPLoss(RankingLoss):
         strength: of the interpolation, called lambda in the paper: small follows the steps of the ranks, large smooths
             over many. A number or a tensor over the leading dimensions.
         margin: positives count as lower, and negatives as higher, by half of this, in logits; without it the gradient
-            ends as soon as the order is right. A number or a tensor over the leading dimensions.
+            ends as soon as the order is right, and with one larger than all differences there is none. A number or a
+            tensor over the leading dimensions.
 
     Reference:
         Rolinek, Musil, Paulus, Vlastelica, Michaelis, Martius, "Optimizing Rank-based Metrics with Blackbox
@@ -35,7 +36,7 @@ class BlackboxAPLoss(RankingLoss):
         negatives, where nothing can be gained, has no gradient.
     """
 
-    def __init__(self, strength: float | Tensor = 4.0, margin: float | Tensor = 0.5) -> None:
+    def __init__(self, strength: float | Tensor = 4.0, margin: float | Tensor = 0.05) -> None:
         super().__init__()
         self.strength = strength
         self.margin = margin

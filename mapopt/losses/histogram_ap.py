@@ -34,6 +34,8 @@ class QuantizedAPLoss(RankingLoss):
         CVPR 2018. Differs: logits are squashed, ignored entries take part in nothing.
     """
 
+    saturates = True
+
     def __init__(self, bins: int = 25, *, tie_aware: bool = False, sigmoid: bool = True) -> None:
         super().__init__()
         self.bins = bins
@@ -58,6 +60,8 @@ class FastAPLoss(RankingLoss):
         Cakir, He, Xia, Kulis, Sclaroff, "Deep Metric Learning to Rank", CVPR 2019. Differs: the true gradient (the
         original's is n / 2 times that), ignored entries take part in nothing.
     """
+
+    saturates = True
 
     def __init__(self, bins: int = 10, *, sigmoid: bool = True) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from mapopt.losses.base import RankingLoss
 from mapopt.losses.lists import Lists, middle_ranks
-from mapopt.losses.pairs import PairWeights, pair_sums, softplus_curve
+from mapopt.losses.pairs import Curve, PairWeights, pair_sums, softplus_curve
 
 
 class LambdaAPLoss(RankingLoss):
@@ -22,6 +22,8 @@ class LambdaAPLoss(RankingLoss):
 
     Args:
         temperature: of the logistic, in logits; a number or a tensor over the leading dimensions.
+        normalize: divide by the sum of the weights, which makes the loss of a list a mean over its pairs, as LightGBM
+            does (up to a logarithm); the published sum grows with the number of negatives.
 
     Reference:
         Burges, Ragno, Le, "Learning to Rank with Nonsmooth Cost Functions", NeurIPS 2006;
@@ -29,9 +31,12 @@ class LambdaAPLoss(RankingLoss):
         scores share the mean of their ranks.
     """
 
-    def __init__(self, temperature: float | Tensor = 1.0) -> None:
+    error_rate = False
+
+    def __init__(self, temperature: float | Tensor = 1.0, *, normalize: bool = False) -> None:
         super().__init__()
         self.temperature = temperature
+        self.normalize = normalize
 
     def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
         temperature = self._parameter("temperature", lists, above=0.0)
@@ -42,7 +47,14 @@ class LambdaAPLoss(RankingLoss):
         with torch.no_grad():
             weights = _swap_weights(lists)
         total = pair_sums(scores, thresholds, softplus_curve(temperature), weights)
-        return {"rank": (total * lists.table.present).sum(-1) / lists.table.count[:, 0]}
+        total = (total * lists.table.present).sum(-1)
+        if not self.normalize:
+            return {"rank": total / lists.table.count[:, 0]}
+        level = (pair_sums(scores.detach(), thresholds.detach(), _ONE, weights) * lists.table.present).sum(-1)
+        return {"rank": total / level.clamp_min(torch.finfo(level.dtype).tiny)}
+
+
+_ONE = Curve(lambda difference: difference.isfinite().to(difference.dtype), torch.zeros_like)
 
 
 def _swap_weights(lists: Lists) -> PairWeights:

@@ -24,6 +24,7 @@ class ListNetLoss(RankingLoss):
     """
 
     soft_labels = True
+    error_rate = False
 
     def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
         table = lists.table
@@ -46,6 +47,7 @@ class ListMLELoss(RankingLoss):
     """
 
     soft_labels = True
+    error_rate = False
 
     def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
         table = lists.table

@@ -23,6 +23,7 @@ class PointwiseLoss(RankingLoss):
     """
 
     pointwise = True
+    error_rate = False
 
     def __init__(self, *, weight: float | Tensor = 1.0) -> None:
         super().__init__()

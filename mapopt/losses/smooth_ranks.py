@@ -31,6 +31,8 @@ class SmoothAPLoss(RankingLoss):
         ECCV 2020. Differs: logits are squashed, ignored entries take part in nothing.
     """
 
+    saturates = True
+
     def __init__(self, temperature: float | Tensor = 0.01, *, sigmoid: bool = True) -> None:
         super().__init__()
         self.temperature = temperature

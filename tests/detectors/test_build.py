@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from mapopt.detectors.build import DETECTORS, build_detector, supports_lanes
 from mapopt.detectors.torchvision import TorchvisionDetector
@@ -66,3 +67,17 @@ def test_what_a_detector_does_not_have_is_refused():
         build_detector("tiny", classes=3, size=(64, 64), loss="torchvision")
     with pytest.raises(ConfigError, match=r"weights 'DEFAULT' for detector 'tiny'.*leave `weights` out"):
         build_detector("tiny", classes=3, size=(64, 64), weights="DEFAULT")
+
+
+@pytest.mark.parametrize("detector", ["tiny", "resnet18"])
+def test_a_loss_whose_sigmoid_saturates_starts_where_it_has_a_gradient(detector):
+    def start(loss):
+        built = build_detector(detector, classes=2, size=(64, 64), loss=loss)
+        built.initialize(0, 0)
+        with torch.no_grad():
+            return built.outputs(torch.zeros(1, 1, 3, 64, 64))[0].sigmoid().mean().item()
+
+    assert start("smooth_ap") == pytest.approx(0.5, abs=0.1)
+    assert start("fast_ap") == pytest.approx(0.5, abs=0.1)
+    assert start("focal") == pytest.approx(0.01, abs=0.01)
+    assert start("rank_sort") == pytest.approx(0.01, abs=0.01)

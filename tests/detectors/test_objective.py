@@ -93,10 +93,9 @@ def test_balancing_makes_the_box_loss_as_large_as_the_class_loss_and_keeps_its_d
     assert not torch.allclose(*gradients)
 
 
-def test_ranking_losses_are_balanced_and_ranked_by_class_unless_told_otherwise():
+def test_ranking_losses_are_ranked_by_class_unless_told_otherwise():
     for name in LOSSES:
         objective = DenseObjective(name)
-        assert objective.balance == (not LOSSES[name].pointwise)
         assert objective.scope == ("batch" if LOSSES[name].pointwise else "class")
     assert not DenseObjective("ap", balance=False).balance
     assert DenseObjective("ap", scope="image").scope == "image"
@@ -284,3 +283,13 @@ def test_an_auxiliary_loss_is_added_with_its_weight_and_leaves_the_main_labels_a
     torch.testing.assert_close(added[1] - plain, 2 * (added[0] - plain))
     with pytest.raises(ConfigError, match="did you mean 'correlation'"):
         DenseObjective("ap", auxiliary={"corelation": 1.0})
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_box_loss_is_scaled_to_the_class_loss_where_that_is_an_error_rate(loss, problem, knob_table):
+    default, plain = (DenseObjective(loss, balance=one)(*problem, knob_table(2)) for one in (None, False))
+    scaled = loss not in ("focal", "bce", "quality_focal", "varifocal", "listnet", "listmle", "lambda_ap")
+    assert bool((default["box"] != plain["box"]).all()) == scaled
+    if scaled:
+        torch.testing.assert_close(default["box"], default["class"])
+        assert (default["class"] < 2).all()

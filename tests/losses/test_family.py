@@ -33,6 +33,7 @@ MEMBERS: dict[str, RankingLoss] = {
     "listmle": losses.ListMLELoss(),
     "approx_ndcg": losses.ApproxNDCGLoss(temperature=0.5),
     "lambda_ap": losses.LambdaAPLoss(),
+    "lambda_ap, normalized": losses.LambdaAPLoss(normalize=True),
     "plackett_luce_ap": losses.PlackettLuceAPLoss(samples=3),
     "focal": losses.FocalLoss(),
     "bce": losses.BCELoss(),
@@ -56,6 +57,7 @@ NOISY = ["plackett_luce_ap"]  # the noise is made from the scores
 DIFFERENCES_ONLY = [name for name in NAMES if name not in BOUNDED_SCORES + POINTWISE + AUXILIARY + NOISY]
 ZERO_WITHOUT_NEGATIVES = [
     *["ap", "ap, not interpolated", "ap, exact", "smooth_ap", "fast_ap", "quantized_ap", "blackbox_ap", "lambda_ap"],
+    "lambda_ap, normalized",
     *["plackett_luce_ap", "parameterized_ap"],
 ]
 

@@ -211,6 +211,22 @@ def test_lambda_rank_weighs_pairs_by_what_swapping_them_does_to_ap(seed: int) ->
     assert_same_value_and_gradient(losses.LambdaAPLoss(0.7)(scores, labels), expected, scores)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_normalized_lambda_rank_is_a_mean_over_pairs(seed: int) -> None:
+    scores, labels = small_list(seed, size=15)
+    plain, mean = losses.LambdaAPLoss()(scores, labels), losses.LambdaAPLoss(normalize=True)(scores, labels)
+    (plain_gradient,) = torch.autograd.grad(plain, scores)
+    (mean_gradient,) = torch.autograd.grad(mean, scores)
+    now = average_precision(scores.detach(), labels > 0)
+    weight = 0.0
+    for i, j in itertools.product((labels > 0).nonzero()[:, 0].tolist(), (labels == 0).nonzero()[:, 0].tolist()):
+        swapped = scores.detach().clone()
+        swapped[[i, j]] = swapped[[j, i]]
+        weight += abs(average_precision(swapped, labels > 0) - now)
+    torch.testing.assert_close(mean, plain / weight)
+    torch.testing.assert_close(mean_gradient, plain_gradient / weight)
+
+
 def test_blackbox_value_is_one_minus_ap_without_a_margin() -> None:
     for seed in range(5):
         scores, labels = small_list(seed)
