@@ -186,7 +186,7 @@ def _knobs(runs: Sequence[StoredRun], task: TaskSummary, chosen: str, styles: Ma
         title=f"What the methods did with the knobs on {task.task}",
         caption="Every knob that moved in any run, against the images trained: the median over the runs that were "
         "still going, with their middle half as a band. Within a round a knob stays, or moves linearly, as its method "
-        "says. A striped line is several methods at once." + chosen,
+        "says. A striped line, or one with several names, is several methods at once." + chosen,
         key=() if spare else handles,
     )
     grid = figure.subplots(rows, columns, squeeze=False)

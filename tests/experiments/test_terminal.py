@@ -24,7 +24,7 @@ def runs(make):
     found = []
     for seed, ap in enumerate((0.30, 0.34, 0.31, 0.37, 0.35)):
         found.append(make.run("baseline", seed, ap))
-        found.append(make.run("agent", seed, ap + 0.05, training=training, label="an agent with a rather long name"))
+        found.append(make.run("agent", seed, ap + 0.05, training=training, label="an agent" + " a" * 30))
         status = "diverged" if seed == 1 else "finished"
         found.append(make.run("constant", seed, ap - 0.1, status=status, label="four and twenty letters."))
     return found
