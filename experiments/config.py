@@ -164,10 +164,6 @@ class Experiment:
         found = self._found(task, method)
         return Knobs.from_dict({**self.methods[method].knobs, **(found.knobs if found else {})})
 
-    def rarest(self, task: str) -> int:
-        """Returns the position of the category with the fewest training objects, by the first seed's images."""
-        return int(self.task(task, next(iter(self.methods)), 0).splits.train.annotations.counts.argmin())
-
     def key(self, task: str, method: str) -> str:
         """Returns a hash of everything that decides the numbers of a run but its seed."""
         chosen, data = self.methods[method], self.tasks[task]
