@@ -9,9 +9,11 @@
 many detectors in one call. `match` tells which ground truth each detection took; `analyze` and the functions that it
 calls tell the rest: curves, score thresholds, confusions, what AP is lost to, and what scores are worth. `f1_and_lrp`
 is for a reward that charges for false alarms, `voc_average_precision` for comparing with Pascal VOC's numbers.
+`bootstrap` and `bootstrap_difference` say how far AP, and what one detector has more than another, may be off.
 """
 
 from mapopt.metrics.analysis import Analysis, analyze
+from mapopt.metrics.bootstrap import Bootstrap, BootstrapDifference, Interval, bootstrap, bootstrap_difference
 from mapopt.metrics.boxes import Detections, GroundTruth
 from mapopt.metrics.calibration import Calibration, Reliability, measure_calibration
 from mapopt.metrics.causes import CAUSES, SPECIAL_CAUSES, Causes, error_causes
@@ -32,6 +34,8 @@ __all__ = [
     "SPECIAL_CAUSES",
     "STATS",
     "Analysis",
+    "Bootstrap",
+    "BootstrapDifference",
     "Calibration",
     "Causes",
     "ConfusionMatrix",
@@ -39,6 +43,7 @@ __all__ = [
     "Detections",
     "F1AndLRP",
     "GroundTruth",
+    "Interval",
     "MatchTable",
     "OperatingPoints",
     "Performance",
@@ -48,6 +53,8 @@ __all__ = [
     "ThresholdCurves",
     "VOCAveragePrecision",
     "analyze",
+    "bootstrap",
+    "bootstrap_difference",
     "confusion_matrix",
     "error_causes",
     "evaluate",

@@ -84,6 +84,12 @@ class Ledger:
             pairs=Matches(pairs.detection[order], pairs.truth[order], pairs.tracks[order]),
         )
 
+    @property
+    def columns(self) -> tuple[int, int]:
+        """The places of the IoU thresholds .5 and .75."""
+        thresholds = self.settings.iou_thresholds.tolist()
+        return thresholds.index(0.5), thresholds.index(0.75)
+
     @cached_property
     def tie_starts(self) -> NDArray[np.int64]:
         """``[b + 1]`` where runs of detections of one class, score and image start; nearly all have one member."""

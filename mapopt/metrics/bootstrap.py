@@ -1,0 +1,261 @@
+"""How far AP may be off because other images could have been in the set: bootstrap intervals over images.
+
+Detections are matched once; a resample only counts again (`mapopt.metrics.resampling`), so a thousand cost less than
+a second. Two detectors are compared on the same resamples: what makes a set hard or easy is hard or easy for both and
+cancels in their difference, whose interval is therefore the one to read, never two intervals side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapopt.errors import ConfigError
+from mapopt.metrics.boxes import Detections, GroundTruth
+from mapopt.metrics.engines import Backend
+from mapopt.metrics.resampling import Ledger, precisions
+
+# AP's bias in terms of how much larger it is in resamples; see `bootstrap`.
+_BIAS = 2.0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number as measured, and the ends between which it may lie; all NaN where it is undefined.
+
+    Both ends may lie below the number: that of few images is too large, see `bootstrap`.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Bootstrap:
+    """One detector's AP with its uncertainty.
+
+    Undefined numbers are NaN here and not -1, because -1 is a possible difference of two.
+
+    Attributes:
+        ap: AP, mean over the IoU thresholds.
+        ap50: AP at IoU .5.
+        ap75: AP at IoU .75.
+        per_category: AP of every category id; NaN for a category without ground truth.
+        samples: ``[resamples]`` AP of every resample.
+        level: The share of intervals that are meant to hold the true number.
+    """
+
+    ap: Interval
+    ap50: Interval
+    ap75: Interval
+    per_category: dict[int, Interval]
+    samples: NDArray[np.float64]
+    level: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BootstrapDifference:
+    """What the second detector has more than the first, on the same images.
+
+    Attributes:
+        ap: Difference of AP, mean over the IoU thresholds.
+        ap50: Difference of AP at IoU .5.
+        ap75: Difference of AP at IoU .75.
+        per_category: Difference of AP of every category id; NaN for a category without ground truth.
+        samples: ``[resamples]`` difference of AP in every resample.
+        better: The share of resamples in which the second detector's AP is the larger; NaN where it is undefined.
+        first: The first detector alone.
+        second: The second detector alone.
+        level: The share of intervals that are meant to hold the true number.
+    """
+
+    ap: Interval
+    ap50: Interval
+    ap75: Interval
+    per_category: dict[int, Interval]
+    samples: NDArray[np.float64]
+    better: float
+    first: Bootstrap
+    second: Bootstrap
+    level: float
+
+
+def bootstrap(
+    truth: GroundTruth,
+    detections: Detections,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    backend: Backend = "auto",
+) -> Bootstrap:
+    """Returns AP with intervals for what it would be on endlessly many images like these.
+
+    A resample draws as many images as there are, with replacement; an image drawn twice counts as two images. A
+    category whose ground truths are all left out is undefined in a resample and left out of its mean.
+
+    The interval is the bias-corrected percentile interval: precision is read from a running maximum, so AP is too
+    large on few images, and larger still on fewer distinct ones; the plain percentiles are therefore off twice.
+
+    Args:
+        truth: What is really there.
+        detections: What a detector claims.
+        resamples: How often the images are drawn.
+        level: Of the intervals, between 0 and 1.
+        seed: Of the draws. The same seed draws the same images, whatever was detected in them.
+        backend: "auto", "numpy" or "numba"; the numbers are the same.
+
+    Raises:
+        ConfigError: If the number of resamples, the level, the seed or the backend makes no sense.
+        DataError: If a detection lies in an image that the ground truth does not list.
+
+    Reference: B. Efron, "Nonparametric Standard Errors and Confidence Intervals", Canadian Journal of Statistics 9(2),
+        1981, section 7 (the bias-corrected interval).
+
+    >>> truth = GroundTruth([[0, 0, 10, 10]] * 2, [1, 1], [1, 2])
+    >>> found = bootstrap(truth, Detections([[0, 0, 10, 10]], [0.9], [1], [1]))
+    >>> print(f"{found.ap.value:.3f} from {found.ap.low:.1f} to {found.ap.high:.1f}")
+    0.505 from 0.0 to 1.0
+    """
+    _check(resamples, level, seed)
+    ledger = Ledger.of(truth, detections, backend=backend)
+    return _summary(ledger, _values(ledger), _samples(ledger, resamples, seed, backend), level)
+
+
+def bootstrap_difference(
+    truth: GroundTruth,
+    first: Detections,
+    second: Detections,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    backend: Backend = "auto",
+) -> BootstrapDifference:
+    """Returns how much better the second detector is than the first, both judged on the same resamples.
+
+    The interval has the plain percentiles: what makes AP too large on few images is the same for both detectors and
+    cancels, and a correction of nothing would only add its own noise.
+
+    Args:
+        truth: What is really there.
+        first: What one detector claims.
+        second: What the other claims.
+        resamples: As in `bootstrap`, like everything that follows.
+        level: See `bootstrap`.
+        seed: See `bootstrap`.
+        backend: See `bootstrap`.
+
+    Raises:
+        ConfigError: As in `bootstrap`.
+        DataError: As in `bootstrap`.
+
+    >>> truth = GroundTruth([[0, 0, 10, 10]] * 2, [1, 1], [1, 2])
+    >>> lane = Detections([[0, 0, 10, 10]], [0.9], [1], [1])
+    >>> bootstrap_difference(truth, lane, lane).ap
+    Interval(value=0.0, low=0.0, high=0.0)
+    """
+    _check(resamples, level, seed)
+    ledgers = [Ledger.of(truth, lane, backend=backend) for lane in (first, second)]
+    values = [_values(ledger) for ledger in ledgers]
+    samples = [_samples(ledger, resamples, seed, backend) for ledger in ledgers]
+    value, sample = values[1] - values[0], samples[1] - samples[0]
+    intervals = [_percentiles(*column, level) for column in zip(value.tolist(), sample.T, strict=True)]
+    defined = sample[~np.isnan(sample[:, 0]), 0]
+    return BootstrapDifference(
+        ap=intervals[0],
+        ap50=intervals[1],
+        ap75=intervals[2],
+        per_category=dict(zip(ledgers[0].categories.tolist(), intervals[3:], strict=True)),
+        samples=sample[:, 0],
+        better=float((defined > 0).mean()) if len(defined) else math.nan,
+        first=_summary(ledgers[0], values[0], samples[0], level),
+        second=_summary(ledgers[1], values[1], samples[1], level),
+        level=level,
+    )
+
+
+def _check(resamples: int, level: float, seed: int) -> None:
+    if not isinstance(resamples, int | np.integer) or resamples < 1:
+        raise ConfigError(f"resamples is {resamples}: expected a whole number from 1 up, such as 1000")
+    if not 0 < level < 1:
+        raise ConfigError(f"level is {level}: expected a share between 0 and 1, such as 0.95")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ConfigError(f"seed is {seed}: expected a whole number from 0 up")
+
+
+def _draws(images: int, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Yields ``[images]`` for every resample: how often each image was drawn."""
+    generator = np.random.default_rng(seed)
+    for _ in range(resamples):
+        drawn = generator.integers(0, images, images) if images else np.zeros(0, np.int64)
+        yield np.bincount(drawn, minlength=images)
+
+
+def _values(ledger: Ledger) -> NDArray[np.float64]:
+    """Returns the numbers of the images as they are; see `_numbers`."""
+    once = np.ones(ledger.images, np.int64)
+    return _numbers(next(precisions(ledger, [once], total=1, backend="numpy")), ledger.columns)
+
+
+def _samples(ledger: Ledger, resamples: int, seed: int, backend: Backend) -> NDArray[np.float64]:
+    """Returns ``[resamples, 3 + k]`` numbers; see `_numbers`."""
+    copies = _draws(ledger.images, resamples, seed)
+    counted = precisions(ledger, copies, total=resamples, backend=backend)
+    return np.stack([_numbers(precision, ledger.columns) for precision in counted])
+
+
+def _numbers(precision: NDArray[np.float64], columns: tuple[int, int]) -> NDArray[np.float64]:
+    """Returns ``[3 + k]``: AP, AP50, AP75 and the AP of every category, NaN where undefined.
+
+    The means are summed in the order of `mapopt.metrics.report`: bit for bit its numbers.
+
+    Args:
+        precision: ``[k, t, 101]``, -1 where undefined.
+        columns: The places of the IoU thresholds .5 and .75.
+    """
+    numbers = np.full(3 + len(precision), np.nan)
+    present = precision[:, 0, 0] > -1
+    if present.any():
+        defined = precision if present.all() else precision[present]
+        numbers[0] = np.ascontiguousarray(defined.transpose(1, 2, 0)).mean()
+        for place, column in enumerate(columns, start=1):
+            numbers[place] = np.ascontiguousarray(defined[:, column].T).mean()
+        numbers[3:][present] = defined.reshape(len(defined), -1).mean(axis=1)
+    return numbers
+
+
+def _summary(ledger: Ledger, values: NDArray[np.float64], samples: NDArray[np.float64], level: float) -> Bootstrap:
+    intervals = [_moved(*column, level) for column in zip(values.tolist(), samples.T, strict=True)]
+    return Bootstrap(
+        ap=intervals[0],
+        ap50=intervals[1],
+        ap75=intervals[2],
+        per_category=dict(zip(ledger.categories.tolist(), intervals[3:], strict=True)),
+        samples=samples[:, 0],
+        level=level,
+    )
+
+
+def _moved(value: float, samples: NDArray[np.float64], level: float) -> Interval:
+    """Takes the percentiles and moves them by the resamples' own bias and by AP's; see `bootstrap`."""
+    plain = _percentiles(value, samples, level)
+    if math.isnan(plain.low):
+        return plain
+    step = float(np.nanmean(samples - value))
+    move = step + _BIAS * step
+    return Interval(value, max(plain.low - move, 0.0), min(plain.high - move, 1.0))
+
+
+def _percentiles(value: float, samples: NDArray[np.float64], level: float) -> Interval:
+    """Takes the percentiles of the resamples in which the number is defined."""
+    samples = samples[~np.isnan(samples)]
+    if len(samples) == 0:
+        return Interval(value, math.nan, math.nan)
+    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2]).tolist()
+    return Interval(value, low, high)
