@@ -135,7 +135,7 @@ def page(*, width: float, height: float, title: str, caption: str, key: Sequence
     # A character of the title's 13 bold points is about two thirds as wide as it is high.
     heading = textwrap.wrap(title, int(width * 72 / (13 * 0.68)))
     # A character of the caption's 8.5 points is about half as wide as it is high.
-    lines = textwrap.wrap(caption, int(width * 72 / (8.5 * 0.52)))
+    lines = textwrap.wrap(caption, int(width * 72 / (8.5 * 0.54)))
     names = [str(one.get_label()).splitlines() for one in key]
     widest = max((len(line) for name in names for line in name), default=0)
     columns = max(1, min(len(key), int(width / (0.75 + 0.085 * widest))))

@@ -126,9 +126,9 @@ def _confusion(findings: Findings) -> Figure:
 
 def _causes(findings: Findings, comparison: Comparison | None) -> Figure:
     caption = (
-        f"What AP at IoU {short(findings.questions.iou, digits=2)} would gain if the mistakes of one cause were put "
-        "right, and how many there are. Mistakes hide one another, so gains do not add up to what is missing. All "
-        "boxes count, however low their score."
+        f"AP at IoU {short(findings.questions.iou, digits=2)} that would be gained if the mistakes of one cause were "
+        "put right, and their number in brackets. Mistakes hide one another, so that gains do not add up to what is "
+        "missing. All boxes count, however low their score."
     )
     ours, other = cause_rows(findings), None if comparison is None else cause_rows(comparison.other)
     key = [] if comparison is None else plots.detector_handles(*_names(comparison))
@@ -180,9 +180,9 @@ def _comparison(comparison: Comparison) -> Figure:
             caption += "would leave grey by chance."
     if len(shown) < len(categories):
         caption += f" Shown are the {len(shown)} of {len(categories)} categories with the largest differences."
-    heights = (0.9 + 0.27 * len(main), 0.9 + 0.25 * len(shown))
-    figure = page(width=9.5, height=sum(heights), title="AP of two detectors on the same images", caption=caption)
-    above, below = figure.subplots(2, 1, height_ratios=heights)
+    rows = len(main) + max(3, len(shown))
+    figure = page(width=9.5, height=1.5 + 0.27 * rows, title="AP of two detectors on the same images", caption=caption)
+    above, below = figure.subplots(2, 1, height_ratios=(len(main), max(3, len(shown))))
     plots.differences([_upper(row) for row in main], above)
     above.set_xlabel("")
     plots.differences(shown, below)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from mapopt.experiments.evaluation.measure import Comparison, Findings, share_worse
@@ -76,7 +77,8 @@ def _categories(findings: Findings) -> str:
     if len(shown) < len(rows):
         last = ", ".join(f"{row.name} {short(row.ap.value)}" for row in worst(rows, _FEW))
         lines.append(
-            f" The {len(shown)} most frequent of {len(rows)} categories; report.json, in --out, has all. Worst: {last}."
+            f" The {len(shown)} most frequent of {len(rows)} categories; report.json, in --out, has all.\n"
+            f" Worst: {last}."
         )
     return "\n".join(lines)
 
@@ -158,7 +160,16 @@ def _difference(row: DifferenceRow, *, name: str) -> list[str]:
 
 
 def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Returns the lines of a table: names to the left, numbers to the right."""
+    """Returns the lines of a table: names to the left, numbers to the right, those without an interval below others."""
+    interval = max((len(cell) - cell.find(" [") for row in table[1:] for cell in row[1:] if " [" in cell), default=0)
+    columns = {place for row in table[1:] for place, cell in enumerate(row) if place and " [" in cell}
+    table = [
+        [
+            cell + " " * interval if place in columns and " [" not in cell and number else cell
+            for place, cell in enumerate(row)
+        ]
+        for number, row in enumerate(table)
+    ]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [
         " "
@@ -172,7 +183,7 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
 
 def _interval(one: Estimate, *, signed: bool = False) -> str:
     value, low, high = (short(each, signed=signed) for each in (one.value, one.low, one.high))
-    return value if one.low != one.low else f"{value} [{low}, {high}]"
+    return value if math.isnan(one.low) else f"{value} [{low}, {high}]"
 
 
 def _number(value: float) -> str:

@@ -106,12 +106,12 @@ def test_scores_that_are_no_probabilities_have_no_calibration_and_everything_els
 
 def test_many_categories_are_printed_as_the_most_frequent_and_a_note(findings):
     text = describe(findings)
-    assert " The 20 most frequent of 30 categories; report.json, in --out, has all. Worst: " in text
+    assert " The 20 most frequent of 30 categories; report.json, in --out, has all.\n Worst: " in text
     lines = text.splitlines()
     head = next(number for number, line in enumerate(lines) if line.startswith(" category"))
     assert all(line.startswith(" kind") for line in lines[head + 1 : head + 21])
     assert not lines[head + 21].startswith(" kind")
-    assert max(map(len, lines)) <= 140
+    assert max(map(len, lines)) <= 120
 
 
 def test_differences_are_ours_less_the_other(scene):
