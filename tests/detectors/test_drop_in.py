@@ -18,6 +18,7 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import MultiScaleRoIAlign, box_iou, generalized_box_iou_loss
 
 from mapopt.detectors.drop_in import replace_class_loss, restore_class_loss
+from mapopt.detectors.objective import DenseObjective
 from mapopt.errors import ConfigError
 from mapopt.losses import ALRPLoss, APLoss, FocalLoss, RankingLoss, RankSortLoss, VarifocalLoss
 
@@ -415,11 +416,19 @@ def test_wrapped_for_several_processes_it_trains_alike(family, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["retinanet", "fcos", "ssd", "faster_rcnn"])
-def test_under_autocast_the_losses_are_computed_in_float32(family):
+def test_under_autocast_boxes_and_losses_are_computed_in_float32(family, monkeypatch):
     model = replace_class_loss(build(family), RankSortLoss(), balance=False)
     exact = losses_of(model, family)
+    evaluate, types = DenseObjective.evaluate, set()
+
+    def look(self, logits, boxes, found, targets, knobs):
+        types.update((logits.dtype, boxes.dtype, targets.boxes.dtype))
+        return evaluate(self, logits, boxes, found, targets, knobs)
+
+    monkeypatch.setattr(DenseObjective, "evaluate", look)
     with torch.autocast("cpu", torch.bfloat16):
         losses = losses_of(model, family)
+    assert types == {torch.float32}
     for name in names(family):
         assert losses[name].dtype == torch.float32
         assert torch.allclose(losses[name], exact[name], rtol=0.2)
