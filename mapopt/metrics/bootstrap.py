@@ -1,6 +1,6 @@
 """How far AP may be off because other images could have been in the set: bootstrap intervals over images.
 
-Detections are matched once; a resample only counts again (`mapopt.metrics.resampling`), so a thousand cost less than
+Detections are matched once; a resample only counts again (`mapopt.metrics.resampling`), so a thousand cost about
 a second. Two detectors are compared on the same resamples: what makes a set hard or easy is hard or easy for both and
 cancels in their difference, whose interval is therefore the one to read, never two intervals side by side.
 """
@@ -99,8 +99,26 @@ def bootstrap(
     A resample draws as many images as there are, with replacement; an image drawn twice counts as two images. A
     category whose ground truths are all left out is undefined in a resample and left out of its mean.
 
-    The interval is the bias-corrected percentile interval: precision is read from a running maximum, so AP is too
-    large on few images, and larger still on fewer distinct ones; the plain percentiles are therefore off twice.
+    The interval has the resamples' percentiles, moved. Precision is read from a running maximum, which noise makes
+    larger: AP is too large on few images, and larger still in a resample, which has the noise twice. If the excess
+    grows as the root of the noise's variance, AP's own is 1 / (sqrt(2) - 1) = 2.4 times what a resample adds; in
+    simulations it was 1.8 to 3.3 times. So the percentiles are moved down by what a resample adds, and by twice that
+    for AP itself. With few ground truths in a category both ends may then lie below the number that was measured.
+
+    How often 95 % intervals of one detector's AP held the true one, over 250 to 600 simulated sets of independent
+    images and 300 to 500 resamples of each (the standard errors are .01 to .02):
+
+    ========================================  ===========  =====  ==============  =====
+    images, boxes of the rarest category      percentiles  basic  bias-corrected  moved
+    ========================================  ===========  =====  ==============  =====
+    200, 3 categories, 400                    .883         .927   .933            .933
+    200, 3 categories, 333                    .905         .917   .918            .927
+    150, 4 categories, 23                     .810         .855   .875            .880
+    150, 12 categories, 24                    .616         .828   .796            .848
+    ========================================  ===========  =====  ==============  =====
+
+    So believe it where every category has hundreds of boxes; with tens, AP's own excess is as large as its spread,
+    and the interval is too narrow. The difference of two detectors does not suffer: see `bootstrap_difference`.
 
     Args:
         truth: What is really there.
@@ -114,13 +132,13 @@ def bootstrap(
         ConfigError: If the number of resamples, the level, the seed or the backend makes no sense.
         DataError: If a detection lies in an image that the ground truth does not list.
 
-    Reference: B. Efron, "Nonparametric Standard Errors and Confidence Intervals", Canadian Journal of Statistics 9(2),
-        1981, section 7 (the bias-corrected interval).
+    Reference: B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 10 (bias), 13 and 14
+        (percentiles, bias-corrected). We differ in taking the bias as twice what the resamples show.
 
     >>> truth = GroundTruth([[0, 0, 10, 10]] * 2, [1, 1], [1, 2])
     >>> found = bootstrap(truth, Detections([[0, 0, 10, 10]], [0.9], [1], [1]))
-    >>> print(f"{found.ap.value:.3f} from {found.ap.low:.1f} to {found.ap.high:.1f}")
-    0.505 from 0.0 to 1.0
+    >>> f"{found.ap.value:.3f}", found.ap.low < 0.2, found.ap.high
+    ('0.505', True, 1.0)
     """
     _check(resamples, level, seed)
     ledger = Ledger.of(truth, detections, backend=backend)
@@ -139,8 +157,10 @@ def bootstrap_difference(
 ) -> BootstrapDifference:
     """Returns how much better the second detector is than the first, both judged on the same resamples.
 
-    The interval has the plain percentiles: what makes AP too large on few images is the same for both detectors and
-    cancels, and a correction of nothing would only add its own noise.
+    The interval has the plain percentiles: what makes AP too large on few images is much the same for both detectors
+    and cancels, and a correction of nothing would only add its own noise. In the simulations of `bootstrap` (first,
+    third and a set of 60 images whose rarest category has 9 boxes) 95 % intervals held the true difference in .943,
+    .927 and .935 of the sets; moved ones in .907, .897 and .865.
 
     Args:
         truth: What is really there.
