@@ -120,7 +120,9 @@ def _difference(row: DifferenceRow) -> dict[str, Any]:
 
 
 def _calibration(found: Calibration | None) -> dict[str, Any] | None:
-    return found and {
+    if found is None:
+        return None
+    return {
         "expected_calibration_error": defined(found.expected_calibration_error),
         "localization_aware_error": defined(found.localization_aware_error),
         "bins": _bins(found.pooled),

@@ -145,8 +145,8 @@ def compare(truth: Truth, ours: Claims, other: Claims, questions: Questions) -> 
             truth.boxes, other.detections, ours.detections, resamples=questions.resamples, seed=questions.seed
         )
     return Comparison(
-        ours=measure(truth, ours, questions, intervals=difference and difference.second),
-        other=measure(truth, other, questions, intervals=difference and difference.first),
+        ours=measure(truth, ours, questions, intervals=None if difference is None else difference.second),
+        other=measure(truth, other, questions, intervals=None if difference is None else difference.first),
         difference=difference,
     )
 
