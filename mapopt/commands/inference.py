@@ -62,8 +62,7 @@ class LoadedDetector:
             places |= {f"buffer.{name}": value for name, value in self._detector.buffers().items()}
             for name, place in places.items():
                 held = snapshot.tensors.get(name)
-                fitting = place.shape[1:] if name in ("average", "weights") else place.shape
-                if held is None or held.shape != fitting:
+                if held is None or held.shape != place.shape[1:]:
                     raise CheckpointError(f"{path}: its {name} do not fit a '{recipe.detector}'. Train it again.")
                 place.copy_(held)
 

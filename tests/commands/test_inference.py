@@ -39,9 +39,10 @@ def save(trainer: Trainer, path: Path) -> None:
 RECIPES = [
     Recipe(batch_size=8),
     Recipe(batch_size=8, ema=0.9, limit=5),
+    Recipe(batch_size=8, loss="ap", memory=100, soft_labels=True, limit=7),
     *(
         pytest.param(Recipe(detector=name, batch_size=2, loss=loss), marks=pytest.mark.slow)
-        for name, loss in (("resnet18", "focal"), ("faster_rcnn_resnet18", "torchvision"))
+        for name, loss in (("resnet18", "focal"), ("faster_rcnn_resnet18", "torchvision"), ("ssdlite", "ap"))
     ),
 ]
 
