@@ -21,7 +21,9 @@ check: $(READY)  ## format, lint, types, and the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 bench: $(READY)  ## the benchmarks, printed as ratios of one run
-	$(BIN)/mapopt bench
+	$(BIN)/mapopt bench losses
+	$(BIN)/mapopt bench ap
+	$(BIN)/mapopt bench fleet
 
 clean:  ## everything that was made, but not the runs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

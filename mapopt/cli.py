@@ -25,9 +25,11 @@ COMMANDS: dict[str, str] = {
     "train-agent": "mapopt.agents.command:TrainAgent",
     "compare": "mapopt.experiments.command:Compare",
     "plot": "mapopt.experiments.command:Plot",
-    "bench": "mapopt.experiments.bench:Bench",
+    "bench losses": "mapopt.experiments.bench.losses:BenchLosses",
+    "bench ap": "mapopt.experiments.bench.average_precision:BenchAP",
+    "bench fleet": "mapopt.experiments.bench.fleet:BenchFleet",
 }
-"""Where each command is."""
+"""Where each command is; the first of two words names a family."""
 
 SUMMARIES: dict[str, str] = {
     "train": "Train a detector, selected by its AP on the tune split and tested once at the end.",
@@ -38,7 +40,9 @@ SUMMARIES: dict[str, str] = {
         "Train every method on every task with every seed at equal budget, test once, and report with intervals."
     ),
     "plot": "Draw a comparison's table, summary.json and figures again from its store, without training.",
-    "bench": "Measure what things cost beside their alternatives.",
+    "bench losses": "Measure what ranking losses cost and what they are worth.",
+    "bench ap": "Measure AP beside pycocotools on random sets, with a comparison of the bits.",
+    "bench fleet": "Measure training many lanes as one network beside one after the other.",
 }
 """What each command does, for the list of all; written here because reading it there would import everything."""
 
@@ -59,14 +63,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(f"mapopt {__version__}")
         return 0
-    prog, command = "mapopt", None
+    name, rest = arguments[0], arguments[1:]
+    family = any(known.startswith(f"{name} ") for known in COMMANDS)
+    if family and (not rest or rest[0] in ("-h", "--help", "help")):
+        print(overview(name))
+        return 0
+    prog, command = f"mapopt {name}" if family else "mapopt", None
     try:
-        cls = find_command(arguments[0])
-        prog = f"mapopt {arguments[0]}"
+        if family:
+            name, rest = f"{name} {rest[0]}", rest[1:]
+        cls = find_command(name)
+        prog = f"mapopt {name}"
         from mapopt.commands.parsing import parse
         from mapopt.settings import to_yaml
 
-        command = parse(cls, arguments[1:], prog=prog)
+        command = parse(cls, rest, prog=prog)
         if command.print_config:
             print(to_yaml(command.settings()), end="", flush=True)
             return 0
@@ -88,20 +99,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else 0
 
 
-def overview() -> str:
-    """Returns the list of the commands."""
-    width = max(map(len, COMMANDS)) + 2
-    lines = [f"  {name:{width}}{SUMMARIES[name]}" for name in COMMANDS]
+def overview(family: str = "") -> str:
+    """Returns the list of the commands: all of them, or those of a family."""
+    names = [name for name in COMMANDS if name.startswith(f"{family} " if family else "")]
+    width = max(map(len, names)) + 2
+    lines = [f"  {name:{width}}{SUMMARIES[name]}" for name in names]
+    word = f"{family} COMMAND" if family else "COMMAND"
+    about = "Optimise detection mAP directly: ranking surrogates, reinforcement learning, and a baseline."
     return "\n".join(
         [
-            "usage: mapopt COMMAND [--flag value ...]",
+            f"usage: mapopt {word} [--flag value ...]",
             "",
-            "Optimise detection mAP directly: ranking surrogates, reinforcement learning, and a baseline.",
-            "",
+            *([] if family else [about, ""]),
             "commands:",
             *lines,
             "",
-            "`mapopt COMMAND --help` lists a command's flags. Every command has --out, --seed, --device, --config",
+            f"`mapopt {word} --help` lists a command's flags. Every command has --out, --seed, --device, --config",
             "FILE.yaml (flags written down) and --print-config (which prints such a file).",
         ]
     )
@@ -114,7 +127,10 @@ def find_command(name: str) -> type[Command]:
         ConfigError: there is none of this name.
     """
     if name not in COMMANDS:
-        raise ConfigError(unknown_name("command", name, COMMANDS))
+        first, _, second = name.rpartition(" ")
+        # What could have been said in its place: the others of the family, or the first words of all.
+        known = {other.removeprefix(f"{first} ").partition(" ")[0] for other in COMMANDS if other.startswith(first)}
+        raise ConfigError(unknown_name("command", second, known))
     module, _, attribute = COMMANDS[name].partition(":")
     command: type[Command] = getattr(importlib.import_module(module), attribute)
     return command

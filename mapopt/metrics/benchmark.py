@@ -1,6 +1,4 @@
-"""How many times faster than pycocotools: a runnable comparison that also compares the bits.
-
-    python -m mapopt.metrics.benchmark --images 64 512 5000 --categories 80
+"""How many times faster than pycocotools: a comparison that also compares the bits, run by `mapopt bench ap`.
 
 Scenes are random with the statistics of COCO: 7 boxes and 36 detections an image, few categories in each, one box in
 a hundred a crowd. Times are the process's own, so that a busy machine disturbs them less.
@@ -8,9 +6,9 @@ a hundred a crowd. Times are the process's own, so that a busy machine disturbs 
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -21,25 +19,53 @@ from mapopt.metrics.evaluator import evaluate
 from mapopt.metrics.report import Report
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints one line for every size, engine and mode."""
-    parser = argparse.ArgumentParser(description="Compares the evaluator with pycocotools: seconds and bits.")
-    parser.add_argument("--images", type=int, nargs="+", default=[64, 512, 5000], help="sizes of the random sets")
-    parser.add_argument("--categories", type=int, default=80)
-    parser.add_argument("--repeats", type=int, default=5, help="the best of so many is reported")
-    parser.add_argument("--engines", nargs="+", default=["numpy", "numba"])
-    chosen = parser.parse_args(arguments)
-    for images in chosen.images:
-        truth, detections = random_set(images, chosen.categories)
-        slow, expected = _best(partial(_judge, truth, detections, "pycocotools", "full"), 1)
-        print(f"{images} images, {len(detections)} detections, AP {expected.ap:.3f}: pycocotools {slow:.3f} s")
-        for engine in chosen.engines:
-            for mode in ("full", "reward"):
-                work = partial(_judge, truth, detections, engine, mode)
-                work()  # loads or compiles
-                seconds, report = _best(work, chosen.repeats)
-                same = "same bits" if _same(report, expected) else "DIFFERENT BITS"
-                print(f"  {engine:6} {mode:6} {1e3 * seconds:8.2f} ms  {slow / seconds:5.0f} times faster, {same}")
+@dataclass(frozen=True, kw_only=True)
+class EngineCost:
+    """What one engine costs on one random set, beside pycocotools.
+
+    Attributes:
+        images: in the set.
+        detections: in the set.
+        engine: numpy or numba.
+        mode: as in `evaluate`.
+        seconds: the fastest of several evaluations.
+        pycocotools_seconds: one evaluation by pycocotools.
+        same_bits: every number that both measure is the same bit for bit.
+    """
+
+    images: int
+    detections: int
+    engine: str
+    mode: str
+    seconds: float
+    pycocotools_seconds: float
+    same_bits: bool
+
+
+def measure_engines(
+    images: int, *, categories: int = 80, repeats: int = 5, engines: Sequence[str] = ("numpy", "numba"), seed: int = 0
+) -> list[EngineCost]:
+    """Times every engine and mode on one random set, and compares the bits with pycocotools'."""
+    truth, detections = random_set(images, categories, seed=seed)
+    slow, expected = _best(partial(_judge, truth, detections, "pycocotools", "full"), 1)
+    rows = []
+    for engine in engines:
+        for mode in ("full", "reward"):
+            work = partial(_judge, truth, detections, engine, mode)
+            work()  # loads or compiles
+            seconds, report = _best(work, repeats)
+            rows.append(
+                EngineCost(
+                    images=images,
+                    detections=len(detections),
+                    engine=engine,
+                    mode=mode,
+                    seconds=seconds,
+                    pycocotools_seconds=slow,
+                    same_bits=_same(report, expected),
+                )
+            )
+    return rows
 
 
 def random_set(images: int, categories: int, *, seed: int = 0) -> tuple[GroundTruth, Detections]:
@@ -101,7 +127,3 @@ def _same(report: Report, expected: Report) -> bool:
         and np.array_equal(report.recall, expected.recall[..., :areas, -limits:])
         and np.array_equal(report.scores, expected.scores[..., :areas, -limits:])
     )
-
-
-if __name__ == "__main__":
-    main()

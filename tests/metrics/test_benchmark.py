@@ -7,12 +7,15 @@ import dataclasses
 from mapopt.metrics import benchmark, evaluate
 
 
-def test_the_benchmark_prints_a_line_for_every_mode(capsys) -> None:
-    benchmark.main(["--images", "6", "--categories", "3", "--repeats", "1", "--engines", "numpy"])
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3
-    assert lines[0].startswith("6 images, ")
-    assert all(line.endswith("times faster, same bits") for line in lines[1:])
+def test_every_engine_and_mode_is_measured_and_has_pycocotools_bits() -> None:
+    rows = benchmark.measure_engines(6, categories=3, repeats=1, engines=["numpy"])
+    assert [(row.engine, row.mode) for row in rows] == [("numpy", "full"), ("numpy", "reward")]
+    for row in rows:
+        assert row.same_bits
+        assert row.images == 6
+        assert row.detections == len(benchmark.random_set(6, 3)[1])
+        assert row.seconds > 0
+        assert row.pycocotools_seconds > 0
 
 
 def test_one_wrong_bit_is_noticed() -> None:

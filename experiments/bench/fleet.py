@@ -1,57 +1,59 @@
-"""The command `mapopt bench`: what things cost, side by side with the alternative, as ratios of one run."""
+"""The command `mapopt bench fleet`: many lanes as one network beside one after the other, and evaluation's share."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from mapopt.commands.command import Command, choose_device
+from mapopt.commands.output import Output
 from mapopt.data import ShapesConfig, make_shapes_splits
+from mapopt.errors import ConfigError
 from mapopt.files import write_json
-from mapopt.metrics import benchmark
 from mapopt.training.fleet import Fleet
 from mapopt.training.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench(Command):
-    """Measure what things cost beside their alternatives.
+class BenchFleet(Command):
+    """Measure training many lanes as one network beside one after the other.
 
-    Figures are minima of several repeats in one run. ap: AP beside pycocotools, with a comparison of the bits. fleet:
-    training many lanes as one network beside one after the other, and evaluation's share of a default round.
+    Beside it evaluation's share of a default round. Figures are minima of several repeats in one run.
     """
 
-    what: tuple[Literal["ap", "fleet"], ...] = ("ap", "fleet")
-    """Which benchmarks."""
-    images: tuple[int, ...] = (64, 512)
-    """ap: sizes of the random sets."""
     lanes: tuple[int, ...] = (1, 4, 16)
-    """fleet: lanes trained at once."""
+    """Lanes trained at once."""
     steps: int = 10
-    """fleet: steps of 16 images per measurement."""
+    """Steps of 16 images per measurement."""
     repeats: int = 3
-    """fleet: the fastest of so many counts."""
+    """The fastest of so many counts."""
+    threads: int = 1
+    """Threads of the CPU."""
     out: Path | None = None
-    """File for the fleet's figures as JSON."""
+    """Folder for fleet.json; without it nothing is written."""
 
     def run(self) -> None:
-        """Measures and prints."""
-        device = choose_device(self.device)
-        torch.set_num_threads(1)
-        if "ap" in self.what:
-            benchmark.main(["--images", *map(str, self.images)])
-        if "fleet" in self.what:
-            rows = [measure_fleet(lanes, self.steps, self.repeats, device, self.seed) for lanes in self.lanes]
-            Console().print(_table(rows, device))
-            if self.out is not None:
-                write_json(self.out, [vars(row) for row in rows])
+        """Measures, prints, and writes."""
+        for flag, least in (("lanes", min(self.lanes, default=0)), ("steps", self.steps), ("repeats", self.repeats)):
+            if least < 1:
+                raise ConfigError(f"--{flag} is {getattr(self, flag)}: expected 1 or more")
+        device = choose_device(self.device, threads=self.threads)
+        output = Output(self.out, ("fleet.json",)) if self.out is not None else None
+        if output is not None:
+            output.check()
+        rows = [measure_fleet(lanes, self.steps, self.repeats, device, self.seed) for lanes in self.lanes]
+        console = Console(width=None if sys.stdout.isatty() else 150)
+        console.print(_table(rows, device, self.threads))
+        if output is not None:
+            write_json(output.folder / "fleet.json", [asdict(row) for row in rows])
+            console.print(f"wrote {output.folder / 'fleet.json'}")
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ def _fastest(work: Callable[[], object], repeats: int, device: torch.device) -> 
     return best
 
 
-def _table(rows: list[FleetCost], device: torch.device) -> Table:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu, one thread"
+def _table(rows: list[FleetCost], device: torch.device, threads: int) -> Table:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {threads} thread{'s'[: threads > 1]}"
     table = Table(title=f"the tiny detector's fleet, 48 pixels, batch 16 ({name})")
     for heading in (
         "lanes",

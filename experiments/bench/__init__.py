@@ -1,0 +1,1 @@
+"""The commands `mapopt bench ...`: what things cost and what they are worth, beside their alternatives in one run."""

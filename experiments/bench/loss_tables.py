@@ -1,0 +1,180 @@
+"""The tables that `mapopt bench losses` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from mapopt.experiments.bench.claims import Claim
+from mapopt.experiments.bench.growth import Point, exponent
+from mapopt.experiments.bench.loss_peers import OnEmbeddings
+from mapopt.experiments.bench.problems import CLASSES
+from mapopt.experiments.bench.worth import RATES, Descent, Fidelity, Mass
+
+_NONE = "–"
+
+
+def growth(points: Sequence[Point]) -> Table:
+    """Milliseconds, the ratio to ours, megabytes and the fitted exponent, a row per contender."""
+    first = points[0]
+    positives = f"{first.share:.3g} of the scores positive" if first.share else f"{first.positives:,} positives"
+    table = _table(
+        f"forward and backward, {positives}: ms (and times ours)",
+        "ours is the same loss for a published loop, and AP-loss for every other row; MB is the most that torch's "
+        "allocator held beyond the input, at the longest list it was measured at; growth is k in the fit c n^k",
+    )
+    table.add_column("loss")
+    sizes = sorted({one.size for one in points})
+    for size in sizes:
+        table.add_column(f"n = {size:,}", justify="right")
+    for heading in ("MB", "growth"):
+        table.add_column(heading, justify="right")
+    found = {(one.name, one.size): one for one in points}
+    for name in dict.fromkeys(one.name for one in points):
+        row = [found[name, size] for size in sizes if (name, size) in found]
+        held = [one for one in row if one.bytes is not None]
+        power = exponent(row)
+        table.add_row(
+            name,
+            *(_cost(found.get((name, size)), found) for size in sizes),
+            f"{(held[-1].bytes or 0) / 1e6:.3g}" + ("" if held[-1] is row[-1] else f" (n = {held[-1].size:,})")
+            if held
+            else _NONE,
+            _NONE if power is None else f"{power:.2f}",
+        )
+    return table
+
+
+def _cost(point: Point | None, found: dict[tuple[str, int], Point]) -> str:
+    if point is None:
+        return _NONE
+    if point.seconds is None:
+        return point.skipped
+    text = f"{1e3 * point.seconds:.2f}" if point.seconds < 0.1 else f"{1e3 * point.seconds:.0f}"
+    other = point.ours if point.name not in (point.ours, "") and "loop" in point.name else "ap"
+    ours = found.get((other, point.size))
+    if ours is None or not ours.seconds or point.name == other:
+        return text
+    return f"{text} ({point.seconds / ours.seconds:.3g}×)"
+
+
+def fidelity(rows: Sequence[Fidelity]) -> list[Table]:
+    """A table for each question, a column for each kind of list."""
+    kinds = list(dict.fromkeys(one.kind for one in rows))
+    tables = []
+    for title, caption, cell in (
+        ("fidelity: mean |loss − (1 − AP)|", "losses on AP's scale only", _distance),
+        (
+            "fidelity: rank correlation of the loss and 1 − AP",
+            "Spearman's, over lists of differing quality",
+            _correlation,
+        ),
+        (
+            "fidelity: a small step along the negative gradient raises AP / lowers it",
+            "% of the lists below AP 1",
+            _turned,
+        ),
+    ):
+        table = _table(title, caption)
+        table.add_column("loss")
+        for kind in kinds:
+            table.add_column(kind, justify="right")
+        for name in dict.fromkeys(one.name for one in rows):
+            found = {one.kind: cell(one) for one in rows if one.name == name}
+            if any(text != _NONE for text in found.values()):
+                table.add_row(name, *(found[kind] for kind in kinds))
+        tables.append(table)
+    return tables
+
+
+def _distance(one: Fidelity) -> str:
+    return _NONE if one.distance is None else f"{one.distance:.4f}"
+
+
+def _correlation(one: Fidelity) -> str:
+    return _NONE if one.correlation is None else f"{one.correlation:+.3f}"
+
+
+def _turned(one: Fidelity) -> str:
+    return f"{100 * one.raised:.0f} / {100 * one.lowered:.0f}"
+
+
+def descent(rows: Sequence[Descent]) -> Table:
+    """Steps until AP is 1, fastest first."""
+    table = _table(
+        "descent on the scores alone: steps until AP is 1 (200 scores, 20 positives, random start)",
+        f"median over the lists at the best of the rates {', '.join(map(str, RATES))}: how far the score that moves "
+        "most moves in a step",
+    )
+    table.add_column("loss")
+    for heading in ("steps", "arrived", "best rate", "AP at the end"):
+        table.add_column(heading, justify="right")
+    for one in sorted(rows, key=lambda one: (one.steps is None, one.steps or 0.0, -one.ap)):
+        steps = f"not in {one.limit} steps" if one.steps is None else f"{one.steps:.0f}"
+        table.add_row(one.name, steps, f"{one.arrived:.0%}", str(one.rate), f"{one.ap:.3f}")
+    return table
+
+
+def mass(rows: Sequence[Mass]) -> Table:
+    """Shares of the gradient by class, with one ranking for all and with one each."""
+    table = _table(
+        "share of the sum of |gradient|: positives / negatives of each class",
+        "a simulated batch of 4,000 candidates a class; each class is scored around its own log-odds. One ranking of "
+        "all classes beside one ranking per class",
+    )
+    table.add_column("loss")
+    for scope in ("one ranking", "per class"):
+        for name, count in CLASSES.items():
+            table.add_column(f"{scope}\n{name} ({count})", justify="right")
+    for name in dict.fromkeys(one.name for one in rows):
+        by_scope = {one.scope: one for one in rows if one.name == name}
+        cells = []
+        for scope in ("batch", "class"):
+            one = by_scope[scope]
+            cells += [f"{_share(one.positives[key])} / {_share(one.negatives[key])}" for key in CLASSES]
+        table.add_row(name, *cells)
+    return table
+
+
+def embeddings(rows: Sequence[OnEmbeddings]) -> Table:
+    """Losses of pytorch-metric-learning beside ours."""
+    table = _table(
+        "pytorch-metric-learning on embeddings: every embedding is a query, ranked by similarity",
+        "as many classes as members of each, because its Smooth-AP takes one number for the other",
+    )
+    table.add_column("loss")
+    for heading in ("batch", "theirs, ms", "ours, ms", "times ours", "difference of the loss", "cosine of gradients"):
+        table.add_column(heading, justify="right")
+    for one in rows:
+        table.add_row(
+            one.name,
+            str(one.batch),
+            f"{1e3 * one.theirs:.2f}",
+            f"{1e3 * one.ours:.2f}",
+            f"{one.theirs / one.ours:.2f}",
+            f"{one.loss_difference:.1e}",
+            f"{one.cosine:.6f}",
+        )
+    return table
+
+
+def claims(rows: Sequence[Claim]) -> Table:
+    """Every claim with its figure and whether it holds."""
+    table = _table("claims")
+    table.add_column("claim")
+    table.add_column("measured", justify="right")
+    table.add_column("")
+    colors = {"holds": "green", "FAILS": "bold red", "not measured": "dim"}
+    for one in rows:
+        table.add_row(one.statement, one.measured or _NONE, Text(one.verdict, style=colors[one.verdict]))
+    return table
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.0f}" if value >= 0.095 or value == 0 else f"{100 * value:.1f}"
+
+
+def _table(title: str, caption: str = "") -> Table:
+    return Table(title=title, caption=caption or None, title_justify="left", caption_justify="left", pad_edge=False)

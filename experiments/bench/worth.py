@@ -1,0 +1,198 @@
+"""What a loss is worth: how well it stands for AP, whether its gradient raises AP, and whom its gradient attends to.
+
+Nothing here has a detector in it. The scores themselves are the parameters, so whatever is seen is the loss's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from mapopt.experiments.bench.problems import CLASSES, draw_batch, draw_lists, exact_ap
+from mapopt.losses import LOSSES
+
+ListLoss = Callable[[Tensor, Tensor], Tensor]
+"""Scores and labels ``[lists, n]`` to a loss per list ``[lists]``."""
+
+OF_AP = frozenset(
+    {
+        "ap",
+        "smooth_ap",
+        "fast_ap",
+        "quantized_ap",
+        "blackbox_ap",
+        "parameterized_ap",
+        "plackett_luce_ap",
+    }
+)
+"""Members whose value approximates 1 - AP, so that their distance from it means something."""
+
+RATES = (0.03, 0.1, 0.3)
+"""How far the score that moves most moves in a step of `descend`; each loss is judged by its best."""
+
+_STEP = 0.05  # the same in `measure_fidelity`, small beside the scores' spread of 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fidelity:
+    """How a loss stands for AP on one kind of list.
+
+    Attributes:
+        name: the loss.
+        kind: of the lists, as in `draw_lists`.
+        distance: mean of |loss - (1 - AP)|, None where the loss is on another scale.
+        correlation: Spearman's, of the loss and 1 - AP over the lists; 1 is best, None where AP does not vary.
+        raised: share of the lists that can be better whose AP a small step along the negative gradient raises.
+        lowered: share of the same lists whose AP it lowers.
+    """
+
+    name: str
+    kind: str
+    distance: float | None
+    correlation: float | None
+    raised: float
+    lowered: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """How many steps along the normalised negative gradient bring random scores to AP 1.
+
+    Attributes:
+        name: the loss.
+        steps: median over the seeds at the best rate; None where less than half of them arrived.
+        arrived: share of the seeds that arrived, at that rate.
+        rate: the best of `RATES`.
+        ap: mean AP at the end, at that rate.
+        limit: most steps.
+    """
+
+    name: str
+    steps: float | None
+    arrived: float
+    rate: float
+    ap: float
+    limit: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mass:
+    """What share of the sum of |gradient| the entries of a class receive.
+
+    Attributes:
+        name: the loss.
+        scope: ``batch``: one ranking of all classes; ``class``: one each, averaged.
+        positives: by class, as in `CLASSES`.
+        negatives: by class.
+    """
+
+    name: str
+    scope: str
+    positives: dict[str, float]
+    negatives: dict[str, float]
+
+
+def member(name: str) -> ListLoss:
+    """Returns a member of the family as a loss per list: the sum of its components."""
+    loss = LOSSES[name]()
+    return lambda scores, labels: torch.stack(list(loss.lists(scores, labels).values())).sum(0)
+
+
+def measure_fidelity(name: str, loss: ListLoss, kind: str, *, lists: int, seed: int) -> Fidelity:
+    """Compares a loss with the exact AP on `lists` lists of 200 scores, 20 of them positives."""
+    scores, labels = draw_lists(kind, lists, 200, 20, seed=seed)
+    values, gradient = _with_gradient(loss, scores, labels)
+    missing = 1.0 - exact_ap(scores, labels)
+    moved = 1.0 - exact_ap(scores - _STEP * _normalised(gradient) * _unit(scores), labels)
+    open_ = missing > 1e-12
+    number = max(1, int(open_.sum()))
+    varies = bool(missing.std() > 1e-9) and bool(values.std() > 0)
+    return Fidelity(
+        name=name,
+        kind=kind,
+        distance=float((values - missing).abs().mean()) if name in OF_AP else None,
+        correlation=float(spearmanr(values.numpy(), missing.numpy()).statistic) if varies else None,
+        raised=int((open_ & (moved < missing - 1e-12)).sum()) / number,
+        lowered=int((open_ & (moved > missing + 1e-12)).sum()) / number,
+    )
+
+
+def descend(name: str, loss: ListLoss, *, seeds: int, limit: int, seed: int) -> Descent:
+    """Moves the scores of random lists of 200 with 20 positives against the gradient until AP is 1.
+
+    Every list takes steps of its own, scaled so that the score that moves most moves by the rate; all losses try the
+    same rates, and the one with the fewest median steps (then the highest AP) counts.
+    """
+    first, labels = draw_lists("random", seeds, 200, 20, seed=seed)
+    scores = first.repeat(len(RATES), 1)
+    labels = labels.repeat(len(RATES), 1)
+    rates = torch.tensor(RATES, dtype=scores.dtype).repeat_interleave(seeds)[:, None]
+    arrival = torch.full((len(scores),), torch.inf, dtype=torch.float64)
+    for step in range(limit + 1):
+        arrival = torch.where(arrival.isinf() & (exact_ap(scores, labels) == 1), float(step), arrival)
+        running = arrival.isinf()
+        if step == limit or not running.any():
+            break
+        _, gradient = _with_gradient(loss, scores[running], labels[running])
+        scores[running] = scores[running] - rates[running] * _normalised(gradient)
+    arrivals = arrival.reshape(len(RATES), seeds)
+    reached = exact_ap(scores, labels).reshape(len(RATES), seeds).mean(1)
+    medians = arrivals.quantile(0.5, dim=1, interpolation="higher")
+    best = min(range(len(RATES)), key=lambda i: (float(medians[i]), -float(reached[i])))
+    median = float(medians[best])
+    return Descent(
+        name=name,
+        steps=median if median < torch.inf else None,
+        arrived=float(arrivals[best].isfinite().double().mean()),
+        rate=RATES[best],
+        ap=float(reached[best]),
+        limit=limit,
+    )
+
+
+def measure_mass(name: str, loss: ListLoss, *, candidates: int, seed: int) -> list[Mass]:
+    """Returns how a loss shares its gradient among classes of different frequency, in both scopes."""
+    scores, labels = draw_batch(candidates, seed=seed)
+    found = []
+    for scope in ("batch", "class"):
+        shape = (1, -1) if scope == "batch" else scores.shape
+        _, gradient = _with_gradient(loss, scores.reshape(shape), labels.reshape(shape))
+        size = gradient.abs().reshape(scores.shape)
+        total = size.sum().clamp_min(torch.finfo(size.dtype).tiny)
+        shares = [
+            dict(zip(CLASSES, ((size * part).sum(1) / total).tolist(), strict=True))
+            for part in (labels > 0, labels == 0)
+        ]
+        found.append(Mass(name=name, scope=scope, positives=shares[0], negatives=shares[1]))
+    return found
+
+
+def measure_worth(losses: dict[str, ListLoss], kinds: Sequence[str], *, lists: int, seed: int) -> list[Fidelity]:
+    """Returns the fidelity of every loss on every kind of list."""
+    return [
+        measure_fidelity(name, loss, kind, lists=lists, seed=seed) for name, loss in losses.items() for kind in kinds
+    ]
+
+
+def _with_gradient(loss: ListLoss, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    leaf = scores.clone().requires_grad_()
+    values = loss(leaf, labels)
+    if not values.requires_grad:
+        return values, torch.zeros_like(scores)
+    values.sum().backward()
+    return values.detach(), torch.zeros_like(scores) if leaf.grad is None else leaf.grad
+
+
+def _normalised(gradient: Tensor) -> Tensor:
+    """Scales every list so that its largest entry is 1; a list without a gradient stays."""
+    largest = gradient.abs().amax(-1, keepdim=True)
+    return torch.where(largest > 0, gradient / largest, 0.0)
+
+
+def _unit(scores: Tensor) -> Tensor:
+    """The spread of each list's scores, so that a small step is small beside it."""
+    return scores.std(-1, keepdim=True)

@@ -1,0 +1,179 @@
+"""The commands of `mapopt bench`: how they are asked for, what they refuse, what they print and write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mapopt.cli import main
+from mapopt.experiments.bench import fleet, loss_peers, losses
+from mapopt.losses import LOSSES
+
+TIMED = ["--sizes", "200", "400", "--positives", "0.1", "5", "--repeats", "1"]
+SMALL = [*TIMED, "--lists", "8", "--seeds", "2", "--steps", "5"]
+
+
+@pytest.mark.parametrize("words", [["bench"], ["bench", "--help"], ["bench", "-h"], ["bench", "help"]])
+def test_the_family_lists_its_commands(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: mapopt bench COMMAND ")
+    for name in ("losses", "ap", "fleet"):
+        assert f"  bench {name} " in text
+    assert "train" not in text.split("commands:")[1].split("bench fleet")[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bench", "lossess"], "mapopt bench: error: unknown command 'lossess': did you mean 'losses'? Known: ap, "),
+        (["bench", "--out"], "mapopt bench: error: unknown command '--out'. Known: ap, fleet, losses\n"),
+        (["bench", "losses", "--sices", "10"], "mapopt bench losses: error: unknown flag '--sices': did you mean '--s"),
+        (["bench", "losses", "--members", "app"], "mapopt bench losses: error: unknown loss 'app': did you mean 'ap"),
+        (["bench", "losses", "--members"], "mapopt bench losses: error: --members is empty: name at least one\n"),
+        (["bench", "losses", "--sizes", "1"], "mapopt bench losses: error: --sizes is 1: expected 2 or more\n"),
+        (["bench", "losses", "--limit", "0"], "mapopt bench losses: error: --limit is 0.0: expected 0.001 or more\n"),
+        (["bench", "losses", "--threads", "0"], "mapopt bench losses: error: threads is 0: expected 1 or more\n"),
+        (["bench", "ap", "--images", "0"], "mapopt bench ap: error: --images is (0,): expected 1 or more\n"),
+        (["bench", "fleet", "--lanes", "0"], "mapopt bench fleet: error: --lanes is (0,): expected 1 or more\n"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(said)
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("name", ["losses", "ap", "fleet"])
+def test_a_folder_that_is_not_empty_is_refused(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("")
+    assert main(["bench", name, "--out", str(tmp_path)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_losses_prints_every_part_and_writes_what_it_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new"
+    assert main(["bench", "losses", "--members", "ap", "focal", *SMALL, "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    for heading in ("forward and backward, 0.1 of", "5 positives", "fidelity", "descent", "share of the sum", "claims"):
+        assert heading in text
+    assert {path.name for path in out.iterdir()} == {"losses.json", "time.png", "memory.png"}
+    found = json.loads((out / "losses.json").read_text())
+    assert {one["name"] for one in found["points"]} == {"ap", "focal", "ap, published loop", "ap, all pairs"}
+    assert {one["name"] for one in found["descent"]} == {"ap", "focal"}
+    assert {one["kind"] for one in found["fidelity"]} == {"random", "tied", "separated", "adversarial"}
+    assert {one["scope"] for one in found["mass"]} == {"batch", "class"}
+    assert len(found["claims"]) == text.count("holds") + text.count("FAILS") + text.count("not measured")
+
+
+def test_only_the_parts_asked_for_are_measured_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "losses", "--parts", "descent", "--members", "bce", *SMALL]) == 0
+    text = capsys.readouterr().out
+    assert "descent" in text
+    assert "forward" not in text
+    assert "claims" not in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path: Path) -> None:
+    def worth(seed: int, place: str) -> list[object]:
+        words = ["bench", "losses", "--parts", "fidelity", "mass", "--members", "smooth_ap", "--lists", "8"]
+        assert main([*words, "--seed", str(seed), "--out", str(tmp_path / place)]) == 0
+        found = json.loads((tmp_path / place / "losses.json").read_text())
+        return [found["fidelity"], found["mass"]]
+
+    assert worth(1, "a") == worth(1, "b")
+    assert worth(1, "c") != worth(2, "d")
+
+
+def test_peers_that_are_not_installed_are_named_with_the_remedy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss_peers.importlib.util, "find_spec", lambda name: None)
+    assert main(["bench", "losses", "--peers"]) == 2
+    assert capsys.readouterr().err == (
+        "mapopt bench losses: error: --peers compares with LibAUC and pytorch-metric-learning, but LibAUC and "
+        'pytorch-metric-learning are not installed: pip install "mapopt[peers]"\n'
+    )
+
+
+def test_a_peer_that_cannot_be_imported_is_reported_and_left_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str) -> None:
+        raise OSError("no such library")
+
+    monkeypatch.setattr(loss_peers.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(loss_peers.importlib, "import_module", broken)
+    found = loss_peers.find_peers()
+    assert found.modules == {}
+    assert found.notes == [
+        "LibAUC is installed but cannot be imported (OSError: no such library): left out",
+        "pytorch-metric-learning is installed but cannot be imported (OSError: no such library): left out",
+    ]
+    assert loss_peers.on_scores(found) == []
+
+
+@pytest.mark.skipif(
+    any(loss_peers.importlib.util.find_spec(module) is None for module in loss_peers.PACKAGES),
+    reason="the peers are not installed",
+)
+def test_our_losses_on_embeddings_are_the_peers() -> None:
+    import torch
+
+    rows = loss_peers.on_embeddings(loss_peers.find_peers(), repeats=1, device=torch.device("cpu"), seed=0)
+    assert {row.name for row in rows} == {"FastAP", "Smooth-AP"}
+    for row in rows:
+        assert row.loss_difference < 1e-5
+        assert row.cosine > 0.9999
+
+
+def test_every_member_is_measured_by_default() -> None:
+    assert losses.BenchLosses().members == tuple(LOSSES)
+
+
+def test_ap_prints_and_writes_a_row_for_every_engine_and_mode(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["bench", "ap", "--images", "4", "--categories", "3", "--engines", "numpy", "--repeats", "1"]
+    assert main([*words, "--out", str(tmp_path / "new")]) == 0
+    assert capsys.readouterr().out.count("the same") == 2
+    rows = json.loads((tmp_path / "new" / "ap.json").read_text())
+    assert [(row["images"], row["mode"], row["same_bits"]) for row in rows] == [(4, "full", True), (4, "reward", True)]
+
+
+def test_fleet_prints_and_writes_a_row_for_every_number_of_lanes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def cost(lanes: int, steps: int, repeats: int, device: object, seed: int) -> fleet.FleetCost:
+        asked.append((lanes, steps, repeats, seed))
+        return fleet.FleetCost(lanes, 0.5, lanes / 0.5, 0.1)
+
+    monkeypatch.setattr(fleet, "measure_fleet", cost)
+    words = ["bench", "fleet", "--lanes", "1", "3", "--steps", "2", "--repeats", "4", "--seed", "5"]
+    assert main([*words, "--device", "cpu", "--out", str(tmp_path / "new")]) == 0
+    assert asked == [(1, 2, 4, 5), (3, 2, 4, 5)]
+    assert "3.00" in capsys.readouterr().out, "three lanes do three times the steps of one"
+    assert [row["lanes"] for row in json.loads((tmp_path / "new" / "fleet.json").read_text())] == [1, 3]
+
+
+@pytest.mark.slow
+def test_a_fleet_is_measured() -> None:
+    import torch
+
+    cost = fleet.measure_fleet(2, 1, 1, torch.device("cpu"))
+    assert cost.lane_steps_per_second == pytest.approx(2 / cost.seconds_per_step)
+    assert 0 < cost.evaluation_share < 1
