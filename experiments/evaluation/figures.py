@@ -76,7 +76,8 @@ def _categories(findings: Findings) -> Figure:
     if findings.intervals is not None:
         caption += (
             f" Bars: {findings.intervals.level:.0%} bootstrap intervals, {findings.questions.resamples} resamples of "
-            f"the images; none for categories in fewer than {FEWEST_IMAGES} images."
+            f"the images; none for categories in fewer than {FEWEST_IMAGES} images. AP of few "
+            "images is too large; a bar says what it would be on endlessly many like these, and may lie to the left."
         )
     caption += _chosen(len(shown), sum(row.objects > 0 for row in rows), "shown")
     figure = page(width=9.5, height=0.9 + 0.25 * len(shown), title="AP of each category", caption=caption)

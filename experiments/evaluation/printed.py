@@ -56,6 +56,10 @@ def _head(findings: Findings) -> str:
             f"\n {findings.intervals.level:.0%} bootstrap intervals over images ({findings.questions.resamples} "
             f"resamples):\n {numbers}"
         )
+        if any(one.value > one.high for one in main_numbers(findings).values()):
+            lines.append(
+                " AP of few images is too large; an interval says what it would be on endlessly many like these"
+            )
     if claims.left_out:
         lines.append(f" {claims.left_out} boxes were left out: the truth lists not their image or not their category")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -119,6 +120,17 @@ def test_many_categories_are_printed_as_the_most_frequent_and_a_note(findings):
     assert all(line.startswith(" kind") for line in lines[head + 1 : head + 21])
     assert not lines[head + 21].startswith(" kind")
     assert max(map(len, lines)) <= 120
+
+
+def test_an_interval_below_its_number_is_explained(findings):
+    low = dataclasses.replace(findings.intervals.ap, low=0.0, high=findings.report.ap - 0.01)
+    biased = dataclasses.replace(findings, intervals=dataclasses.replace(findings.intervals, ap=low))
+    assert "AP of few images is too large; an interval says what it would be" in describe(biased)
+    high = dataclasses.replace(low, high=1.0)
+    plain = dataclasses.replace(
+        findings, intervals=dataclasses.replace(findings.intervals, ap=high, ap50=high, ap75=high)
+    )
+    assert "too large" not in describe(plain)
 
 
 def test_differences_are_ours_less_the_other(scene):
