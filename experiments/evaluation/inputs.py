@@ -141,7 +141,7 @@ def misplaced(
         return ""
     first = int(np.argmax(far))
     entry = (
-        f"{far.sum()} of {len(far)} boxes end far outside of their image; the first is entry {rows[first]}, "
+        f"{far.sum()} of {len(boxes)} boxes end far outside of their image; the first is entry {rows[first]}, "
         f"{show_box(np.concatenate([boxes[first, :2], sides[first]]))} in {widths[first]} x {heights[first]} pixels. "
     )
     # The last two numbers may be the right and bottom edge.
