@@ -50,27 +50,35 @@ _LOOP_FACTORS = (("ap", 10), ("alrp", 10), ("rank_sort", 6))
 
 
 class _Table:
-    """Points by name, size and number of positives."""
+    """Points by name, size and number of positives; each share of positives was measured in turns of its own."""
 
     def __init__(self, points: Sequence[Point]) -> None:
-        self._points = {(one.name, one.size, one.positives): one for one in points}
+        self._turns: dict[float, dict[tuple[str, int, int], Point]] = {}
+        for one in points:
+            self._turns.setdefault(one.share, {})[one.name, one.size, one.positives] = one
 
-    def seconds(self, name: str, size: int, positives: int) -> float | None:
-        point = self._points.get((name, size, positives))
-        return point.seconds if point else None
+    def seconds(self, *wanted: tuple[str, int, int]) -> list[float] | None:
+        """Returns the seconds of several points, from turns in which all were measured."""
+        for turns in self._turns.values():
+            found = [turns[key].seconds for key in wanted if key in turns]
+            measured = [one for one in found if one is not None]
+            if len(measured) == len(wanted):
+                return measured
+        return None
 
     def held(self, name: str, size: int, positives: int) -> int | None:
-        point = self._points.get((name, size, positives))
-        return point.bytes if point else None
+        found = [turns.get((name, size, positives)) for turns in self._turns.values()]
+        return next((one.bytes for one in found if one is not None and one.bytes is not None), None)
 
 
 def _ratio(table: _Table, theirs: str, name: str, size: int, positives: int, least: float) -> Claim:
-    slow, fast = table.seconds(theirs, size, positives), table.seconds(name, size, positives)
     times = "not slower than" if least == 1 else f"at least {least:g} times faster than"
     other = "the matrix of all pairs" if theirs == PAIRS else "the published loop"
     statement = f"{name}, {size:,} scores, {positives:,} positives: {times} {other}"
-    if slow is None or fast is None:
+    found = table.seconds((theirs, size, positives), (name, size, positives))
+    if found is None:
         return _absent(statement)
+    slow, fast = found
     measured = f"{slow / fast:.3g} times ({1e3 * fast:.2f} ms, {1e3 * slow:.4g} ms)"
     return Claim(statement=statement, measured=measured, verdict=_verdict(slow >= least * fast))
 
@@ -85,18 +93,20 @@ def _memory(table: _Table, name: str) -> Claim:
 
 def _step(table: _Table) -> Claim:
     statement = "ap, 1,000,000 scores, 10,000 positives: at most 15 times as long as a tenth of both"
-    small, large = table.seconds("ap", 10**5, 1000), table.seconds("ap", 10**6, 10**4)
-    if small is None or large is None:
+    found = table.seconds(("ap", 10**5, 1000), ("ap", 10**6, 10**4))
+    if found is None:
         return _absent(statement)
+    small, large = found
     return Claim(statement=statement, measured=f"{large / small:.1f} times", verdict=_verdict(large <= 15 * small))
 
 
 def _growth(table: _Table, name: str) -> Claim:
     low, high = 10**3, 10**6
     statement = f"{name}, 1 % positives: from {low:,} to {high:,} scores no faster than n log n"
-    small, large = table.seconds(name, low, low // 100), table.seconds(name, high, high // 100)
-    if small is None or large is None:
+    found = table.seconds((name, low, low // 100), (name, high, high // 100))
+    if found is None:
         return _absent(statement)
+    small, large = found
     allowed = high * math.log(high) / (low * math.log(low))
     measured = f"{large / small:.3g} times (n log n: {allowed:.0f})"
     return Claim(statement=statement, measured=measured, verdict=_verdict(large <= allowed * small))

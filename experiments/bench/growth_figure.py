@@ -130,7 +130,7 @@ def _name_ends(lines: Sequence[_Line], axes: Axes) -> None:
     bottom, top = (math.log(value) for value in axes.get_ylim())
     left, right = (math.log(value) for value in axes.get_xlim())
     gap = 1.28 * _SIZE / 72 / (0.86 * _HEIGHT)
-    halo = [withStroke(linewidth=2.6, foreground="white")]
+    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}
     for size in sorted({line.sizes[-1] for line in lines}):
         group = [line for line in lines if line.sizes[-1] == size]
         ends = [(math.log(line.values[-1]) - bottom) / (top - bottom) for line in group]
@@ -143,7 +143,7 @@ def _name_ends(lines: Sequence[_Line], axes: Axes) -> None:
             )  # fmt: skip
             axes.text(
                 start + 0.034, place, line.name, transform=axes.transAxes, va="center", fontsize=_SIZE,
-                color=color, fontweight="bold" if line.name in _COLORS else "normal", path_effects=halo, zorder=7,
+                color=color, fontweight="bold" if line.name in _COLORS else "normal", bbox=paper, zorder=7,
             )  # fmt: skip
 
 

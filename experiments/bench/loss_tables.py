@@ -19,7 +19,7 @@ _NONE = "–"
 def growth(points: Sequence[Point]) -> Table:
     """Milliseconds, the ratio to ours, megabytes and the fitted exponent, a row per contender."""
     first = points[0]
-    positives = f"{first.share:.3g} of the scores positive" if first.share else f"{first.positives:,} positives"
+    positives = f"{100 * first.share:.3g} % of the scores positive" if first.share else f"{first.positives:,} positives"
     table = _table(
         f"forward and backward, {positives}: ms (and times ours)",
         "ours is the same loss for a published loop, and AP-loss for every other row; MB is the most that torch's "

@@ -75,9 +75,9 @@ class BenchLosses(Command):
     """time: lengths of the lists."""
     positives: tuple[float, ...] = (0.01, 10, 1000)
     """time: positives in a list; below 1 a share of it."""
-    repeats: int = 5
+    repeats: int = 10
     """time: turns of each, of which the fastest counts; what takes long gets fewer."""
-    limit: float = 2.0
+    limit: float = 3.0
     """time: skip what is expected to take more seconds than this."""
     memory_limit: float = 4.0
     """time: skip what would keep more gigabytes than this."""

@@ -9,6 +9,7 @@ import pytest
 
 from mapopt.cli import main
 from mapopt.experiments.bench import fleet, loss_peers, losses
+from mapopt.experiments.bench.round import RoundCost, measure_round
 from mapopt.losses import LOSSES
 
 TIMED = ["--sizes", "200", "400", "--positives", "0.1", "5", "--repeats", "1"]
@@ -63,7 +64,14 @@ def test_losses_prints_every_part_and_writes_what_it_printed(
     out = tmp_path / "new"
     assert main(["bench", "losses", "--members", "ap", "focal", *SMALL, "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    for heading in ("forward and backward, 0.1 of", "5 positives", "fidelity", "descent", "share of the sum", "claims"):
+    for heading in (
+        "forward and backward, 10 % of",
+        "5 positives",
+        "fidelity",
+        "descent",
+        "share of the sum",
+        "claims",
+    ):
         assert heading in text
     assert {path.name for path in out.iterdir()} == {"losses.json", "time.png", "memory.png"}
     found = json.loads((out / "losses.json").read_text())
@@ -160,14 +168,19 @@ def test_fleet_prints_and_writes_a_row_for_every_number_of_lanes(
 
     def cost(lanes: int, steps: int, repeats: int, device: object, seed: int) -> fleet.FleetCost:
         asked.append((lanes, steps, repeats, seed))
-        return fleet.FleetCost(lanes, 0.5, lanes / 0.5, 0.1)
+        return fleet.FleetCost(lanes, 0.5, lanes / 0.5)
 
     monkeypatch.setattr(fleet, "measure_fleet", cost)
+    monkeypatch.setattr(fleet, "measure_round", lambda lanes, *_: RoundCost(lanes, 4.0, 0.2, 0.3, 0.1, 0.4))
     words = ["bench", "fleet", "--lanes", "1", "3", "--steps", "2", "--repeats", "4", "--seed", "5"]
     assert main([*words, "--device", "cpu", "--out", str(tmp_path / "new")]) == 0
     assert asked == [(1, 2, 4, 5), (3, 2, 4, 5)]
-    assert "3.00" in capsys.readouterr().out, "three lanes do three times the steps of one"
-    assert [row["lanes"] for row in json.loads((tmp_path / "new" / "fleet.json").read_text())] == [1, 3]
+    out = capsys.readouterr().out
+    assert "3.00" in out, "three lanes do three times the steps of one"
+    assert "20.0%" in out, "of a round of 5 seconds one goes into evaluation"
+    written = json.loads((tmp_path / "new" / "fleet.json").read_text())
+    assert [row["lanes"] for row in written["fleets"]] == [1, 3]
+    assert [row["lanes"] for row in written["rounds"]] == [2, 3]
 
 
 @pytest.mark.slow
@@ -176,4 +189,16 @@ def test_a_fleet_is_measured() -> None:
 
     cost = fleet.measure_fleet(2, 1, 1, torch.device("cpu"))
     assert cost.lane_steps_per_second == pytest.approx(2 / cost.seconds_per_step)
+
+
+@pytest.mark.slow
+def test_the_pieces_of_a_round_add_up() -> None:
+    import time
+
+    import torch
+
+    began = time.process_time()
+    cost = measure_round(2, 1, torch.device("cpu"))
+    assert min(cost.training, cost.forward, cost.suppression, cost.transfer, cost.average_precision) > 0
+    assert cost.training + cost.evaluation < time.process_time() - began
     assert 0 < cost.evaluation_share < 1
