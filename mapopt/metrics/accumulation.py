@@ -84,19 +84,28 @@ def empty_curves(layout: Layout, settings: Settings, positives: NDArray[np.int64
 
     At recall 0 the score is that of the best detection, matched or not.
     """
-    ranges, classes = positives.shape
-    shape = (len(settings.max_detections), ranges, len(settings.iou_thresholds), classes)
-    precision, recall, scores = np.empty((*shape, len(RECALLS))), np.empty(shape), np.empty((*shape, len(RECALLS)))
+    curves = unfilled_curves(settings, layout.classes_total)
     nothing = np.where(positives == 0, -1.0, 0.0)[:, None, :]
-    recall[:] = nothing
-    precision[:] = nothing[..., None]
-    best = np.zeros(classes)
+    curves.recall[:] = nothing
+    curves.precision[:] = nothing[..., None]
+    best = np.zeros(layout.classes_total)
     present, first = np.unique(layout.classes, return_index=True)
     best[present] = layout.scores[first]
     lowest = np.repeat(nothing[..., None], len(RECALLS), axis=-1)
     lowest[..., 0] = np.where(positives == 0, -1.0, best)[:, None, :]
-    scores[:] = lowest
-    return Curves(precision, recall, scores)
+    curves.scores[:] = lowest
+    return curves
+
+
+def unfilled_curves(settings: Settings, classes: int) -> Curves:
+    """Returns room for curves, with no numbers in it yet.
+
+    Precisions and scores are one block: of two that are freed, the system takes one back, and gives it anew page by
+    page at the next evaluation, which costs more than the counting.
+    """
+    shape = (len(settings.max_detections), len(settings.area_names), len(settings.iou_thresholds), classes)
+    precision, scores = np.empty((2, *shape, len(RECALLS)))
+    return Curves(precision, np.empty(shape), scores)
 
 
 def range_parts(settings: Settings) -> list[tuple[slice, slice]]:

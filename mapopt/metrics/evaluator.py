@@ -1,11 +1,12 @@
 """From boxes to AP, bit for bit as pycocotools computes it, and fast enough to be a reward.
 
-Many detectors are judged in one call by treating their images and categories as more images and more categories.
+Many detectors are judged in one call by treating their images and categories as more images and more categories, a
+few detectors at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,9 +19,13 @@ from mapopt.metrics.engines import Backend, check_backend, curves_of
 from mapopt.metrics.layout import lay_out
 from mapopt.metrics.oracle import pycocotools_curves
 from mapopt.metrics.report import Report
-from mapopt.metrics.settings import MAX_DETECTIONS, Settings
+from mapopt.metrics.settings import MAX_DETECTIONS, RECALLS, Settings
 
 Mode = Literal["full", "reward"]
+
+# Of lanes that are judged together: detections, and numbers in their precision curves.
+_MOST_DETECTIONS = 1 << 15
+_MOST_NUMBERS = 1 << 18
 
 
 def evaluate(
@@ -109,13 +114,32 @@ def evaluate_lanes(
             _report(pycocotools_curves(one, lane, settings), slice(None), one, settings)
             for one, lane in zip(truths, lanes, strict=True)
         ]
-    layout = lay_out(truths, lanes, limit=settings.max_detections[-1])
-    curves = curves_of(layout, settings, backend)
-    bounds = layout.class_starts.tolist()
-    return [
-        _report(curves, slice(first, last), one, settings)
-        for first, last, one in zip(bounds[:-1], bounds[1:], truths, strict=True)
-    ]
+    reports: list[Report] = []
+    for part in _parts(truths, lanes, settings):
+        layout = lay_out(truths[part], lanes[part], limit=settings.max_detections[-1])
+        curves = curves_of(layout, settings, backend)
+        bounds = layout.class_starts.tolist()
+        reports += [
+            _report(curves, slice(first, last), one, settings)
+            for first, last, one in zip(bounds[:-1], bounds[1:], truths[part], strict=True)
+        ]
+    return reports
+
+
+def _parts(truths: Sequence[GroundTruth], lanes: Sequence[Detections], settings: Settings) -> Iterator[slice]:
+    """Yields the lanes that are judged together: as many as the processor's caches hold, and one at least.
+
+    Small lanes share what every step costs by being a step; large ones only push each other out of the caches.
+    """
+    per_class = len(settings.max_detections) * len(settings.area_names) * len(settings.iou_thresholds) * len(RECALLS)
+    first = detections = numbers = 0
+    for lane, (truth, boxes) in enumerate(zip(truths, lanes, strict=True)):
+        detections += len(boxes)
+        numbers += per_class * len(truth.categories)
+        if lane > first and (detections > _MOST_DETECTIONS or numbers > _MOST_NUMBERS):
+            yield slice(first, lane)
+            first, detections, numbers = lane, len(boxes), per_class * len(truth.categories)
+    yield slice(first, len(lanes))
 
 
 def _report(curves: Curves, classes: slice, truth: GroundTruth, settings: Settings) -> Report:

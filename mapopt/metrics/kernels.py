@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.metrics.accumulation import Curves, count_positives, empty_curves, hits_needed, range_parts
+from mapopt.metrics.accumulation import Curves, count_positives, hits_needed, range_parts, unfilled_curves
 from mapopt.metrics.layout import Layout
 from mapopt.metrics.matching import Matches, tracks_up_to_level
 from mapopt.metrics.settings import Settings
@@ -43,7 +43,7 @@ def match_pairs(layout: Layout, thresholds: NDArray[np.float64], ignored: NDArra
 def accumulate(layout: Layout, settings: Settings, ignored: NDArray[np.bool_], matches: list[Matches]) -> Curves:
     """Does what `mapopt.metrics.accumulation.accumulate` does, one class after the other."""
     positives = count_positives(layout, ignored)
-    curves = empty_curves(layout, settings, positives)
+    curves = unfilled_curves(settings, layout.classes_total)
     sizes, which = np.unique(positives, return_inverse=True)
     bounds = np.searchsorted(layout.classes, np.arange(layout.classes_total + 1))
     inside = ~settings.outside(layout.box_area)
@@ -62,9 +62,12 @@ def accumulate(layout: Layout, settings: Settings, ignored: NDArray[np.bool_], m
             positives[ranges],
             hits_needed(sizes),
             which.reshape(positives.shape)[ranges],
-            curves.precision[:, ranges, thresholds],
-            curves.recall[:, ranges, thresholds],
-            curves.scores[:, ranges, thresholds],
+            ranges.start,
+            thresholds.start,
+            len(settings.iou_thresholds[thresholds]),
+            curves.precision,
+            curves.recall,
+            curves.scores,
         )
     return curves
 
@@ -172,12 +175,14 @@ def _accumulate(
     positives: NDArray[np.int64],
     needed: NDArray[np.int64],
     needed_row: NDArray[np.int64],
+    first_range: int,
+    first_threshold: int,
+    thresholds: int,
     precision_out: NDArray[np.float64],
     recall_out: NDArray[np.float64],
     scores_out: NDArray[np.float64],
 ) -> None:
-    ranges, thresholds, recalls = inside.shape[0], recall_out.shape[2], needed.shape[1]
-    one = np.uint64(1)
+    ranges, classes = positives.shape
     all_thresholds = ~np.uint64(0) >> np.uint64(64 - thresholds)
     matched, counted = np.zeros(len(rank), np.uint64), np.zeros(len(rank), np.uint64)
     for pair in range(len(pair_tracks)):
@@ -190,49 +195,104 @@ def _accumulate(
     most = max(1, positives.max()) if positives.size else 1
     precision, position = np.empty((thresholds, most)), np.empty((thresholds, most), np.int64)
     hits, misses = np.empty(thresholds, np.int64), np.empty(thresholds, np.int64)
-    spacing = np.spacing(1.0)
-    for category in range(len(bounds) - 1):
-        for m in range(len(limits)):
-            for a in range(ranges):
+    # Of the detections that are within the limit, the matched ones, and how many count up to each in its class.
+    took, claims = np.empty(len(pair_tracks), np.int64), np.empty((len(pair_tracks), ranges), np.int64)
+    starts, running = np.empty(classes + 1, np.int64), np.empty(ranges, np.int64)
+    for m in range(len(limits)):
+        size = 0
+        for category in range(classes):
+            starts[category] = size
+            running[:] = 0
+            for detection in range(bounds[category], bounds[category + 1]):
+                if rank[detection] >= limits[m]:
+                    continue
+                for a in range(ranges):
+                    running[a] += inside[a, detection]
+                if matched[detection] != 0:
+                    took[size] = detection
+                    claims[size] = running
+                    size += 1
+        starts[classes] = size
+        # Curves of one limit and range lie together in memory, and are written one after the other.
+        for a in range(ranges):
+            shift = np.uint64(a * thresholds)
+            for category in range(classes):
                 if positives[a, category] == 0:
+                    for t in range(first_threshold, first_threshold + thresholds):
+                        recall_out[m, first_range + a, t, category] = -1.0
+                        precision_out[m, first_range + a, t, category][:] = -1.0
+                        scores_out[m, first_range + a, t, category][:] = -1.0
                     continue
                 hits[:] = 0
                 misses[:] = 0  # matched detections among those that would count against
-                claims = 0
-                shift = np.uint64(a * thresholds)
-                for detection in range(bounds[category], bounds[category + 1]):
-                    if rank[detection] >= limits[m]:
-                        continue
-                    claim = 1 if inside[a, detection] else 0
-                    claims += claim
+                for entry in range(starts[category], starts[category + 1]):
+                    detection = took[entry]
                     word = (matched[detection] >> shift) & all_thresholds
-                    if word == 0:
-                        continue
-                    true = counted[detection] >> shift
-                    for t in range(thresholds):
-                        if (word >> np.uint64(t)) & one:
-                            misses[t] += claim
-                            if (true >> np.uint64(t)) & one:
-                                number = hits[t]
-                                hits[t] = number + 1
-                                position[t, number] = detection
-                                precision[t, number] = (number + 1) / (
-                                    float(claims - misses[t]) + float(number + 1) + spacing
-                                )
+                    if word != 0:
+                        _count(
+                            word,
+                            counted[detection] >> shift,
+                            claims[entry, a],
+                            inside[a, detection],
+                            detection,
+                            hits,
+                            misses,
+                            precision,
+                            position,
+                        )
                 row = needed[needed_row[a, category]]
+                first, last = bounds[category], bounds[category + 1]
                 for t in range(thresholds):
-                    if hits[t] == 0:
-                        continue
-                    recall_out[m, a, t, category] = hits[t] / positives[a, category]
-                    best = 0.0
-                    last = hits[t]
-                    for r in range(recalls - 1, -1, -1):
-                        start = max(row[r], 1)
-                        if start > hits[t]:
-                            continue
-                        while last >= start:
-                            best = max(best, precision[t, last - 1])
-                            last -= 1
-                        precision_out[m, a, t, category, r] = best
-                        if r > 0:  # at recall 0 it is that of the best detection, matched or not
-                            scores_out[m, a, t, category, r] = scores[position[t, start - 1]]
+                    at = m, first_range + a, first_threshold + t, category
+                    recall_out[at] = hits[t] / positives[a, category]
+                    _read(row, hits[t], precision[t], position[t], scores, precision_out[at], scores_out[at])
+                    # At recall 0 the score is that of the best detection, matched or not.
+                    scores_out[at][0] = scores[first] if first < last else 0.0
+
+
+@compiled
+def _count(
+    word: np.uint64,
+    true: np.uint64,
+    claims: int,
+    claim: bool,
+    detection: int,
+    hits: NDArray[np.int64],
+    misses: NDArray[np.int64],
+    precision: NDArray[np.float64],
+    position: NDArray[np.int64],
+) -> None:
+    """Adds one matched detection at every threshold: a true positive, or one that neither counts for nor against."""
+    one, spacing = np.uint64(1), np.spacing(1.0)
+    for t in range(len(hits)):
+        if (word >> np.uint64(t)) & one:
+            misses[t] += claim
+            if (true >> np.uint64(t)) & one:
+                number = hits[t] + 1
+                hits[t] = number
+                position[t, number - 1] = detection
+                precision[t, number - 1] = number / (float(claims - misses[t]) + float(number) + spacing)
+
+
+@compiled
+def _read(
+    needed: NDArray[np.int64],
+    hits: int,
+    precision: NDArray[np.float64],
+    position: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    precision_row: NDArray[np.float64],
+    scores_row: NDArray[np.float64],
+) -> None:
+    """Reads one curve at the 101 recalls: the best precision from the hit on that reaches it, and that hit's score."""
+    reached = np.searchsorted(needed, hits, side="right") if hits > 0 else 0
+    precision_row[reached:] = 0.0
+    scores_row[reached:] = 0.0
+    best = 0.0
+    for r in range(reached - 1, -1, -1):
+        start = max(needed[r], 1)
+        while hits >= start:
+            best = max(best, precision[hits - 1])
+            hits -= 1
+        precision_row[r] = best
+        scores_row[r] = scores[position[start - 1]]

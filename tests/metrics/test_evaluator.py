@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mapopt.errors import ConfigError
-from mapopt.metrics import STATS, Detections, GroundTruth, evaluate, evaluate_lanes
+from mapopt.metrics import STATS, Detections, GroundTruth, evaluate, evaluate_lanes, evaluator
+from mapopt.metrics.settings import Settings
 
 
 def scene(seed: int, *, images: int = 6, classes: int = 3) -> tuple[GroundTruth, Detections]:
@@ -45,6 +46,20 @@ def test_lanes_with_their_own_truths_are_judged_as_if_alone() -> None:
     for (truth, lane), report in zip(pairs, reports, strict=True):
         assert same(report, evaluate(truth, lane))
         assert list(report.per_category) == truth.categories.tolist()
+
+
+@pytest.mark.parametrize(("detections", "numbers"), [(0, 10**9), (10**9, 0), (200, 10**9), (10**9, 10**5)])
+def test_lanes_are_judged_alike_however_few_go_together(monkeypatch, detections: int, numbers: int) -> None:
+    pairs = [scene(seed) for seed in range(6)]
+    truths, lanes = [truth for truth, _ in pairs], [lane for _, lane in pairs]
+    monkeypatch.setattr(evaluator, "_MOST_DETECTIONS", detections)
+    monkeypatch.setattr(evaluator, "_MOST_NUMBERS", numbers)
+    parts = list(evaluator._parts(truths, lanes, Settings.of()))
+    assert [lane for part in parts for lane in range(part.start, part.stop)] == list(range(6))
+    assert len(parts) > 1
+    assert all(part.stop > part.start for part in parts)
+    for (truth, lane), report in zip(pairs, evaluate_lanes(truths, lanes), strict=True):
+        assert same(report, evaluate(truth, lane))
 
 
 def test_no_lanes_give_no_reports() -> None:
