@@ -15,6 +15,7 @@ from mapopt.experiments.bench.cost import extra_bytes, fastest
 from mapopt.experiments.bench.problems import draw_list
 from mapopt.experiments.bench.published import LOOPS, loop_loss, pairwise_ap, pairwise_bytes
 from mapopt.losses import LOSSES
+from mapopt.losses.engines import LONG
 
 PAIRS = "ap, all pairs"
 """The contender that makes the matrix of all pairs and leaves the rest to autograd."""
@@ -22,7 +23,7 @@ PAIRS = "ap, all pairs"
 OF_PAIRS = frozenset({"smooth_ap", "ape", "approx_ndcg", "lambda_ap"})
 """Members of the family whose time grows with P x N, as their pages say."""
 
-_PATIENCE = 0.4  # seconds; what takes longer gets one turn
+_PATIENCE = 0.8  # seconds; what takes longer gets one turn
 _ROUNDS = 50  # of a loop, while its memory is measured: the profiler is slow and all rounds need the same
 _PROFILED = 0.3  # seconds a work may take to have its memory measured, for the same reason
 
@@ -145,6 +146,8 @@ def measure_growth(
         progress: is told what comes next.
     """
     points = []
+    for one in field:  # what a first call loads or compiles is no part of its time
+        _both_ways(one.value, *(part.to(device) for part in draw_list(2 * LONG, 100, seed=seed)))
     for count in counts:
         courses = {one.name: _Course(contender=one) for one in field}
         for size in sorted(sizes):

@@ -25,6 +25,8 @@ from mapopt.losses import FastAPLoss, SmoothAPLoss
 PACKAGES = {"libauc": "LibAUC", "pytorch_metric_learning": "pytorch-metric-learning"}
 """What is imported, and what it is called."""
 
+NOTE = "LibAUC's APLoss returns what has the right gradient; its value stands for nothing, so no correlation is due"
+
 _CLASSES = (8, 16)  # embeddings: so many classes of as many each; with other numbers their Smooth-AP groups wrongly
 _DIMENSIONS = 32
 
@@ -128,12 +130,13 @@ def on_embeddings(peers: Peers, *, repeats: int, device: torch.device, seed: int
 
 def _libauc_ap(losses: Any, scores: Tensor, labels: Tensor) -> Tensor:
     """SOAP's loss. A list is the whole data here, so its moving averages over batches have nothing to average."""
+    scores = scores.float()  # the only type that it takes
     loss = losses.APLoss(data_len=len(scores), gamma=1.0, device=scores.device)
     return loss(scores, (labels > 0).to(scores.dtype), torch.arange(len(scores), device=scores.device))
 
 
 def _libauc_pauc(losses: Any, scores: Tensor, labels: Tensor) -> Tensor:
-    positives = int((labels > 0).sum())
+    positives, scores = int((labels > 0).sum()), scores.float()
     loss = losses.pAUC_CVaR_Loss(data_len=len(scores), pos_len=positives, device=scores.device)
     return loss(scores, (labels > 0).to(scores.dtype), torch.arange(len(scores), device=scores.device))
 

@@ -103,10 +103,11 @@ class BenchLosses(Command):
         compiled = device.type == "cpu" and load_kernels()
         where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {_threads(self.threads)}"
         console.print(f"{where}, torch {torch.__version__}{', compiled kernels loaded' if compiled else ''}")
-        for note in peers.notes:
-            console.print(note)
-        found = Measured(seed=self.seed, device=where, threads=self.threads, torch=torch.__version__, notes=peers.notes)
         on_scores = loss_peers.on_scores(peers)
+        notes = [*peers.notes, *([loss_peers.NOTE] if on_scores else [])]
+        for note in notes:
+            console.print(note)
+        found = Measured(seed=self.seed, device=where, threads=self.threads, torch=torch.__version__, notes=notes)
         self._measure_time(found, on_scores, peers, device, console)
         self._measure_worth(found, on_scores, console)
         if "time" in self.parts:

@@ -16,6 +16,7 @@ from mapopt.experiments.bench.growth_figure import draw_memory, draw_time, sprea
 from mapopt.experiments.bench.problems import CLASSES, KINDS, draw_batch, draw_lists, exact_ap
 from mapopt.experiments.bench.worth import descend, measure_fidelity, measure_mass, member
 from mapopt.losses import LOSSES
+from mapopt.losses.engines import LONG
 
 CPU = torch.device("cpu")
 
@@ -121,7 +122,7 @@ def test_what_would_take_too_long_is_expected_from_the_size_before_and_said() ->
 
     points = grow([Contender(name="slow", value=slow, by_pairs=True)], [10, 10**4, 10**5], [5], Limits(seconds=0.5))
     assert [(one.size, one.skipped) for one in points if one.skipped] == [(10**4, "> 0.5 s"), (10**5, "> 0.5 s")]
-    assert set(calls) == {10}
+    assert set(calls) == {2 * LONG, 10}
 
 
 def test_what_would_take_too_much_memory_is_said() -> None:
@@ -160,6 +161,12 @@ def test_claims_hold_or_fail_by_what_was_measured() -> None:
     assert about_ap == ["holds"] * 6
     assert [claim.verdict for claim in judge(bad, {}) if claim.statement.startswith("ap")] == ["FAILS"] * 6
     assert {claim.verdict for claim in judge([], {})} == {"not measured"}
+    skipped = Point(name="ap, all pairs", ours="ap", share=0.0, size=10**5, positives=1000, skipped="> 3 s")
+    again = fake("ap", 10**5, 1000, 9.0)
+    again = Point(**{**vars(again), "share": 0.0})
+    assert judge([*good, skipped, again], {}) == judge(good, {}), (
+        "a skip elsewhere hides nothing, and turns are not mixed"
+    )
     assert judge([], {"ap, published loop": (1e-12, 1e-9)})[-1].verdict == "FAILS"
 
 
