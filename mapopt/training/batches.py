@@ -66,7 +66,10 @@ class DeviceSet:
         holds[notes.images, notes.labels] = True
         empty = ~holds.any(1)
         holding = holds[:, holds.any(0)] / holds.sum(0)[holds.any(0)]
-        return np.where(empty, 1 / len(self), holding.mean(1) * (~empty).mean()) if holding.size else empty / len(self)
+        shares = np.full(len(self), 1 / len(self))
+        if holding.size:
+            shares[~empty] = (holding.mean(1) * (~empty).mean())[~empty]
+        return shares
 
 
 @dataclass(frozen=True)
