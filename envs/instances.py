@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from mapopt.data import ShapesConfig, make_shapes_splits
+from mapopt.data import ShapesConfig, Splits, make_shapes_splits
 from mapopt.errors import ConfigError
 from mapopt.training.knobs import Knobs
 from mapopt.training.task import Recipe, Task
@@ -83,7 +83,16 @@ class ShapesFamily:
             raise ConfigError(
                 f"instance {number} was asked of a family of {self.count}: expected 0 to {self.count - 1}"
             )
-        return _make(self, number)
+        seed = _DATA_SEED[self.split] + number
+        scenes = self.scenes_of(np.random.default_rng(seed))
+        name = f"shapes-{self.split}-{number}"
+        description = (
+            f"{name}: {scenes.classes} classes of size {scenes.object_size}, imbalance {scenes.imbalance:.2f}, "
+            f"colour {scenes.colour:.2f}, clutter {scenes.clutter:.2f}, noise {scenes.noise:.3f}, "
+            f"{self.images[0]} train images"
+        )
+        splits = _splits(scenes, seed, self.images)
+        return Instance(Task(name=name, splits=splits, recipe=self.recipe, knobs=self.knobs), description)
 
     def scenes_of(self, generator: np.random.Generator) -> ShapesConfig:
         """Moves the dials away from the middle of the band, each on its own."""
@@ -100,14 +109,6 @@ class ShapesFamily:
 
 
 @lru_cache(maxsize=64)
-def _make(family: ShapesFamily, number: int) -> Instance:
-    seed = _DATA_SEED[family.split] + number
-    scenes = family.scenes_of(np.random.default_rng(seed))
-    train, tune, test = family.images
-    splits = make_shapes_splits(scenes, seed=seed, train=train, tune=tune, test=test)
-    name = f"shapes-{family.split}-{number}"
-    description = (
-        f"{name}: {scenes.classes} classes of size {scenes.object_size}, imbalance {scenes.imbalance:.2f}, "
-        f"colour {scenes.colour:.2f}, clutter {scenes.clutter:.2f}, noise {scenes.noise:.3f}, {train} train images"
-    )
-    return Instance(Task(name=name, splits=splits, recipe=family.recipe, knobs=family.knobs), description)
+def _splits(scenes: ShapesConfig, seed: int, images: tuple[int, int, int]) -> Splits:
+    train, tune, test = images
+    return make_shapes_splits(scenes, seed=seed, train=train, tune=tune, test=test)
