@@ -51,7 +51,7 @@ class LambdaAPLoss(RankingLoss):
         if not self.normalize:
             return {"rank": total / lists.table.count[:, 0]}
         level = (pair_sums(scores.detach(), thresholds.detach(), _ONE, weights) * lists.table.present).sum(-1)
-        return {"rank": total / level.clamp_min(torch.finfo(level.dtype).tiny)}
+        return {"rank": total / torch.where(level > 0, level, 1.0)}  # without a pair there is nothing to divide
 
 
 _ONE = Curve(lambda difference: difference.isfinite().to(difference.dtype), torch.zeros_like)
