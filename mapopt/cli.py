@@ -41,7 +41,7 @@ SUMMARIES: dict[str, str] = {
     ),
     "plot": "Draw a comparison's table, summary.json and figures again from its store, without training.",
     "bench losses": "Measure what ranking losses cost and what they are worth.",
-    "bench ap": "Measure AP beside pycocotools on random sets, with a comparison of the bits.",
+    "bench ap": "Measure time and memory of AP beside pycocotools and the packages that others offer for it.",
     "bench fleet": "Measure training many lanes as one network, and where the time of a round goes.",
 }
 """What each command does, for the list of all; written here because reading it there would import everything."""

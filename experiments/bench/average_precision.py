@@ -1,90 +1,185 @@
-"""The command `mapopt bench ap`: the evaluator beside pycocotools, seconds and bits."""
+"""The command `mapopt bench ap`: the evaluator beside pycocotools and the packages of others, in one run."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from mapopt.commands.command import Command, choose_device
+from mapopt.commands.command import Command
 from mapopt.commands.output import Output
 from mapopt.errors import ConfigError
+from mapopt.experiments.bench.average_precision_tables import draw, table
+from mapopt.experiments.peers.average_precision import PEERS, PYCOCOTOOLS, Peer, our_bootstrap, our_lanes, ours
+from mapopt.experiments.peers.sets import SETS, SetSize
+from mapopt.experiments.peers.workers import PeerError, Turn, Worker
+from mapopt.experiments.styles import save
 from mapopt.files import write_json
-from mapopt.metrics.benchmark import EngineCost, measure_engines
+
+PATIENCE = 30.0
+"""Seconds on a set after which an evaluator gets no further turn."""
+
+TURN = 0.2
+"""Seconds that a turn lasts at least: what is faster runs several times in it."""
+
+LANES, RESAMPLES = 16, 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What one evaluator costs on one set; no numbers where it could not be measured, and why.
+
+    Attributes:
+        set: Name of the set.
+        evaluator: What the table calls it.
+        version: Of its package.
+        ours: Whether it is this package's.
+        whole: Whether it measures the twelve numbers, one evaluation a call; only such are compared with each other.
+        convert: Processor seconds from arrays in memory to what it takes.
+        evaluate: Processor seconds from that to the numbers.
+        memory: Bytes at the peak of the first run beyond what its process held before.
+        difference: The largest of what its numbers differ from pycocotools'.
+        problem: Why there are no numbers.
+    """
+
+    set: str
+    evaluator: str
+    version: str = ""
+    ours: bool = False
+    whole: bool = True
+    convert: float | None = None
+    evaluate: float | None = None
+    memory: float | None = None
+    difference: float | None = None
+    problem: str = ""
+
+    @property
+    def total(self) -> float | None:
+        """Processor seconds from arrays in memory to the numbers."""
+        return None if self.convert is None or self.evaluate is None else self.convert + self.evaluate
+
+
+class Runner(Protocol):
+    """Somebody who runs an evaluator on a set; see `Worker`."""
+
+    def run(self, seconds: float) -> Turn:
+        """Runs for some time and returns the fastest run."""
+
+    def close(self) -> None:
+        """Ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchAP(Command):
-    """Measure AP beside pycocotools on random sets, with a comparison of the bits.
+    """Measure time and memory of AP beside pycocotools and the packages that others offer for it.
 
-    Figures are minima of several repeats in one run, in seconds of the process; all of it runs on the CPU.
+    From arrays in memory to the twelve numbers, on random sets: small (64 images), medium (512), coco (5000 images, 80
+    categories, 100 detections an image) and crowded (200 images, 3 categories, 80 objects and 400 detections in each).
+    Every evaluator has a process with one thread; they take turns, and the fastest turn counts, in processor time. A
+    default run takes some minutes, most of them pycocotools' on the coco set.
     """
 
-    images: tuple[int, ...] = (64, 512)
-    """Sizes of the random sets."""
-    categories: int = 80
-    """Categories in them."""
-    engines: tuple[Literal["numpy", "numba"], ...] = ("numpy", "numba")
-    """Which of our engines."""
+    sets: tuple[Literal["small", "medium", "coco", "crowded"], ...] = ("small", "medium", "coco", "crowded")
+    """Which sets."""
     repeats: int = 5
-    """The fastest of so many counts."""
-    threads: int = 1
-    """Threads of the CPU."""
+    """Turns of each evaluator after a first one, which measures memory; the fastest counts. Who has had 30 s
+    gets no further one."""
+    peers: bool = True
+    """Compare with the packages of others, where they are installed, too."""
     out: Path | None = None
-    """Folder for ap.json; without it nothing is written."""
+    """Folder for ap.json and ap.png; without it nothing is written."""
 
     def run(self) -> None:
         """Measures, prints, and writes."""
-        for flag, least in (
-            ("images", min(self.images, default=0)),
-            ("categories", self.categories),
-            ("repeats", self.repeats),
-            ("engines", len(self.engines)),
-        ):
-            if least < 1:
-                raise ConfigError(f"--{flag} is {getattr(self, flag)}: expected 1 or more")
-        choose_device(self.device, threads=self.threads)
-        output = Output(self.out, ("ap.json",)) if self.out is not None else None
+        if self.repeats < 1:
+            raise ConfigError(f"--repeats is {self.repeats}: expected 1 or more")
+        if not self.sets:
+            raise ConfigError(f"--sets is empty: name at least one of {', '.join(SETS)}")
+        output = Output(self.out, ("ap.json", "ap.png")) if self.out is not None else None
         if output is not None:
             output.check()
-        rows = [
-            row
-            for images in self.images
-            for row in measure_engines(
-                images, categories=self.categories, repeats=self.repeats, engines=self.engines, seed=self.seed
-            )
-        ]
         console = Console(width=None if sys.stdout.isatty() else 150)
-        console.print(_table(rows))
+        rows = []
+        for name in dict.fromkeys(self.sets):
+            found = measure(name, evaluators(name, peers=self.peers), repeats=self.repeats, seed=self.seed)
+            console.print(table(found, SETS[name]))
+            rows += found
         if output is not None:
-            write_json(output.folder / "ap.json", [asdict(row) for row in rows])
-            console.print(f"wrote {output.folder / 'ap.json'}")
+            write_json(output.folder / "ap.json", {"seed": self.seed, "rows": [asdict(row) for row in rows]})
+            save(draw(rows), output.folder / "ap.png")
+            console.print(f"wrote {output.folder / 'ap.json'} and {output.folder / 'ap.png'}")
 
 
-def _table(rows: Sequence[EngineCost]) -> Table:
-    table = Table(title="average precision beside pycocotools", title_justify="left", pad_edge=False)
-    for heading in ("images", "detections"):
-        table.add_column(heading, justify="right")
-    for heading in ("engine", "mode"):
-        table.add_column(heading)
-    for heading in ("pycocotools, ms", "ms", "times faster"):
-        table.add_column(heading, justify="right")
-    table.add_column("bits")
-    for row in rows:
-        table.add_row(
-            str(row.images),
-            str(row.detections),
-            row.engine,
-            row.mode,
-            f"{1e3 * row.pycocotools_seconds:.1f}",
-            f"{1e3 * row.seconds:.2f}",
-            f"{row.pycocotools_seconds / row.seconds:.0f}",
-            Text("the same", style="green") if row.same_bits else Text("DIFFERENT", style="bold red"),
-        )
-    return table
+def evaluators(name: str, *, peers: bool) -> list[Peer]:
+    """Returns who is measured on a set: ours in every way that suits its size, pycocotools, and others."""
+    chosen = [ours("numba"), ours("numpy"), ours("numba", "reward"), ours("numpy", "reward")]
+    if name == "small":
+        chosen += [our_lanes("numba", LANES), our_lanes("numba", LANES, "reward")]
+    if name in ("small", "medium"):
+        chosen.append(our_bootstrap("numba", RESAMPLES))
+    return chosen + (list(PEERS.values()) if peers else [PYCOCOTOOLS])
+
+
+def measure(
+    name: str,
+    peers: Sequence[Peer],
+    *,
+    repeats: int,
+    seed: int = 0,
+    start: Callable[[Peer, SetSize, int], Runner] = Worker,
+) -> list[Row]:
+    """Lets evaluators take turns on a set, and compares their numbers with pycocotools'.
+
+    Args:
+        name: Of the set.
+        peers: Who is measured, pycocotools among them if numbers are to be compared.
+        repeats: Turns of each after the first, which is a single run and measures memory.
+        seed: Of the set.
+        start: Gives an evaluator someone who runs it.
+    """
+    runners: dict[str, Runner] = {}
+    turns: dict[str, list[Turn]] = {peer.name: [] for peer in peers}
+    problems: dict[str, str] = {}
+    try:
+        for repeat in range(repeats + 1):
+            for peer in peers:
+                done = turns[peer.name]
+                if peer.name in problems or sum(turn.total for turn in done) > PATIENCE:
+                    continue
+                if not peer.installed:
+                    problems[peer.name] = f"not installed: {peer.remedy}"
+                    continue
+                if repeat == 0:
+                    runners[peer.name] = start(peer, SETS[name], seed)
+                try:
+                    done.append(runners[peer.name].run(0.0 if repeat == 0 else TURN))
+                except PeerError as error:
+                    problems[peer.name] = str(error)
+    finally:
+        for runner in runners.values():
+            runner.close()
+    reference = turns.get(PYCOCOTOOLS.name) or None
+    expected = None if reference is None else reference[0].stats
+    return [_row(name, peer, turns[peer.name], problems.get(peer.name, ""), expected) for peer in peers]
+
+
+def _row(name: str, peer: Peer, turns: Sequence[Turn], problem: str, expected: NDArray[np.float64] | None) -> Row:
+    row = Row(set=name, evaluator=peer.name, ours=peer.package == "mapopt", whole=peer.whole, problem=problem)
+    if problem or not turns:
+        return row
+    best = min(turns, key=lambda turn: turn.total)
+    memory = turns[0].memory
+    return replace(
+        row,
+        version=peer.version,
+        convert=best.convert / peer.evaluations,
+        evaluate=best.evaluate / peer.evaluations,
+        memory=None if np.isnan(memory) else memory,
+        difference=None if expected is None else float(np.nanmax(np.abs(best.stats - expected))),
+    )

@@ -36,6 +36,7 @@ class Peer:
         convert: From arrays in memory to what it takes.
         evaluate: From that to ``[12]`` numbers, NaN where it does not measure one.
         evaluations: How many evaluations one call makes.
+        whole: Whether it does what the others do: one evaluation with all twelve numbers.
     """
 
     name: str
@@ -44,11 +45,17 @@ class Peer:
     convert: Callable[[BoxSet], Any]
     evaluate: Callable[[Any], NDArray[np.float64]]
     evaluations: int = 1
+    whole: bool = True
 
     @property
     def installed(self) -> bool:
         """Whether its modules can be found."""
         return all(find_spec(module) is not None for module in self.modules)
+
+    @property
+    def remedy(self) -> str:
+        """What brings it in."""
+        return "pip install numba" if self.package == "mapopt" else "pip install 'mapopt[peers]'"
 
     @property
     def version(self) -> str:
@@ -60,7 +67,12 @@ def ours(backend: Backend, mode: Mode = "full") -> Peer:
     """Returns our own evaluator with a backend and a mode; see `mapopt.metrics.evaluate`."""
     name = "mapopt" if mode == "full" else f"mapopt, {mode}"
     return Peer(
-        f"{name} ({backend})", "mapopt", ("mapopt", backend), our_boxes, partial(_evaluate, backend=backend, mode=mode)
+        f"{name} ({backend})",
+        "mapopt",
+        ("mapopt", backend),
+        our_boxes,
+        partial(_evaluate, backend=backend, mode=mode),
+        whole=mode == "full",
     )
 
 
@@ -74,6 +86,7 @@ def our_lanes(backend: Backend, lanes: int, mode: Mode = "full") -> Peer:
         partial(_our_lanes, lanes=lanes),
         partial(_evaluate_lanes, backend=backend, mode=mode),
         evaluations=lanes,
+        whole=False,
     )
 
 
@@ -86,6 +99,7 @@ def our_bootstrap(backend: Backend, resamples: int) -> Peer:
         our_boxes,
         partial(_resample, backend=backend, resamples=resamples),
         evaluations=resamples,
+        whole=False,
     )
 
 
@@ -247,6 +261,7 @@ def _torchmetrics_convert(boxes: BoxSet) -> Any:
 
 
 def _torchmetrics_evaluate(pair: Any) -> NDArray[np.float64]:
+    """Runs it on faster-coco-eval, the faster of the two that it can work with."""
     from torchmetrics.detection import MeanAveragePrecision
 
     metric = MeanAveragePrecision(backend="faster_coco_eval")
@@ -254,9 +269,9 @@ def _torchmetrics_evaluate(pair: Any) -> NDArray[np.float64]:
     with _silent():
         metric.update(*pair)
         found = metric.compute()
-    names = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
-    names += ("mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large")
-    return np.array([float(found[name]) for name in names])
+    precisions = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
+    recalls = ("mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large")
+    return np.array([float(found[name]) for name in precisions + recalls])
 
 
 PYCOCOTOOLS = Peer("pycocotools", "pycocotools", ("pycocotools",), _pycocotools_convert, _pycocotools_evaluate)
@@ -283,7 +298,7 @@ PEERS: dict[str, Peer] = {
         ),
         Peer("vernier", "vernier", ("vernier", "pyarrow"), _vernier_convert, _vernier_evaluate),
         Peer(
-            "torchmetrics (faster-coco-eval)",
+            "torchmetrics",
             "torchmetrics",
             ("torchmetrics", "faster_coco_eval"),
             _torchmetrics_convert,

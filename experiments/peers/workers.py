@@ -62,7 +62,7 @@ class Worker:
         seed: Of the set.
     """
 
-    def __init__(self, peer: Peer, size: SetSize, *, seed: int = 0) -> None:
+    def __init__(self, peer: Peer, size: SetSize, seed: int = 0) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, peer, size, seed), daemon=True)

@@ -37,7 +37,8 @@ def test_the_family_lists_its_commands(words: list[str], capsys: pytest.CaptureF
         (["bench", "losses", "--sizes", "1"], "mapopt bench losses: error: --sizes is 1: expected 2 or more\n"),
         (["bench", "losses", "--limit", "0"], "mapopt bench losses: error: --limit is 0.0: expected 0.001 or more\n"),
         (["bench", "losses", "--threads", "0"], "mapopt bench losses: error: threads is 0: expected 1 or more\n"),
-        (["bench", "ap", "--images", "0"], "mapopt bench ap: error: --images is (0,): expected 1 or more\n"),
+        (["bench", "ap", "--repeats", "0"], "mapopt bench ap: error: --repeats is 0: expected 1 or more\n"),
+        (["bench", "ap", "--sets"], "mapopt bench ap: error: --sets is empty: name at least one of small, medium, "),
         (["bench", "fleet", "--lanes", "0"], "mapopt bench fleet: error: --lanes is (0,): expected 1 or more\n"),
     ],
 )
@@ -149,16 +150,6 @@ def test_our_losses_on_embeddings_are_the_peers() -> None:
 
 def test_every_member_is_measured_by_default() -> None:
     assert losses.BenchLosses().members == tuple(LOSSES)
-
-
-def test_ap_prints_and_writes_a_row_for_every_engine_and_mode(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["bench", "ap", "--images", "4", "--categories", "3", "--engines", "numpy", "--repeats", "1"]
-    assert main([*words, "--out", str(tmp_path / "new")]) == 0
-    assert capsys.readouterr().out.count("the same") == 2
-    rows = json.loads((tmp_path / "new" / "ap.json").read_text())
-    assert [(row["images"], row["mode"], row["same_bits"]) for row in rows] == [(4, "full", True), (4, "reward", True)]
 
 
 def test_fleet_prints_and_writes_a_row_for_every_number_of_lanes(

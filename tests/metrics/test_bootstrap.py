@@ -9,22 +9,27 @@ import numpy as np
 import pytest
 
 from mapopt.errors import ConfigError, DataError
+from mapopt.experiments.peers.average_precision import our_boxes
+from mapopt.experiments.peers.sets import SetSize, make_set
 from mapopt.metrics import (
     Detections,
     GroundTruth,
     Interval,
     bootstrap,
-    bootstrap_benchmark,
     bootstrap_difference,
     engines,
     evaluate,
     resampling,
 )
-from mapopt.metrics.benchmark import random_set
 from mapopt.metrics.resampling import Ledger, precisions
 
 needs_numba = pytest.mark.skipif(not find_spec("numba"), reason="numba is not installed")
 BACKENDS = ["numpy", pytest.param("numba", marks=needs_numba)]
+
+
+def random_set(images: int, categories: int, *, seed: int = 0) -> tuple[GroundTruth, Detections]:
+    """Returns a random ground truth and the detections of a mediocre detector."""
+    return our_boxes(make_set(SetSize(images=images, categories=categories, objects=7.3, detections=36), seed=seed))
 
 
 def copied(truth: GroundTruth, lane: Detections, copies: np.ndarray) -> tuple[GroundTruth, Detections]:
@@ -250,17 +255,6 @@ def test_detections_in_an_unlisted_image_are_refused() -> None:
     truth = GroundTruth([[0, 0, 1, 1]], [1], [1])
     with pytest.raises(DataError, match="detection 0 lies in image 2, which the ground truth does not list"):
         bootstrap(truth, Detections([[0, 0, 1, 1]], [0.5], [1], [2]))
-
-
-def test_the_benchmark_prints_a_line_for_every_size(capsys, monkeypatch) -> None:
-    monkeypatch.setattr(bootstrap_benchmark, "measure_bootstrap", lambda *given, **named: 0.25)
-    bootstrap_benchmark.main(["--images", "6", "8", "--resamples", "5", "--categories", "3"])
-    assert capsys.readouterr().out.splitlines() == [
-        "6 images, 3 categories, 5 resamples: 0.25 s",
-        "8 images, 3 categories, 5 resamples: 0.25 s",
-    ]
-    monkeypatch.undo()
-    assert 0 < bootstrap_benchmark.measure_bootstrap(6, 5, categories=3, backend="numpy") < 60
 
 
 def population(images: int, seed: int) -> tuple[GroundTruth, list[Detections]]:
