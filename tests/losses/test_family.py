@@ -266,6 +266,11 @@ def test_exact_gradients_are_the_derivative(loss: RankingLoss, seed: int) -> Non
     delta = getattr(loss, "delta", 1.0)
     if (distance - delta).abs().min() < 1e-4:
         return
+    bins = getattr(loss, "bins", 0)
+    for cells in (bins, bins - 1):  # a histogram has kinks at its bins' centres
+        place = scores.detach().sigmoid() * cells
+        if cells > 0 and (place - place.round()).abs().min() < 1e-4:
+            return
     assert torch.autograd.gradcheck(
         lambda s: tuple(loss.lists(s, labels).values()), (scores,), eps=1e-6, atol=1e-6, rtol=1e-5
     )
