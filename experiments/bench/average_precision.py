@@ -16,7 +16,8 @@ from mapopt.commands.command import Command
 from mapopt.commands.output import Output
 from mapopt.errors import ConfigError
 from mapopt.experiments.bench.average_precision_tables import draw, table
-from mapopt.experiments.peers.average_precision import PEERS, PYCOCOTOOLS, Peer, our_bootstrap, our_lanes, ours
+from mapopt.experiments.peers.average_precision import PEERS, PYCOCOTOOLS, Peer
+from mapopt.experiments.peers.ours import our_bootstrap, our_lanes, ours
 from mapopt.experiments.peers.sets import SETS, SetSize
 from mapopt.experiments.peers.workers import PeerError, Turn, Worker
 from mapopt.experiments.styles import save

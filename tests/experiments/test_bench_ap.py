@@ -15,7 +15,8 @@ from rich.console import Console
 from mapopt.cli import main
 from mapopt.experiments.bench import average_precision as bench
 from mapopt.experiments.bench.average_precision_tables import draw, table
-from mapopt.experiments.peers.average_precision import PYCOCOTOOLS, Peer, ours
+from mapopt.experiments.peers.average_precision import PYCOCOTOOLS, Peer
+from mapopt.experiments.peers.ours import ours
 from mapopt.experiments.peers.sets import SETS, SetSize
 from mapopt.experiments.peers.workers import PeerError, Turn
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mapopt.errors import ConfigError, DataError
-from mapopt.experiments.peers.average_precision import our_boxes
+from mapopt.experiments.peers.ours import our_boxes
 from mapopt.experiments.peers.sets import SetSize, make_set
 from mapopt.metrics import (
     Detections,

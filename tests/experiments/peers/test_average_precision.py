@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mapopt.experiments.peers.average_precision import PEERS, PYCOCOTOOLS, Peer, our_bootstrap, our_lanes, ours
+from mapopt.experiments.peers.average_precision import PEERS, PYCOCOTOOLS, Peer
+from mapopt.experiments.peers.ours import our_bootstrap, our_lanes, ours
 from mapopt.experiments.peers.sets import BoxSet, SetSize, make_set
 from mapopt.experiments.peers.workers import PeerError, Worker, run_in_turn
 

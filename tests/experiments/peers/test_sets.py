@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mapopt.experiments.peers.average_precision import our_boxes
+from mapopt.experiments.peers.ours import our_boxes
 from mapopt.experiments.peers.sets import SETS, SetSize, make_set
 from mapopt.metrics import evaluate
 
