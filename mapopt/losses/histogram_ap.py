@@ -25,7 +25,9 @@ class QuantizedAPLoss(RankingLoss):
 
     Args:
         bins: number of centres.
-        tie_aware: average AP over all orders of what shares a bin, instead of counting the bin as one place.
+        tie_aware: average AP over all orders of what shares a bin, instead of counting the bin as one place. The
+            published form has a nearly upright step, and there a large gradient, where a bin that holds only
+            positives holds just over one of them: clip gradients.
         sigmoid: squash the scores first. False where they lie in [0, 1] already.
 
     Reference:
