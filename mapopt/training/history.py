@@ -6,12 +6,15 @@ A controller decides from these alone, so a trained policy sees in a real run ex
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from mapopt.metrics import Report
 from mapopt.training.knobs import Knobs
+
+Measure = Literal["calibration", "operating_point"]
+"""What can be measured of every round beside AP, where somebody asks for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,10 @@ class Interval:
     """Mean length of a step over the length of the weights."""
     diverged: bool
     """A loss or gradient was not finite; the weights are those before it."""
+    gradient_ratio: float = -1.0
+    """Mean length of the gradient, before clipping, over the length of the weights; -1 in records without it."""
+    weight_norm: float = -1.0
+    """Length of the weights at the end; -1 in records without it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,22 +53,32 @@ class Scores:
     ap75: float
     ar100: float
     per_category: tuple[float, ...]
+    calibration_error: float = -1.0
+    """Expected calibration error of the detections at IoU .5; -1 unless "calibration" is measured."""
+    f1: float = -1.0
+    """F1 at IoU .5 at every category's best score threshold; -1 unless "operating_point" is measured."""
+    lrp: float = -1.0
+    """Optimal localisation recall precision error, 0 good and 1 bad; -1 unless "operating_point" is measured."""
 
     @classmethod
-    def of(cls, report: Report) -> Scores:
-        """Takes the numbers out of a report."""
+    def of(cls, report: Report, *, calibration_error: float = -1.0, f1: float = -1.0, lrp: float = -1.0) -> Scores:
+        """Takes the numbers out of a report, and what was measured beside it."""
         return cls(
             ap=float(report.ap),
             ap50=float(report.ap50),
             ap75=float(report.ap75),
             ar100=float(report.ar100),
             per_category=tuple(float(value) for value in report.per_category.values()),
+            calibration_error=calibration_error,
+            f1=f1,
+            lrp=lrp,
         )
 
     @classmethod
-    def failed(cls, categories: int) -> Scores:
-        """What a diverged run is worth."""
-        return cls(ap=0.0, ap50=0.0, ap75=0.0, ar100=0.0, per_category=(0.0,) * categories)
+    def failed(cls, categories: int, *, measures: Sequence[Measure] = ()) -> Scores:
+        """What a diverged run is worth; it has no detections that could be calibrated."""
+        at_worst = {"f1": 0.0, "lrp": 1.0} if "operating_point" in measures else {}
+        return cls(ap=0.0, ap50=0.0, ap75=0.0, ar100=0.0, per_category=(0.0,) * categories, **at_worst)
 
 
 @dataclass(frozen=True, kw_only=True)

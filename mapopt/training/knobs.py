@@ -78,6 +78,20 @@ class Knobs:
     score_threshold: Annotated[float, Range(0.0, 0.95)] = 0.0
     """Boxes with a smaller score are not reported. AP can only fall with it, and a ranking loss sets no scale of
     scores: any fixed threshold above 0 may cut off all its boxes."""
+    soft_nms_sigma: Annotated[float, Range(0.0, 1.0)] = 0.0
+    """Width of Gaussian Soft-NMS: the scores of a class's overlapping boxes decay by ``exp(-iou ** 2 / sigma)`` where
+    hard suppression at `nms_iou` drops the weaker; 0 is hard suppression.
+
+    Reference: N. Bodla et al., "Soft-NMS - Improving Object Detection With One Line of Code", ICCV 2017, equation 3.
+    """
+    detections: Annotated[float, Range(1.0, 300.0, log=True)] = 100.0
+    """Boxes reported per image at most, rounded."""
+    batch_fraction: Annotated[float, Range(0.25, 1.0, log=True)] = 1.0
+    """Share of the recipe's batch that a step trains on, rounded to 1/4, 1/2 or 1. A round's images stay the same, so a
+    half takes twice the steps."""
+    temperature: Annotated[float, Range(0.1, 10.0, log=True)] = 1.0
+    """Width of a ranking loss's soft step relative to its own: it ranks scores / temperature. An error-driven gradient
+    has no scale of its own and passes unscaled."""
 
     def __post_init__(self) -> None:
         for name, bounds in ranges().items():
