@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mapopt.agents.training import AgentTraining, Progress, train_agent
 from mapopt.commands.command import Command, choose_device
-from mapopt.envs.instances import ShapesFamily
+from mapopt.envs.families import ShapesFamily
 from mapopt.errors import ConfigError, StoreError
 from mapopt.settings import NOT_A_SETTING
 from mapopt.training.knobs import KnobSpace

@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from mapopt.agents.policy import Agent
 from mapopt.envs.actions import DEFAULT_KNOBS, RelativeAction
-from mapopt.envs.instances import ShapesFamily
+from mapopt.envs.families import ShapesFamily
 from mapopt.envs.sb3 import FleetVecEnv
 from mapopt.envs.vector import DetectorTrainingVectorEnv
 from mapopt.errors import AgentError, ConfigError

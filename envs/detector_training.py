@@ -10,7 +10,7 @@ from gymnasium.spaces import Box
 from gymnasium.utils import seeding
 
 from mapopt.envs.actions import RelativeAction
-from mapopt.envs.instances import InstanceFamily, ShapesFamily
+from mapopt.envs.families import InstanceFamily, ShapesFamily
 from mapopt.envs.observations import LIMIT, observation_names
 from mapopt.envs.world import Outcome, World
 from mapopt.errors import ConfigError
@@ -56,7 +56,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     v0: first version.
 
     >>> import gymnasium, mapopt.envs
-    >>> from mapopt.envs.instances import ShapesFamily
+    >>> from mapopt.envs.families import ShapesFamily
     >>> from mapopt.training.task import Budget
     >>> env = gymnasium.make("mapopt/DetectorTraining-v0", family=ShapesFamily(images=(32, 8, 8)),
     ...                      budget=Budget(images=64, rounds=2))

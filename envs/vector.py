@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 
 from mapopt.envs.actions import RelativeAction
 from mapopt.envs.detector_training import DEFAULT_BUDGET, checked_actions, draw_episode, make_generator, spaces
-from mapopt.envs.instances import InstanceFamily, ShapesFamily
+from mapopt.envs.families import InstanceFamily, ShapesFamily
 from mapopt.envs.observations import observation_names
 from mapopt.envs.world import World
 from mapopt.errors import ConfigError

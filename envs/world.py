@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mapopt.envs.actions import RelativeAction
-from mapopt.envs.instances import Instance, InstanceFamily
+from mapopt.envs.families import Instance, InstanceFamily
 from mapopt.envs.observations import observe
 from mapopt.errors import ConfigError
 from mapopt.training.controllers import Decision

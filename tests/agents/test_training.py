@@ -9,7 +9,7 @@ import pytest
 
 from mapopt.agents.policy import Agent
 from mapopt.agents.training import AgentTraining, Progress, train_agent
-from mapopt.envs.instances import ShapesFamily
+from mapopt.envs.families import ShapesFamily
 from mapopt.errors import AgentError, ConfigError
 from mapopt.training.task import Budget, Recipe
 

@@ -13,7 +13,7 @@ from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import mapopt.envs  # noqa: F401 - registers the environment
 from mapopt.envs.detector_training import DetectorTrainingEnv
-from mapopt.envs.instances import ShapesFamily
+from mapopt.envs.families import ShapesFamily
 from mapopt.envs.sb3 import FleetVecEnv
 from mapopt.envs.vector import DetectorTrainingVectorEnv
 from mapopt.errors import ConfigError

@@ -1,18 +1,15 @@
-"""Instances: the tasks an episode may be about, numbered, described, and split into training and judging sets.
-
-An instance is a pure function of its family and number. Those an agent is trained on and those it is judged on have
-different numbers and so different data; asking for the wrong kind is an error.
-"""
+"""The family of varied difficulty: procedural scenes whose dials move within a band around a middle."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 
 from mapopt.data import ShapesConfig, Splits, make_shapes_splits
+from mapopt.envs.families.base import Instance, Side
 from mapopt.errors import ConfigError
 from mapopt.training.knobs import Knobs
 from mapopt.training.task import Recipe, Task
@@ -28,28 +25,6 @@ _BAND = {
 """How far each dial moves at full variety, and the limits it keeps to."""
 
 
-@dataclass(frozen=True)
-class Instance:
-    """One task with what is special about it."""
-
-    task: Task
-    description: str
-
-    def __str__(self) -> str:
-        return self.description
-
-
-class InstanceFamily(Protocol):
-    """Numbered instances."""
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-
-    def instance(self, number: int) -> Instance:
-        """Returns the instance of a number in ``[0, count)``; the same number gives the same bits."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class ShapesFamily:
     """Procedural scenes: every instance has its own images, and its own difficulty within a band.
@@ -58,7 +33,7 @@ class ShapesFamily:
         ConfigError: `count` is not positive.
     """
 
-    split: Literal["train", "judge"] = "train"
+    split: Side = "train"
     """Whether the instances are for training an agent or for judging it."""
     count: int = 48
     """How many instances there are."""
