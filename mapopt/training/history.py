@@ -59,9 +59,22 @@ class Scores:
     """F1 at IoU .5 at every category's best score threshold; -1 unless "operating_point" is measured."""
     lrp: float = -1.0
     """Optimal localisation recall precision error, 0 good and 1 bad; -1 unless "operating_point" is measured."""
+    f1_reported: float = -1.0
+    """F1 at IoU .5 of all reported boxes, as the knobs let them pass; -1 unless "operating_point" is measured."""
+    lrp_reported: float = -1.0
+    """Localisation recall precision error of all reported boxes; -1 unless "operating_point" is measured."""
 
     @classmethod
-    def of(cls, report: Report, *, calibration_error: float = -1.0, f1: float = -1.0, lrp: float = -1.0) -> Scores:
+    def of(
+        cls,
+        report: Report,
+        *,
+        calibration_error: float = -1.0,
+        f1: float = -1.0,
+        lrp: float = -1.0,
+        f1_reported: float = -1.0,
+        lrp_reported: float = -1.0,
+    ) -> Scores:
         """Takes the numbers out of a report, and what was measured beside it."""
         return cls(
             ap=float(report.ap),
@@ -72,12 +85,15 @@ class Scores:
             calibration_error=calibration_error,
             f1=f1,
             lrp=lrp,
+            f1_reported=f1_reported,
+            lrp_reported=lrp_reported,
         )
 
     @classmethod
     def failed(cls, categories: int, *, measures: Sequence[Measure] = ()) -> Scores:
         """What a diverged run is worth; it has no detections that could be calibrated."""
-        at_worst = {"f1": 0.0, "lrp": 1.0} if "operating_point" in measures else {}
+        worst = {"f1": 0.0, "lrp": 1.0, "f1_reported": 0.0, "lrp_reported": 1.0}
+        at_worst = worst if "operating_point" in measures else {}
         return cls(ap=0.0, ap50=0.0, ap75=0.0, ar100=0.0, per_category=(0.0,) * categories, **at_worst)
 
 
