@@ -6,12 +6,15 @@ last bits differ, and the AP of a checkpoint would not be exactly the one its ru
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mapopt.data import ImageSet
+from mapopt.detectors.base import Boxes, KnobTable
 from mapopt.detectors.build import build_detector, supports_lanes
 from mapopt.errors import CheckpointError
 from mapopt.metrics import Detections
@@ -26,15 +29,16 @@ class LoadedDetector:
     """A trained detector.
 
     Args:
-        path: the checkpoint.
+        source: the checkpoint, or its file.
         device: where to run.
 
     Raises:
         CheckpointError: the checkpoint is damaged, or its weights do not fit its own recipe.
     """
 
-    def __init__(self, path: Path, device: torch.device) -> None:
-        checkpoint = Checkpoint.load(path)
+    def __init__(self, source: Path | Checkpoint, device: torch.device) -> None:
+        checkpoint = source if isinstance(source, Checkpoint) else Checkpoint.load(source)
+        name = "checkpoint" if isinstance(source, Checkpoint) else source
         recipe, snapshot = checkpoint.recipe, checkpoint.snapshot
         self.checkpoint = checkpoint
         self.size, self.categories = checkpoint.size, checkpoint.categories
@@ -50,7 +54,6 @@ class LoadedDetector:
             scope=recipe.scope,
             balance=recipe.balance,
             soft_labels=recipe.soft_labels,
-            limit=recipe.limit,
             # Pretrained weights would be replaced at once, so they are not fetched.
             weights=None,
             device=device,
@@ -60,27 +63,42 @@ class LoadedDetector:
         with torch.no_grad():
             places = {"average" if recipe.ema else "weights": self._detector.weights.detach()}
             places |= {f"buffer.{name}": value for name, value in self._detector.buffers().items()}
-            for name, place in places.items():
-                held = snapshot.tensors.get(name)
+            for part, place in places.items():
+                held = snapshot.tensors.get(part)
                 if held is None or held.shape != place.shape[1:]:
-                    raise CheckpointError(f"{path}: its {name} do not fit a '{recipe.detector}'. Train it again.")
+                    raise CheckpointError(f"{name}: its {part} do not fit a '{recipe.detector}'. Train it again.")
                 place.copy_(held)
 
-    @torch.no_grad()
     def detect(self, images: ImageSet) -> Detections:
         """Returns the boxes in original pixels; images and labels are named by their positions."""
+        found = self._run(images, self._detector.detect, self._knobs)
+        boxes = in_original_pixels(found.boxes.numpy(), found.images.numpy(), images)
+        return Detections(boxes, found.scores.double().numpy(), found.labels.numpy(), found.images.numpy())
+
+    def candidates(self, images: ImageSet) -> Boxes:
+        """Returns the boxes that post-processing chooses from, in network pixels and with lane 0, on the host.
+
+        They stand by image and class, then falling score; no score threshold has been applied.
+        """
+        everything = self._knobs | {"score_threshold": torch.zeros_like(self._knobs["score_threshold"])}
+        return self._run(images, self._detector.candidates, everything)
+
+    @torch.no_grad()
+    def _run(self, images: ImageSet, how: Callable[[Tensor, KnobTable], Boxes], knobs: KnobTable) -> Boxes:
         batch = max(1, _BATCH_PIXELS // (self.size[0] * self.size[1]) // self._lanes)
-        columns: dict[str, list[np.ndarray]] = {"boxes": [], "scores": [], "labels": [], "images": []}
+        columns: dict[str, list[Tensor]] = {name: [] for name in Boxes.__dataclass_fields__}
         for start in range(0, len(images), batch):
             pixels = images.pixels[start : start + batch].to(self._device).float()
-            found = self._detector.detect(pixels.expand(self._lanes, *pixels.shape), self._knobs)
+            found = how(pixels.expand(self._lanes, *pixels.shape), knobs)
             first = found.lanes == 0
             for name, column in columns.items():
-                column.append(getattr(found, name)[first].cpu().numpy())
-            columns["images"][-1] = columns["images"][-1] + start
-        boxes, scores, labels, places = (np.concatenate(column) for column in columns.values())
-        scale = images.scale.numpy().astype(np.float64)
-        notes = images.annotations
-        frame = np.stack([notes.widths, notes.heights] * 2, axis=1)[places]
-        boxes = np.minimum(boxes.astype(np.float64) / scale[places][:, None], frame)
-        return Detections(boxes, scores.astype(np.float64), labels, places)
+                column.append(getattr(found, name)[first].cpu() + (start if name == "images" else 0))
+        return Boxes(**{name: torch.cat(column) for name, column in columns.items()})
+
+
+def in_original_pixels(boxes: np.ndarray, places: np.ndarray, images: ImageSet) -> np.ndarray:
+    """Takes boxes ``[n, 4]`` in the images at positions ``[n]`` from network to original pixels, as the trainer does."""
+    scale = images.scale.numpy().astype(np.float64)
+    notes = images.annotations
+    frame = np.stack([notes.widths, notes.heights] * 2, axis=1)[places]
+    return np.minimum(boxes.astype(np.float64) / scale[places][:, None], frame)

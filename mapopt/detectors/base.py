@@ -27,6 +27,9 @@ class Targets:
     """``[lanes, batch, g]`` positions of categories; -1 pads."""
     crowd: Tensor
     """``[lanes, batch, g]`` bool: a region that is neither object nor background."""
+    counted: Tensor | None = None
+    """``[lanes, batch]`` bool: False for images that only fill up a lane's batch, after those that count. They have no
+    objects and are no background. None counts all."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,12 @@ class Detector(Protocol):
 
     def detect(self, images: Tensor, knobs: KnobTable) -> Boxes:
         """Returns the boxes after post-processing. Touches no random stream, mode or statistic of the training."""
+
+    def candidates(self, images: Tensor, knobs: KnobTable) -> Boxes:
+        """Returns the boxes before suppression and before the limit per image, of which `detect` chooses.
+
+        They stand by lane, image and class, then falling score; of the knobs only ``score_threshold`` has a say.
+        """
 
     def weigh_classes(self, lane: int, weights: Tensor) -> None:
         """Sets the factors ``[classes]`` of a pointwise class loss's terms, of one lane."""

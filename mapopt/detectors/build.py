@@ -56,7 +56,6 @@ def build_detector(
     soft_labels: bool | None = None,
     memory: int = 0,
     auxiliary: Mapping[str, float] | None = None,
-    limit: int = 100,
     weights: str | None = None,
     device: torch.device | str = "cpu",
     autocast: bool = False,
@@ -76,7 +75,6 @@ def build_detector(
         soft_labels: tell the class loss how well boxes fit; see `DenseObjective`.
         memory: scores of recent steps that a ranking loss remembers; see `DenseObjective`.
         auxiliary: further class losses by name and weight; see `DenseObjective`.
-        limit: boxes reported per image at most.
         weights: name of pretrained weights; None starts from scratch and downloads nothing.
         device: where the weights live.
         autocast: run the network in bfloat16 (CUDA).
@@ -108,7 +106,6 @@ def build_detector(
             soft_labels=soft_labels,
             memory=memory,
             auxiliary=auxiliary,
-            limit=limit,
             weights=weights,
             device=device,
             autocast=autocast,
@@ -128,7 +125,6 @@ def build_detector(
         lanes=lanes,
         size=size,
         device=device,
-        limit=limit,
         autocast=autocast,
     )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from mapopt.detectors.base import Boxes, KnobTable, Targets
 from mapopt.detectors.geometry import Priors, decode, make_priors
 from mapopt.detectors.objective import DenseObjective
-from mapopt.detectors.postprocess import postprocess
+from mapopt.detectors.postprocess import suppress, take_candidates
 
 
 class Network(Protocol):
@@ -40,7 +40,6 @@ class DenseDetector:
         lanes: independent sets of weights.
         size: (height, width) of the images in pixels.
         device: where the weights live.
-        limit: boxes reported per image at most.
         autocast: run the network in bfloat16 (CUDA).
     """
 
@@ -52,11 +51,10 @@ class DenseDetector:
         lanes: int,
         size: tuple[int, int],
         device: torch.device | str = "cpu",
-        limit: int = 100,
         autocast: bool = False,
     ) -> None:
         self.network, self.objective = network, objective
-        self.lanes, self.classes, self.size, self.limit = lanes, network.classes, size, limit
+        self.lanes, self.classes, self.size = lanes, network.classes, size
         self.device = torch.device(device)
         self.autocast = autocast
         self.decay = network.decay_mask().to(self.device)
@@ -100,10 +98,20 @@ class DenseDetector:
     @torch.no_grad()
     def detect(self, images: Tensor, knobs: KnobTable) -> Boxes:
         """Returns the boxes after post-processing; see `Detector.detect`."""
-        logits, boxes, _ = self.outputs(images)
-        return postprocess(
-            boxes, logits.sigmoid(), knobs["score_threshold"], knobs["nms_iou"], limit=self.limit, size=self.size
+        return suppress(
+            self.candidates(images, knobs),
+            knobs["score_threshold"],
+            knobs["nms_iou"],
+            soft_nms_sigma=knobs["soft_nms_sigma"],
+            detections=knobs["detections"],
+            side=max(self.size),
         )
+
+    @torch.no_grad()
+    def candidates(self, images: Tensor, knobs: KnobTable) -> Boxes:
+        """Returns the boxes before suppression; see `Detector.candidates`."""
+        logits, boxes, _ = self.outputs(images)
+        return take_candidates(boxes, logits.sigmoid(), knobs["score_threshold"], size=self.size)
 
     def buffers(self) -> dict[str, Tensor]:
         """Returns what the objective remembers; there are no running statistics, norms being per sample."""

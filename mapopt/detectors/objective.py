@@ -7,7 +7,7 @@ list per batch is what the published code ranks; one per image is what focal los
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -135,7 +135,7 @@ class DenseObjective:
         matched = targets.boxes.gather(2, index[..., None].expand(*index.shape, 4))
         box = self._box(boxes, matched, positive)
         labels, where = self._labels(logits, boxes, matched, targets, found)
-        class_term = self._class(logits, labels, where, knobs)
+        class_term = self._class(logits, labels, where, knobs, targets.counted)
         if self.balance:
             box = box * (class_term.detach() / box.detach().clamp(min=1e-6))
         return {"class": knobs["class_weight"] * class_term, "box": knobs["box_weight"] * box}
@@ -160,29 +160,38 @@ class DenseObjective:
             value = overlap.view_as(value).clamp(min=1e-3)
         spread = torch.zeros((*logits.shape[:-1], logits.shape[-1] + 1), device=logits.device)
         labels = spread.scatter(-1, category[..., None], value[..., None])[..., :-1]
-        return labels, (~found.ignored)[..., None].expand_as(labels)
+        where = ~found.ignored if targets.counted is None else ~found.ignored & targets.counted[..., None]
+        return labels, where[..., None].expand_as(labels)
 
-    def _class(self, logits: Tensor, labels: Tensor, where: Tensor, knobs: KnobTable) -> Tensor:
-        value = self._main(logits, labels if self.soft else (labels > 0).to(labels.dtype), where, knobs)
+    def _class(self, logits: Tensor, labels: Tensor, where: Tensor, knobs: KnobTable, counted: Tensor | None) -> Tensor:
+        main_labels = labels if self.soft else (labels > 0).to(labels.dtype)
+        value = self._main(logits, main_labels, where, knobs, counted)
         for loss, weight in self.auxiliary:
             value = value + weight * self._per_lane(loss, "batch", logits, labels, where, knobs)
         return value
 
-    def _main(self, logits: Tensor, labels: Tensor, where: Tensor, knobs: KnobTable) -> Tensor:
+    def _main(self, logits: Tensor, labels: Tensor, where: Tensor, knobs: KnobTable, counted: Tensor | None) -> Tensor:
         if isinstance(self.ranking, PointwiseLoss):
             if self.class_weights is not None:
                 weights = self.class_weights[:, None, None, :].expand(logits.shape)
                 self.ranking.weight = _as_lists(weights, self.scope)
             return self._per_lane(self.ranking, self.scope, logits, labels, where, knobs)
         share = knobs["surrogate_weight"]
-        value = share * self._per_lane(self.ranking, self.scope, logits, labels, where, knobs)
+        value = share * self._per_lane(self.ranking, self.scope, logits, labels, where, knobs, counted)
         if bool((share < 1).any()):
             focal = self._per_lane(self.focal, "batch", logits, (labels > 0).to(labels.dtype), where, knobs)
             value = value + (1 - share) * focal
         return value
 
     def _per_lane(
-        self, loss: RankingLoss, scope: Scope, logits: Tensor, labels: Tensor, where: Tensor, knobs: KnobTable
+        self,
+        loss: RankingLoss,
+        scope: Scope,
+        logits: Tensor,
+        labels: Tensor,
+        where: Tensor,
+        knobs: KnobTable,
+        counted: Tensor | None = None,
     ) -> Tensor:
         """Returns a loss's value per lane: the mean over the lane's lists that contain a positive."""
         lists = tuple(_as_lists(one, scope) for one in (logits, labels, where))
@@ -190,7 +199,13 @@ class DenseObjective:
             if knob in knobs and hasattr(loss, attribute):
                 setattr(loss, attribute, knobs[knob][:, None, None])
         if self._memory is not None and loss is self.ranking:
+            entries = lists[0].shape[-1]
             lists = self._memory(*lists)
+            if counted is not None:
+                _forget_uncounted(self._memory, lists, entries, counted)
+        if loss is self.ranking and not self.pointwise and "temperature" in knobs:
+            # Dividing by 1 changes no bit, and the memory has kept the scores as they were.
+            lists = (_tempered(loss, lists[0], knobs["temperature"][:, None, None]), *lists[1:])
         if self.soft and loss is self.ranking and not loss.soft_labels:
             lists = tuple(one.flatten(1, 2) for one in split_by_iou(*lists))
         value = sum(loss.lists(*lists).values())
@@ -206,3 +221,43 @@ def _as_lists(values: Tensor, scope: Scope) -> Tensor:
     if scope == "image":
         return values.flatten(2)
     return values.flatten(1)[:, None]
+
+
+def _tempered(loss: RankingLoss, scores: Tensor, temperature: Tensor) -> Tensor:
+    """Divides the scores ``[lanes, lists, n]`` by temperatures ``[lanes, 1, 1]``.
+
+    An error-driven update is made of errors, not of slopes: it has no scale that the chain rule could carry back.
+    """
+    if getattr(loss, "gradient", None) == "error-driven":
+        return _Divided.apply(scores, temperature)
+    return scores / temperature
+
+
+class _Divided(torch.autograd.Function):
+    """Divides; the gradient passes as it is."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, divisor: Tensor) -> Tensor:
+        return scores / divisor
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        return upstream, None
+
+
+def _forget_uncounted(memory: ScoreMemory, lists: tuple[Tensor, ...], entries: int, counted: Tensor) -> None:
+    """Closes the gap that images which do not count leave in a memory, so that it holds as many scores as it can.
+
+    Args:
+        memory: what is corrected; it has remembered the first of `lists`.
+        lists: scores, labels and where ``[lanes, lists, entries + size]``: the batch's, image by image, then older.
+        entries: of the batch, per list.
+        counted: bool ``[lanes, batch]``, the images that count first.
+    """
+    size = memory.scores.shape[-1]
+    used = counted.sum(1) * (entries // counted.shape[1])
+    place = torch.arange(size, device=counted.device)
+    place = place + (place >= used[:, None]) * (entries - used[:, None])
+    for name, values in zip(("scores", "labels", "where"), lists, strict=True):
+        chosen = values.detach().gather(-1, place[:, None].expand(*values.shape[:-1], size))
+        setattr(memory, name, chosen.to(getattr(memory, name).dtype))

@@ -1,7 +1,8 @@
 """From raw outputs to reported boxes: score threshold, class-wise suppression, limit per image, all images at once.
 
-Suppression runs through `torchvision.ops.nms` on boxes moved apart, so that one call serves many images and classes
-without comparing them: in blocks, because the cost of a call grows with the square of its boxes.
+Hard suppression runs through `torchvision.ops.nms` on boxes moved apart, so that one call serves many images and
+classes without comparing them: in blocks, because the cost of a call grows with the square of its boxes. Candidates and
+what is done to them are two functions, so that who tries many settings on the same candidates takes them once.
 """
 
 from __future__ import annotations
@@ -11,46 +12,117 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from mapopt.detectors.base import Boxes
+from mapopt.detectors.soft_nms import soften
 
-_CANDIDATES = 300
+CANDIDATES = 300
+"""Pairs of a location and a class, per image, that suppression looks at: the strongest."""
+
 _BLOCK = 300  # half the time of blocks of 1000, measured on one core; below 150 calls cost more than they save
 _BLOCK_CUDA = 30000
 
 
 @torch.no_grad()
 def postprocess(
-    boxes: Tensor, scores: Tensor, score_threshold: Tensor, nms_iou: Tensor, *, limit: int, size: tuple[int, int]
+    boxes: Tensor,
+    scores: Tensor,
+    score_threshold: Tensor,
+    nms_iou: Tensor,
+    *,
+    soft_nms_sigma: Tensor,
+    detections: Tensor,
+    size: tuple[int, int],
 ) -> Boxes:
     """Selects the boxes to report.
 
     Args:
         boxes: ``[lanes, batch, locations, 4]`` xyxy pixels.
         scores: ``[lanes, batch, locations, classes]`` in [0, 1].
-        score_threshold: ``[lanes]``; smaller scores are dropped.
+        score_threshold: ``[lanes]``, or ``[lanes, classes]``; smaller scores are dropped.
         nms_iou: ``[lanes]``; of two boxes of a class that overlap more, the weaker is dropped.
-        limit: boxes per image.
+        soft_nms_sigma: ``[lanes]``; above 0, scores of overlapping boxes decay instead; see `suppress`.
+        detections: ``[lanes]`` boxes reported per image at most, rounded.
         size: (height, width) to clip to.
+    """
+    candidates = take_candidates(boxes, scores, score_threshold, size=size)
+    return suppress(
+        candidates, score_threshold, nms_iou, soft_nms_sigma=soft_nms_sigma, detections=detections, side=max(size)
+    )
+
+
+@torch.no_grad()
+def take_candidates(boxes: Tensor, scores: Tensor, score_threshold: Tensor, *, size: tuple[int, int]) -> Boxes:
+    """Returns the `CANDIDATES` strongest pairs of every image that reach the threshold, as `suppress` takes them.
+
+    Args:
+        boxes: As in `postprocess`, like everything that follows.
+        scores: See `postprocess`.
+        score_threshold: See `postprocess`.
+        size: See `postprocess`.
     """
     lanes, batch, locations, classes = scores.shape
     pairs = locations * classes
     flat = scores.reshape(lanes * batch, pairs).float()
-    keep = min(_CANDIDATES, pairs)
-    top, index = flat.topk(keep, dim=1)
-    threshold = score_threshold.to(top).repeat_interleave(batch)[:, None]
-    reported = (top >= threshold) & torch.isfinite(top)
+    top, index = flat.topk(min(CANDIDATES, pairs), dim=1)
+    threshold = score_threshold.to(top).repeat_interleave(batch, dim=0)
+    reported = (top >= (threshold[:, None] if threshold.ndim == 1 else threshold.gather(1, index % classes))) & (
+        torch.isfinite(top)
+    )
     image, rank = reported.nonzero(as_tuple=True)
     location = index[image, rank].div(classes, rounding_mode="floor")
     label = index[image, rank] % classes
     frame = torch.tensor([size[1], size[0], size[1], size[0]], device=boxes.device, dtype=boxes.dtype)
-    group, order = (image * classes + label).sort(stable=True)
+    order = (image * classes + label).argsort(stable=True)
     image, location, label = image[order], location[order], label[order]
-    score = top[reported][order]
     chosen = boxes.reshape(lanes * batch, locations, 4)[image, location].clamp(min=0).minimum(frame).float()
-    kept = _suppress(chosen, score, group, nms_iou[image // batch], max(size))
+    return Boxes(chosen, top[reported][order], label, image.div(batch, rounding_mode="floor"), image % batch)
+
+
+@torch.no_grad()
+def suppress(
+    candidates: Boxes,
+    score_threshold: Tensor,
+    nms_iou: Tensor,
+    *,
+    soft_nms_sigma: Tensor,
+    detections: Tensor,
+    side: int,
+) -> Boxes:
+    """Selects the boxes to report among candidates.
+
+    Where sigma is above 0, a box is not dropped for a stronger one of its class, but its score decays by
+    ``exp(-iou ** 2 / sigma)``, strongest boxes first; what decays under the threshold, or to less than a thousandth
+    of its score, is dropped. ``nms_iou`` has no say there. On CUDA, such lanes go through the host.
+
+    Args:
+        candidates: by lane, image and class, then falling score; the threshold has been applied to them.
+        score_threshold: As in `postprocess`.
+        nms_iou: See `postprocess`.
+        soft_nms_sigma: See `postprocess`.
+        detections: See `postprocess`.
+        side: pixels that no coordinate exceeds.
+
+    Reference: N. Bodla et al., "Soft-NMS - Improving Object Detection With One Line of Code", ICCV 2017. We differ in
+        the floor, which is a score of 0.001 there: ranking losses set no scale of scores.
+    """
+    boxes, score, label = candidates.boxes, candidates.scores, candidates.labels
+    lane, image = candidates.lanes, candidates.images
+    group, place = _numbered(lane, image, label), _numbered(lane, image)
+    softened = (soft_nms_sigma > 0)[lane] if (soft_nms_sigma > 0).any() else None
+    if softened is None:
+        kept = _suppress(boxes, score, group, nms_iou[lane], side)
+    else:
+        hard, soft = (~softened).nonzero().squeeze(1), softened.nonzero().squeeze(1)
+        score = score.clone()
+        score[soft] = soften(boxes[soft], score[soft], group[soft], soft_nms_sigma[lane[soft]])
+        limits = score_threshold.to(score)
+        limits = limits[lane[soft]] if limits.ndim == 1 else limits[lane[soft], label[soft]]
+        soft = soft[(score[soft] >= limits) & (score[soft] >= 0)]
+        hard = hard[_suppress(boxes[hard], score[hard], group[hard], nms_iou[lane[hard]], side)]
+        kept = torch.cat([hard, soft]).sort().values
     kept = kept[score[kept].argsort(descending=True, stable=True)]
-    kept = kept[image[kept].argsort(stable=True)]
-    kept = kept[_rank_in_group(image[kept]) < limit]
-    return Boxes(chosen[kept], score[kept], label[kept], image[kept] // batch, image[kept] % batch)
+    kept = kept[place[kept].argsort(stable=True)]
+    kept = kept[_rank_in_group(place[kept]) < detections.to(score).round()[lane[kept]]]
+    return Boxes(boxes[kept], score[kept], label[kept], lane[kept], image[kept])
 
 
 def _suppress(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Tensor, side: int) -> Tensor:
@@ -74,6 +146,14 @@ def _block_sizes(groups: Tensor) -> list[int]:
             sizes.append(0)
         sizes[-1] += count
     return sizes
+
+
+def _numbered(*keys: Tensor) -> Tensor:
+    """Numbers the runs of equal keys, from 0."""
+    changes = torch.zeros_like(keys[0])
+    for key in keys:
+        changes[1:] |= (key[1:] != key[:-1]).to(changes.dtype)
+    return changes.cumsum(0)
 
 
 def _rank_in_group(groups: Tensor) -> Tensor:

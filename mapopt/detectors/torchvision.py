@@ -6,6 +6,7 @@ as lists, exactly as the dense detector's does. Only one set of weights can run 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from torchvision.models.detection import FasterRCNN, RetinaNet
 from mapopt.detectors.base import Boxes, KnobTable, Targets
 from mapopt.detectors.drop_in import OWN_LOSS, cover_losses
 from mapopt.detectors.objective import DenseObjective, Scope
+from mapopt.detectors.postprocess import suppress
 from mapopt.detectors.rows import Row, seeded
 from mapopt.detectors.zoo import MODELS, build_model
 from mapopt.errors import ConfigError, unknown_name
@@ -46,7 +48,6 @@ class TorchvisionDetector:
         soft_labels: tell a loss of ours how well boxes fit; see `DenseObjective`.
         memory: scores of recent steps that a ranking loss remembers; see `DenseObjective`.
         auxiliary: losses beside a loss of ours, with their weights; see `DenseObjective`.
-        limit: boxes reported per image at most.
         weights: name of pretrained weights, such as ``"DEFAULT"``; their batch norms are frozen.
         device: where to run.
         autocast: run the network in bfloat16 (CUDA); boxes, anchors and losses stay in float32.
@@ -69,7 +70,6 @@ class TorchvisionDetector:
         soft_labels: bool | None = None,
         memory: int = 0,
         auxiliary: Mapping[str, float] | None = None,
-        limit: int = 100,
         weights: str | None = None,
         device: torch.device | str = "cpu",
         autocast: bool = False,
@@ -97,7 +97,6 @@ class TorchvisionDetector:
         if self._objective:
             self._objective.prepare(lanes=self.lanes, classes=classes, device=self.device)
         self._reporting = self.model.roi_heads if isinstance(model, FasterRCNN) else self.model
-        self._reporting.detections_per_img = limit
 
     def initialize(self, lane: int, seed: int) -> None:
         """Draws the weights and resets the running statistics."""
@@ -149,8 +148,32 @@ class TorchvisionDetector:
 
     @torch.no_grad()
     def detect(self, images: Tensor, knobs: KnobTable) -> Boxes:
-        """Returns the boxes after torchvision's own post-processing; see `Detector.detect`."""
+        """Returns the boxes after torchvision's own post-processing; see `Detector.detect`.
+
+        With Soft-NMS, what torchvision would suppress among goes through ours.
+        """
+        if float(knobs["soft_nms_sigma"][0]) <= 0:
+            return self._report(images, knobs, nms_iou=float(knobs["nms_iou"][0]), most=_rounded(knobs["detections"]))
+        return suppress(
+            self.candidates(images, knobs),
+            knobs["score_threshold"],
+            knobs["nms_iou"],
+            soft_nms_sigma=knobs["soft_nms_sigma"],
+            detections=knobs["detections"],
+            side=max(images.shape[-2:]),
+        )
+
+    @torch.no_grad()
+    def candidates(self, images: Tensor, knobs: KnobTable) -> Boxes:
+        """Returns the boxes before suppression; see `Detector.candidates`."""
+        # No two boxes overlap by more than 1.
+        found = self._report(images, knobs, nms_iou=1.0, most=sys.maxsize)
+        order = (found.images * self.classes + found.labels).argsort(stable=True)
+        return Boxes(*(getattr(found, name)[order] for name in Boxes.__dataclass_fields__))
+
+    def _report(self, images: Tensor, knobs: KnobTable, *, nms_iou: float, most: int) -> Boxes:
         self._set_knobs(knobs)
+        self._reporting.nms_thresh, self._reporting.detections_per_img = nms_iou, most
         self.model.eval()
         try:
             found = self._run(images)
@@ -185,13 +208,16 @@ class TorchvisionDetector:
 
     def _set_knobs(self, knobs: KnobTable) -> None:
         self._reporting.score_thresh = float(knobs["score_threshold"][0])
-        self._reporting.nms_thresh = float(knobs["nms_iou"][0])
         matcher = getattr(self._reporting, "proposal_matcher", None)
         if matcher is not None:
             # Only RetinaNet's two thresholds differ.
             margin = _MARGIN if isinstance(self.model, RetinaNet) else 0.0
             matcher.high_threshold = float(knobs["assign_iou"][0])
             matcher.low_threshold = max(0.0, matcher.high_threshold - margin)
+
+
+def _rounded(knob: Tensor) -> int:
+    return int(knob[0].round())
 
 
 def _objective(loss: str | RankingLoss, **settings: Any) -> DenseObjective | None:

@@ -16,7 +16,7 @@ from mapopt.errors import CheckpointError
 from mapopt.files import write_bytes
 from mapopt.training.engine import Snapshot
 from mapopt.training.history import Round
-from mapopt.training.knobs import Knobs
+from mapopt.training.knobs import Knobs, ranges
 from mapopt.training.task import Recipe
 
 VERSION = 1
@@ -82,11 +82,10 @@ class Checkpoint:
                 "use the mapopt that wrote it, or train again"
             )
         state = content["state"]
+        recipe, knobs = _without_limit(path, content["recipe"], state["knobs"])
         return cls(
-            snapshot=Snapshot(
-                content["tensors"], state["seed"], state["seen"], Knobs(**state["knobs"]), state["diverged"]
-            ),
-            recipe=Recipe(**content["recipe"]),
+            snapshot=Snapshot(content["tensors"], state["seed"], state["seen"], Knobs(**knobs), state["diverged"]),
+            recipe=Recipe(**recipe),
             categories=tuple(content["categories"]),
             size=(content["size"][0], content["size"][1]),
             history=tuple(Round.from_dict(one) for one in content["history"]),
@@ -114,3 +113,22 @@ class CheckpointFolder:
             history=tuple(history),
             settings=self.settings,
         ).save(self.folder / f"{name}.pt")
+
+
+def _without_limit(
+    path: Path, recipe: dict[str, Any], knobs: dict[str, float]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Returns recipe and knobs as they are now: how many boxes are reported was the recipe's before it was a knob.
+
+    Raises:
+        CheckpointError: the limit is more than the knob can be.
+    """
+    if "limit" not in recipe:
+        return recipe, knobs
+    limit, most = recipe["limit"], ranges()["detections"].high
+    if limit > most:
+        raise CheckpointError(
+            f"{path}: its recipe reports up to {limit} boxes per image; the knob `detections` ends at {most:.0f}: "
+            "use the mapopt that wrote it, or train again"
+        )
+    return {name: value for name, value in recipe.items() if name != "limit"}, {"detections": float(limit), **knobs}

@@ -46,8 +46,6 @@ class Recipe:
     """Largest gradient norm."""
     ema: float = 0.0
     """Decay per step of the averaged weights that are evaluated; 0 evaluates the weights themselves."""
-    limit: int = 100
-    """Boxes reported per image at most."""
     weights: str | None = None
     """Pretrained weights by torchvision's name, for detectors that have them."""
     autocast: bool = True
@@ -68,8 +66,6 @@ class Recipe:
             raise ConfigError(f"clip is {self.clip}: expected a positive gradient norm")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema is {self.ema}: expected 0 (no average) or a decay below 1, such as 0.99")
-        if self.limit < 1:
-            raise ConfigError(f"limit is {self.limit}: expected at least one box per image")
         if self.class_balance == "weights" and self.loss != "torchvision" and not LOSSES[self.loss].pointwise:
             raise ConfigError(
                 f"class_balance is 'weights' with loss '{self.loss}': expected a pointwise loss, such as focal; a "

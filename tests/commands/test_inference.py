@@ -38,8 +38,8 @@ def save(trainer: Trainer, path: Path) -> None:
 
 RECIPES = [
     Recipe(batch_size=8),
-    Recipe(batch_size=8, ema=0.9, limit=5),
-    Recipe(batch_size=8, loss="ap", memory=100, soft_labels=True, limit=7),
+    Recipe(batch_size=8, ema=0.9),
+    Recipe(batch_size=8, loss="ap", memory=100, soft_labels=True),
     *(
         pytest.param(Recipe(detector=name, batch_size=2, loss=loss), marks=pytest.mark.slow)
         for name, loss in (("resnet18", "focal"), ("faster_rcnn_resnet18", "torchvision"), ("ssdlite", "ap"))
@@ -48,11 +48,13 @@ RECIPES = [
 
 
 @pytest.mark.usefixtures("give_threads_back")
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: f"{recipe.detector}, limit {recipe.limit}")
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: f"{recipe.detector}, {recipe.loss}, ema {recipe.ema}")
 def test_a_loaded_detector_finds_bit_for_bit_what_the_trainer_found(tmp_path: Path, recipe: Recipe) -> None:
     scenes = ShapesConfig(size=32 if recipe.detector == "tiny" else 64, object_size=(8.0, 16.0))
     splits = make_shapes_splits(scenes, seed=1, train=16, tune=8, test=8)
-    task = Task(name="t", splits=splits, recipe=recipe, knobs=Knobs(score_threshold=0.01, nms_iou=0.4, lr=0.01))
+    task = Task(
+        name="t", splits=splits, recipe=recipe, knobs=Knobs(score_threshold=0.01, nms_iou=0.4, detections=7, lr=0.01)
+    )
     trainer = Trainer(task, 3)
     trainer.train((10 if recipe.detector == "tiny" else 1) * recipe.batch_size)
     save(trainer, tmp_path / "c.pt")

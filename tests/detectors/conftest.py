@@ -14,6 +14,8 @@ DEFAULTS = {
     "assign_iou": 0.4,
     "nms_iou": 0.6,
     "score_threshold": 0.01,
+    "soft_nms_sigma": 0.0,
+    "detections": 100.0,
 }
 
 

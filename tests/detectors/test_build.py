@@ -24,7 +24,7 @@ def test_only_the_tiny_detector_trains_lanes_at_once():
 
 @pytest.mark.parametrize("name", ["tiny", "resnet18", "ssdlite"])
 def test_what_was_asked_for_is_what_is_built(name, scene, knob_table):
-    detector = build_detector(name, classes=3, size=(64, 64), limit=4, loss="ap", scope="image", balance=False)
+    detector = build_detector(name, classes=3, size=(64, 64), loss="ap", scope="image", balance=False)
     detector.initialize(0, 0)
     objective = detector._objective if DETECTORS[name].zoo else detector.objective
     assert isinstance(detector, TorchvisionDetector) == DETECTORS[name].zoo
@@ -32,7 +32,7 @@ def test_what_was_asked_for_is_what_is_built(name, scene, knob_table):
     assert detector.classes == 3
     assert detector.decay.shape == detector.weights.shape[1:]
     images, _ = scene()
-    found = detector.detect(images, knob_table(score_threshold=0.0))
+    found = detector.detect(images, knob_table(score_threshold=0.0, detections=4.0))
     assert found.images.bincount().tolist() == [4, 4]
     assert found.labels.max() < 3
 

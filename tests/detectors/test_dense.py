@@ -95,8 +95,12 @@ def test_post_processing_obeys_the_knobs_of_each_lane(detector, scene, knob_tabl
         len(detector.detect(images, knob_table(2, score_threshold=0.0, nms_iou=value)).scores) for value in (0.9, 0.2)
     )
     assert loose > strict
-    detector.limit = 3
-    assert detector.detect(images, knob_table(2, score_threshold=0.0)).images.bincount().max() <= 6
+    soft = detector.detect(images, knob_table(2, score_threshold=0.0, soft_nms_sigma=[0.0, 0.5]))
+    hard = detector.detect(images, knob_table(2, score_threshold=0.0))
+    assert torch.equal(soft.scores[soft.lanes == 0], hard.scores[hard.lanes == 0])
+    assert not torch.equal(soft.scores[soft.lanes == 1], hard.scores[hard.lanes == 1])
+    few = detector.detect(images, knob_table(2, score_threshold=0.0, detections=[3.0, 5.4]))
+    assert (few.lanes * 2 + few.images).bincount().tolist() == [3, 3, 5, 5]
 
 
 def test_boxes_stay_inside_the_image(detector, scene, knob_table):

@@ -15,6 +15,13 @@ def random_outputs(seed: int, *, lanes: int = 2, batch: int = 3, locations: int 
     return boxes, torch.rand(lanes, batch, locations, classes, generator=generator) ** 2
 
 
+def report(boxes, scores, score_threshold, nms_iou, *, limit):
+    every = torch.ones(len(scores))
+    return postprocess(
+        boxes, scores, score_threshold, nms_iou, soft_nms_sigma=0 * every, detections=limit * every, size=SIZE
+    )
+
+
 def brute_force(boxes, scores, score_threshold, nms_iou, *, limit):
     """One image at a time, every pair of a location and a class, torchvision's own suppression."""
     rows = []
@@ -42,7 +49,7 @@ def test_the_result_is_that_of_torchvision_on_one_image_after_the_other(seed, bl
     monkeypatch.setattr(module, "_BLOCK", block)
     boxes, scores = random_outputs(seed)
     thresholds, overlaps = torch.tensor([0.05, 0.3]), torch.tensor([0.6, 0.35])
-    found = postprocess(boxes, scores, thresholds, overlaps, limit=limit, size=SIZE)
+    found = report(boxes, scores, thresholds, overlaps, limit=limit)
     expected = brute_force(boxes, scores, thresholds, overlaps, limit=limit)
     assert as_rows(found) == expected
     assert len(expected) > 20
@@ -50,7 +57,7 @@ def test_the_result_is_that_of_torchvision_on_one_image_after_the_other(seed, bl
 
 def test_boxes_are_clipped_to_the_image_and_stand_strongest_first_within_it():
     boxes, scores = random_outputs(9)
-    found = postprocess(boxes, scores, torch.zeros(2), torch.full((2,), 0.5), limit=100, size=SIZE)
+    found = report(boxes, scores, torch.zeros(2), torch.full((2,), 0.5), limit=100)
     assert found.boxes.min() >= 0
     assert found.boxes[:, 2].max() <= SIZE[1]
     assert found.boxes[:, 3].max() <= SIZE[0]
@@ -62,24 +69,21 @@ def test_boxes_are_clipped_to_the_image_and_stand_strongest_first_within_it():
 def test_a_higher_score_threshold_only_removes_boxes():
     boxes, scores = random_outputs(10)
     overlaps = torch.full((2,), 0.5)
-    every, few = (
-        as_rows(postprocess(boxes, scores, torch.full((2,), value), overlaps, limit=1000, size=SIZE))
-        for value in (0.1, 0.5)
-    )
+    every, few = (as_rows(report(boxes, scores, torch.full((2,), value), overlaps, limit=1000)) for value in (0.1, 0.5))
     assert few == [row for row in every if row[3] >= 0.5]
 
 
 def test_only_the_strongest_pairs_are_candidates(monkeypatch):
-    monkeypatch.setattr(module, "_CANDIDATES", 10)
+    monkeypatch.setattr(module, "CANDIDATES", 10)
     boxes, scores = random_outputs(11, lanes=1, batch=1)
-    found = postprocess(boxes, scores, torch.zeros(1), torch.ones(1), limit=100, size=SIZE)
+    found = report(boxes, scores, torch.zeros(1), torch.ones(1), limit=100)
     assert found.scores.tolist() == scores.flatten().sort(descending=True).values[:10].tolist()
 
 
 def test_a_score_that_is_no_number_is_not_reported():
     boxes, scores = random_outputs(12)
     scores[0, 0] = torch.nan
-    found = postprocess(boxes, scores, torch.zeros(2), torch.full((2,), 0.5), limit=100, size=SIZE)
+    found = report(boxes, scores, torch.zeros(2), torch.full((2,), 0.5), limit=100)
     assert torch.isfinite(found.scores).all()
     assert not ((found.lanes == 0) & (found.images == 0)).any()
     assert ((found.lanes == 0) & (found.images == 1)).any()
@@ -87,6 +91,21 @@ def test_a_score_that_is_no_number_is_not_reported():
 
 def test_nothing_above_the_threshold_is_an_empty_result():
     boxes, scores = random_outputs(13)
-    found = postprocess(boxes, scores * 0.5, torch.full((2,), 0.9), torch.full((2,), 0.5), limit=100, size=SIZE)
+    found = report(boxes, scores * 0.5, torch.full((2,), 0.9), torch.full((2,), 0.5), limit=100)
     assert found.boxes.shape == (0, 4)
     assert found.scores.shape == found.labels.shape == found.lanes.shape == found.images.shape == (0,)
+
+
+def test_classes_may_have_thresholds_of_their_own():
+    boxes, scores = random_outputs(14)
+    overlaps, thresholds = torch.full((2,), 0.5), torch.tensor([[0.1, 0.5, 0.9], [0.3, 0.0, 0.2]])
+    found = as_rows(report(boxes, scores, thresholds, overlaps, limit=1000))
+    every = as_rows(report(boxes, scores, torch.zeros(2), overlaps, limit=1000))
+    assert found == [row for row in every if row[3] >= float(thresholds[row[0], row[2]])]
+
+
+def test_every_lane_has_its_own_limit():
+    boxes, scores = random_outputs(15)
+    limits, none = torch.tensor([2.0, 4.5]), torch.zeros(2)
+    found = postprocess(boxes, scores, none, none + 0.5, soft_nms_sigma=none, detections=limits, size=SIZE)
+    assert (found.lanes * 3 + found.images).bincount().tolist() == [2, 2, 2, 4, 4, 4]

@@ -12,6 +12,7 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 from mapopt.detectors import zoo
 from mapopt.detectors.base import Targets
 from mapopt.detectors.list_losses import log_odds
+from mapopt.detectors.postprocess import suppress
 from mapopt.detectors.torchvision import TorchvisionDetector
 from mapopt.detectors.zoo import MODELS, FixedSize, ZooModel, build_model
 from mapopt.errors import ConfigError
@@ -113,7 +114,7 @@ def test_with_torchvisions_losses_the_numbers_are_torchvisions(family, scene, kn
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_reported_is_what_torchvision_reports(family, scene, knob_table):
     images, _ = scene(size=SIZE, batch=3)
-    detector = detector_of(family, limit=20)
+    detector = detector_of(family)
     with torch.no_grad():
         detector.weights *= 1.2  # more spread, fewer ties
     model = plain_model(detector, family).eval()
@@ -121,7 +122,7 @@ def test_what_is_reported_is_what_torchvision_reports(family, scene, knob_table)
     place.score_thresh, place.nms_thresh, place.detections_per_img = 0.002, 0.5, 20
     with torch.no_grad():
         expected = model(list(images[0] / 255))
-    found = detector.detect(images, knob_table(score_threshold=0.002, nms_iou=0.5))
+    found = detector.detect(images, knob_table(score_threshold=0.002, nms_iou=0.5, detections=20.0))
     assert found.lanes.tolist() == [0] * len(found.scores)
     for image, one in enumerate(expected):
         mine = found.images == image
@@ -239,16 +240,50 @@ def test_weights_and_statistics_are_drawn_anew_from_the_seed(scene, knob_table):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_post_processing_obeys_the_knobs(family, scene, knob_table):
     images, _ = scene(size=SIZE)
-    detector = detector_of(family, limit=500)
+    detector = detector_of(family)
     if family == "fcos":  # whose boxes are empty at first
         with torch.no_grad():
             detector._row.split(detector.weights[0])["head.regression_head.bbox_reg.bias"].fill_(1.0)
-    every = detector.detect(images, knob_table(score_threshold=0.0, nms_iou=0.9))
+
+    def detect(**changes):
+        return detector.detect(
+            images, knob_table(**{"score_threshold": 0.0, "nms_iou": 0.9, "detections": 300.0} | changes)
+        )
+
+    every = detect()
     middle = float(every.scores.median())
-    fewer = detector.detect(images, knob_table(score_threshold=middle, nms_iou=0.9))
+    fewer = detect(score_threshold=middle)
     assert 0 < len(fewer.scores) < len(every.scores)
     assert fewer.scores.min() > middle
-    assert len(detector.detect(images, knob_table(score_threshold=0.0, nms_iou=0.1)).scores) < len(every.scores)
+    assert len(detect(nms_iou=0.1).scores) < len(every.scores)
+    few = detect(detections=4.6)
+    assert few.images.bincount().tolist() == [5, 5]
+    assert torch.equal(few.scores, torch.cat([every.scores[every.images == image][:5] for image in range(2)]))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_soft_suppression_takes_what_torchvision_would_suppress_among(family, scene, knob_table):
+    images, _ = scene(size=SIZE)
+    detector = detector_of(family)
+    with torch.no_grad():
+        detector.weights *= 1.2  # more spread, fewer ties
+        if family == "fcos":  # whose boxes are empty at first
+            detector._row.split(detector.weights[0])["head.regression_head.bbox_reg.bias"].fill_(1.0)
+    table = knob_table(score_threshold=0.002, nms_iou=0.5, detections=300.0)
+    candidates = detector.candidates(images, table)
+    found = detector.detect(images, table | {"soft_nms_sigma": torch.tensor([0.3])})
+    expected = suppress(candidates, *(table[name] for name in ("score_threshold", "nms_iou")), side=SIZE,
+                        soft_nms_sigma=torch.tensor([0.3]), detections=table["detections"])  # fmt: skip
+    hard = detector.detect(images, table)
+    assert torch.equal(found.scores, expected.scores)
+    assert len(found.scores) > 0
+    assert not torch.equal(found.scores, hard.scores)
+    # What is suppressed hard by us is what torchvision reports.
+    ours = suppress(candidates, *(table[name] for name in ("score_threshold", "nms_iou")), side=SIZE,
+                    soft_nms_sigma=torch.zeros(1), detections=table["detections"])  # fmt: skip
+    for image in range(2):
+        mine, theirs = ours.scores[ours.images == image], hard.scores[hard.images == image]
+        assert torch.equal(mine.sort().values, theirs.sort().values)
 
 
 @pytest.mark.parametrize("family", ["retinanet", "ssd", "faster_rcnn"])

@@ -1,0 +1,42 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mapopt.errors import CheckpointError
+from mapopt.training.checkpoint import Checkpoint
+from mapopt.training.fleet import Trainer
+from mapopt.training.task import Task
+
+
+def save_as_it_was(path: Path, task: Task, limit: int) -> None:
+    """Writes a checkpoint from before the limit of boxes became a knob."""
+    train = task.splits.train
+    Checkpoint(
+        snapshot=Trainer(task).snapshot(),
+        recipe=task.recipe,
+        categories=train.annotations.category_names,
+        size=train.size,
+        history=(),
+        settings={},
+    ).save(path)
+    content = torch.load(path, weights_only=True)
+    content["recipe"]["limit"] = limit
+    del content["state"]["knobs"]["detections"]
+    torch.save(content, path)
+
+
+def test_the_limit_of_an_older_recipe_is_read_as_the_knob(tmp_path: Path, make_task: Callable[..., Task]) -> None:
+    save_as_it_was(tmp_path / "old.pt", make_task(), 30)
+    loaded = Checkpoint.load(tmp_path / "old.pt")
+    assert loaded.snapshot.knobs.detections == 30
+    assert loaded.recipe == make_task().recipe
+
+
+def test_a_limit_that_the_knob_cannot_be_is_refused(tmp_path: Path, make_task: Callable[..., Task]) -> None:
+    save_as_it_was(tmp_path / "old.pt", make_task(), 1000)
+    with pytest.raises(
+        CheckpointError, match=r"old\.pt: .*up to 1000 boxes per image; the knob `detections` ends at 300"
+    ):
+        Checkpoint.load(tmp_path / "old.pt")
