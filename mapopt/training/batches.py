@@ -116,24 +116,52 @@ def make_plan(
     return Plan(torch.from_numpy(order).to(device), Draw(**stacked))
 
 
-def make_batch(sets: Sequence[DeviceSet], plan: Plan, start: int, count: int) -> tuple[Tensor, Targets]:
-    """Returns the images float ``[lanes, count, 3, h, w]`` and targets of one step of a plan."""
-    lanes = len(sets)
-    index = plan.order[:, start : start + count]
-    drawn = Draw(**{name: getattr(plan.draws, name)[:, start : start + count].reshape(-1) for name in vars(plan.draws)})
+def make_batch(
+    sets: Sequence[DeviceSet], plan: Plan, starts: Sequence[int], counts: Sequence[int], *, size: int
+) -> tuple[Tensor, Targets]:
+    """Returns the images float ``[lanes, size, 3, h, w]`` and targets of one step of a plan.
+
+    Args:
+        sets: each lane's training set.
+        plan: the interval's.
+        starts: the first of each lane's images, counted from the interval's beginning.
+        counts: each lane's images; the plan's next ones fill up its batch, and do not count.
+        size: images of every lane's batch.
+    """
+    lanes, first = len(sets), starts[0]
+    places: slice | Tensor
+    if all(start == first for start in starts) and all(count == size for count in counts):
+        places, counted = slice(first, first + size), None
+    else:
+        places, counted = _places(plan.order, starts, counts, size)
+
+    def chosen(values: Tensor) -> Tensor:
+        return values[:, places] if isinstance(places, slice) else values.gather(1, places)
+
+    index = chosen(plan.order)
+    drawn = Draw(**{name: chosen(getattr(plan.draws, name)).reshape(-1) for name in vars(plan.draws)})
     pixels = torch.cat([one.pixels[index[lane]] for lane, one in enumerate(sets)])
     boxes, labels, crowd = gather_targets(sets, index)
     images = augment_images(pixels, drawn)
-    size = (images.shape[-2], images.shape[-1])
-    moved = augment_boxes(boxes, drawn, size)
+    frame = (images.shape[-2], images.shape[-1])
+    moved = augment_boxes(boxes, drawn, frame)
     # What was pushed out of the frame is no longer an object; without augmentation every object stays.
     kept = visible(boxes, moved, drawn) | (drawn.scale == 1)[:, None]
+    if counted is not None:
+        kept = kept & counted.reshape(-1, 1)
     labels = torch.where(kept, labels, -1)
 
     def by_lane(values: Tensor) -> Tensor:
-        return values.view(lanes, count, *values.shape[1:])
+        return values.view(lanes, size, *values.shape[1:])
 
-    return by_lane(images), Targets(by_lane(moved), by_lane(labels), by_lane(crowd))
+    return by_lane(images), Targets(by_lane(moved), by_lane(labels), by_lane(crowd), counted)
+
+
+def _places(order: Tensor, starts: Sequence[int], counts: Sequence[int], size: int) -> tuple[Tensor, Tensor]:
+    """Returns where in a plan each lane's batch is, ``[lanes, size]``, and which of it counts."""
+    within = torch.arange(size, device=order.device)
+    begin, number = (torch.tensor(one, device=order.device)[:, None] for one in (starts, counts))
+    return (begin + within).clamp(max=order.shape[1] - 1), within < number
 
 
 def gather_targets(sets: Sequence[DeviceSet], index: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from mapopt.errors import ConfigError
-from mapopt.training.history import Round
+from mapopt.training.history import Measure, Round
 from mapopt.training.knobs import Knobs, ranges
 from mapopt.training.task import Budget, TaskInfo
 
@@ -29,10 +29,18 @@ class Decision:
 
 
 class Controller(Protocol):
-    """Whatever decides the knobs."""
+    """Whatever decides the knobs.
+
+    One that reads more of a round than AP has an attribute ``measures`` that says what; see `measures_of`.
+    """
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Decides the round that follows `history`; a function of its arguments only."""
+
+
+def measures_of(controller: Controller) -> tuple[Measure, ...]:
+    """Returns what a controller wants to be measured of every round beside AP: its ``measures``, if it has any."""
+    return getattr(controller, "measures", ())
 
 
 @dataclass(frozen=True)
@@ -146,6 +154,11 @@ class Patience:
     rounds: int = 5
     margin: float = 0.0
     """How much better counts as better, in AP."""
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What the inner controller wants to be measured."""
+        return measures_of(self.controller)
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the inner controller's decision, with the order to stop if it is time."""

@@ -9,21 +9,24 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mapopt.data.order import sample_seed
-from mapopt.detectors.base import Boxes, Detector, KnobTable
-from mapopt.detectors.build import build_detector
+from mapopt.detectors.base import Boxes, Detector
+from mapopt.detectors.build import build_detector, supports_lanes
 from mapopt.errors import CheckpointError, ConfigError
-from mapopt.metrics import Detections, Report, evaluate_lanes
-from mapopt.training.batches import DeviceSet, make_batch, make_plan
-from mapopt.training.history import Interval
-from mapopt.training.knobs import Knobs, blend, stack_knobs
+from mapopt.metrics import Detections, GroundTruth, Report, evaluate_lanes
+from mapopt.training.batches import DeviceSet, Plan, make_batch, make_plan
+from mapopt.training.history import Interval, Measure, Scores
+from mapopt.training.knobs import Knobs, stack_knobs
+from mapopt.training.log import IntervalLog
+from mapopt.training.measures import measure
 from mapopt.training.optimizer import OPTIMIZERS, RowOptimizer, clip_rows
+from mapopt.training.steps import StepPlan
 from mapopt.training.task import Task
 
 _EVALUATION_IMAGES = 512
@@ -75,7 +78,6 @@ class LaneEngine:
             soft_labels=first.recipe.soft_labels,
             memory=first.recipe.memory,
             auxiliary=first.recipe.auxiliary,
-            limit=first.recipe.limit,
             weights=first.recipe.weights,
             device=self.device,
             autocast=first.recipe.autocast and self.device.type == "cuda",
@@ -110,16 +112,16 @@ class LaneEngine:
         """Trains every active lane on `images` further images.
 
         Args:
-            images: a multiple of the batch size.
+            images: a multiple of the batch size; each lane cuts them into steps as its own batch fraction says.
             ramp_from: per lane, the knobs from which to move to the lane's own, step by step.
             active: lanes to train; the others keep their state.
         """
         batch = self.recipe.batch_size
         if images % batch:
             raise ConfigError(f"an interval of {images} images is no multiple of the batch size {batch}")
-        steps = images // batch
         began = time.perf_counter()
-        schedule = _Schedule(self.knobs, ramp_from or [None] * self.lanes, steps, self.device)
+        starts = ramp_from or [None] * self.lanes
+        steps = StepPlan(self.knobs, starts, images=images, batch_size=batch, device=self.device)
         asked = list(active or [True] * self.lanes)
         running = torch.tensor(asked, device=self.device)
         running &= ~self.diverged
@@ -128,30 +130,40 @@ class LaneEngine:
             self.seeds,
             self.seen,
             sets,
-            schedule.per_image("augment", batch),
+            steps.per_image("augment"),
             self.device,
             balanced=self.recipe.class_balance == "sampling",
         )
-        log = _Log(self.lanes, self.device)
-        resting = [lane for lane, one in enumerate(asked) if not one]
-        kept = {name: value[resting].clone() for name, value in self.detector.buffers().items() if resting}
-        for step in range(steps):
-            running = self._step(sets, plan, step, schedule.at(step), running, log)
-        for name, value in kept.items():
-            self.detector.buffers()[name][resting] = value
+        log = IntervalLog(self.lanes, self.device)
+        last = [own if one else 0 for own, one in zip(steps.steps, asked, strict=True)]
+        kept = [self._buffers_of(lane) if not end else {} for lane, end in enumerate(last)]
+        for step in range(max(last)):
+            running = self._step(sets, plan, steps, step, running, log)
+            for lane, end in enumerate(last):
+                if end == step + 1 < max(last):
+                    running[lane] = False
+                    kept[lane] = self._buffers_of(lane)
+        for lane, buffers in enumerate(kept):
+            for name, value in buffers.items():
+                self.detector.buffers()[name][lane] = value
         for lane in range(self.lanes):
             self.seen[lane] += images if asked[lane] else 0
         share = (time.perf_counter() - began) / max(1, sum(asked))
-        return log.intervals(images, steps, share, self.diverged)
+        weights = self.detector.weights.detach()
+        return log.intervals(images=images, steps=steps.steps, seconds=share, weights=weights, diverged=self.diverged)
+
+    def _buffers_of(self, lane: int) -> dict[str, Tensor]:
+        return {name: value[lane].clone() for name, value in self.detector.buffers().items()}
 
     def _step(
-        self, sets: list[DeviceSet], plan: Any, step: int, knobs: KnobTable, running: Tensor, log: _Log
+        self, sets: list[DeviceSet], plan: Plan, steps: StepPlan, step: int, running: Tensor, log: IntervalLog
     ) -> Tensor:
-        batch = self.recipe.batch_size
-        images, targets = make_batch(sets, plan, step * batch, batch)
-        detector = self.detector
+        # Lanes that are one network keep the shapes of a full batch: others would give them other kernels and bits.
+        size = self.recipe.batch_size if supports_lanes(self.recipe.detector) else steps.sizes[0]
+        images, targets = make_batch(sets, plan, [step * own for own in steps.sizes], steps.sizes, size=size)
+        detector, knobs = self.detector, steps.at(step)
         detector.clear_gradient()
-        seed = sample_seed(self.seeds[0], self.seen[0] + step * batch, stream=2)
+        seed = sample_seed(self.seeds[0], self.seen[0] + step * steps.sizes[0], stream=2)
         losses = detector.losses(images, targets, knobs, seed=seed)
         total = torch.stack(list(losses.values())).sum(0)
         total.sum().backward()
@@ -162,14 +174,25 @@ class LaneEngine:
         gradient = torch.where(running[:, None], gradient, 0.0)
         moved = self.optimizer.update(detector.weights, gradient, knobs, running)
         if self.recipe.ema:
-            self._follow(running, step)
-        log.add(losses, norms, norms > self.recipe.clip, moved / detector.weights.detach().norm(dim=1), running)
+            self._follow(running, steps.sizes, step)
+        log.add(
+            losses,
+            gradients=norms,
+            limit=self.recipe.clip,
+            moved=moved,
+            weights=detector.weights.detach(),
+            running=running,
+        )
         return running
 
     @torch.no_grad()
-    def _follow(self, running: Tensor, step: int) -> None:
-        """Moves the averaged weights; early on the average is short, so that it forgets the initialisation."""
-        counts = torch.tensor([seen // self.recipe.batch_size + step for seen in self.seen], device=self.device)
+    def _follow(self, running: Tensor, sizes: Sequence[int], step: int) -> None:
+        """Moves the averaged weights; early on the average is short, so that it forgets the initialisation.
+
+        How early is counted in steps of the present size.
+        """
+        before = [seen // size + step for seen, size in zip(self.seen, sizes, strict=True)]
+        counts = torch.tensor(before, device=self.device)
         decay = ((1 + counts) / (10 + counts)).clamp(max=self.recipe.ema)[:, None].float()
         mixed = self.average * decay + self.detector.weights * (1 - decay)
         self.average.copy_(torch.where(running[:, None], mixed, self.average))
@@ -177,10 +200,38 @@ class LaneEngine:
     @torch.no_grad()
     def evaluate(self, split: Literal["tune", "test"], *, mode: Literal["full", "reward"] = "reward") -> list[Report]:
         """Evaluates every lane on its own split, with the averaged weights where the recipe keeps them."""
-        sets = [self._set(lane, split) for lane in range(self.lanes)]
-        truths = [one.truth for one in sets]
+        return self._judge(split, self.detect(split), mode)
+
+    @torch.no_grad()
+    def score(
+        self, split: Literal["tune", "test"], *, measures: Sequence[Measure] = (), active: Sequence[bool] | None = None
+    ) -> list[Scores]:
+        """Evaluates every lane as for a reward, and measures what else is asked for.
+
+        Args:
+            split: what to evaluate on.
+            measures: what to measure beside AP; nothing costs nothing.
+            active: lanes to measure; a lane that diverged has failed and is not measured either.
+        """
+        found = self.detect(split)
+        reports, truths = self._judge(split, found, "reward"), self._truths(split)
+        asked, lost = active or [True] * self.lanes, self.diverged.tolist()
+        scores = []
+        for lane, report in enumerate(reports):
+            if lost[lane]:
+                scores.append(Scores.failed(self.classes, measures=measures))
+            else:
+                more = measure(truths[lane], found[lane], measures if asked[lane] else ())
+                scores.append(Scores.of(report, **more))
+        return scores
+
+    def _judge(self, split: str, found: list[Detections], mode: Literal["full", "reward"]) -> list[Report]:
+        truths = self._truths(split)
         shared = truths[0] if all(truth is truths[0] for truth in truths) else truths
-        return evaluate_lanes(shared, self.detect(split), mode=mode)
+        return evaluate_lanes(shared, found, mode=mode)
+
+    def _truths(self, split: str) -> list[GroundTruth]:
+        return [self._set(lane, split).truth for lane in range(self.lanes)]
 
     @torch.no_grad()
     def detect(self, split: Literal["train", "tune", "test"]) -> list[Detections]:
@@ -240,62 +291,6 @@ class LaneEngine:
         if key not in self._sets:
             self._sets[key] = DeviceSet(getattr(splits, split), self.device)
         return self._sets[key]
-
-
-class _Schedule:
-    """The knobs of every step of an interval, per lane."""
-
-    def __init__(
-        self, knobs: Sequence[Knobs], ramp_from: Sequence[Knobs | None], steps: int, device: torch.device
-    ) -> None:
-        self._constant = stack_knobs(knobs, device) if not any(ramp_from) else None
-        self._steps, self._device = steps, device
-        self._lanes = [
-            [end if start is None else blend(start, end, (step + 0.5) / steps) for step in range(steps)]
-            for start, end in zip(ramp_from, knobs, strict=True)
-        ]
-
-    def at(self, step: int) -> KnobTable:
-        """Returns the knobs of a step."""
-        return self._constant or stack_knobs([lane[step] for lane in self._lanes], self._device)
-
-    def per_image(self, name: str, batch: int) -> list[np.ndarray]:
-        """Returns per lane a knob's value for each image of the interval."""
-        return [np.repeat([getattr(knobs, name) for knobs in lane], batch) for lane in self._lanes]
-
-
-class _Log:
-    """Sums over the steps of an interval, kept on the device so that no step waits for the host."""
-
-    def __init__(self, lanes: int, device: torch.device) -> None:
-        self._sums = torch.zeros((6, lanes), dtype=torch.float64, device=device)
-        self._largest = torch.zeros(lanes, device=device)
-
-    @torch.no_grad()
-    def add(self, losses: dict[str, Tensor], norms: Tensor, clipped: Tensor, ratio: Tensor, running: Tensor) -> None:
-        """Adds a step of the lanes that ran."""
-        row = torch.stack([losses["class"], losses["box"], norms, clipped, ratio, torch.ones_like(norms)])
-        self._sums += torch.where(running, row.double(), 0.0)
-        self._largest = torch.maximum(self._largest, torch.where(running, norms, 0.0))
-
-    def intervals(self, images: int, steps: int, seconds: float, diverged: Tensor) -> list[Interval]:
-        """Returns the lanes' reports."""
-        rows = self._sums.cpu().T.tolist()
-        return [
-            Interval(
-                images=images,
-                steps=steps,
-                seconds=seconds,
-                class_loss=row[0] / max(1, row[5]),
-                box_loss=row[1] / max(1, row[5]),
-                gradient_norm=row[2] / max(1, row[5]),
-                gradient_norm_max=largest,
-                clipped=row[3] / max(1, row[5]),
-                update_ratio=row[4] / max(1, row[5]),
-                diverged=lost,
-            )
-            for row, largest, lost in zip(rows, self._largest.tolist(), diverged.tolist(), strict=True)
-        ]
 
 
 def _by_lane(parts: list[Boxes], sets: list[DeviceSet]) -> list[Detections]:

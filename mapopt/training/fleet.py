@@ -15,7 +15,7 @@ from mapopt.detectors.build import supports_lanes
 from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, Report
 from mapopt.training.engine import LaneEngine, Snapshot
-from mapopt.training.history import Interval
+from mapopt.training.history import Interval, Measure, Scores
 from mapopt.training.knobs import Knobs
 from mapopt.training.task import Task
 
@@ -96,6 +96,21 @@ class Fleet:
         """Evaluates every lane; leaves no trace in the training."""
         reports = [report for engine in self._engines for report in engine.evaluate(split, mode=mode)]
         return reports[: self.lanes]
+
+    def score(
+        self,
+        split: Literal["tune", "test"] = "tune",
+        *,
+        measures: Sequence[Measure] = (),
+        active: Sequence[bool] | None = None,
+    ) -> list[Scores]:
+        """Evaluates every lane as for a reward, and measures what else is asked for; see `LaneEngine.score`."""
+        wanted = list(active) if active is not None else [True] * self.lanes
+        scores: list[Scores] = []
+        for engine in self._engines:
+            mine = wanted[len(scores) : len(scores) + engine.lanes]
+            scores += engine.score(split, measures=measures, active=mine + [False] * (engine.lanes - len(mine)))
+        return scores[: self.lanes]
 
     def detect(self, split: Literal["train", "tune", "test"]) -> list[Detections]:
         """Returns each lane's boxes on a split, in original pixels; images are named by their positions."""

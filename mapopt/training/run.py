@@ -13,10 +13,10 @@ from typing import Literal
 
 from mapopt.metrics import Report
 from mapopt.training.checkpoint import CheckpointFolder
-from mapopt.training.controllers import Controller, Decision
+from mapopt.training.controllers import Controller, Decision, measures_of
 from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Fleet, Trainer
-from mapopt.training.history import Round, Scores
+from mapopt.training.history import Measure, Round, Scores
 from mapopt.training.task import Budget
 
 Observer = Callable[[int, Round], None]
@@ -48,6 +48,7 @@ def advance(
     images: int,
     *,
     active: Sequence[bool] | None = None,
+    measures: Sequence[Measure] = (),
 ) -> list[Round]:
     """Plays one round on every lane.
 
@@ -57,14 +58,15 @@ def advance(
         histories: the rounds so far, per lane.
         images: to train on.
         active: lanes to train; a round of another lane means nothing.
+        measures: what to measure on the tune split beside AP.
     """
     began = time.perf_counter()
     fleet.set_knobs([decision.knobs for decision in decisions])
     intervals = fleet.train(images, ramp_from=[decision.ramp_from for decision in decisions], active=active)
-    reports = fleet.evaluate("tune", mode="reward")
+    scores = fleet.score("tune", measures=measures, active=active)
     share = (time.perf_counter() - began) / max(1, sum(active) if active is not None else fleet.lanes)
     rounds = []
-    for lane, (decision, interval, report) in enumerate(zip(decisions, intervals, reports, strict=True)):
+    for lane, (decision, interval, tune) in enumerate(zip(decisions, intervals, scores, strict=True)):
         before = histories[lane][-1] if histories[lane] else None
         task = fleet.tasks[lane]
         rounds.append(
@@ -73,7 +75,7 @@ def advance(
                 knobs=decision.knobs,
                 ramp_from=decision.ramp_from,
                 interval=interval,
-                tune=Scores.failed(task.classes) if interval.diverged else Scores.of(report),
+                tune=tune,
                 images=interval.images + (before.images if before else 0),
                 evaluated=len(task.splits.tune) + (before.evaluated if before else 0),
                 seconds=share + (before.seconds if before else 0.0),
@@ -141,6 +143,7 @@ def _run(
 ) -> list[RunResult]:
     budget.check(fleet.tasks[0].recipe.batch_size)
     stopped = [_ended(history) for history in histories]
+    measures = sorted({one for controller in controllers for one in measures_of(controller)})
     while True:
         decisions = []
         for lane, controller in enumerate(controllers):
@@ -154,7 +157,7 @@ def _run(
         active = [not stop and len(history) < budget.rounds for stop, history in zip(stopped, histories, strict=True)]
         if not any(active):
             break
-        rounds = advance(fleet, decisions, histories, budget.interval, active=active)
+        rounds = advance(fleet, decisions, histories, budget.interval, active=active, measures=measures)
         for lane, one in enumerate(rounds):
             if not active[lane]:
                 continue

@@ -1,0 +1,50 @@
+"""What is measured of a round beside AP, where a reward or a feature asks for it: calibration, F1 and LRP.
+
+They share one matching at one IoU threshold, which costs less than the ten of AP; what nobody asked for costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+from mapopt.errors import ConfigError, unknown_name
+from mapopt.metrics import Detections, GroundTruth, f1_and_lrp, match, measure_calibration
+from mapopt.training.history import Measure
+
+_IOU = 0.5
+
+
+def measure(truth: GroundTruth, detections: Detections, measures: Sequence[Measure]) -> dict[str, float]:
+    """Returns the fields of `Scores` that the measures fill.
+
+    Args:
+        truth: what is really there.
+        detections: what a detector claims; scores are probabilities.
+        measures: "calibration" fills ``calibration_error``, "operating_point" the four of F1 and LRP.
+
+    Raises:
+        ConfigError: a measure is unknown.
+
+    >>> truth = GroundTruth([[0, 0, 10, 10]], labels=[1], image_ids=[1])
+    >>> lane = Detections([[0, 0, 10, 10], [50, 50, 60, 60]], scores=[0.75, 0.5], labels=[1, 1], image_ids=[1, 1])
+    >>> measure(truth, lane, ["operating_point"])
+    {'f1': 1.0, 'lrp': 0.0, 'f1_reported': 0.6666666666666666, 'lrp_reported': 0.5}
+    >>> measure(truth, lane, ["calibration"])
+    {'calibration_error': 0.375}
+    """
+    for name in measures:
+        if name not in get_args(Measure):
+            raise ConfigError(unknown_name("measure", name, get_args(Measure)))
+    if not measures:
+        return {}
+    table = match(truth, detections, iou_thresholds=[_IOU])
+    values: dict[str, float] = {}
+    if "calibration" in measures:
+        found = measure_calibration(truth, detections, iou=_IOU, table=table)
+        values["calibration_error"] = found.expected_calibration_error
+    if "operating_point" in measures:
+        points = f1_and_lrp(truth, detections, iou=_IOU, table=table)
+        values |= {"f1": points.best_f1, "lrp": points.optimal_lrp}
+        values |= {"f1_reported": points.f1, "lrp_reported": points.lrp}
+    return values
