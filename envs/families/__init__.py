@@ -1,6 +1,27 @@
 """Families: where an environment's instances come from, numbered, described, and split into training and judging."""
 
-from mapopt.envs.families.base import Instance, InstanceFamily, Side
-from mapopt.envs.families.shapes import ShapesFamily
+from mapopt.envs.families.base import Instance, InstanceFamily, NumberedFamily, Side
+from mapopt.envs.families.from_data import FromDataFamily
+from mapopt.envs.families.registry import FAMILIES, describe, make_family
+from mapopt.envs.families.rescue import MISTAKES, Mistake, RescueFamily
+from mapopt.envs.families.scenes import ImbalancedFamily, NoisyLabelsFamily, SmallObjectsFamily
+from mapopt.envs.families.shapes import SceneFamily, ShapesFamily
 
-__all__ = ["Instance", "InstanceFamily", "ShapesFamily", "Side"]
+__all__ = [
+    "FAMILIES",
+    "MISTAKES",
+    "FromDataFamily",
+    "ImbalancedFamily",
+    "Instance",
+    "InstanceFamily",
+    "Mistake",
+    "NoisyLabelsFamily",
+    "NumberedFamily",
+    "RescueFamily",
+    "SceneFamily",
+    "ShapesFamily",
+    "Side",
+    "SmallObjectsFamily",
+    "describe",
+    "make_family",
+]

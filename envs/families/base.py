@@ -6,14 +6,24 @@ drawn from different data, so that an agent is never judged on an image it was t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, get_args
 
+from mapopt.data import Annotations, Splits
+from mapopt.errors import ConfigError, unknown_name
 from mapopt.training.controllers import Controller
-from mapopt.training.task import Budget, Task
+from mapopt.training.knobs import Knobs
+from mapopt.training.task import Budget, Recipe, Task
 
 Side = Literal["train", "judge"]
 """What instances are for: training an agent, or judging it."""
+
+MOST_INSTANCES = 1_000_000
+"""Instances of a side at most: so many seeds are set apart for each."""
+
+_FIRST_SEED: dict[Side, int] = {"train": MOST_INSTANCES, "judge": 2 * MOST_INSTANCES}
 
 
 @dataclass(frozen=True)
@@ -45,3 +55,81 @@ class InstanceFamily(Protocol):
 
     def instance(self, number: int) -> Instance:
         """Returns the instance of a number in ``[0, count)``; the same number gives the same bits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberedFamily(ABC):
+    """What all our families have: two sides, a number of instances, and the setting of their tasks.
+
+    Raises:
+        ConfigError: a setting is out of its range; the message names it.
+    """
+
+    split: Side = "train"
+    """Whether the instances are for training an agent or for judging it."""
+    count: int = 48
+    """How many instances there are."""
+    images: tuple[int, int, int] = (256, 128, 256)
+    """Train, tune and test images of an instance."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """What does not change while a detector trains."""
+    knobs: Knobs = field(default_factory=Knobs)
+    """The knobs that an instance starts from."""
+
+    def __post_init__(self) -> None:
+        if self.split not in get_args(Side):
+            raise ConfigError(unknown_name("split of instances", str(self.split), get_args(Side)))
+        if type(self.count) is not int or not 1 <= self.count <= MOST_INSTANCES:
+            raise ConfigError(f"a family of {self.count} instances: expected 1 to {MOST_INSTANCES}")
+        whole = isinstance(self.images, tuple | list) and all(type(one) is int and one >= 1 for one in self.images)
+        if not whole or len(self.images) != 3:
+            raise ConfigError(
+                f"images is {self.images!r}: expected three whole numbers of at least 1, for train, tune and test"
+            )
+        object.__setattr__(self, "images", tuple(self.images))
+
+    @abstractmethod
+    def instance(self, number: int) -> Instance:
+        """Returns the instance of a number in ``[0, count)``; the same number gives the same bits."""
+
+    def seed_of(self, number: int) -> int:
+        """Returns the seed of an instance's data: no number of the other side has it.
+
+        Raises:
+            ConfigError: there is no instance of this number.
+        """
+        if not 0 <= number < self.count:
+            raise ConfigError(
+                f"instance {number} was asked of a family of {self.count}: expected 0 to {self.count - 1}"
+            )
+        return _FIRST_SEED[self.split] + int(number)
+
+    def name(
+        self,
+        kind: str,
+        number: int,
+        splits: Splits,
+        special: str,
+        *,
+        knobs: Knobs | None = None,
+        baseline: Controller | None = None,
+    ) -> Instance:
+        """Returns an instance of these data, named by its kind and number and described by what is special."""
+        name = f"{kind}-{self.split}-{number}"
+        task = Task(name=name, splits=splits, recipe=self.recipe, knobs=knobs or self.knobs)
+        return Instance(task, f"{name}: {special}, {self.images[0]} train images", baseline=baseline)
+
+
+def check_band(name: str, band: tuple[float, float], low: float, high: float) -> None:
+    """Raises ConfigError unless `band` is two numbers from `low` to `high`, the lower one first."""
+    given = band if isinstance(band, tuple | list) else ()
+    numbers = [one for one in given if isinstance(one, int | float) and not isinstance(one, bool)]
+    fine = len(given) == len(numbers) == 2 and all(math.isfinite(one) for one in numbers)
+    if not fine or not low <= numbers[0] <= numbers[1] <= high:
+        raise ConfigError(f"{name} is {band!r}: expected two numbers from {low:g} to {high:g}, the lower one first")
+
+
+def boxes_by_class(annotations: Annotations) -> str:
+    """Returns how many objects each class has, in words, such as ``"84 disc, 12 box"``."""
+    counts = zip(annotations.counts.tolist(), annotations.category_names, strict=True)
+    return ", ".join(f"{count} {name}" for count, name in counts)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from mapopt.data import ShapesConfig, Splits, make_shapes_splits
-from mapopt.envs.families.base import Instance, Side
+from mapopt.envs.families.base import Instance, NumberedFamily
+from mapopt.envs.families.cache import HELD
 from mapopt.errors import ConfigError
-from mapopt.training.knobs import Knobs
-from mapopt.training.task import Recipe, Task
-
-_DATA_SEED = {"train": 1_000_000, "judge": 2_000_000}
 
 _BAND = {
     "colour": (0.2, 0.3, 1.0),
@@ -26,48 +22,55 @@ _BAND = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShapesFamily:
-    """Procedural scenes: every instance has its own images, and its own difficulty within a band.
+class SceneFamily(NumberedFamily):
+    """What the families of procedural scenes have in common: every instance has images of its own."""
+
+    scenes: ShapesConfig = field(default_factory=ShapesConfig)
+    """The dials of the scenes, but for those that the family draws."""
+
+    def draw(self, scenes: ShapesConfig, number: int) -> Splits:
+        """Returns the images of an instance: those of another number, or of the other side, are all different."""
+        seed = self.seed_of(number)
+        key = (SceneFamily, scenes, seed, self.images)
+        return HELD.get(key, lambda: draw_splits(scenes, seed, self.images))
+
+    def _leaves(self, dial: str, setting: str) -> None:
+        """Raises ConfigError where a dial is given that the family draws by itself."""
+        given, default = getattr(self.scenes, dial), getattr(ShapesConfig(), dial)
+        if given != default:
+            raise ConfigError(f"scenes.{dial} is {given}, but this family draws it: leave it out and give {setting}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapesFamily(SceneFamily):
+    """Procedural scenes of varied difficulty: colour, clutter, occlusion, noise and imbalance are drawn.
 
     Raises:
-        ConfigError: `count` is not positive.
+        ConfigError: a setting is out of its range; the message names it.
+
+    >>> print(ShapesFamily(images=(64, 16, 16)).instance(0))  # doctest: +NORMALIZE_WHITESPACE
+    shapes-train-0: 3 classes of 10 to 28 pixels, imbalance 1.64, colour 0.68, clutter 0.71, occlusion 0.31,
+    noise 0.036, 64 train images
     """
 
-    split: Side = "train"
-    """Whether the instances are for training an agent or for judging it."""
-    count: int = 48
-    """How many instances there are."""
-    scenes: ShapesConfig = field(default_factory=ShapesConfig)
-    """The middle of the band."""
     variety: float = 0.5
-    """0 keeps every instance at the middle of the band; 1 lets size, imbalance, clutter and noise vary widely."""
-    images: tuple[int, int, int] = (256, 128, 256)
-    """Train, tune and test images of an instance."""
-    recipe: Recipe = field(default_factory=Recipe)
-    knobs: Knobs = field(default_factory=Knobs)
+    """0 keeps every instance at the middle of the band, `scenes`; 1 lets its dials vary widely."""
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ConfigError(f"a family of {self.count} instances: expected at least one")
+        super().__post_init__()
         if not 0 <= self.variety <= 1:
             raise ConfigError(f"variety is {self.variety}: expected 0 to 1")
 
     def instance(self, number: int) -> Instance:
         """Returns the instance of a number in ``[0, count)``."""
-        if not 0 <= number < self.count:
-            raise ConfigError(
-                f"instance {number} was asked of a family of {self.count}: expected 0 to {self.count - 1}"
-            )
-        seed = _DATA_SEED[self.split] + number
-        scenes = self.scenes_of(np.random.default_rng(seed))
-        name = f"shapes-{self.split}-{number}"
-        description = (
-            f"{name}: {scenes.classes} classes of size {scenes.object_size}, imbalance {scenes.imbalance:.2f}, "
-            f"colour {scenes.colour:.2f}, clutter {scenes.clutter:.2f}, noise {scenes.noise:.3f}, "
-            f"{self.images[0]} train images"
+        scenes = self.scenes_of(np.random.default_rng(self.seed_of(number)))
+        smallest, largest = scenes.object_size
+        special = (
+            f"{scenes.classes} classes of {smallest:g} to {largest:g} pixels, imbalance {scenes.imbalance:.2f}, "
+            f"colour {scenes.colour:.2f}, clutter {scenes.clutter:.2f}, occlusion {scenes.occlusion:.2f}, "
+            f"noise {scenes.noise:.3f}"
         )
-        splits = _splits(scenes, seed, self.images)
-        return Instance(Task(name=name, splits=splits, recipe=self.recipe, knobs=self.knobs), description)
+        return self.name("shapes", number, self.draw(scenes, number), special)
 
     def scenes_of(self, generator: np.random.Generator) -> ShapesConfig:
         """Moves the dials away from the middle of the band, each on its own."""
@@ -83,7 +86,7 @@ class ShapesFamily:
         )
 
 
-@lru_cache(maxsize=64)
-def _splits(scenes: ShapesConfig, seed: int, images: tuple[int, int, int]) -> Splits:
+def draw_splits(scenes: ShapesConfig, seed: int, images: tuple[int, int, int]) -> Splits:
+    """Returns train, tune and test scenes of a seed."""
     train, tune, test = images
     return make_shapes_splits(scenes, seed=seed, train=train, tune=tune, test=test)

@@ -23,6 +23,7 @@ from mapopt.data.yolo import read_data_yaml, read_yolo
 from mapopt.errors import ConfigError, DataError, unknown_name
 
 Layout = Literal["auto", "coco", "voc", "yolo"]
+Part = Literal["train", "tune", "test"]
 
 _SPLITS = {"train": ("train",), "tune": ("val", "valid", "validation", "tune"), "test": ("test",)}
 _COCO_PATTERNS = ("{}.json", "annotations/{}.json", "annotations/instances_{}*.json", "{}/_annotations.coco.json")
@@ -84,8 +85,44 @@ def load_splits(
     return Splits(train=sets[0], tune=sets[1], test=sets[2], note=" ".join(notes))
 
 
+def read_part(path: str | Path, part: Part = "train", *, invalid: Invalid = "error") -> Annotations:
+    """Reads the annotations of one set of a folder, or of a COCO file, and decodes no image.
+
+    Args:
+        path: a folder of a known layout, a YOLO ``data.yaml``, or a COCO ``.json``, which is one set.
+        part: which of the folder's sets: ``"train"``, ``"tune"`` (the validation set) or ``"test"``.
+        invalid: what to do with boxes outside their image or without area: ``"error"``, ``"clip"`` or ``"drop"``.
+
+    Raises:
+        DataError: nothing is recognised, or the set is missing or wrong.
+        ConfigError: there is no such part or policy, or a part of a single file is asked for.
+    """
+    path = Path(path)
+    if part not in get_args(Part):
+        raise ConfigError(unknown_name("set of a folder", str(part), get_args(Part)))
+    if path.suffix == ".json":
+        if part != "train":
+            raise ConfigError(
+                f"{path}: is one set, and its {part} part is asked for. Name the file of that set instead."
+            )
+        return read_coco(path, invalid=invalid)
+    readers = _recognise(path, "auto", invalid)
+    if part not in readers:
+        raise DataError(f"{path}: has no {_SPLITS[part][0]} set. Name one that is there: {', '.join(readers)}.")
+    return readers[part]()
+
+
 def _find(path: Path, layout: Layout, invalid: Invalid) -> dict[str, _Reader]:
-    """Returns what reads each set that is there."""
+    """Returns what reads each set that is there; sets to train and to tune on must be."""
+    readers = _recognise(path, layout, invalid)
+    for name in ("train", "tune"):
+        if name not in readers:
+            raise DataError(f"{path}: has no {_SPLITS[name][0]} set. {_EXPECTED}.")
+    return readers
+
+
+def _recognise(path: Path, layout: Layout, invalid: Invalid) -> dict[str, _Reader]:
+    """Returns what reads each set that is there, at least one."""
     if layout not in get_args(Layout):
         raise ConfigError(unknown_name("layout", str(layout), get_args(Layout)))
     if not path.exists():
@@ -101,9 +138,6 @@ def _find(path: Path, layout: Layout, invalid: Invalid) -> dict[str, _Reader]:
     if not readers:
         there = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) if path.is_dir() else "a file"
         raise DataError(f"{path}: is no data set of a known layout (there is: {there or 'nothing'}). {_EXPECTED}.")
-    for name in ("train", "tune"):
-        if name not in readers:
-            raise DataError(f"{path}: has no {_SPLITS[name][0]} set. {_EXPECTED}.")
     return readers
 
 

@@ -1,0 +1,131 @@
+"""The family of wrong configurations: every instance starts from a mistake that people really make.
+
+The data are those of the shapes; the mistake lies in the task's knobs, or, where it is about the schedule, in
+`Instance.baseline`. So the zero action trains as the mistaken configuration would, and what an agent gains over it is
+what its rescue is worth.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from mapopt.envs.families.base import Instance
+from mapopt.envs.families.shapes import SceneFamily
+from mapopt.errors import ConfigError, unknown_name
+from mapopt.training.controllers import Controller, Schedule
+from mapopt.training.knobs import Knobs, ranges
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """One way to get a configuration wrong: by a knob, or by the schedule."""
+
+    knob: str = ""
+    """The knob that is wrong; empty where the schedule is."""
+    factor: tuple[float, float] | None = None
+    """Least and largest factor on the family's own value; drawn evenly on a logarithmic scale."""
+    value: tuple[float, float] | None = None
+    """Least and largest value, where it does not depend on the family's own; drawn evenly."""
+    baseline: Controller | None = None
+    """The schedule, where that is wrong."""
+    text: str = ""
+    """What is wrong with the schedule, in words."""
+
+    def knobs(self, right: Knobs, generator: np.random.Generator) -> Knobs:
+        """Returns `right` with the mistake made, as severe as drawn."""
+        return right.replace(**{self.knob: self._draw(right, generator.uniform())}) if self.knob else right
+
+    def check(self, name: str, right: Knobs) -> None:
+        """Raises ConfigError where some draw would be out of the knob's range, or no mistake."""
+        if not self.knob:
+            return
+        own, bounds = getattr(right, self.knob), ranges()[self.knob]
+        for share in (0.0, 1.0):
+            wrong = self._draw(right, share)
+            if wrong == own or bounds.clip(wrong) != wrong:
+                raise ConfigError(
+                    f"mistake '{name}' cannot be made with knobs.{self.knob} {own:g}: it would be {wrong:g}, where "
+                    f"another value from {bounds.low:g} to {bounds.high:g} is needed. Leave it out of mistakes, or "
+                    f"give another knobs.{self.knob}"
+                )
+        if self.value is not None and self.value[0] < own < self.value[1]:
+            raise ConfigError(
+                f"mistake '{name}' draws knobs.{self.knob} from {self.value[0]:g} to {self.value[1]:g}, around the "
+                f"family's own {own:g}. Leave it out of mistakes, or give another knobs.{self.knob}"
+            )
+
+    def _draw(self, right: Knobs, share: float) -> float:
+        if self.factor is not None:
+            low, high = self.factor
+            return float(getattr(right, self.knob) * low * math.exp(share * math.log(high / low)))
+        assert self.value is not None
+        low, high = self.value
+        return float(low + share * (high - low))
+
+
+MISTAKES: dict[str, Mistake] = {
+    "rate-too-high": Mistake(knob="lr", factor=(10.0, 10.0)),
+    "rate-too-low": Mistake(knob="lr", factor=(0.1, 0.1)),
+    "no-warm-up": Mistake(baseline=Schedule(warmup=0.0), text="the schedule begins at the full rate"),
+    "box-weight-too-small": Mistake(knob="box_weight", factor=(0.05, 0.1)),
+    "assignment-too-low": Mistake(knob="assign_iou", value=(0.05, 0.1)),
+    "assignment-too-high": Mistake(knob="assign_iou", value=(0.65, 0.8)),
+    "no-augmentation": Mistake(knob="augment", value=(0.0, 0.0)),
+    "too-much-augmentation": Mistake(knob="augment", value=(0.9, 1.0)),
+    "weight-decay-too-strong": Mistake(knob="weight_decay", factor=(50.0, 100.0)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RescueFamily(SceneFamily):
+    """Procedural scenes whose run starts from one mistake: every kind of mistake appears equally often, on both sides.
+
+    Raises:
+        ConfigError: a setting is out of its range; the message names it.
+
+    >>> print(RescueFamily(images=(64, 16, 16)).instance(0))
+    rescue-train-0: mistake rate-too-high: lr 2 instead of 0.2, 64 train images
+    """
+
+    count: int = 6 * len(MISTAKES)
+    """How many instances there are: a multiple of the number of mistakes."""
+    mistakes: tuple[str, ...] = tuple(MISTAKES)
+    """The kinds of mistakes, in turn."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.mistakes:
+            if name not in MISTAKES:
+                raise ConfigError(unknown_name("mistake", str(name), MISTAKES))
+            MISTAKES[name].check(name, self.knobs)
+        kinds = len(self.mistakes)
+        if not kinds or len(set(self.mistakes)) < kinds:
+            raise ConfigError(f"mistakes is {self.mistakes!r}: expected at least one of {', '.join(MISTAKES)}, once")
+        if self.count % kinds:
+            lower = self.count // kinds * kinds
+            near = " or ".join(str(one) for one in (lower, lower + kinds) if one)
+            raise ConfigError(
+                f"{self.count} instances of {kinds} mistakes: expected a multiple, so that each comes equally often. "
+                f"Give count {near}, or other mistakes"
+            )
+
+    def mistake_of(self, number: int) -> str:
+        """Returns the name, in `MISTAKES`, of what is wrong with an instance."""
+        self.seed_of(number)
+        return self.mistakes[number % len(self.mistakes)]
+
+    def instance(self, number: int) -> Instance:
+        """Returns the instance of a number in ``[0, count)``."""
+        name = self.mistake_of(number)
+        mistake = MISTAKES[name]
+        knobs = mistake.knobs(self.knobs, np.random.default_rng(self.seed_of(number)))
+        if mistake.knob:
+            wrong, right = getattr(knobs, mistake.knob), getattr(self.knobs, mistake.knob)
+            special = f"mistake {name}: {mistake.knob} {wrong:.3g} instead of {right:.3g}"
+        else:
+            special = f"mistake {name}: {mistake.text}"
+        splits = self.draw(self.scenes, number)
+        return self.name("rescue", number, splits, special, knobs=knobs, baseline=mistake.baseline)

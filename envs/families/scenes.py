@@ -1,0 +1,141 @@
+"""The families of procedural scenes with one difficulty each: rare classes, small objects, wrong annotations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mapopt.data import Splits
+from mapopt.data.mislabel import FAULTS, Fault, mislabel
+from mapopt.envs.families.base import Instance, boxes_by_class, check_band
+from mapopt.envs.families.cache import HELD
+from mapopt.envs.families.shapes import SceneFamily, draw_splits
+from mapopt.errors import ConfigError, unknown_name
+
+_SMALLEST_OBJECT = 4.0
+"""The scenes draw nothing smaller, in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImbalancedFamily(SceneFamily):
+    """Procedural scenes with rare classes: the first is a drawn factor as frequent as the last, in all three splits.
+
+    Raises:
+        ConfigError: a setting is out of its range; the message names it.
+
+    >>> print(ImbalancedFamily(images=(64, 16, 16)).instance(0))  # doctest: +NORMALIZE_WHITESPACE
+    imbalanced-train-0: the first of 3 classes 12.9 times as frequent as the last:
+    139 disc, 35 box, 9 triangle, 64 train images
+    """
+
+    factor: tuple[float, float] = (5.0, 50.0)
+    """Least and largest factor, 1 to 100; drawn evenly on a logarithmic scale."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_band("factor", self.factor, 1, 100)
+        self._leaves("imbalance", "factor")
+        if self.scenes.classes < 2:
+            raise ConfigError("scenes of 1 class cannot be imbalanced: expected scenes.classes of 2 or more")
+
+    def instance(self, number: int) -> Instance:
+        """Returns the instance of a number in ``[0, count)``."""
+        factor = _draw(self.factor, self.seed_of(number))
+        splits = self.draw(replace(self.scenes, imbalance=factor), number)
+        special = (
+            f"the first of {self.scenes.classes} classes {factor:.1f} times as frequent as the last: "
+            f"{boxes_by_class(splits.train.annotations)}"
+        )
+        return self.name("imbalanced", number, splits, special)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallObjectsFamily(SceneFamily):
+    """Procedural scenes of small objects: their largest size is drawn from the lower end.
+
+    Raises:
+        ConfigError: a setting is out of its range; the message names it.
+
+    >>> print(SmallObjectsFamily(images=(64, 16, 16)).instance(0))  # doctest: +NORMALIZE_WHITESPACE
+    small-objects-train-0: 3 classes of 4 to 8.5 of 48 pixels,
+    93% of 205 objects under 8 pixels, 64 train images
+    """
+
+    largest: tuple[float, float] = (6.0, 14.0)
+    """Between these is the longer side of an instance's largest objects, in pixels; its smallest have 4."""
+    under: float = 8.0
+    """The description says what share of objects is smaller than so many pixels; 8 is the tiny detector's stride."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_band("largest", self.largest, _SMALLEST_OBJECT, self.scenes.size)
+        self._leaves("object_size", "largest")
+        if not 0 < self.under <= self.scenes.size:
+            raise ConfigError(f"under is {self.under}: expected pixels, more than 0 and up to {self.scenes.size}")
+
+    def instance(self, number: int) -> Instance:
+        """Returns the instance of a number in ``[0, count)``."""
+        largest = _draw(self.largest, self.seed_of(number))
+        splits = self.draw(replace(self.scenes, object_size=(_SMALLEST_OBJECT, largest)), number)
+        boxes = splits.train.annotations.boxes
+        share = float(((boxes[:, 2:] - boxes[:, :2]).max(axis=1) < self.under).mean())
+        special = (
+            f"{self.scenes.classes} classes of {_SMALLEST_OBJECT:g} to {largest:.1f} of "
+            f"{self.scenes.size} pixels, {share:.0%} of {len(boxes)} objects under {self.under:g} pixels"
+        )
+        return self.name("small-objects", number, splits, special)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyLabelsFamily(SceneFamily):
+    """Procedural scenes whose train annotations are partly wrong; the tune and test splits stay clean.
+
+    Raises:
+        ConfigError: a setting is out of its range; the message names it.
+
+    >>> print(NoisyLabelsFamily(images=(64, 16, 16)).instance(0))  # doctest: +NORMALIZE_WHITESPACE
+    noisy-labels-train-0: 51 of 192 train boxes wrong on purpose (13 missing, 13 shifted, 13 swapped, 12 spurious),
+    tune and test clean, 64 train images
+    """
+
+    share: tuple[float, float] = (0.1, 0.5)
+    """Least and largest number of faults per object."""
+    faults: tuple[Fault, ...] = FAULTS
+    """What goes wrong, each as often: missing, shifted, swapped or spurious boxes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_band("share", self.share, 0, 1)
+        self._leaves("label_noise", "share")
+        for fault in self.faults:
+            if fault not in FAULTS:
+                raise ConfigError(unknown_name("fault of annotations", str(fault), FAULTS))
+        if not self.faults or len(set(self.faults)) < len(self.faults):
+            raise ConfigError(f"faults is {self.faults!r}: expected at least one of {', '.join(FAULTS)}, each once")
+        if "swapped" in self.faults and self.scenes.classes < 2:
+            raise ConfigError("faults has 'swapped', but scenes of 1 class have none to swap with: leave it out")
+
+    def instance(self, number: int) -> Instance:
+        """Returns the instance of a number in ``[0, count)``."""
+        seed = self.seed_of(number)
+        share = float(np.random.default_rng(seed).uniform(*self.share))
+        key = (NoisyLabelsFamily, self.scenes, seed, self.images, share, self.faults)
+        splits = HELD.get(key, lambda: self._draw_noisy(seed, share))
+        return self.name("noisy-labels", number, splits, splits.note)
+
+    def _draw_noisy(self, seed: int, share: float) -> Splits:
+        """Returns splits whose train annotations are partly wrong, with a note that says how."""
+        clean = draw_splits(self.scenes, seed, self.images)
+        true = clean.train.annotations
+        noted, counts = mislabel(true, share=share, faults=self.faults, seed=seed)
+        kinds = ", ".join(f"{count} {fault}" for fault, count in counts.items())
+        note = f"{sum(counts.values())} of {len(true.ids)} train boxes wrong on purpose ({kinds}), tune and test clean"
+        return replace(clean, train=replace(clean.train, annotations=noted), note=note)
+
+
+def _draw(band: tuple[float, float], seed: int) -> float:
+    """Returns a number between two, drawn evenly on a logarithmic scale."""
+    low, high = band
+    return float(np.clip(low * math.exp(np.random.default_rng(seed).uniform() * math.log(high / low)), low, high))
