@@ -5,7 +5,7 @@ from mapopt.detectors.base import Targets
 from mapopt.detectors.geometry import Assignment, decode, make_priors
 from mapopt.detectors.objective import DenseObjective
 from mapopt.errors import ConfigError
-from mapopt.losses import BOX_LOSSES, LOSSES
+from mapopt.losses import BOX_LOSSES, LOSSES, make_loss
 
 CLASSES = 3
 
@@ -293,3 +293,112 @@ def test_the_box_loss_is_scaled_to_the_class_loss_where_that_is_an_error_rate(lo
     if scaled:
         torch.testing.assert_close(default["box"], default["class"])
         assert (default["class"] < 2).all()
+
+
+def filled_up(problem, *, images=2):
+    """The problem with more images in every lane that do not count; they repeat those that do, without objects."""
+    logits, boxes, priors, targets = problem
+    more = [torch.cat([one, one[:, :images]], 1) for one in (logits, boxes, targets.boxes, targets.labels)]
+    more[3][:, -images:] = -1
+    counted = torch.arange(2 + images).expand(2, -1) < 2
+    crowd = torch.cat([targets.crowd, targets.crowd[:, :images]], 1)
+    return more[0], more[1], priors, Targets(more[2], more[3], crowd, counted)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_images_that_do_not_count_change_no_loss_and_get_no_gradient(loss, problem, knob_table):
+    logits, boxes, priors, targets = filled_up(problem)
+    logits, boxes = (one.detach().requires_grad_() for one in (logits, boxes))
+    knobs = knob_table(2, surrogate_weight=0.5)
+    losses = DenseObjective(loss)(logits, boxes, priors, targets, knobs)
+    gradients = torch.autograd.grad(sum(losses.values()).sum(), (logits, boxes))
+    expected = DenseObjective(loss)(*problem, knobs)
+    wanted = torch.autograd.grad(sum(expected.values()).sum(), (problem[0], problem[1]))
+    for name in losses:
+        torch.testing.assert_close(losses[name], expected[name])
+    for gradient, one in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(gradient[:, :2], one)
+        assert not gradient[:, 2:].any()
+
+
+@pytest.mark.parametrize("scope", ["class", "batch"])
+@pytest.mark.parametrize("size", [30, 72, 150, 1000])
+def test_images_that_do_not_count_take_no_place_in_the_memory(size, scope, problem, knob_table):
+    memories = []
+    for scene in (problem, filled_up(problem)):
+        objective = DenseObjective("ap", memory=size, scope=scope)
+        objective.prepare(lanes=2, classes=CLASSES, device=torch.device("cpu"))
+        for factor in (1.0, 0.5, 2.0):
+            losses = objective(scene[0] * factor, *scene[1:], knob_table(2))
+        memories.append((losses, objective.buffers()))
+    (first, remembered), (second, filled) = memories
+    torch.testing.assert_close(first, second)
+    for name in remembered:
+        assert torch.equal(remembered[name], filled[name]), name
+
+
+def error_driven(loss):
+    return getattr(make_loss(loss), "gradient", None) == "error-driven"
+
+
+RANKING = [name for name in LOSSES if not LOSSES[name].pointwise]
+
+
+@pytest.mark.parametrize("loss", RANKING)
+def test_a_temperature_ranks_divided_scores_and_the_others_get_the_true_chain(loss, problem, knob_table):
+    logits, *rest = problem
+    knobs = knob_table(2, temperature=[4.0, 0.5])
+    hot = DenseObjective(loss, balance=False)(logits, *rest, knobs)["class"]
+    gradient = torch.autograd.grad(hot.sum(), logits, retain_graph=True)[0]
+    factor = knobs["temperature"][:, None, None, None]
+    divided = (logits / factor).detach().requires_grad_()
+    expected = DenseObjective(loss, balance=False)(divided, *rest, knob_table(2))["class"]
+    chain = torch.autograd.grad(expected.sum(), divided, retain_graph=True)[0]
+    torch.testing.assert_close(hot, expected)
+    torch.testing.assert_close(gradient, chain if error_driven(loss) else chain / factor)
+
+
+def test_the_losses_with_an_error_driven_gradient_are_the_four_that_have_it_by_default():
+    assert {name for name in RANKING if error_driven(name)} == {"ap", "alrp", "rank_sort", "bucketed_rank_sort"}
+
+
+def test_a_temperature_is_the_width_of_the_step_relative_to_its_own(problem, knob_table):
+    hot = DenseObjective("ap", balance=False)(*problem, knob_table(2, temperature=3.0))["class"]
+    wide = DenseObjective(make_loss("ap", {"delta": 3.0}), balance=False)(*problem, knob_table(2))["class"]
+    gradients = [torch.autograd.grad(one.sum(), problem[0], retain_graph=True)[0] for one in (hot, wide)]
+    torch.testing.assert_close(hot, wide)
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_temperature_of_1_changes_no_bit_and_pointwise_losses_have_none(loss, problem, knob_table):
+    logits, boxes, *rest = problem
+    results = []
+    for changes in ({}, {"temperature": 1.0}, {"temperature": [1.0, 5.0]}):
+        losses = DenseObjective(loss)(logits, boxes, *rest, knob_table(2, **changes))
+        gradients = torch.autograd.grad(sum(losses.values()).sum(), (logits, boxes), retain_graph=True)
+        results.append((*losses.values(), *gradients))
+    for none, one, mixed in zip(*results, strict=True):
+        assert torch.equal(none, one)
+        assert torch.equal(none[0], mixed[0])
+        assert torch.equal(none, mixed) or not LOSSES[loss].pointwise
+
+
+def test_the_memory_holds_scores_as_they_were(problem, knob_table):
+    buffers = []
+    for temperature in (1.0, 5.0):
+        objective = DenseObjective("ap", memory=72)
+        objective.prepare(lanes=2, classes=CLASSES, device=torch.device("cpu"))
+        objective(*problem, knob_table(2, temperature=temperature))
+        buffers.append(objective.buffers()["memory.scores"])
+    assert torch.equal(*buffers)
+
+
+def test_auxiliary_and_focal_losses_see_the_scores_as_they_are(problem, knob_table):
+    values = [
+        DenseObjective("ap", auxiliary={"correlation": 1.0})(
+            *problem, knob_table(2, temperature=temperature, surrogate_weight=0.0)
+        )["class"]
+        for temperature in (1.0, 5.0)
+    ]
+    assert torch.equal(*values)

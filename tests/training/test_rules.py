@@ -29,15 +29,23 @@ def weights_of(trainer: Trainer) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "recipe",
-    [{"ema": 0.9}, {"loss": "rank_sort", "memory": 500}, {"class_balance": "sampling"}, {"class_balance": "weights"}],
+    ("recipe", "fraction"),
+    [
+        ({"ema": 0.9}, 1.0),
+        ({"loss": "rank_sort", "memory": 500}, 1.0),
+        ({"class_balance": "sampling"}, 1.0),
+        ({"class_balance": "weights"}, 1.0),
+        ({"ema": 0.9, "loss": "rank_sort", "memory": 500}, 0.5),
+    ],
     ids=str,
 )
 def test_one_call_of_24_steps_equals_4_calls_of_6_with_evaluations_and_foreign_numbers_between(
-    recipe: dict[str, object], make_task: MakeTask
+    recipe: dict[str, object], fraction: float, make_task: MakeTask
 ) -> None:
     task = make_task(**recipe)
     whole, parts = Trainer(task, seed=1), Trainer(task, seed=1)
+    for trainer in (whole, parts):
+        trainer.set_knobs(task.knobs.replace(batch_fraction=fraction))
     whole.train(24 * 4)
     for _ in range(4):
         parts.train(6 * 4)
@@ -53,7 +61,15 @@ def test_another_seed_gives_other_weights(make_task: MakeTask) -> None:
     assert not torch.equal(weights_of(first), weights_of(second))
 
 
-@pytest.mark.parametrize("recipe", [{"optimizer": "adamw", "ema": 0.9}, {"loss": "ap", "memory": 400}], ids=str)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"optimizer": "adamw", "ema": 0.9},
+        {"loss": "ap", "memory": 400},
+        {"loss": "ap", "memory": 400, "ema": 0.9, "knobs": {"batch_fraction": 0.25}},
+    ],
+    ids=str,
+)
 def test_a_run_resumed_from_disk_equals_the_unbroken_one(
     recipe: dict[str, object], make_task: MakeTask, tmp_path: Path
 ) -> None:
@@ -110,6 +126,40 @@ def test_lanes_do_not_depend_on_their_number_or_place(recipe: dict[str, object],
     assert torch.equal(pair.snapshot(0).tensors["weights"], many.snapshot(3).tensors["weights"])
     assert torch.equal(pair.snapshot(1).tensors["weights"], many.snapshot(1).tensors["weights"])
     assert torch.equal(pair.snapshot(0).tensors["weights"], weights_of(alone))
+
+
+FRACTIONS = {7: 1.0, 9: 0.5, 1: 0.25, 4: 0.25, 5: 0.5}
+"""Seeds, and the parts of the batch that they train on below."""
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"loss": "focal", "optimizer": "adamw"},
+        {"loss": "ap", "ema": 0.9, "batch_size": 8},
+        {"loss": "rank_sort", "memory": 300},
+        {"loss": "ap", "soft_labels": True},
+    ],
+    ids=str,
+)
+def test_lanes_with_parts_of_the_batch_do_not_depend_on_their_number_or_place(
+    recipe: dict[str, object], make_task: MakeTask
+) -> None:
+    task = make_task(**recipe)
+    full, pair, many = Fleet(task, [7, 2]), Fleet(task, [4, 9]), Fleet(task, [7, 9, 1, 4, 5])
+    alone = Trainer(task, seed=4)
+    for fleet, seeds in ((pair, [4, 9]), (many, [7, 9, 1, 4, 5]), (alone.fleet, [4])):
+        fleet.set_knobs([Knobs(batch_fraction=FRACTIONS[seed]) for seed in seeds])
+    for images in (16, 32):
+        reports = many.train(images)
+        pair.train(images), alone.train(images), full.train(images)
+        size = task.recipe.batch_size
+        assert [one.steps for one in reports] == [images / size / FRACTIONS[seed] for seed in (7, 9, 1, 4, 5)]
+    for name, tensor in alone.snapshot().tensors.items():
+        assert torch.equal(tensor, many.snapshot(3).tensors[name]), name
+        assert torch.equal(tensor, pair.snapshot(0).tensors[name]), name
+        assert torch.equal(pair.snapshot(1).tensors[name], many.snapshot(1).tensors[name]), name
+        assert torch.equal(full.snapshot(0).tensors[name], many.snapshot(0).tensors[name]), name
 
 
 def test_evaluation_leaves_no_trace(make_task: MakeTask) -> None:
@@ -202,6 +252,7 @@ def test_a_ramp_moves_the_rate_step_by_step(make_task: MakeTask) -> None:
 TURNED = {
     "lr": 0.3, "weight_decay": 0.05, "momentum": 0.5, "box_weight": 3.0, "class_weight": 3.0, "focal_gamma": 0.5,
     "surrogate_weight": 0.5, "assign_iou": 0.85, "augment": 0.9, "nms_iou": 0.2, "score_threshold": 0.5,
+    "soft_nms_sigma": 0.3, "detections": 5.0, "batch_fraction": 0.5, "temperature": 3.0,
 }  # fmt: skip
 
 
@@ -211,15 +262,18 @@ def test_every_knob_is_turned_below() -> None:
 
 @pytest.mark.parametrize("name", TURNED)
 def test_a_knob_changes_the_weights_or_the_report(name: str, make_task: MakeTask) -> None:
-    task = make_task(loss="ap" if name == "surrogate_weight" else "focal")
+    task = make_task(loss="ap" if name in ("surrogate_weight", "temperature") else "focal")
     usual, turned = Trainer(task, seed=0), Trainer(task, seed=0)
     usual.train(32)
     turned.set_knobs(task.knobs.replace(**{name: TURNED[name]}))
     turned.train(32)
-    if name in ("nms_iou", "score_threshold"):
+    if name in ("nms_iou", "score_threshold", "detections", "soft_nms_sigma"):
         assert torch.equal(weights_of(usual), weights_of(turned))
-        usual_count, turned_count = (len(one.detect("test").scores) for one in (usual, turned))
-        assert turned_count < usual_count
+        usual_scores, turned_scores = (one.detect("test").scores for one in (usual, turned))
+        if name == "soft_nms_sigma":
+            assert not np.array_equal(turned_scores, usual_scores)
+        else:
+            assert len(turned_scores) < len(usual_scores)
     else:
         assert not torch.equal(weights_of(usual), weights_of(turned))
 
