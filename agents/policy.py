@@ -16,13 +16,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from mapopt.envs import observations
 from mapopt.envs.actions import RelativeAction
+from mapopt.envs.observations import measures_of, observation_names, observe
 from mapopt.errors import AgentError, MapoptError, unknown_name
 from mapopt.files import write_bytes, write_json
-from mapopt.training.controllers import Decision, Schedule
-from mapopt.training.history import Round
-from mapopt.training.knobs import KnobSpace, ranges
+from mapopt.training.controllers import Controller, Decision, Schedule
+from mapopt.training.history import Measure, Round
+from mapopt.training.knobs import ranges
 from mapopt.training.task import Budget, TaskInfo
 
 VERSION = 1
@@ -42,6 +42,8 @@ class Agent:
     """What an output of 1 means; see `RelativeAction`."""
     baseline: dict[str, Any]
     """Settings of the schedule its outputs are relative to."""
+    observation: tuple[str, ...]
+    """Name of every number it is shown, in the order of the first layer's columns; see `observe`."""
     open_loop: tuple[tuple[float, ...], ...] = ()
     """Its mean action in each round, over episodes of its training set: what it does when it is blind."""
     training: dict[str, Any] = field(default_factory=dict)
@@ -65,8 +67,7 @@ class Agent:
         description = {
             "format": "mapopt agent",
             "version": VERSION,
-            "observation_version": observations.VERSION,
-            "observation": observations.observation_names(KnobSpace(self.knobs)),
+            "observation": list(self.observation),
             "knobs": list(self.knobs),
             "reach": self.reach,
             "baseline": self.baseline,
@@ -106,6 +107,7 @@ class Agent:
             tuple(description["knobs"]),
             float(description["reach"]),
             dict(description["baseline"]),
+            tuple(description["observation"]),
             tuple(tuple(action) for action in description["open_loop"]),
             dict(description["training"]),
         )
@@ -116,13 +118,20 @@ class PolicyController:
     """Runs an agent through the same loop as everything else."""
 
     agent: Agent
+    baseline: Controller | None = None
+    """What the agent's outputs are relative to, where that is not its own schedule: an instance may bring another."""
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What has to be measured of every round so that the agent sees what it was trained on."""
+        return measures_of(self.agent.observation)
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns what the agent does after this history."""
         action = relative_action(self.agent)
-        return action.decide(
-            self.agent.act(observations.observe(history, task, budget, action.space)), history, task, budget
-        )
+        action = action if self.baseline is None else action.over(self.baseline)
+        seen = observe(history, task, budget, self.agent.observation)
+        return action.decide(self.agent.act(seen), history, task, budget)
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,7 @@ class OpenLoopController:
 
 def relative_action(agent: Agent) -> RelativeAction:
     """Returns what the agent's outputs mean."""
-    return RelativeAction(space=KnobSpace(agent.knobs), reach=agent.reach, baseline=Schedule(**agent.baseline))
+    return RelativeAction(knobs=agent.knobs, reach=agent.reach, baseline=Schedule(**agent.baseline))
 
 
 def find_agent(name: str | Path) -> Path:
@@ -159,11 +168,10 @@ def find_agent(name: str | Path) -> Path:
 def _check(path: Path, description: Any) -> None:
     if not isinstance(description, dict) or description.get("format") != "mapopt agent":
         raise AgentError(f"{path}: not an agent of mapopt; expected one that `mapopt train-agent` wrote")
-    if description.get("version") != VERSION or description.get("observation_version") != observations.VERSION:
+    if description.get("version") != VERSION:
         raise AgentError(
-            f"{path}: an agent of version {description.get('version')} with observations of version "
-            f"{description.get('observation_version')}; this mapopt runs version {VERSION} with observations of "
-            f"version {observations.VERSION}: train it again"
+            f"{path}: an agent of version {description.get('version')}; this mapopt runs version {VERSION}: "
+            "train it again"
         )
     missing = {"knobs", "reach", "baseline", "layers", "training", "observation", "open_loop"} - set(description)
     if missing:
@@ -174,14 +182,15 @@ def _check(path: Path, description: Any) -> None:
             f"{path}: the agent turns {', '.join(unknown)}, which this mapopt does not have: train it again"
         )
     try:
-        expected = observations.observation_names(KnobSpace(description["knobs"]))
-        Schedule(**description["baseline"])
+        names = observation_names(description["observation"], description["knobs"])
+        RelativeAction(
+            knobs=tuple(description["knobs"]),
+            reach=description["reach"],
+            baseline=Schedule(**description["baseline"]),
+        )
     except (MapoptError, TypeError) as error:
         raise AgentError(f"{path}: the description does not hold together ({error}); train the agent again") from None
     sizes = description["layers"]
-    if (
-        description["observation"] != expected
-        or sizes[0][1] != len(expected)
-        or sizes[-1][0] != len(description["knobs"])
-    ):
+    fits = description["observation"] == list(names) and sizes[0][1] == len(names)
+    if not fits or sizes[-1][0] != len(description["knobs"]):
         raise AgentError(f"{path}: the network's sizes are not those of its observation and knobs; train it again")

@@ -24,15 +24,16 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from mapopt.agents.policy import Agent
-from mapopt.envs.actions import DEFAULT_KNOBS, RelativeAction
+from mapopt.envs.actions import DEFAULT_KNOBS
 from mapopt.envs.families import ShapesFamily
+from mapopt.envs.observations import observation_names
+from mapopt.envs.rewards import Reward
 from mapopt.envs.sb3 import FleetVecEnv
 from mapopt.envs.vector import DetectorTrainingVectorEnv
 from mapopt.errors import AgentError, ConfigError
 from mapopt.files import write_bytes, write_json
 from mapopt.settings import to_mapping
 from mapopt.training.controllers import Schedule
-from mapopt.training.knobs import KnobSpace
 from mapopt.training.task import Budget
 
 VERSION = 1
@@ -46,6 +47,12 @@ class AgentTraining:
     budget: Budget = field(default_factory=lambda: Budget(images=16 * 800, rounds=20))
     knobs: tuple[str, ...] = DEFAULT_KNOBS
     reach: float = 10.0
+    features: tuple[str, ...] | None = None
+    """What the agent is shown; see `mapopt.envs.observations`. None is the environment's usual."""
+    reward: str = "gain"
+    """What it is paid for; see `mapopt.envs.rewards`."""
+    cost_per_image: float = 0.0
+    """What it pays for every image trained on."""
     iterations: int = 40
     """Episodes per lane; each is followed by one update."""
     workers: int = 2
@@ -66,6 +73,8 @@ class AgentTraining:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        Reward.of(self.reward, self.knobs, cost_per_image=self.cost_per_image)
+        observation_names(self.features, self.knobs)
         for name in ("iterations", "workers", "lanes", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected 1 or more")
@@ -81,7 +90,7 @@ class Progress:
     steps: int
     """Environment steps so far."""
     episode_return: float
-    """Mean over lanes: the final tune AP."""
+    """Mean over lanes: the final tune AP, with the reward "gain"."""
     test_ap: float
     """Mean over lanes; the learner never sees it."""
     diverged: int
@@ -104,7 +113,6 @@ def train_agent(
         report: called after every iteration.
         name: of the agent.
     """
-    action = RelativeAction(space=KnobSpace(settings.knobs), reach=settings.reach, baseline=Schedule())
     make = partial(
         DetectorTrainingVectorEnv,
         settings.lanes,
@@ -112,6 +120,9 @@ def train_agent(
         budget=settings.budget,
         knobs=settings.knobs,
         reach=settings.reach,
+        reward=settings.reward,
+        cost_per_image=settings.cost_per_image,
+        features=settings.features,
         device=settings.device,
         autoreset_mode="SameStep",
     )
@@ -132,6 +143,7 @@ def train_agent(
         device="cpu",
     )
     model.set_logger(Logger(folder=None, output_formats=[]))
+    names = env.get_attr("observation_names", [0])[0]
     try:
         log = _resume(model, out / "training.pt", settings)
         spent = log[-1].seconds if log else 0.0
@@ -155,7 +167,8 @@ def train_agent(
         _layers(model),
         settings.knobs,
         settings.reach,
-        dataclasses.asdict(action.baseline) if dataclasses.is_dataclass(action.baseline) else {},
+        dataclasses.asdict(Schedule()),
+        names,
         open_loop,
         {
             "command": command,

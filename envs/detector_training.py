@@ -2,55 +2,148 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
-from gymnasium.utils import seeding
 
-from mapopt.envs.actions import RelativeAction
-from mapopt.envs.families import InstanceFamily, ShapesFamily
-from mapopt.envs.observations import LIMIT, observation_names
-from mapopt.envs.world import Outcome, World
-from mapopt.errors import ConfigError
-from mapopt.training.knobs import KnobSpace
+from mapopt.envs.actions import AnyAction
+from mapopt.envs.families import InstanceFamily
+from mapopt.envs.scene import render
+from mapopt.envs.setup import DEFAULT_BUDGET, RENDER_MODES, draw_start, make_world, spaces_of
+from mapopt.envs.world import EpisodeState
 from mapopt.training.task import Budget
 
-DEFAULT_BUDGET = Budget(images=16 * 800, rounds=20)
 
-
-class DetectorTrainingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     """Train an object detector; every step sets hyperparameters and trains one interval.
 
     ### Description
     An episode is one training run of a small detector on one instance: a data set of its own, drawn from a family.
-    A step sets the knobs, trains on ``budget.images / budget.rounds`` images, and evaluates AP on the tune split.
+    A step sets the knobs, trains on ``budget.images / budget.rounds`` images, and evaluates the tune split.
 
     ### Action space
-    ``Box(-1, 1, (n,))``: one offset per chosen knob (by default ``lr``, ``weight_decay``, ``augment`` and
-    ``assign_iou``), relative to what the baseline, a warm-up and cosine, does in the same round. An offset of 1 is a
-    factor of `reach` on a logarithmic knob and half the range on a linear one (at reach 10). The zero action is the
-    baseline, bit for bit.
+    Which knobs an agent turns is an argument (``knobs``, by default ``lr``, ``weight_decay``, ``augment`` and
+    ``assign_iou``); what it leaves alone follows the baseline, a warm-up and cosine unless the instance brings a
+    schedule of its own. So does the form of the action:
+
+    - ``relative``: ``Box(-1, 1, (n,))``: an offset of every knob from what the baseline does in the same round.
+    - ``absolute``: ``Box(-1, 1, (n,))``: the value of every knob, -1 and 1 being the ends of its range, on its own
+      scale.
+    - ``discrete``: ``Discrete(1 + 2n)``: 0 keeps the offsets, 1 + 2i and 2 + 2i move that of knob i a notch down
+      and up.
+    - ``multi_discrete``: ``MultiDiscrete([3] * n)``: for every knob 0 moves its offset a notch down, 1 keeps it, 2
+      moves it up.
+
+    An offset of 1 is a factor of `reach` on a logarithmic knob, and half the range on a linear one (at reach 10). A
+    discrete action moves an offset by `notch`, at most to 1. The zero action (``relative``), never anything but 0
+    (``discrete``) and never anything but ones (``multi_discrete``) are the baseline, bit for bit.
+
+    | knob | range | scale | usual |
+    | --- | --- | --- | --- |
+    | lr | 1e-05 to 3 | logarithmic | 0.2 |
+    | weight_decay | 1e-07 to 0.1 | logarithmic | 0.0005 |
+    | momentum | 0 to 0.99 | linear | 0.9 |
+    | box_weight | 0.05 to 20 | logarithmic | 1 |
+    | class_weight | 0.05 to 20 | logarithmic | 1 |
+    | focal_gamma | 0 to 5 | linear | 2 |
+    | surrogate_weight | 0 to 1 | linear | 1 |
+    | assign_iou | 0.05 to 0.9 | linear | 0.3 |
+    | augment | 0 to 1 | linear | 0.3 |
+    | nms_iou | 0.1 to 0.95 | linear | 0.6 |
+    | score_threshold | 0 to 0.95 | linear | 0 |
+    | soft_nms_sigma | 0 to 1 | linear | 0 |
+    | detections | 1 to 300 | logarithmic | 100 |
+    | batch_fraction | 0.25 to 1 | logarithmic | 1 |
+    | temperature | 0.1 to 10 | logarithmic | 1 |
 
     ### Observation space
-    ``Box(-5, 5, (18 + n,))``, scale-free; the table is `mapopt.envs.observations.FEATURES`, followed by the present
-    knobs on [-1, 1].
+    ``Box``, float32, one entry per feature, each within its range; all but the knobs are 0 before the first round.
+    By default every feature that AP's evaluation yields anyway (all but ``calibration_error`` and those of F1 and LRP),
+    the one that shows what the reward pays for, and ``knob_NAME`` of the knobs that are turned. ``features`` chooses
+    others by name; in it ``"knobs"`` stands for the knobs that are turned. `observation_names` lists the entries.
 
-    ### Reward
-    The gain in tune AP of the round, so that the return (discount 1) is the final tune AP. A run that diverges
-    returns zero in total. The test split is never read for observation or reward.
+    | feature | range | meaning |
+    | --- | --- | --- |
+    | progress | 0 to 1 | rounds played / rounds of the budget |
+    | ap | 0 to 1 | tune AP of the last round |
+    | ap_gain | -5 to 5 | 10 x (tune AP - that of the round before) |
+    | ap_below_best | 0 to 5 | 10 x (best tune AP so far - tune AP) |
+    | ap_trend | -5 to 5 | 10 x mean gain of tune AP over the last 4 rounds |
+    | ap50 | 0 to 1 | tune AP50 of the last round |
+    | ap75_to_ap50 | 0 to 1 | AP75 / AP50: how well found objects are localised |
+    | ar100 | 0 to 1 | tune AR100: the AP that perfect scores would allow |
+    | ap_spread | 0 to 0.5 | standard deviation of AP over categories |
+    | class_loss_log | -5 to 5 | ln(class loss / class loss of the first round) |
+    | class_loss_change | -5 to 5 | ln(class loss / that of the round before) |
+    | box_loss_log | -5 to 5 | ln(box loss / box loss of the first round) |
+    | box_loss_change | -5 to 5 | ln(box loss / that of the round before) |
+    | gradient_norm_log | -5 to 5 | ln(mean gradient norm / that of the first round) |
+    | gradient_spike | -5 to 5 | ln(largest / mean gradient norm of the round) |
+    | clipped | 0 to 1 | share of the steps whose gradient was clipped |
+    | update_log | -5 to 5 | log10(step length / length of the weights) + 3 |
+    | epochs_log | 0 to 5 | log10(1 + epochs of the training set seen) |
+    | gradient_ratio_log | -5 to 5 | log10(gradient norm / length of the weights) + 1; 0 in records without it |
+    | weight_norm_log | -5 to 5 | ln(length of the weights / that after the first round); 0 in records without it |
+    | ap_1_before | 0 to 1 | tune AP one round before the last; 0 before the beginning |
+    | ap_2_before | 0 to 1 | tune AP two rounds before the last |
+    | ap_3_before | 0 to 1 | tune AP three rounds before the last |
+    | ap_4_before | 0 to 1 | tune AP four rounds before the last |
+    | calibration_error | 0 to 1 | expected calibration error of tune detections; 0 where nothing is detected |
+    | f1 | 0 to 1 | tune F1 at the best score threshold of every category |
+    | lrp | 0 to 1 | optimal localisation recall precision error, 0 good and 1 bad |
+    | f1_reported | 0 to 1 | tune F1 of all reported boxes |
+    | lrp_reported | 0 to 1 | localisation recall precision error of all reported boxes |
+    | knob_NAME | -1 to 1 | present value of a knob, on its own scale |
+
+    ### Rewards
+    All are read on the tune split; the test split has no say in observation or reward. Each may be charged
+    ``cost_per_image`` for every image trained on.
+
+    - ``gain``: gain in tune AP of the round; the return is the final AP, 0 to 1.
+    - ``final``: tune AP at the end of the budget, nothing before; the return is the final AP, 0 to 1.
+    - ``log_gap``: decrease of log10(1 - tune AP), so that late gains count; the return is 0 to 3.
+    - ``oLRP``: gain in 1 - optimal localisation recall precision error; the return is 0 to 1.
+    - ``f1``: gain in F1 at IoU .5; the return is the final F1, 0 to 1.
+
+    A detector is worth 0 before its first round. A run that diverges is worth 0, too: its last reward takes back what
+    was paid, so that an episode's worths add up to 0; and it is charged for the whole budget, so that its return,
+    ``-cost_per_image * budget.images``, is the least an episode can return. AP never rises when boxes are dropped, and
+    the best F1 and the optimal LRP choose a score threshold for themselves: to them ``score_threshold`` and
+    ``detections`` are dead. If either is turned, ``f1`` and ``oLRP`` count all reported boxes instead: every false
+    alarm costs, and both knobs decide between objects found and false alarms.
 
     ### Starting state
     Freshly drawn weights; the instance and the training's seed come from the environment's generator, or from
-    ``reset(options={"instance": 3, "training_seed": 7})``.
+    ``reset(options={"instance": 3, "training_seed": 7})``. A seed fixes everything that follows, bit for bit. The info
+    of a reset holds ``instance``, ``seed`` and ``description``.
 
     ### End of the episode
-    ``terminated`` at the end of the budget (progress is observed) and on divergence. ``truncated`` never: wrap it in
-    `gymnasium.wrappers.TimeLimit` for that. The last ``info`` holds ``test_ap``.
+    ``terminated`` at the end of the budget (progress is observed) and on divergence. ``truncated`` where training and
+    evaluation have taken `seconds_limit` seconds (a lane's share of them in a fleet), which no seed determines; for
+    fewer steps wrap it in `gymnasium.wrappers.TimeLimit`, whose last info is that of any other step. The environment's
+    own last ``info`` holds ``test_ap``, ``test_ap50``, ``test_ap75`` and ``seconds``.
+
+    ### Info
+    Of every step: ``round``, ``images`` trained and ``evaluated`` so far, ``diverged``, ``tune_ap``, ``tune_ap50``,
+    ``tune_ap75``, ``tune_ar100``, ``tune_ap_per_category``, what else was measured as ``tune_NAME``, ``class_loss``,
+    ``box_loss``, ``gradient_norm``, ``gradient_norm_max``, ``gradient_ratio``, ``clipped``, ``update_ratio``, ``knobs``
+    (a dictionary) and ``reward_parts`` (``worth`` and ``cost``: the reward is their difference).
 
     ### Arguments
-    ``family`` (an `InstanceFamily`), ``budget``, ``knobs`` (names), ``reach``, ``device``.
+    - ``family``: a name in `mapopt.envs.families.FAMILIES`, or an `InstanceFamily`.
+    - ``budget``: images and rounds of an episode, unless its instance brings its own.
+    - ``knobs``, ``action``, ``reach`` (10), ``notch`` (0.25): see above; ``action`` may be an object instead, such as
+      ``RelativeAction(knobs=("lr",), baseline=Constant())``.
+    - ``reward``, ``cost_per_image``, ``features``, ``seconds_limit``: see above.
+    - ``device``: where to train.
+    - ``render_mode``: "ansi" or "rgb_array"; see `render`.
+
+    Episodes can be copied: `get_state` and `set_state` work in memory, also between environments. Many episodes at once
+    are `mapopt.envs.vector.DetectorTrainingVectorEnv` (``gymnasium.make_vec``), and for stable-baselines3
+    `mapopt.envs.sb3.FleetVecEnv`.
 
     ### Version history
     v0: first version.
@@ -59,89 +152,97 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     >>> from mapopt.envs.families import ShapesFamily
     >>> from mapopt.training.task import Budget
     >>> env = gymnasium.make("mapopt/DetectorTraining-v0", family=ShapesFamily(images=(32, 8, 8)),
-    ...                      budget=Budget(images=64, rounds=2))
+    ...                      budget=Budget(images=64, rounds=2), knobs=("lr", "momentum"), reward="log_gap")
     >>> observation, info = env.reset(seed=0)
     >>> observation, reward, terminated, truncated, info = env.step(env.action_space.sample() * 0)
-    >>> terminated, sorted(info)
-    (False, ['diverged', 'images', 'knobs', 'tune_ap', 'tune_ap50'])
+    >>> terminated, info["round"], info["images"], "test_ap" in info
+    (False, 1, 32, False)
+    >>> observation, reward, terminated, truncated, info = env.step(env.action_space.sample() * 0)
+    >>> terminated, "test_ap" in info
+    (True, True)
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 2}
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 2}
 
     def __init__(
         self,
-        family: InstanceFamily | None = None,
+        family: str | InstanceFamily = "shapes",
         *,
         budget: Budget = DEFAULT_BUDGET,
-        knobs: tuple[str, ...] | None = None,
-        reach: float = 10.0,
+        knobs: Sequence[str] | None = None,
+        action: str | AnyAction = "relative",
+        reach: float | None = None,
+        notch: float | None = None,
+        reward: str = "gain",
+        cost_per_image: float = 0.0,
+        features: Sequence[str] | None = None,
+        seconds_limit: float | None = None,
         device: str = "cpu",
         render_mode: str | None = None,
     ) -> None:
-        if render_mode not in (None, "ansi"):
-            raise ConfigError(f"render_mode is {render_mode!r}: expected 'ansi' or None")
-        action = RelativeAction(space=KnobSpace(knobs), reach=reach) if knobs else RelativeAction(reach=reach)
-        self.world = World(family or ShapesFamily(), budget, action, device=device)
-        self.action_space, self.observation_space = spaces(action)
+        self.world = make_world(
+            family,
+            budget=budget,
+            knobs=knobs,
+            action=action,
+            reach=reach,
+            notch=notch,
+            reward=reward,
+            cost_per_image=cost_per_image,
+            features=features,
+            seconds_limit=seconds_limit,
+            lanes=1,
+            device=device,
+            render_mode=render_mode,
+        )
+        self.action_space, self.observation_space = spaces_of(self.world)
         self.render_mode = render_mode
-        self._over = True
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """The name of every entry of an observation; see `mapopt.envs.observations`."""
+        return self.world.names
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins an episode; see the class for the options."""
+        """Begins an episode; see the class for the options.
+
+        Raises:
+            ConfigError: an option is unknown or out of its range.
+        """
         super().reset(seed=seed)
-        self._over = False
-        return self.world.reset({0: draw_episode(self.np_random, self.world.family, options)})[0]
+        return self.world.reset({0: draw_start(self.np_random, self.world.family, options)})[0]
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Plays one round."""
-        if self._over:
-            raise gymnasium.error.ResetNeeded("the episode is over, or never began: call reset() before step()")
-        outcome: Outcome = self.world.step(checked_actions(np.asarray(action)[None], len(self.world.action.space)))[0]
-        self._over = outcome.terminated
-        return outcome.observation, outcome.reward, outcome.terminated, False, outcome.info
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Plays one round.
 
-    def render(self) -> str | None:  # type: ignore[override]
-        """Returns one line about the last round in the mode "ansi"."""
-        if self.render_mode != "ansi":
-            return None
-        if not self.world.histories[0]:
-            return f"round 0/{self.world.budget.rounds}: {self.world.instances[0]}"
-        now = self.world.histories[0][-1]
-        names = self.world.action.space.names
-        turned = ", ".join(f"{name} {getattr(now.knobs, name):.3g}" for name in names)
-        return f"round {now.index + 1}/{self.world.budget.rounds}: tune AP {now.tune.ap:.3f}; {turned}"
+        Raises:
+            ConfigError: the action is not one of the action space's.
+            gymnasium.error.ResetNeeded: the episode is over, or never began.
+        """
+        outcome = self.world.step([action])[0]
+        return outcome.observation, outcome.reward, outcome.terminated, outcome.truncated, outcome.info
 
+    def render(self) -> Any:
+        """Returns one line about the last round ("ansi"), or a picture uint8 ``[h, w, 3]`` ("rgb_array").
 
-def spaces(action: RelativeAction) -> tuple[Box, Box]:
-    """Returns the action space and the observation space of one lane."""
-    entries = len(observation_names(action.space))
-    return (
-        Box(-1.0, 1.0, (len(action.space),), np.float32),
-        Box(-LIMIT, LIMIT, (entries,), np.float32),
-    )
+        The picture shows AP and knobs over the rounds beside a tune image with its objects and what is found now; the
+        image is detected anew, which takes about as long as evaluating a round.
+        """
+        return render(self.world, 0, self.render_mode)
 
+    def get_state(self) -> EpisodeState:
+        """Copies the episode, and the generator that draws the next ones, in memory."""
+        return replace(self.world.get_state(0), generator=self.np_random.bit_generator.state)
 
-def draw_episode(
-    generator: np.random.Generator, family: InstanceFamily, options: dict[str, Any] | None
-) -> tuple[int, int]:
-    """Draws the instance and the training's seed of an episode, unless the options name them."""
-    number, seed = int(generator.integers(family.count)), int(generator.integers(2**31))
-    chosen = dict(options or {})
-    number, seed = int(chosen.pop("instance", number)), int(chosen.pop("training_seed", seed))
-    if chosen:
-        raise ConfigError(f"unknown reset options {sorted(chosen)}: expected 'instance' and 'training_seed'")
-    return number, seed
+    def set_state(self, state: EpisodeState) -> np.ndarray:
+        """Goes on from a copied episode, of this or of an equal environment; returns what an agent sees there.
 
-
-def checked_actions(actions: np.ndarray, knobs: int) -> np.ndarray:
-    """Returns the actions ``[lanes, knobs]`` as float64, if they are finite and have the right shape."""
-    if actions.shape[1:] != (knobs,) or not np.isfinite(actions).all():
-        raise ConfigError(f"an action of shape {actions.shape[1:]}: expected ({knobs},), finite, in [-1, 1]")
-    return actions.astype(np.float64)
-
-
-def make_generator(seed: int | None) -> np.random.Generator:
-    """Returns the generator Gymnasium makes from a seed, so that vector and single faces draw the same episodes."""
-    return seeding.np_random(seed)[0]
+        What follows is what followed the copy, bit for bit, and the next resets draw the same episodes. A state without
+        a generator leaves the environment's own.
+        """
+        observation = self.world.set_state(0, state)
+        if state.generator is not None:
+            self.np_random.bit_generator.state = dict(state.generator)
+        return observation

@@ -17,7 +17,9 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from mapopt.envs.vector import DetectorTrainingVectorEnv, lane_info
+from mapopt.envs.infos import lane_info
+from mapopt.envs.vector import DetectorTrainingVectorEnv
+from mapopt.envs.world import EpisodeState
 from mapopt.errors import ConfigError
 
 MakeVector = Callable[[], DetectorTrainingVectorEnv]
@@ -70,6 +72,26 @@ class FleetVecEnv(VecEnv):
         """Ends the workers."""
         for worker in self._workers:
             worker.close()
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """Returns a picture of every lane, if the environments were made with ``render_mode="rgb_array"``."""
+        for worker in self._workers:
+            worker.send("call", ("render", ()))
+        return [image for worker in self._workers for image in worker.receive() or [None] * self._lanes]
+
+    def get_state(self, lane: int) -> EpisodeState:
+        """Copies a lane's episode, and the generator that draws its next ones."""
+        worker = self._workers[lane // self._lanes]
+        worker.send("call", ("get_state", (lane % self._lanes,)))
+        state: EpisodeState = worker.receive()
+        return state
+
+    def set_state(self, lane: int, state: EpisodeState) -> np.ndarray:
+        """Puts a copied episode into a lane, its own or another; returns what an agent sees there."""
+        worker = self._workers[lane // self._lanes]
+        worker.send("call", ("set_state", (lane % self._lanes, state)))
+        observation: np.ndarray = worker.receive()
+        return observation
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
         """Lanes are wrapped by nothing."""
@@ -162,6 +184,9 @@ def _serve(vector: DetectorTrainingVectorEnv, command: str, value: Any) -> Any:
         return observations, [lane_info(infos, lane) for lane in range(vector.num_envs)]
     if command == "get":
         return getattr(vector, value)
+    if command == "call":
+        method, arguments = value
+        return getattr(vector, method)(*arguments)
     observations, rewards, terminated, truncated, infos = vector.step(value)
     lanes = []
     for lane in range(vector.num_envs):

@@ -1,22 +1,21 @@
-"""The vector face: many episodes on one fleet, in either of Gymnasium's autoreset modes."""
+"""The vector face: many episodes on one fleet, in each of Gymnasium's autoreset modes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from mapopt.envs.actions import RelativeAction
-from mapopt.envs.detector_training import DEFAULT_BUDGET, checked_actions, draw_episode, make_generator, spaces
-from mapopt.envs.families import InstanceFamily, ShapesFamily
-from mapopt.envs.observations import observation_names
-from mapopt.envs.world import World
+from mapopt.envs.actions import AnyAction
+from mapopt.envs.families import InstanceFamily
+from mapopt.envs.scene import render
+from mapopt.envs.setup import DEFAULT_BUDGET, RENDER_MODES, draw_start, make_generator, make_world, spaces_of
+from mapopt.envs.world import EpisodeState, Outcome
 from mapopt.errors import ConfigError
-from mapopt.training.knobs import KnobSpace
 from mapopt.training.task import Budget
 
 
@@ -25,39 +24,62 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     Args:
         num_envs: episodes at once.
-        family: where instances come from.
-        budget: images and rounds of an episode.
-        knobs: names of the knobs that are actions.
-        reach: what an offset of 1 means.
-        device: where to train.
-        autoreset_mode: whether an ended episode is replaced in the same step or in the next one.
+        family: see `DetectorTrainingEnv`, like everything that is not listed here.
+        autoreset_mode: whether an ended episode is replaced in the same step, in the next one, or by nobody.
+        stagger: let the first episodes of the lanes end at different times, so that resets and tests do not come all
+            at once. After a reset of all lanes, the first episode of lane i is truncated ``i * rounds // num_envs``
+            rounds before its end. Later episodes are the same as without.
+        render_mode: "rgb_array" or "ansi"; `render` returns a picture or a line of every lane.
     """
 
     def __init__(
         self,
         num_envs: int = 16,
-        family: InstanceFamily | None = None,
+        family: str | InstanceFamily = "shapes",
         *,
         budget: Budget = DEFAULT_BUDGET,
-        knobs: tuple[str, ...] | None = None,
-        reach: float = 10.0,
+        knobs: Sequence[str] | None = None,
+        action: str | AnyAction = "relative",
+        reach: float | None = None,
+        notch: float | None = None,
+        reward: str = "gain",
+        cost_per_image: float = 0.0,
+        features: Sequence[str] | None = None,
+        seconds_limit: float | None = None,
         device: str = "cpu",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        stagger: bool = False,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode is not None:
-            raise ConfigError("a vector of environments renders nothing: leave render_mode out")
-        action = RelativeAction(space=KnobSpace(knobs), reach=reach) if knobs else RelativeAction(reach=reach)
-        self.world = World(family or ShapesFamily(), budget, action, lanes=num_envs, device=device)
+        self.world = make_world(
+            family,
+            budget=budget,
+            knobs=knobs,
+            action=action,
+            reach=reach,
+            notch=notch,
+            reward=reward,
+            cost_per_image=cost_per_image,
+            features=features,
+            seconds_limit=seconds_limit,
+            lanes=num_envs,
+            device=device,
+            render_mode=render_mode,
+        )
         self.num_envs = num_envs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
-        self.render_mode = None
-        self.single_action_space, self.single_observation_space = spaces(action)
+        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": list(RENDER_MODES), "render_fps": 2}
+        self.render_mode = render_mode
+        self.single_action_space, self.single_observation_space = spaces_of(self.world)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._generators = [make_generator(None) for _ in range(num_envs)]
-        self._over = np.ones(num_envs, dtype=bool)
+        self._stagger = stagger
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """The name of every entry of an observation; see `mapopt.envs.observations`."""
+        return self.world.names
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -65,70 +87,87 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Begins an episode in every lane; a single seed gives lane i the seed + i, as Gymnasium does.
 
         The options may hold Gymnasium's ``reset_mask``, bool ``[num_envs]``: lanes to reset; the others go on.
+
+        Raises:
+            ConfigError: an option is unknown or out of its range, or the seeds are not one per lane.
         """
         chosen = dict(options or {})
+        everyone = "reset_mask" not in chosen
         mask = np.asarray(chosen.pop("reset_mask", np.ones(self.num_envs, dtype=bool)), dtype=bool)
         if mask.shape != (self.num_envs,) or not mask.any():
             raise ConfigError(f"reset_mask of shape {mask.shape}: expected ({self.num_envs},) with at least one True")
-        if isinstance(seed, int):
-            seed = [seed + lane for lane in range(self.num_envs)]
+        if isinstance(seed, int | np.integer):
+            seed = [int(seed) + lane for lane in range(self.num_envs)]
+        if seed is not None and len(seed) != self.num_envs:
+            raise ConfigError(f"{len(seed)} seeds were given for {self.num_envs} environments: give one, or one each")
         for lane, given in enumerate(seed or []):
             if given is not None and mask[lane]:
                 self._generators[lane] = make_generator(given)
-        observations = self._blank()
         infos: dict[str, Any] = {}
-        for lane, (observation, info) in self._begin(np.flatnonzero(mask), chosen).items():
-            observations[lane] = observation
-            infos = self._add_info(infos, info, lane)
-        for going in np.flatnonzero(~mask):
-            observations[going] = self.world.observe(int(going))
-        return observations, infos
+        observations = self._begin(np.flatnonzero(mask).tolist(), infos, chosen, stagger=everyone and self._stagger)
+        for going in np.flatnonzero(~mask).tolist():
+            observations[going] = self.world.observe(going)
+        return self._stacked(observations), infos
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Plays one round on every lane, or begins the next episode where the last step ended one."""
-        values = checked_actions(np.asarray(actions), len(self.world.action.space))
-        if len(values) != self.num_envs:
-            raise ConfigError(f"{len(values)} actions were given for {self.num_envs} environments")
-        observations = self._blank()
-        rewards = np.zeros(self.num_envs)
-        terminated = np.zeros(self.num_envs, dtype=bool)
+        if len(actions) != self.num_envs:
+            raise ConfigError(f"{len(actions)} actions were given for {self.num_envs} environments: give each its own")
+        resting = self.autoreset_mode is AutoresetMode.NEXT_STEP
+        due = [lane for lane in range(self.num_envs) if resting and self.world.over[lane]]
+        outcomes = self.world.step(actions, active=[lane not in due for lane in range(self.num_envs)])
         infos: dict[str, Any] = {}
-        due = self._over.copy()
-        if due.any() and self.autoreset_mode is not AutoresetMode.NEXT_STEP:
-            raise gymnasium.error.ResetNeeded(f"lanes {np.flatnonzero(due).tolist()} need a reset before a step")
-        playing = ~due
-        if playing.any():
-            for lane, outcome in enumerate(self.world.step(values, active=playing.tolist())):
-                if playing[lane]:
-                    observations[lane], rewards[lane] = outcome.observation, outcome.reward
-                    terminated[lane] = outcome.terminated
-                    infos = self._add_info(infos, outcome.info, lane)
-        self._over = terminated.copy()
+        observations = {lane: outcome.observation for lane, outcome in outcomes.items()}
+        for lane, outcome in outcomes.items():
+            infos = self._add_info(infos, self._told(outcome), lane)
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            due = terminated
-            for ended in np.flatnonzero(due).tolist():
-                final = {"final_obs": observations[ended].copy(), "final_info": lane_info(infos, ended)}
-                infos = self._add_info(infos, final, ended)
-        if due.any() and self.autoreset_mode is not AutoresetMode.DISABLED:
-            for lane, (observation, info) in self._begin(np.flatnonzero(due), {}).items():
-                observations[lane] = observation
-                infos = self._add_info(infos, info, lane)
-        return observations, rewards, terminated, np.zeros(self.num_envs, dtype=bool), infos
+            due = [lane for lane, outcome in outcomes.items() if outcome.ended]
+        if due:
+            observations |= self._begin(due, infos, {})
+        rewards = np.zeros(self.num_envs)
+        terminated, truncated = np.zeros(self.num_envs, dtype=bool), np.zeros(self.num_envs, dtype=bool)
+        for lane, outcome in outcomes.items():
+            rewards[lane], terminated[lane], truncated[lane] = outcome.reward, outcome.terminated, outcome.truncated
+        return self._stacked(observations), rewards, terminated, truncated, infos
 
-    def _blank(self) -> np.ndarray:
-        return np.zeros((self.num_envs, len(observation_names(self.world.action.space))), dtype=np.float32)
+    def render(self) -> tuple[Any, ...] | None:
+        """Returns every lane as a picture or as a line, by the render mode; see `DetectorTrainingEnv.render`."""
+        if self.render_mode is None:
+            return None
+        return tuple(render(self.world, lane, self.render_mode) for lane in range(self.num_envs))
 
-    def _begin(self, lanes: np.ndarray, options: dict[str, Any]) -> dict[int, tuple[np.ndarray, dict[str, Any]]]:
-        self._over[lanes] = False
-        family = self.world.family
-        return self.world.reset({int(lane): draw_episode(self._generators[lane], family, options) for lane in lanes})
+    def get_state(self, lane: int) -> EpisodeState:
+        """Copies a lane's episode, and the generator that draws its next ones."""
+        return replace(self.world.get_state(lane), generator=self._generators[lane].bit_generator.state)
 
+    def set_state(self, lane: int, state: EpisodeState) -> np.ndarray:
+        """Puts a copied episode into a lane, its own or another; returns what an agent sees there.
 
-def lane_info(infos: dict[str, Any], lane: int) -> dict[str, Any]:
-    """Takes one lane's entries out of a vector environment's infos."""
-    mine = {}
-    for name, values in infos.items():
-        if name.startswith("_") or (f"_{name}" in infos and not infos[f"_{name}"][lane]):
-            continue
-        mine[name] = lane_info(values, lane) if isinstance(values, dict) else values[lane]
-    return mine
+        A state without a generator leaves the lane's own.
+        """
+        observation = self.world.set_state(lane, state)
+        if state.generator is not None:
+            self._generators[lane].bit_generator.state = dict(state.generator)
+        return observation
+
+    def _told(self, outcome: Outcome) -> dict[str, Any]:
+        """Returns an outcome's info as Gymnasium lays it out where the lane's next episode begins in the same step."""
+        if outcome.ended and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            return {"final_obs": outcome.observation, "final_info": outcome.info}
+        return outcome.info
+
+    def _begin(
+        self, lanes: Sequence[int], infos: dict[str, Any], options: dict[str, Any], *, stagger: bool = False
+    ) -> dict[int, np.ndarray]:
+        """Begins the next episodes of some lanes and adds their infos; returns their observations."""
+        starts = {lane: draw_start(self._generators[lane], self.world.family, options) for lane in lanes}
+        begun = self.world.reset(starts)
+        if stagger:
+            for lane in lanes:
+                self.world.cut(lane, lane * self.world.budget_of(lane).rounds // self.num_envs)
+        for lane, (_, info) in begun.items():
+            self._add_info(infos, info, lane)
+        return {lane: observation for lane, (observation, _) in begun.items()}
+
+    def _stacked(self, observations: dict[int, np.ndarray]) -> np.ndarray:
+        return np.stack([observations[lane] for lane in range(self.num_envs)])

@@ -6,31 +6,66 @@ deployed policy's run are the same thing, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import gymnasium
 import numpy as np
 
-from mapopt.envs.actions import RelativeAction
+from mapopt.envs.actions import Action, AnyAction
 from mapopt.envs.families import Instance, InstanceFamily
-from mapopt.envs.observations import observe
+from mapopt.envs.infos import end_info, round_info
+from mapopt.envs.observations import DEFAULT_FEATURES, measures_of, observation_names, observe
+from mapopt.envs.rewards import Reward
 from mapopt.errors import ConfigError
+from mapopt.metrics import Report
 from mapopt.training.controllers import Decision
+from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Fleet
 from mapopt.training.history import Round
 from mapopt.training.run import advance
 from mapopt.training.task import Budget
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What one step of one lane gave."""
 
     observation: np.ndarray
     reward: float
     terminated: bool
+    truncated: bool
     info: dict[str, Any]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the episode is over."""
+        return self.terminated or self.truncated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """How an episode begins."""
+
+    instance: int
+    """Number of the instance."""
+    seed: int
+    """Of the training: initialisation, order of the data and augmentation."""
+    cut: int | None = None
+    """Rounds after which the episode is cut short (truncated); None plays it to its end."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EpisodeState:
+    """An episode at a moment, in memory: what is needed to go on from there, in the same lane or in another."""
+
+    start: Start
+    history: tuple[Round, ...]
+    snapshot: Snapshot
+    over: bool
+    generator: Mapping[str, Any] | None = None
+    """State of the random generator that draws the lane's next episodes, where a face has one."""
 
 
 class World:
@@ -38,8 +73,11 @@ class World:
 
     Args:
         family: where instances come from.
-        budget: images and rounds of an episode.
-        action: what an action does.
+        budget: images and rounds of an episode, unless its instance brings its own.
+        action: what an action does, unless its instance brings a baseline of its own.
+        reward: what is paid.
+        features: what is observed; None is everything that costs nothing, and what the reward pays for.
+        seconds_limit: seconds of training and evaluation after which an episode is truncated.
         lanes: episodes at once.
         device: where to train.
     """
@@ -48,16 +86,28 @@ class World:
         self,
         family: InstanceFamily,
         budget: Budget,
-        action: RelativeAction,
+        action: AnyAction,
         *,
+        reward: Reward | None = None,
+        features: Sequence[str] | None = None,
+        seconds_limit: float | None = None,
         lanes: int = 1,
         device: str = "cpu",
     ) -> None:
         if lanes < 1:
             raise ConfigError(f"{lanes} lanes: expected at least one")
-        self.family, self.budget, self.action, self.lanes, self._device = family, budget, action, lanes, device
+        if seconds_limit is not None and not seconds_limit > 0:
+            raise ConfigError(f"seconds_limit is {seconds_limit}: expected a positive number of seconds, or None")
+        self.family, self.budget, self.action, self.lanes = family, budget, action, lanes
+        self.reward = reward or Reward()
+        usual = (*self.reward.features, *DEFAULT_FEATURES)
+        self.names = observation_names(usual if features is None else features, action.knobs)
+        self.measures = tuple(sorted({*self.reward.measures, *measures_of(self.names)}))
         self.histories: list[list[Round]] = [[] for _ in range(lanes)]
         self.instances: list[Instance | None] = [None] * lanes
+        self.over = [True] * lanes
+        self._starts: list[Start | None] = [None] * lanes
+        self._seconds_limit, self._device = seconds_limit, device
         self._fleet: Fleet | None = None
 
     @property
@@ -67,78 +117,156 @@ class World:
             raise ConfigError("the environment was stepped before its first reset: call reset() first")
         return self._fleet
 
-    def reset(self, seeds: dict[int, tuple[int, int]]) -> dict[int, tuple[np.ndarray, dict[str, Any]]]:
+    def reset(self, starts: Mapping[int, Start]) -> dict[int, tuple[np.ndarray, dict[str, Any]]]:
         """Begins new episodes.
 
         Args:
-            seeds: lane -> (number of the instance, seed of the training).
+            starts: lane -> how its episode begins.
 
         Returns:
             lane -> (first observation, info).
         """
-        for lane, (number, _) in seeds.items():
-            self.instances[lane] = self.family.instance(number)
-            self.histories[lane] = []
+        instances = {lane: self.family.instance(start.instance) for lane, start in starts.items()}
+        for instance in instances.values():
+            (instance.budget or self.budget).check(instance.task.recipe.batch_size)
+        for lane, instance in instances.items():
+            self.instances[lane], self._starts[lane] = instance, starts[lane]
+            self.histories[lane], self.over[lane] = [], False
         if self._fleet is None:
-            tasks = [self.family.instance(seeds.get(lane, (0, 0))[0]).task for lane in range(self.lanes)]
-            self.budget.check(tasks[0].recipe.batch_size)
-            self._fleet = Fleet(tasks, [seeds.get(lane, (0, 0))[1] for lane in range(self.lanes)], device=self._device)
+            # Lanes without an episode yet wait with the task of one that has.
+            waiting, first = next(iter(instances.values())), next(iter(starts.values()))
+            tasks = [instances.get(lane, waiting).task for lane in range(self.lanes)]
+            seeds = [starts.get(lane, first).seed for lane in range(self.lanes)]
+            self._fleet = Fleet(tasks, seeds, device=self._device)
         else:
-            for lane, (number, seed) in seeds.items():
-                self._fleet.reset(lane, seed, self.family.instance(number).task)
+            for lane, instance in instances.items():
+                self._fleet.reset(lane, starts[lane].seed, instance.task)
         return {
-            lane: (self.observe(lane), {"instance": number, "seed": seed, "description": str(self.instances[lane])})
-            for lane, (number, seed) in seeds.items()
+            lane: (
+                self.observe(lane),
+                {"instance": start.instance, "seed": start.seed, "description": str(instances[lane])},
+            )
+            for lane, start in starts.items()
         }
 
-    def step(self, actions: np.ndarray, *, active: Sequence[bool] | None = None) -> list[Outcome]:
+    def step(self, actions: Sequence[Any] | np.ndarray, *, active: Sequence[bool] | None = None) -> dict[int, Outcome]:
         """Plays one round on every active lane.
 
         Args:
-            actions: float ``[lanes, knobs]`` in [-1, 1].
-            active: lanes to play; the outcomes of the others mean nothing.
+            actions: one per lane.
+            active: lanes to play.
+
+        Returns:
+            lane -> what its round gave.
+
+        Raises:
+            ConfigError: an action is not one of the action space's.
+            gymnasium.error.ResetNeeded: an active lane's episode is over, or never began.
         """
-        fleet = self.fleet
-        playing = list(active) if active is not None else [True] * self.lanes
-        decisions = [
-            self.action.decide(actions[lane], self.histories[lane], fleet.tasks[lane].info, self.budget)
-            if playing[lane]
-            else Decision(knobs=fleet.knobs[lane])
-            for lane in range(self.lanes)
-        ]
-        rounds = advance(fleet, decisions, self.histories, self.budget.interval, active=playing)
-        for lane in range(self.lanes):
-            if playing[lane]:
-                self.histories[lane].append(rounds[lane])
-        ended = [playing[lane] and self._ended(lane) for lane in range(self.lanes)]
-        tested = [report.ap for report in fleet.evaluate("test", mode="reward")] if any(ended) else [0.0] * self.lanes
-        return [self._outcome(lane, ended[lane], float(tested[lane])) for lane in range(self.lanes)]
-
-    def _ended(self, lane: int) -> bool:
-        history = self.histories[lane]
-        return len(history) >= self.budget.rounds or history[-1].interval.diverged
-
-    def _outcome(self, lane: int, ended: bool, test_ap: float) -> Outcome:
-        history = self.histories[lane]
-        if not history:
-            return Outcome(self.observe(lane), 0.0, False, {})
-        now = history[-1]
-        # The gains of an episode add up to its final AP; a diverged run is worth nothing, whatever it had before.
-        reward = now.tune.ap - (history[-2].tune.ap if len(history) > 1 else 0.0)
-        info: dict[str, Any] = {
-            "tune_ap": now.tune.ap,
-            "tune_ap50": now.tune.ap50,
-            "knobs": now.knobs.as_dict(),
-            "images": now.images,
-            "diverged": now.interval.diverged,
-        }
-        if ended:
-            info["test_ap"] = 0.0 if now.interval.diverged else test_ap
-        return Outcome(self.observe(lane), float(reward), ended, info)
+        playing = [lane for lane in range(self.lanes) if active is None or active[lane]]
+        due = [lane for lane in playing if self.over[lane]]
+        if due:
+            where = f" (lanes {due})" if self.lanes > 1 else ""
+            raise gymnasium.error.ResetNeeded(f"the episode is over, or never began{where}: call reset() before step()")
+        decisions = {lane: self._decide(lane, actions[lane]) for lane in playing}
+        for lane, one in self._advance(decisions).items():
+            self.histories[lane].append(one)
+        ends = {lane: self._end(lane) for lane in playing}
+        ended = [lane for lane in playing if any(ends[lane])]
+        for lane in ended:
+            self.over[lane] = True
+        reports = self._test(ended)
+        return {lane: self._outcome(lane, *ends[lane], reports.get(lane)) for lane in playing}
 
     def observe(self, lane: int) -> np.ndarray:
         """Returns what an agent sees of a lane now."""
+        return observe(self.histories[lane], self._instance(lane).task.info, self.budget_of(lane), self.names)
+
+    def budget_of(self, lane: int) -> Budget:
+        """Returns the budget of a lane's episode."""
+        return self._instance(lane).budget or self.budget
+
+    def action_of(self, lane: int) -> Action:
+        """Returns what an action does in a lane's episode."""
+        baseline = self._instance(lane).baseline
+        return self.action if baseline is None else self.action.over(baseline)
+
+    def cut(self, lane: int, rounds: int) -> None:
+        """Lets a lane's episode be truncated some rounds before its end."""
+        start = self._starts[lane]
+        assert start is not None
+        self._starts[lane] = replace(start, cut=self.budget_of(lane).rounds - rounds)
+
+    def get_state(self, lane: int) -> EpisodeState:
+        """Copies a lane's episode."""
+        start = self._starts[lane]
+        if start is None:
+            raise ConfigError(f"lane {lane} was never reset and has no state: call reset() first")
+        return EpisodeState(
+            start=start,
+            history=tuple(self.histories[lane]),
+            snapshot=self.fleet.snapshot(lane),
+            over=self.over[lane],
+        )
+
+    def set_state(self, lane: int, state: EpisodeState) -> np.ndarray:
+        """Puts a copied episode into a lane, its own or another, of this or an equal environment.
+
+        Returns:
+            what an agent sees there.
+        """
+        self.reset({lane: state.start})
+        self.fleet.restore(lane, state.snapshot)
+        self.histories[lane], self.over[lane] = list(state.history), state.over
+        return self.observe(lane)
+
+    def _instance(self, lane: int) -> Instance:
         instance = self.instances[lane]
         if instance is None:
             raise ConfigError(f"lane {lane} was never reset: call reset() first")
-        return observe(self.histories[lane], instance.task.info, self.budget, self.action.space)
+        return instance
+
+    def _decide(self, lane: int, action: Any) -> Decision:
+        task = self._instance(lane).task.info
+        return self.action_of(lane).decide(action, self.histories[lane], task, self.budget_of(lane))
+
+    def _advance(self, decisions: Mapping[int, Decision]) -> dict[int, Round]:
+        """Plays the round of every decided lane; lanes whose budgets have other intervals are played in turn."""
+        fleet, played = self.fleet, {}
+        everyone = [decisions.get(lane, Decision(knobs=fleet.knobs[lane])) for lane in range(self.lanes)]
+        for images in sorted({self.budget_of(lane).interval for lane in decisions}):
+            active = [lane in decisions and self.budget_of(lane).interval == images for lane in range(self.lanes)]
+            rounds = advance(fleet, everyone, self.histories, images, active=active, measures=self.measures)
+            played |= {lane: rounds[lane] for lane in range(self.lanes) if active[lane]}
+        return played
+
+    def _end(self, lane: int) -> tuple[bool, bool]:
+        """Returns whether a lane's episode is terminated, and whether it is truncated."""
+        history, start = self.histories[lane], self._starts[lane]
+        if len(history) >= self.budget_of(lane).rounds or history[-1].interval.diverged:
+            return True, False
+        late = self._seconds_limit is not None and history[-1].seconds >= self._seconds_limit
+        cut = start is not None and start.cut is not None and len(history) >= start.cut
+        return False, late or cut
+
+    def _test(self, lanes: Sequence[int]) -> dict[int, Report]:
+        """Reads the test split of lanes that have ended and not diverged."""
+        sound = [lane for lane in lanes if not self.histories[lane][-1].interval.diverged]
+        if not sound:
+            return {}
+        reports = self.fleet.evaluate("test", mode="reward")
+        return {lane: reports[lane] for lane in sound}
+
+    def _outcome(self, lane: int, terminated: bool, truncated: bool, report: Report | None) -> Outcome:
+        history = self.histories[lane]
+        parts = self.reward.parts(history, self.budget_of(lane))
+        info = round_info(history[-1], parts)
+        if terminated or truncated:
+            info |= end_info(history[-1], report)
+        return Outcome(
+            observation=self.observe(lane),
+            reward=float(parts.total),
+            terminated=terminated,
+            truncated=truncated,
+            info=info,
+        )

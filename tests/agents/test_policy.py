@@ -3,46 +3,47 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mapopt.agents.policy import ZOO, Agent, OpenLoopController, PolicyController, find_agent
-from mapopt.envs.observations import FEATURES
+from mapopt.envs.observations import observation_names, observe
 from mapopt.errors import AgentError
 from mapopt.training.controllers import Schedule
-from mapopt.training.knobs import Knobs
+from mapopt.training.history import Interval, Round, Scores
+from mapopt.training.knobs import Knobs, KnobSpace
 from mapopt.training.task import Budget, TaskInfo
 
 TASK = TaskInfo(name="t", classes=3, train_images=16, batch_size=4, knobs=Knobs())
 BUDGET = Budget(images=64, rounds=4)
+NAMES = observation_names(None, ("lr", "augment"))
 
 
 def make_agent(seed: int = 0) -> Agent:
     rng = np.random.default_rng(seed)
-    entries = len(FEATURES) + 2
+    entries = len(NAMES)
     layers = ((rng.normal(size=(5, entries)), rng.normal(size=5)), (rng.normal(size=(2, 5)), rng.normal(size=2)))
     single = tuple((w.astype(np.float32), b.astype(np.float32)) for w, b in layers)
-    return Agent(
-        single, ("lr", "augment"), 10.0, {"shape": "cosine"}, ((0.5, 0.0), (-0.5, 0.25)), {"cost": {"images": 3}}
-    )
+    open_loop = ((0.5, 0.0), (-0.5, 0.25))
+    return Agent(single, ("lr", "augment"), 10.0, {"shape": "cosine"}, NAMES, open_loop, {"cost": {"images": 3}})
 
 
 def test_an_agent_survives_the_disk_bit_for_bit(tmp_path: Path) -> None:
     agent = make_agent()
     agent.save(tmp_path / "a")
     again = Agent.load(tmp_path / "a")
-    observation = np.linspace(-1, 1, len(FEATURES) + 2)
+    observation = np.linspace(-1, 1, len(NAMES))
     assert np.array_equal(agent.act(observation), again.act(observation))
-    assert (again.knobs, again.reach, again.open_loop, again.training) == (
-        agent.knobs, agent.reach, agent.open_loop, agent.training,
-    )  # fmt: skip
+    for name in ("knobs", "reach", "baseline", "observation", "open_loop", "training"):
+        assert getattr(again, name) == getattr(agent, name)
 
 
 def test_actions_are_the_tanh_network_clipped() -> None:
     agent = make_agent()
-    observation = np.linspace(-2, 2, len(FEATURES) + 2)
+    observation = np.linspace(-2, 2, len(NAMES))
     (w0, b0), (w1, b1) = agent.layers
     expected = np.clip(w1 @ np.tanh(w0 @ observation + b0) + b1, -1, 1)
     np.testing.assert_allclose(agent.act(observation), expected, rtol=1e-6)
@@ -50,7 +51,7 @@ def test_actions_are_the_tanh_network_clipped() -> None:
 
 def test_a_silent_agent_is_the_baseline() -> None:
     agent = make_agent()
-    silent = Agent(tuple((w * 0, b * 0) for w, b in agent.layers), agent.knobs, 10.0, {"shape": "cosine"})
+    silent = Agent(tuple((w * 0, b * 0) for w, b in agent.layers), agent.knobs, 10.0, {"shape": "cosine"}, NAMES)
     assert PolicyController(silent).decide((), TASK, BUDGET) == Schedule().decide((), TASK, BUDGET)
 
 
@@ -60,14 +61,16 @@ def test_the_open_loop_repeats_the_mean_actions_at_their_share_of_the_budget() -
     decided = OpenLoopController(agent).decide((), TASK, Budget(images=64, rounds=2))
     assert decided.knobs.lr == pytest.approx(usual.knobs.lr * 10**0.5)
     with pytest.raises(AgentError, match="no mean actions"):
-        OpenLoopController(Agent(agent.layers, agent.knobs, 10.0, {})).decide((), TASK, BUDGET)
+        OpenLoopController(Agent(agent.layers, agent.knobs, 10.0, {}, NAMES)).decide((), TASK, BUDGET)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"version": 99}, "version 99"),
-        ({"observation_version": 99}, "train it again"),
+        ({"observation": ["ap", "mood"]}, "unknown feature 'mood'"),
+        ({"observation": ["ap", "knobs"]}, "sizes are not those"),
+        ({"reach": 0.5}, "reach is 0.5"),
         ({"knobs": ["lr", "warp"]}, "turns warp, which this mapopt does not have"),
         ({"knobs": ["lr"]}, "sizes are not those"),
         ({"format": "other"}, "not an agent of mapopt"),
@@ -108,3 +111,106 @@ def test_the_shipped_agents_load_and_decide() -> None:
         assert agent.training["command"].startswith("mapopt train-agent")
         assert np.isfinite(PolicyController(agent).decide((), TASK, BUDGET).knobs.lr)
         assert len(agent.open_loop) > 1
+
+
+def played(rounds: int) -> list[Round]:
+    """Rounds that nobody played, with all kinds of numbers in them."""
+    history: list[Round] = []
+    for index in range(rounds):
+        ap = max(0.0, 0.3 * (1 - math.exp(-index / 6)) + 0.02 * math.sin(3 * index))
+        interval = Interval(
+            images=640,
+            steps=40,
+            seconds=1.0,
+            class_loss=1 / (1 + index),
+            box_loss=0.7 / (2 + index),
+            gradient_norm=2 + math.cos(index),
+            gradient_norm_max=6 + math.cos(2 * index),
+            clipped=0.05 * (index % 3),
+            update_ratio=1e-3 * (1 + index % 4),
+            diverged=False,
+        )
+        history.append(
+            Round(
+                index=index,
+                knobs=Knobs(lr=0.2 / (1 + index), augment=0.05 * (index % 7), box_weight=0.5 + 0.1 * index),
+                ramp_from=None,
+                interval=interval,
+                tune=Scores(ap=ap, ap50=1.7 * ap, ap75=0.8 * ap, ar100=ap + 0.1, per_category=(ap, 0.5 * ap, -1.0)),
+                images=640 * (index + 1),
+                evaluated=128 * (index + 1),
+                seconds=float(index),
+            )
+        )
+    return history
+
+
+def first_observation(history: list[Round], names: list[str], task: TaskInfo, budget: Budget) -> np.ndarray:
+    """What an agent saw when there were 18 features, in the words of then."""
+    space = KnobSpace([name.removeprefix("knob_") for name in names if name.startswith("knob_")])
+    knobs = space.to_unit(history[-1].knobs if history else task.knobs)
+    if not history:
+        return np.concatenate([np.zeros(18), knobs]).astype(np.float32)
+
+    def log_ratio(value: float, base: float) -> float:
+        return math.log(max(value, 1e-9) / max(base, 1e-9))
+
+    now, before, first = history[-1], history[-2] if len(history) > 1 else history[-1], history[0]
+    aps = [0.0, *(one.tune.ap for one in history)]
+    recent = aps[-5:]
+    defined = [value for value in now.tune.per_category if value >= 0]
+    numbers = [
+        len(history) / budget.rounds,
+        now.tune.ap,
+        10 * (aps[-1] - aps[-2]),
+        10 * (max(aps) - aps[-1]),
+        10 * (recent[-1] - recent[0]) / (len(recent) - 1),
+        now.tune.ap50,
+        now.tune.ap75 / now.tune.ap50 if now.tune.ap50 > 0 else 0.0,
+        now.tune.ar100,
+        float(np.std(defined)),
+        log_ratio(now.interval.class_loss, first.interval.class_loss),
+        log_ratio(now.interval.class_loss, before.interval.class_loss),
+        log_ratio(now.interval.box_loss, first.interval.box_loss),
+        log_ratio(now.interval.box_loss, before.interval.box_loss),
+        log_ratio(now.interval.gradient_norm, first.interval.gradient_norm),
+        log_ratio(now.interval.gradient_norm_max, now.interval.gradient_norm),
+        now.interval.clipped,
+        math.log10(max(now.interval.update_ratio, 1e-8)) + 3,
+        math.log10(1 + now.images / task.train_images),
+    ]
+    return np.clip(np.concatenate([np.array(numbers), knobs]), -5, 5).astype(np.float32)
+
+
+def test_the_first_agent_sees_and_decides_what_it_did_when_it_was_trained() -> None:
+    agent = Agent.load("ppo-shapes")
+    names = json.loads((ZOO / "ppo-shapes.json").read_text())["observation"]
+    task = TaskInfo(name="t", classes=3, train_images=256, batch_size=16, knobs=Knobs())
+    budget = Budget(images=12800, rounds=20)
+    rates = []
+    for rounds in range(20):
+        history = played(rounds)
+        seen = first_observation(history, names, task, budget)
+        assert seen.tobytes() == observe(history, task, budget, agent.observation).tobytes()
+        decision = PolicyController(agent).decide(history, task, budget)
+        usual = Schedule(**agent.baseline).decide(history, task, budget).knobs
+        assert decision.knobs == KnobSpace(agent.knobs).shift(agent.act(seen), usual, reach=agent.reach)
+        rates.append(decision.knobs.lr)
+    # Decided by the version that shipped it.
+    expected = [0.19066486403024263, 0.17604677456150394, 0.0027472102529459766]
+    np.testing.assert_allclose([rates[0], rates[7], rates[19]], expected, rtol=1e-9)
+
+
+def test_an_agent_asks_for_the_measures_of_its_features() -> None:
+    def of(*names: str) -> PolicyController:
+        return PolicyController(Agent(((np.zeros((1, len(names))), np.zeros(1)),), ("lr",), 10.0, {}, names))
+
+    assert of("ap", "knob_lr").measures == ()
+    assert of("f1", "calibration_error", "lrp").measures == ("calibration", "operating_point")
+
+
+def test_an_agent_moves_away_from_the_schedule_that_an_instance_brings() -> None:
+    agent = make_agent()
+    silent = Agent(tuple((w * 0, b * 0) for w, b in agent.layers), agent.knobs, 10.0, {"shape": "cosine"}, NAMES)
+    theirs = Schedule(shape="steps", warmup=0.0)
+    assert PolicyController(silent, theirs).decide((), TASK, BUDGET) == theirs.decide((), TASK, BUDGET)

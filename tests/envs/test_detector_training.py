@@ -224,11 +224,11 @@ def test_ansi_rendering_tells_the_round_and_the_knobs() -> None:
 
 def test_a_trained_policy_in_the_environment_equals_the_same_policy_in_a_run() -> None:
     from mapopt.agents.policy import Agent, PolicyController
-    from mapopt.envs.observations import FEATURES
 
     rng = np.random.default_rng(0)
-    agent = Agent(((rng.normal(0, 0.3, (3, len(FEATURES) + 3)), np.zeros(3)),), KNOBS, 10.0, {"shape": "cosine"})
     env = make()
+    names = env.observation_names
+    agent = Agent(((rng.normal(0, 0.3, (3, len(names))), np.zeros(3)),), KNOBS, 10.0, {"shape": "cosine"}, names)
     seen, _ = env.reset(seed=0, options={"instance": 1, "training_seed": 4})
     for _ in range(BUDGET.rounds):
         seen, *_ = env.step(agent.act(seen))

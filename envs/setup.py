@@ -1,0 +1,87 @@
+"""The arguments that all faces share, and how they become a world; how an episode is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box, Space
+from gymnasium.utils import seeding
+
+from mapopt.envs.actions import DEFAULT_KNOBS, AnyAction, make_action
+from mapopt.envs.families import InstanceFamily, make_family
+from mapopt.envs.observations import observation_space
+from mapopt.envs.rewards import Reward
+from mapopt.envs.world import Start, World
+from mapopt.errors import ConfigError
+from mapopt.training.task import Budget
+
+DEFAULT_BUDGET = Budget(images=16 * 800, rounds=20)
+
+RENDER_MODES = ("ansi", "rgb_array")
+
+
+def make_world(
+    family: str | InstanceFamily,
+    *,
+    budget: Budget,
+    knobs: Sequence[str] | None,
+    action: str | AnyAction,
+    reach: float | None,
+    notch: float | None,
+    reward: str,
+    cost_per_image: float,
+    features: Sequence[str] | None,
+    seconds_limit: float | None,
+    lanes: int,
+    device: str,
+    render_mode: str | None,
+) -> World:
+    """Makes the world behind a face; see `DetectorTrainingEnv` for the arguments.
+
+    Raises:
+        ConfigError: an argument is unknown or out of its range, or contradicts another.
+    """
+    if render_mode not in (None, *RENDER_MODES):
+        raise ConfigError(f"render_mode is {render_mode!r}: expected {', '.join(map(repr, RENDER_MODES))} or None")
+    if isinstance(action, str):
+        action = make_action(action, knobs=DEFAULT_KNOBS if knobs is None else knobs, reach=reach, notch=notch)
+    elif any(one is not None for one in (knobs, reach, notch)):
+        raise ConfigError("an action object was given with knobs, reach or notch, which it brings: leave them out")
+    return World(
+        make_family(family) if isinstance(family, str) else family,
+        budget,
+        action,
+        reward=Reward.of(reward, action.knobs, cost_per_image=cost_per_image),
+        features=features,
+        seconds_limit=seconds_limit,
+        lanes=lanes,
+        device=device,
+    )
+
+
+def spaces_of(world: World) -> tuple[Space[Any], Box]:
+    """Returns the action space and the observation space of one lane."""
+    return world.action.space_of_actions(), observation_space(world.names)
+
+
+def draw_start(
+    generator: np.random.Generator, family: InstanceFamily, options: Mapping[str, Any] | None = None
+) -> Start:
+    """Draws the instance and the training's seed of an episode, unless the options name them.
+
+    Raises:
+        ConfigError: an option is unknown.
+    """
+    number, seed = int(generator.integers(family.count)), int(generator.integers(2**31))
+    chosen = dict(options or {})
+    number, seed = int(chosen.pop("instance", number)), int(chosen.pop("training_seed", seed))
+    if chosen:
+        raise ConfigError(f"unknown reset options {sorted(chosen)}: expected 'instance' and 'training_seed'")
+    return Start(instance=number, seed=seed)
+
+
+def make_generator(seed: int | None) -> np.random.Generator:
+    """Returns the generator Gymnasium makes from a seed, so that vector and single faces draw the same episodes."""
+    return seeding.np_random(seed)[0]
