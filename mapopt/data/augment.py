@@ -3,9 +3,10 @@
 Every sample has its own draw, a pure function of the run's seed and the images seen before it, and the strength is
 applied to the draw afterwards; so turning the knob changes how far each sample moves and never which way.
 
-The geometry is separable (flip, scale, shift), hence two small matrix products per image do it, with antialiasing.
-torchvision.transforms.v2 gives one draw to a whole batch, and image by image it is too slow for a fleet. The single
-operations below agree with ``transforms.v2.functional`` where both exist, and a test holds them to that.
+The geometry is separable (flip, scale, shift), hence two small matrix products per image do it, with antialiasing; on
+the CPU it is one compiled pass per image. torchvision.transforms.v2 gives one draw to a whole batch, and image by image
+it is too slow for a fleet. The single operations below agree with ``transforms.v2.functional`` where both exist, and a
+test holds them to that.
 """
 
 from __future__ import annotations
@@ -78,6 +79,13 @@ def augment_images(images: Tensor, drawn: Draw) -> Tensor:
     Returns:
         float32 ``[n, 3, h, w]`` of 0 to 255.
     """
+    if images.device.type == "cpu":
+        return _augment_one_by_one(images, drawn)
+    return augment_together(images, drawn)
+
+
+def augment_together(images: Tensor, drawn: Draw) -> Tensor:
+    """Does what `augment_images` does with torch's operations on the whole batch, as a GPU wants it."""
     count, channels, height, width = images.shape
     # Grey, not black, fills what a zoomed-out sample leaves free: resample the difference from grey.
     values = images.float().sub_(_GREY)
@@ -92,6 +100,25 @@ def augment_images(images: Tensor, drawn: Draw) -> Tensor:
         noise = _noise(drawn.noise_offset[noisy], values.shape)
         values.index_add_(0, noisy, noise.mul_(drawn.noise[noisy, None, None, None]))
     return values.clamp_(0, 255)
+
+
+def _augment_one_by_one(images: Tensor, drawn: Draw) -> Tensor:
+    from mapopt.data.augment_kernels import augment
+
+    augmented = torch.empty(images.shape)
+    bank = _noise_bank("cpu", _windows(images[0].numel()))
+    augment(
+        images.contiguous().numpy(),
+        *(value.contiguous().numpy() for value in (drawn.scale, drawn.shift_x, drawn.shift_y, drawn.flip)),
+        _colour_matrix(drawn).numpy(),
+        *(value.contiguous().numpy() for value in (drawn.brightness, drawn.contrast, drawn.noise)),
+        _noise_starts(drawn.noise_offset, bank, images[0].numel()).numpy(),
+        bank.numpy(),
+        np.float32(_GREY),
+        np.array(_LUMA, dtype=np.float32),
+        augmented.numpy(),
+    )
+    return augmented
 
 
 def augment_boxes(boxes: Tensor, drawn: Draw, size: tuple[int, int]) -> Tensor:
@@ -150,24 +177,38 @@ def _colour(values: Tensor, drawn: Draw) -> Tensor:
         drawn: one entry per image.
     """
     weights = torch.tensor(_LUMA, device=values.device)
-    brightness, contrast, saturation = drawn.brightness, drawn.contrast, drawn.saturation
-    keep = (brightness * contrast * saturation)[:, None, None] * torch.eye(3, device=values.device)
-    blend = (brightness * contrast * (1 - saturation))[:, None, None] * weights.expand(3, 3)
-    matrix = keep + blend
-    mean = ((values.mean((2, 3)) + _GREY) * weights).sum(1) * brightness
-    bias = _GREY * matrix.sum(2) + ((1 - contrast) * mean)[:, None]
+    matrix = _colour_matrix(drawn)
+    mean = ((values.mean((2, 3)) + _GREY) * weights).sum(1) * drawn.brightness
+    bias = _GREY * matrix.sum(2) + ((1 - drawn.contrast) * mean)[:, None]
     return torch.baddbmm(bias[:, :, None], matrix, values.flatten(2)).view(values.shape)
+
+
+def _colour_matrix(drawn: Draw) -> Tensor:
+    """Returns ``[n, 3, 3]``: what the colours, less the grey, are multiplied with."""
+    brightness, contrast, saturation = drawn.brightness, drawn.contrast, drawn.saturation
+    weights = torch.tensor(_LUMA, device=brightness.device)
+    keep = (brightness * contrast * saturation)[:, None, None] * torch.eye(3, device=brightness.device)
+    return keep + (brightness * contrast * (1 - saturation))[:, None, None] * weights.expand(3, 3)
 
 
 def _noise(offsets: Tensor, shape: torch.Size) -> Tensor:
     count = int(np.prod(shape[1:]))
-    bank = _noise_bank(str(offsets.device))
-    bank = bank.repeat(-(-(count + 1) // bank.numel()) + 1) if count >= bank.numel() else bank
-    starts = (offsets.double() * (bank.numel() - count)).long()
-    return bank.unfold(0, count, 1)[starts].view(-1, *shape[1:])
+    bank = _noise_bank(str(offsets.device), _windows(count))
+    return bank.unfold(0, count, 1)[_noise_starts(offsets, bank, count)].view(-1, *shape[1:])
+
+
+def _noise_starts(offsets: Tensor, bank: Tensor, count: int) -> Tensor:
+    """Returns where in the bank the window of `count` numbers of each sample begins."""
+    return (offsets.double() * (bank.numel() - count)).long()
+
+
+def _windows(count: int) -> int:
+    """Returns how many copies of the bank hold a window of `count` numbers."""
+    return 1 if count < _NOISE_BANK else -(-(count + 1) // _NOISE_BANK) + 1
 
 
 @lru_cache(maxsize=2)
-def _noise_bank(device: str) -> Tensor:
+def _noise_bank(device: str, copies: int) -> Tensor:
     """Standard normal numbers that every sample's noise is a window of: a window is cheap, a draw per pixel is not."""
-    return torch.from_numpy(np.random.default_rng(0).standard_normal(_NOISE_BANK, dtype=np.float32)).to(device)
+    bank = torch.from_numpy(np.random.default_rng(0).standard_normal(_NOISE_BANK, dtype=np.float32))
+    return bank.repeat(copies).to(device)

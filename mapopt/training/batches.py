@@ -140,7 +140,7 @@ def make_batch(
 
     index = chosen(plan.order)
     drawn = Draw(**{name: chosen(getattr(plan.draws, name)).reshape(-1) for name in vars(plan.draws)})
-    pixels = torch.cat([one.pixels[index[lane]] for lane, one in enumerate(sets)])
+    pixels = torch.cat([one.pixels.index_select(0, index[lane]) for lane, one in enumerate(sets)])
     boxes, labels, crowd = gather_targets(sets, index)
     images = augment_images(pixels, drawn)
     frame = (images.shape[-2], images.shape[-1])

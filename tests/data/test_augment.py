@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as v2
 
-from mapopt.data.augment import Draw, augment_boxes, augment_images, draw, visible
+from mapopt.data.augment import Draw, augment_boxes, augment_images, augment_together, draw, visible
 
 
 def still(count: int) -> Draw:
@@ -25,6 +25,26 @@ def test_strength_zero_changes_no_bit() -> None:
     assert torch.equal(augment_images(images, still(5)), images.float())
     boxes = torch.rand(5, 3, 4) * 10
     torch.testing.assert_close(augment_boxes(boxes, still(5), (32, 32)), boxes, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("size", [(48, 48), (20, 56)], ids=str)
+def test_image_by_image_is_the_batch_together_to_rounding(strength: float, size: tuple[int, int]) -> None:
+    images = torch.randint(0, 256, (60, 3, *size), generator=torch.Generator().manual_seed(2)).to(torch.uint8)
+    drawn = draw(9, 0, 60, strength)
+    torch.testing.assert_close(augment_images(images, drawn), augment_together(images, drawn), rtol=0, atol=0.01)
+    torch.testing.assert_close(augment_images(images.float(), drawn), augment_images(images, drawn), rtol=0, atol=0)
+
+
+def test_an_image_is_augmented_the_same_in_any_batch() -> None:
+    images, drawn = pictures(30), draw(9, 0, 30, 0.7)
+    part = Draw(**{name: value[11:13] for name, value in vars(drawn).items()})
+    assert torch.equal(augment_images(images, drawn)[11:13], augment_images(images[11:13], part))
+
+
+def test_a_strong_reduction_takes_every_pixel_into_account() -> None:
+    images, drawn = pictures(3), replace(still(3), scale=torch.tensor([0.11, 0.25, 0.4]))
+    torch.testing.assert_close(augment_images(images, drawn), augment_together(images, drawn), rtol=0, atol=0.01)
 
 
 def test_a_draw_belongs_to_its_sample_and_not_to_its_batch() -> None:
