@@ -1,0 +1,172 @@
+"""Writes down what was decided in an episode, so that it can be replayed as a schedule that looks at nothing.
+
+An agent's worth is what it does better than the replay of its own decisions, so a recording is a controller's input:
+`RecordedSchedule.replay` gives one, and it trains the same weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+from gymnasium.utils import RecordConstructorArgs
+
+from mapopt.errors import ConfigError, MapoptError, StoreError
+from mapopt.files import write_json
+from mapopt.training.controllers import Decision, Replay
+from mapopt.training.knobs import Knobs
+from mapopt.training.task import Budget
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedSchedule:
+    """The decisions of one episode, with what they led to."""
+
+    instance: int
+    """Number of the instance in its family."""
+    seed: int
+    """Of the training."""
+    description: str
+    """Of the instance."""
+    budget: Budget
+    decisions: tuple[Decision, ...]
+    """One per round."""
+    tune_ap: tuple[float, ...]
+    """After each round."""
+
+    def replay(self) -> Replay:
+        """Returns the controller that repeats these decisions."""
+        return Replay(self.decisions)
+
+    def save(self, path: str | Path) -> None:
+        """Writes a JSON file in one step; numbers keep all their bits.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        record = {
+            "format": "mapopt schedule",
+            "version": VERSION,
+            "instance": self.instance,
+            "seed": self.seed,
+            "description": self.description,
+            "budget": {"images": self.budget.images, "rounds": self.budget.rounds},
+            "tune_ap": list(self.tune_ap),
+            "decisions": [
+                {
+                    "knobs": decision.knobs.as_dict(),
+                    "ramp_from": None if decision.ramp_from is None else decision.ramp_from.as_dict(),
+                }
+                for decision in self.decisions
+            ],
+        }
+        write_json(path, record)
+
+    @classmethod
+    def load(cls, path: str | Path) -> RecordedSchedule:
+        """Reads what `save` wrote.
+
+        Raises:
+            StoreError: there is no such file, or it is not a recorded schedule of this version.
+        """
+        try:
+            record = json.loads(Path(path).read_text())
+        except OSError as error:
+            raise StoreError(
+                f"{path}: cannot be read ({error.strerror}). Give a file that RecordSchedule wrote."
+            ) from None
+        except ValueError:
+            raise StoreError(f"{path}: is not JSON. Give a file that RecordSchedule wrote.") from None
+        if not isinstance(record, dict) or record.get("format") != "mapopt schedule":
+            raise StoreError(f"{path}: holds no schedule. Give a file that RecordSchedule wrote.")
+        if record.get("version") != VERSION:
+            raise StoreError(f"{path}: is of version {record.get('version')}, expected {VERSION}. Record it again.")
+        try:
+            return cls(
+                instance=int(record["instance"]),
+                seed=int(record["seed"]),
+                description=str(record["description"]),
+                budget=Budget(**record["budget"]),
+                decisions=tuple(_decision(one) for one in record["decisions"]),
+                tune_ap=tuple(float(ap) for ap in record["tune_ap"]),
+            )
+        except (KeyError, TypeError, ValueError, MapoptError) as error:
+            raise StoreError(f"{path}: a damaged schedule ({error!r}). Record it again.") from None
+
+
+class RecordSchedule(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Records the decisions of every episode that is played to its end.
+
+    There is none for vector environments: they forget an episode's decisions in the step that ends it.
+    `VectorEpisodeLog` keeps their actions.
+
+    Args:
+        env: ``mapopt/DetectorTraining-v0``, under any wrappers.
+        folder: gets ``episode-000000.json``, ``episode-000001.json``, ...; files of these names are replaced. None
+            writes nothing.
+        kept: how many of the last episodes stay in `recordings`.
+
+    Raises:
+        ConfigError: the environment is another one, or `kept` is negative.
+        StoreError: at the end of an episode: the file cannot be written.
+
+    >>> import gymnasium, mapopt.envs
+    >>> env = RecordSchedule(gymnasium.make("mapopt/DetectorTraining-v0"))
+    >>> len(env.recordings)
+    0
+    """
+
+    def __init__(self, env: gymnasium.Env, folder: str | Path | None = None, *, kept: int = 16) -> None:
+        RecordConstructorArgs.__init__(self, folder=folder, kept=kept)
+        gymnasium.Wrapper.__init__(self, env)
+        if not hasattr(env.unwrapped, "world"):
+            raise ConfigError(
+                f"{env.unwrapped} trains nothing, so has no schedule: expected mapopt/DetectorTraining-v0"
+            )
+        if kept < 0:
+            raise ConfigError(f"kept is {kept}: expected 0 or more")
+        self.recordings: deque[RecordedSchedule] = deque(maxlen=kept)
+        """The last episodes, the newest at the end."""
+        self._folder = None if folder is None else Path(folder)
+        self._ended = 0
+        self._began: dict[str, Any] = {}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begins an episode; one that did not end is not recorded."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._began = info
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Plays a round; after the last one the recording is there."""
+        result = self.env.step(action)
+        if result[2] or result[3]:
+            self._record()
+        return result
+
+    def _record(self) -> None:
+        world = self.unwrapped.world  # type: ignore[attr-defined]
+        history = world.histories[0]
+        recording = RecordedSchedule(
+            instance=int(self._began["instance"]),
+            seed=int(self._began["seed"]),
+            description=str(self._began["description"]),
+            budget=world.budget_of(0),
+            decisions=Replay.of(history).decisions,
+            tune_ap=tuple(one.tune.ap for one in history),
+        )
+        self.recordings.append(recording)
+        if self._folder is not None:
+            recording.save(self._folder / f"episode-{self._ended:06d}.json")
+        self._ended += 1
+
+
+def _decision(record: dict[str, Any]) -> Decision:
+    start = record["ramp_from"]
+    return Decision(knobs=Knobs(**record["knobs"]), ramp_from=None if start is None else Knobs(**start))

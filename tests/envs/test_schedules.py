@@ -1,0 +1,93 @@
+"""Recorded schedules: replaying one gives the same run, bit for bit, and a file holds all of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+import mapopt.envs  # noqa: F401 - registers the environment
+from mapopt.envs.families import ShapesFamily
+from mapopt.envs.wrappers import RecordedSchedule, RecordSchedule
+from mapopt.errors import StoreError
+from mapopt.training.fleet import Trainer
+from mapopt.training.run import run
+from mapopt.training.task import Budget, Recipe
+
+FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
+BUDGET = Budget(images=8 * 3, rounds=3)
+
+
+def record(folder: Path | None = None, *, episodes: int = 1, **changes: Any) -> RecordSchedule:
+    env = RecordSchedule(
+        gymnasium.make("mapopt/DetectorTraining-v0", family=FAMILY, budget=BUDGET, **changes), folder, kept=2
+    )
+    env.action_space.seed(0)
+    for episode in range(episodes):
+        env.reset(seed=episode)
+        for _ in range(BUDGET.rounds):
+            env.step(env.action_space.sample())
+    return env
+
+
+@pytest.mark.parametrize("action", ["relative", "absolute", "discrete"])
+def test_a_replayed_file_gives_the_same_run_bit_for_bit(action: str, tmp_path: Path) -> None:
+    env = record(tmp_path, action=action)
+    loaded = RecordedSchedule.load(tmp_path / "episode-000000.json")
+    assert loaded == env.recordings[0]
+    trainer = Trainer(FAMILY.instance(loaded.instance).task, seed=loaded.seed)
+    result = run(trainer, loaded.replay(), loaded.budget, select="last")
+    world = env.unwrapped.world  # type: ignore[attr-defined]
+    assert [one.tune.ap for one in result.history] == [one.tune.ap for one in world.histories[0]]
+    assert [one.interval.class_loss for one in result.history] == [
+        one.interval.class_loss for one in world.histories[0]
+    ]
+    assert tuple(one.tune.ap for one in result.history) == loaded.tune_ap
+    ours, theirs = trainer.snapshot(), world.fleet.snapshot(0)
+    assert set(ours.tensors) == set(theirs.tensors)
+    assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
+
+
+def test_every_episode_that_ends_is_recorded_and_the_last_ones_are_kept(tmp_path: Path) -> None:
+    env = record(tmp_path, episodes=3)
+    env.reset(seed=9)
+    env.step(env.action_space.sample())
+    env.reset(seed=10)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"episode-{place:06d}.json" for place in range(3)]
+    assert list(env.recordings) == [RecordedSchedule.load(tmp_path / f"episode-{place:06d}.json") for place in (1, 2)]
+
+
+def test_a_truncated_episode_is_recorded_as_far_as_it_went() -> None:
+    env = RecordSchedule(
+        gymnasium.make("mapopt/DetectorTraining-v0", family=FAMILY, budget=BUDGET, max_episode_steps=2)
+    )
+    env.reset(seed=0)
+    for _ in range(2):
+        env.step(np.zeros(4, dtype=np.float32))
+    assert len(env.recordings[0].decisions) == 2
+
+
+def test_a_file_that_is_no_schedule_is_refused(tmp_path: Path) -> None:
+    record(tmp_path)
+    path = tmp_path / "episode-000000.json"
+    whole = json.loads(path.read_text())
+
+    def loading(value: Any) -> pytest.ExceptionInfo[StoreError]:
+        path.write_text(value if isinstance(value, str) else json.dumps(value))
+        with pytest.raises(StoreError) as caught:
+            RecordedSchedule.load(path)
+        return caught
+
+    assert "is not JSON" in str(loading("{"))
+    assert "holds no schedule" in str(loading([]))
+    assert "is of version 9, expected 1" in str(loading({**whole, "version": 9}))
+    assert "damaged" in str(loading({**whole, "budget": {"images": 0, "rounds": 3}}))
+    knobs = {**whole["decisions"][0]["knobs"], "lr": 99.0}
+    assert "damaged" in str(loading({**whole, "decisions": [{"knobs": knobs, "ramp_from": None}]}))
+    with pytest.raises(StoreError, match="cannot be read"):
+        RecordedSchedule.load(tmp_path / "none.json")
