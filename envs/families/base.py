@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
+
+import numpy as np
 
 from mapopt.data import Annotations, Splits
 from mapopt.errors import ConfigError, unknown_name
@@ -98,9 +101,9 @@ class NumberedFamily(ABC):
         Raises:
             ConfigError: there is no instance of this number.
         """
-        if not 0 <= number < self.count:
+        if not isinstance(number, int | np.integer) or not 0 <= number < self.count:
             raise ConfigError(
-                f"instance {number} was asked of a family of {self.count}: expected 0 to {self.count - 1}"
+                f"instance {number!r} was asked of a family of {self.count}: expected 0 to {self.count - 1}"
             )
         return _FIRST_SEED[self.split] + int(number)
 
@@ -127,6 +130,16 @@ def check_band(name: str, band: tuple[float, float], low: float, high: float) ->
     fine = len(given) == len(numbers) == 2 and all(math.isfinite(one) for one in numbers)
     if not fine or not low <= numbers[0] <= numbers[1] <= high:
         raise ConfigError(f"{name} is {band!r}: expected two numbers from {low:g} to {high:g}, the lower one first")
+
+
+def check_choice(name: str, chosen: tuple[str, ...], known: Collection[str]) -> None:
+    """Raises ConfigError unless `chosen` is at least one of the known names, each once."""
+    given = chosen if isinstance(chosen, tuple | list) else ()
+    for one in given:
+        if one not in known:
+            raise ConfigError(unknown_name(f"entry of {name}", str(one), known))
+    if not given or len(set(given)) < len(given):
+        raise ConfigError(f"{name} is {chosen!r}: expected a list of at least one of {', '.join(known)}, each once")
 
 
 def boxes_by_class(annotations: Annotations) -> str:

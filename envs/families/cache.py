@@ -44,6 +44,10 @@ class SplitsCache:
             self._held.popitem(last=False)
         return self._held[key]
 
+    def clear(self) -> None:
+        """Lets go of everything."""
+        self._held.clear()
+
 
 HELD = SplitsCache()
 """What all families of a process share."""

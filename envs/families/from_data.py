@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from mapopt.data import Annotations, Invalid, Splits
 from mapopt.data.crops import Windows, read_crops
 from mapopt.data.loading import Part, read_part
+from mapopt.data.scenes import check_range
+from mapopt.data.shapes import MAX_SEED
 from mapopt.envs.families.base import Instance, NumberedFamily, Side, boxes_by_class, check_band
 from mapopt.envs.families.cache import HELD
 from mapopt.errors import ConfigError, DataError
@@ -58,16 +60,17 @@ class FromDataFamily(NumberedFamily):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_band("crop", self.crop, 0.01, 1)
-        for name, low, high in (("size", 16, 2048), ("crops_per_image", 1, 1_000_000), ("seed", 0, 2**48 - 1)):
-            value = getattr(self, name)
-            if type(value) is not int or not low <= value <= high:
-                raise ConfigError(f"{name} is {value!r}: expected a whole number from {low} to {high}")
-        if not 0 <= self.visible <= 1:
-            raise ConfigError(f"visible is {self.visible}: expected a share of 0 to 1")
-        if not 0 <= self.empty < 1:
-            raise ConfigError(f"empty is {self.empty}: expected a share of at least 0 and below 1")
-        if not 0 < self.judging < 1:
-            raise ConfigError(f"judging is {self.judging}: expected a share above 0 and below 1")
+        for name, low, high, whole in (
+            ("size", 16, 2048, True),
+            ("visible", 0, 1, False),
+            ("empty", 0, 0.95, False),
+            ("crops_per_image", 1, 1_000_000, True),
+            ("judging", 0.05, 0.95, False),
+            ("seed", 0, MAX_SEED, True),
+        ):
+            check_range(name, getattr(self, name), low, high, whole=whole)
+        if not isinstance(self.path, str | Path):
+            raise ConfigError(f"path is {self.path!r}: expected the path of a folder or of a COCO file")
         object.__setattr__(self, "path", Path(self.path))
         self._check_enough()
 
@@ -158,8 +161,9 @@ class FromDataFamily(NumberedFamily):
         source, needed = self._source(), sum(self._needed())
         # The smallest crops show the fewest objects, so what is enough for them is enough for all.
         useful = np.unique(source.images[_shown(source, self.crop[0], self.visible)])
-        for side, purpose in (("train", "training"), ("judge", "judging")):
-            found = int(np.isin(self._side(side), useful).sum())  # type: ignore[arg-type]
+        purposes: dict[Side, str] = {"train": "training", "judge": "judging"}
+        for side, purpose in purposes.items():
+            found = int(np.isin(self._side(side), useful).sum())
             if found < needed:
                 total = int(np.ceil(needed / min(self.judging, 1 - self.judging)))
                 raise DataError(

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mapopt.envs.families.base import Instance
+from mapopt.envs.families.base import Instance, check_choice
 from mapopt.envs.families.shapes import SceneFamily
-from mapopt.errors import ConfigError, unknown_name
+from mapopt.errors import ConfigError
 from mapopt.training.controllers import Controller, Schedule
 from mapopt.training.knobs import Knobs, ranges
 
@@ -97,13 +97,11 @@ class RescueFamily(SceneFamily):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice("mistakes", self.mistakes, MISTAKES)
+        object.__setattr__(self, "mistakes", tuple(self.mistakes))
         for name in self.mistakes:
-            if name not in MISTAKES:
-                raise ConfigError(unknown_name("mistake", str(name), MISTAKES))
             MISTAKES[name].check(name, self.knobs)
         kinds = len(self.mistakes)
-        if not kinds or len(set(self.mistakes)) < kinds:
-            raise ConfigError(f"mistakes is {self.mistakes!r}: expected at least one of {', '.join(MISTAKES)}, once")
         if self.count % kinds:
             lower = self.count // kinds * kinds
             near = " or ".join(str(one) for one in (lower, lower + kinds) if one)

@@ -9,10 +9,11 @@ import numpy as np
 
 from mapopt.data import Splits
 from mapopt.data.mislabel import FAULTS, Fault, mislabel
-from mapopt.envs.families.base import Instance, boxes_by_class, check_band
+from mapopt.data.scenes import check_range
+from mapopt.envs.families.base import Instance, boxes_by_class, check_band, check_choice
 from mapopt.envs.families.cache import HELD
 from mapopt.envs.families.shapes import SceneFamily, draw_splits
-from mapopt.errors import ConfigError, unknown_name
+from mapopt.errors import ConfigError
 
 _SMALLEST_OBJECT = 4.0
 """The scenes draw nothing smaller, in pixels."""
@@ -72,8 +73,7 @@ class SmallObjectsFamily(SceneFamily):
         super().__post_init__()
         check_band("largest", self.largest, _SMALLEST_OBJECT, self.scenes.size)
         self._leaves("object_size", "largest")
-        if not 0 < self.under <= self.scenes.size:
-            raise ConfigError(f"under is {self.under}: expected pixels, more than 0 and up to {self.scenes.size}")
+        check_range("under", self.under, 1, self.scenes.size)
 
     def instance(self, number: int) -> Instance:
         """Returns the instance of a number in ``[0, count)``."""
@@ -109,11 +109,8 @@ class NoisyLabelsFamily(SceneFamily):
         super().__post_init__()
         check_band("share", self.share, 0, 1)
         self._leaves("label_noise", "share")
-        for fault in self.faults:
-            if fault not in FAULTS:
-                raise ConfigError(unknown_name("fault of annotations", str(fault), FAULTS))
-        if not self.faults or len(set(self.faults)) < len(self.faults):
-            raise ConfigError(f"faults is {self.faults!r}: expected at least one of {', '.join(FAULTS)}, each once")
+        check_choice("faults", self.faults, FAULTS)
+        object.__setattr__(self, "faults", tuple(self.faults))
         if "swapped" in self.faults and self.scenes.classes < 2:
             raise ConfigError("faults has 'swapped', but scenes of 1 class have none to swap with: leave it out")
 

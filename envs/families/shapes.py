@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mapopt.data import ShapesConfig, Splits, make_shapes_splits
+from mapopt.data.scenes import check_range
 from mapopt.envs.families.base import Instance, NumberedFamily
 from mapopt.envs.families.cache import HELD
 from mapopt.errors import ConfigError
@@ -58,8 +59,7 @@ class ShapesFamily(SceneFamily):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.variety <= 1:
-            raise ConfigError(f"variety is {self.variety}: expected 0 to 1")
+        check_range("variety", self.variety, 0, 1)
 
     def instance(self, number: int) -> Instance:
         """Returns the instance of a number in ``[0, count)``."""
