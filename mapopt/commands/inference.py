@@ -97,7 +97,7 @@ class LoadedDetector:
 
 
 def in_original_pixels(boxes: np.ndarray, places: np.ndarray, images: ImageSet) -> np.ndarray:
-    """Takes boxes ``[n, 4]`` in the images at positions ``[n]`` from network to original pixels, as the trainer does."""
+    """Takes boxes ``[n, 4]`` of the images at positions ``[n]`` to original pixels, with the bits of the trainer."""
     scale = images.scale.numpy().astype(np.float64)
     notes = images.annotations
     frame = np.stack([notes.widths, notes.heights] * 2, axis=1)[places]

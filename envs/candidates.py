@@ -1,0 +1,198 @@
+"""What a detector puts out before post-processing, kept, so that post-processing can be tried thousands of times.
+
+Where candidates come from is a `CandidateSource`: detectors that were trained, or drawn ones (`SyntheticCandidates`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mapopt.commands.inference import LoadedDetector, in_original_pixels
+from mapopt.data import ImageSet
+from mapopt.errors import ConfigError, DataError
+from mapopt.metrics import GroundTruth
+from mapopt.training.batches import DeviceSet
+from mapopt.training.checkpoint import Checkpoint
+from mapopt.training.fleet import Trainer
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CandidateSet:
+    """The boxes of one split before suppression, and what is really there.
+
+    Attributes:
+        boxes: float32 ``[n, 4]`` xyxy in network pixels, in which suppression compares them.
+        placed: float64 ``[n, 4]`` the same boxes in the pixels of the ground truth, in which they are judged.
+        scores: float32 ``[n]``, not negative.
+        labels: int64 ``[n]`` positions of categories.
+        images: int64 ``[n]`` positions of images.
+        truth: images and categories are named by their positions.
+
+    Raises:
+        DataError: columns differ in length, a score is negative or not finite, a label or image has no position, or
+            there is no object to find.
+    """
+
+    boxes: NDArray[np.float32]
+    placed: NDArray[np.float64]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    images: NDArray[np.int64]
+    truth: GroundTruth
+
+    def __post_init__(self) -> None:
+        lengths = [len(getattr(self, name)) for name in ("boxes", "placed", "scores", "labels", "images")]
+        if len(set(lengths)) > 1:
+            raise DataError(f"candidates have columns of {lengths} rows: expected one row for every box")
+        if not (np.isfinite(self.scores).all() and (self.scores >= 0).all()):
+            raise DataError("a candidate's score is negative or not finite: expected scores from 0 up")
+        for name, count in (("labels", self.classes), ("images", len(self.truth.images))):
+            column = getattr(self, name)
+            if len(column) and not (column.min() >= 0 and column.max() < count):
+                raise DataError(
+                    f"candidates have {name} {column.min()} to {column.max()}: expected positions, 0 to {count - 1}"
+                )
+        if self.truth.crowd.all():
+            raise DataError("a split of candidates has no object to find: give images with objects")
+
+    @property
+    def classes(self) -> int:
+        """Number of categories."""
+        return len(self.truth.categories)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CandidateInstance:
+    """One detector's candidates, as one problem of post-processing."""
+
+    tune: CandidateSet
+    """What rewards and is observed."""
+    test: CandidateSet
+    """What is only told at the end."""
+    description: str
+
+
+class CandidateSource(Protocol):
+    """Numbered instances, all with the same number of classes."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+
+    @property
+    def classes(self) -> int:
+        """Number of categories."""
+
+    def instance(self, number: int) -> CandidateInstance:
+        """Returns the instance of a number in ``[0, count)``; the same number gives the same bits."""
+
+
+class DetectorCandidates:
+    """What trained detectors put out on their tune and test images: one instance each.
+
+    The candidates of the dense detectors are the 300 strongest pairs of a location and a class of every image, so that
+    a setting that is found here does in `Trainer.evaluate`, as knobs, exactly what it does in the environment. Those
+    of torchvision's detectors are what their own post-processing suppresses among.
+
+    Args:
+        instances: as `from_trainer` and `from_checkpoint` make them.
+
+    Raises:
+        ConfigError: there is none, or they differ in their number of classes.
+    """
+
+    def __init__(self, instances: Sequence[CandidateInstance]) -> None:
+        if not instances:
+            raise ConfigError("no detector was given: give the candidates of at least one")
+        classes = {one.classes for instance in instances for one in (instance.tune, instance.test)}
+        if len(classes) > 1:
+            raise ConfigError(f"detectors of {sorted(classes)} classes were given: expected the same number in all")
+        self._instances, self._classes = list(instances), classes.pop()
+
+    @classmethod
+    def from_trainer(cls, *trainers: Trainer) -> DetectorCandidates:
+        """Runs trainers' detectors, as they are now, on the tune and test sets of their tasks."""
+        return cls([_of_trainer(trainer) for trainer in trainers])
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: Path | str, *, tune: ImageSet, test: ImageSet, device: str = "cpu"
+    ) -> DetectorCandidates:
+        """Runs a checkpoint's detector on images that are at its size.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged.
+            ConfigError: the images have another size or other categories.
+        """
+        checkpoint = Checkpoint.load(Path(path))
+        for images in (tune, test):
+            if images.size != checkpoint.size or images.annotations.category_names != checkpoint.categories:
+                raise ConfigError(
+                    f"{path} was trained on {', '.join(checkpoint.categories)} at {checkpoint.size} pixels, the images "
+                    f"have {', '.join(images.annotations.category_names)} at {images.size}: load them as it was trained"
+                )
+        detector = LoadedDetector(checkpoint, torch.device(device))
+        return cls([_instance(detector, tune, test, str(path))])
+
+    @property
+    def count(self) -> int:
+        """Detectors."""
+        return len(self._instances)
+
+    @property
+    def classes(self) -> int:
+        """Number of categories."""
+        return self._classes
+
+    def instance(self, number: int) -> CandidateInstance:
+        """Returns the instance of a number in ``[0, count)``."""
+        check_number(number, self.count)
+        return self._instances[number]
+
+
+def check_number(number: int, count: int) -> None:
+    """Raises ConfigError unless an instance has this number."""
+    if not 0 <= number < count:
+        raise ConfigError(f"instance {number} was asked of a source of {count}: expected 0 to {count - 1}")
+
+
+def _of_trainer(trainer: Trainer) -> CandidateInstance:
+    task, snapshot = trainer.task, trainer.snapshot()
+    checkpoint = Checkpoint(
+        snapshot=snapshot,
+        recipe=task.recipe,
+        categories=task.splits.train.annotations.category_names,
+        size=task.splits.train.size,
+        history=(),
+        settings={},
+    )
+    detector = LoadedDetector(checkpoint, snapshot.tensors["weights"].device)
+    return _instance(detector, task.splits.tune, task.splits.test, f"{task.name} after {trainer.images} images")
+
+
+def _instance(detector: LoadedDetector, tune: ImageSet, test: ImageSet, name: str) -> CandidateInstance:
+    return CandidateInstance(
+        tune=_candidate_set(detector, tune),
+        test=_candidate_set(detector, test),
+        description=f"{name}: the candidates of a trained {detector.checkpoint.recipe.detector}",
+    )
+
+
+def _candidate_set(detector: LoadedDetector, images: ImageSet) -> CandidateSet:
+    found = detector.candidates(images)
+    boxes, places = found.boxes.numpy(), found.images.numpy()
+    return CandidateSet(
+        boxes=boxes,
+        placed=in_original_pixels(boxes, places, images),
+        scores=found.scores.numpy(),
+        labels=found.labels.numpy(),
+        images=places,
+        truth=DeviceSet(images, torch.device("cpu")).truth,
+    )

@@ -1,0 +1,237 @@
+"""Post-processing judged: a setting goes in, AP, F1 and LRP come out, thousands of times a second.
+
+Everything that no setting changes (orders, overlaps among candidates, overlaps with the ground truth) is computed once
+for a set of candidates. The numbers are those of `mapopt.detectors.postprocess` followed by `mapopt.metrics.evaluate`
+and `mapopt.metrics.f1_and_lrp`, bit for bit.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapopt.detectors.soft_nms import FLOOR
+from mapopt.envs.candidates import CandidateSet
+from mapopt.errors import ConfigError
+from mapopt.metrics.accumulation import hits_needed
+from mapopt.metrics.groups import corners_as_pycocotools
+from mapopt.metrics.matching import tracks_up_to_level
+from mapopt.metrics.settings import RECALLS, Settings
+from mapopt.training.knobs import Knobs
+
+_JUDGED_PER_GROUP = 100
+"""Boxes of an image and class that AP looks at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What post-processing does; like the knobs of the same names, but with a threshold for every class."""
+
+    nms_iou: float
+    soft_nms_sigma: float
+    detections: int
+    score_thresholds: tuple[float, ...]
+
+    @classmethod
+    def of(cls, knobs: Knobs, classes: int) -> Setting:
+        """Returns the setting that knobs give a detector."""
+        return cls(
+            nms_iou=knobs.nms_iou,
+            soft_nms_sigma=knobs.soft_nms_sigma,
+            detections=round(knobs.detections),
+            score_thresholds=(knobs.score_threshold,) * classes,
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Judgement:
+    """How good the boxes are that a setting reports.
+
+    Of F1 and LRP, both at IoU .5, there is no choice of a threshold left: they judge all that is reported, so that
+    every false alarm costs. Attributes per class are 0 in a class without ground truth.
+
+    Attributes:
+        ap: AP@[.5:.95], as `mapopt.metrics.evaluate` has it.
+        f1: mean over classes of 2 TP / (2 TP + FP + FN), as `mapopt.metrics.f1_and_lrp` has it.
+        lrp: mean over classes of the localisation recall precision error, 0 perfect and 1 worst; likewise.
+        class_ap: ``[k]`` AP.
+        class_f1: ``[k]`` F1.
+        precision: ``[k]`` TP / (TP + FP), 0 where nothing is reported.
+        recall: ``[k]`` TP / (TP + FN).
+        reported: ``[k]`` boxes.
+    """
+
+    ap: float
+    f1: float
+    lrp: float
+    class_ap: NDArray[np.float64]
+    class_f1: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    reported: NDArray[np.int64]
+
+
+class Judge:
+    """Judges settings on one set of candidates.
+
+    Args:
+        candidates: the boxes, and what is really there.
+
+    Raises:
+        ConfigError: numba cannot be loaded.
+    """
+
+    def __init__(self, candidates: CandidateSet) -> None:
+        self._kernels = _load_kernels()
+        settings = Settings.of(mode="reward")
+        truth = candidates.truth.index
+        self.classes, images = candidates.classes, len(candidates.truth.images)
+        order = np.lexsort((-candidates.scores, candidates.images, candidates.labels))
+        labels, places = candidates.labels[order], candidates.images[order]
+        self._scores = candidates.scores[order].astype(np.float32)
+        group = labels * images + places
+        starts = np.flatnonzero(np.append(True, group[1:] != group[:-1]))[: len(group)]
+        self._bounds = np.append(starts, len(group)).astype(np.int64)
+        self._group_class = labels[starts]
+        boxes = np.ascontiguousarray(candidates.boxes[order], np.float64)
+        self._overlaps = self._kernels.overlap_lists(boxes, self._bounds)
+        falling = -self._scores
+        # By image: as hard suppression leaves them; for Soft-NMS, which changes scores, as equal ones are ordered.
+        self._image_order = np.lexsort((falling, places)), np.argsort(places, kind="stable")
+        self._image_bounds = np.searchsorted(places[self._image_order[0]], np.arange(images + 1))
+        self._class_order = np.lexsort((places, falling, labels))
+        self._class_bounds = np.searchsorted(labels, np.arange(self.classes + 1))
+
+        corners, areas = corners_as_pycocotools(candidates.placed[order])
+        levels = settings.matching_thresholds
+        truth_start, truth_count = truth.span(places[starts] * self.classes + self._group_class)
+        pairs = self._kernels.truth_lists(
+            corners,
+            areas,
+            self._bounds,
+            truth_start,
+            truth_count,
+            truth.corners,
+            truth.box_area,
+            truth.crowd,
+            levels[0],
+        )
+        reached = tracks_up_to_level(len(levels), 1)[np.searchsorted(levels, pairs[2], side="right")]
+        ignored = (truth.crowd | settings.outside(truth.area))[0]
+        self._pairs = (*pairs, reached, ignored, np.ascontiguousarray(truth.crowd))
+        self._inside = ~settings.outside(areas)[0]
+        self.positives = np.bincount(truth.category[~ignored], minlength=self.classes)
+        needed = hits_needed(self.positives)
+        needed[self.positives == 0] = -1
+        self._needed = needed
+        self._defined = np.flatnonzero(self.positives)
+        self._steps = len(levels)
+
+        size, groups = len(group), len(starts)
+        self._final, self._kept = np.zeros(size, np.float32), np.zeros(size, np.bool_)
+        self._sequence, self._counts = np.zeros(size, np.int64), np.zeros(groups, np.int64)
+        self._matched, self._correct = np.zeros(size, np.uint64), np.zeros(size, np.uint64)
+        self._errors = np.zeros(size)
+        self._curves = np.zeros((self._steps, len(RECALLS), len(self._defined)))
+        self._tallies, self._misplaced = np.zeros((self.classes, 3), np.int64), np.zeros(self.classes)
+
+    def judge(self, setting: Setting) -> Judgement:
+        """Post-processes with a setting, and judges what is reported.
+
+        Raises:
+            ConfigError: the setting is for another number of classes.
+        """
+        if len(setting.score_thresholds) != self.classes:
+            raise ConfigError(
+                f"{len(setting.score_thresholds)} score thresholds were given for {self.classes} classes: give each one"
+            )
+        # Knobs reach detectors in single precision.
+        sigma = float(np.float32(setting.soft_nms_sigma))
+        self._kernels.report(
+            self._bounds,
+            self._group_class,
+            self._scores,
+            *self._overlaps,
+            self._image_bounds,
+            self._image_order[sigma > 0],
+            float(np.float32(setting.nms_iou)),
+            sigma,
+            np.array(setting.score_thresholds, np.float32),
+            setting.detections,
+            FLOOR,
+            self._final,
+            self._kept,
+            self._sequence,
+            self._counts,
+        )
+        self._kernels.match(
+            self._bounds,
+            self._counts,
+            self._sequence,
+            self._kept,
+            *self._pairs,
+            _JUDGED_PER_GROUP,
+            self._matched,
+            self._correct,
+            self._errors,
+        )
+        self._kernels.count(
+            self._class_bounds,
+            self._class_order,
+            sigma > 0,
+            self._final,
+            self._kept,
+            self._inside,
+            self._matched,
+            self._correct,
+            self._errors,
+            self._needed,
+            self._curves,
+            self._tallies,
+            self._misplaced,
+        )
+        return self._read()
+
+    def scores_at(self, multiples: tuple[float, ...]) -> NDArray[np.float64]:
+        """Returns ``[k, len(multiples)]``: a class's n-th best score, where n is so many times its ground truths."""
+        found = np.zeros((self.classes, len(multiples)))
+        for k in range(self.classes):
+            falling = self._scores[self._class_order[self._class_bounds[k] : self._class_bounds[k + 1]]]
+            for column, multiple in enumerate(multiples):
+                place = max(int(np.ceil(multiple * self.positives[k])), 1) - 1
+                found[k, column] = falling[place] if place < len(falling) else 0.0
+        return found
+
+    def _read(self) -> Judgement:
+        hits, claims, reported = self._tallies.T.copy()
+        positives, defined = self.positives, self._defined
+        total = claims + positives - hits
+        f1 = 2 * hits / np.maximum(claims + positives, 1)
+        lrp = (self._misplaced / 0.5 + (total - hits)) / np.maximum(total, 1)
+        class_ap = np.zeros(self.classes)
+        class_ap[defined] = self._curves.mean(axis=(0, 1))
+        nothing = positives == 0
+        f1[nothing] = 0.0
+        return Judgement(
+            ap=float(self._curves.reshape(-1).mean()),
+            f1=float(f1[defined].mean()),
+            lrp=float(lrp[defined].mean()),
+            class_ap=class_ap,
+            class_f1=f1,
+            precision=np.where(nothing, 0.0, hits / np.maximum(claims, 1)),
+            recall=hits / np.maximum(positives, 1),
+            reported=reported,
+        )
+
+
+def _load_kernels() -> ModuleType:
+    try:
+        return importlib.import_module("mapopt.envs.suppression_kernels")
+    except ImportError as error:  # numba says so too when it does not know this numpy
+        raise ConfigError(
+            f"post-processing is judged by compiled code, and numba cannot be loaded ({error})"
+        ) from error

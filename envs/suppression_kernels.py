@@ -1,0 +1,460 @@
+"""Post-processing and its judgement compiled by numba, on overlaps that were computed once.
+
+Nothing imports this module at the top, because numba costs 0.4 s to import and seconds to compile the first time.
+Candidates stand by class, image and falling score; "group" is one image and class. Floating point stays strict, so the
+numbers are those of `mapopt.detectors.postprocess` and `mapopt.metrics`, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapopt.metrics.kernels import compiled
+
+_DIGIT = 11  # bits that one pass of the sort looks at
+
+
+@compiled
+def overlap_lists(
+    boxes: NDArray[np.float64], bounds: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Returns for every candidate those of its group that it overlaps, the largest overlap first.
+
+    Args:
+        boxes: ``[n, 4]`` in the pixels in which suppression compares.
+        bounds: ``[g + 1]`` where groups begin, and the end.
+
+    Returns:
+        ``[n + 1]`` where a candidate's list begins, ``[p]`` the others, ``[p]`` their IoUs.
+    """
+    first = np.zeros(len(boxes) + 1, np.int64)
+    others, ious = np.empty(0, np.int64), np.empty(0)
+    for turn in range(2):  # first to count, then to fill
+        size = 0
+        for group in range(len(bounds) - 1):
+            for i in range(bounds[group], bounds[group + 1]):
+                begin = size
+                area = (boxes[i, 2] - boxes[i, 0]) * (boxes[i, 3] - boxes[i, 1])
+                for j in range(bounds[group], bounds[group + 1]):
+                    wide = min(boxes[i, 2], boxes[j, 2]) - max(boxes[i, 0], boxes[j, 0])
+                    high = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1])
+                    if i == j or wide <= 0 or high <= 0:
+                        continue
+                    if turn == 1:
+                        shared = wide * high
+                        other_area = (boxes[j, 2] - boxes[j, 0]) * (boxes[j, 3] - boxes[j, 1])
+                        iou = shared / (area + other_area - shared)
+                        place = size
+                        while place > begin and ious[place - 1] < iou:
+                            others[place], ious[place] = others[place - 1], ious[place - 1]
+                            place -= 1
+                        others[place], ious[place] = j, iou
+                    size += 1
+                first[i + 1] = size
+        if turn == 0:
+            others, ious = np.empty(size, np.int64), np.empty(size)
+    return first, others, ious
+
+
+@compiled
+def truth_lists(
+    corners: NDArray[np.float64],
+    areas: NDArray[np.float64],
+    bounds: NDArray[np.int64],
+    truth_start: NDArray[np.int64],
+    truth_count: NDArray[np.int64],
+    truth_corners: NDArray[np.float64],
+    truth_areas: NDArray[np.float64],
+    crowd: NDArray[np.bool_],
+    minimum: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Returns for every candidate the ground truths that it may match, best first, as the evaluator prefers them.
+
+    Args:
+        corners: ``[4, n]`` candidates in the ground truth's pixels, as pycocotools rounds them.
+        areas: ``[n]`` their areas.
+        bounds: ``[g + 1]`` where groups begin, and the end.
+        truth_start: ``[g]`` a group's first ground truth.
+        truth_count: ``[g]`` and how many it has.
+        truth_corners: ``[4, t]`` ground truths.
+        truth_areas: ``[t]`` their areas.
+        crowd: ``[t]`` True for a crowd.
+        minimum: the smallest IoU of a match.
+
+    Returns:
+        ``[n + 1]`` where a candidate's list begins, ``[p]`` ground truths, ``[p]`` IoUs.
+    """
+    first = np.zeros(corners.shape[1] + 1, np.int64)
+    truths, ious = np.empty(0, np.int64), np.empty(0)
+    for turn in range(2):  # first to count, then to fill
+        size = 0
+        for group in range(len(bounds) - 1):
+            for i in range(bounds[group], bounds[group + 1]):
+                begin = size
+                for truth in range(truth_start[group], truth_start[group] + truth_count[group]):
+                    wide = min(corners[2, i], truth_corners[2, truth]) - max(corners[0, i], truth_corners[0, truth])
+                    high = min(corners[3, i], truth_corners[3, truth]) - max(corners[1, i], truth_corners[1, truth])
+                    if wide <= 0 or high <= 0:
+                        continue
+                    shared = wide * high
+                    iou = shared / (areas[i] if crowd[truth] else areas[i] + truth_areas[truth] - shared)
+                    if iou < minimum:
+                        continue
+                    if turn == 1:
+                        place = size
+                        while place > begin and ious[place - 1] <= iou:  # of two equals the later goes first
+                            truths[place], ious[place] = truths[place - 1], ious[place - 1]
+                            place -= 1
+                        truths[place], ious[place] = truth, iou
+                    size += 1
+                first[i + 1] = size
+        if turn == 0:
+            truths, ious = np.empty(size, np.int64), np.empty(size)
+    return first, truths, ious
+
+
+@compiled
+def report(
+    bounds: NDArray[np.int64],
+    group_class: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    first: NDArray[np.int64],
+    others: NDArray[np.int64],
+    ious: NDArray[np.float64],
+    image_bounds: NDArray[np.int64],
+    image_order: NDArray[np.int64],
+    nms_iou: float,
+    sigma: float,
+    thresholds: NDArray[np.float32],
+    limit: int,
+    floor: float,
+    final: NDArray[np.float32],
+    kept: NDArray[np.bool_],
+    sequence: NDArray[np.int64],
+    counts: NDArray[np.int64],
+) -> None:
+    """Post-processes all candidates.
+
+    Args:
+        bounds: ``[g + 1]`` where groups begin, and the end.
+        group_class: ``[g]`` a group's class.
+        scores: ``[n]``
+        first: of `overlap_lists`, like the next two.
+        others: See there.
+        ious: See there.
+        image_bounds: ``[images + 1]`` where an image begins in the order that follows, and the end.
+        image_order: ``[n]`` candidates by image, then as hard suppression ranks them: by falling score, for Soft-NMS by
+            class and place.
+        nms_iou: of two boxes that overlap more, the weaker is dropped.
+        sigma: above 0, Soft-NMS.
+        thresholds: ``[k]`` smallest score reported.
+        limit: boxes per image.
+        floor: see `mapopt.detectors.soft_nms.FLOOR`.
+        final: ``[n]`` is filled with the scores of what is reported.
+        kept: ``[n]`` is filled with True for what is reported.
+        sequence: ``[n]`` is filled with each group's boxes before the limit per image, by falling final score.
+        counts: ``[g]`` is filled with how many those are.
+    """
+    kept[:] = False
+    if sigma > 0:
+        _soft(bounds, group_class, scores, first, others, ious, sigma, thresholds, floor, final, kept, sequence, counts)
+    else:
+        final[:] = scores
+        _hard(bounds, group_class, scores, first, others, ious, nms_iou, thresholds, kept, sequence, counts)
+    chosen, spare = np.empty(len(scores), np.int64), np.empty(len(scores), np.int64)
+    for image in range(len(image_bounds) - 1):
+        count = 0
+        for place in range(image_bounds[image], image_bounds[image + 1]):
+            i = image_order[place]
+            if kept[i]:
+                chosen[count] = i
+                count += 1
+        if count > limit:
+            if sigma > 0:
+                sort_by_score(chosen, spare, count, final.view(np.int32))
+            for place in range(limit, count):
+                kept[chosen[place]] = False
+
+
+@compiled
+def _hard(
+    bounds: NDArray[np.int64],
+    group_class: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    first: NDArray[np.int64],
+    others: NDArray[np.int64],
+    ious: NDArray[np.float64],
+    nms_iou: float,
+    thresholds: NDArray[np.float32],
+    kept: NDArray[np.bool_],
+    sequence: NDArray[np.int64],
+    counts: NDArray[np.int64],
+) -> None:
+    dropped = np.zeros(len(scores), np.bool_)
+    for group in range(len(counts)):
+        size = bounds[group]
+        for i in range(bounds[group], bounds[group + 1]):
+            if scores[i] < thresholds[group_class[group]]:
+                break
+            if dropped[i]:
+                continue
+            kept[i] = True
+            sequence[size] = i
+            size += 1
+            for entry in range(first[i], first[i + 1]):
+                if ious[entry] <= nms_iou:
+                    break
+                dropped[others[entry]] = True
+        counts[group] = size - bounds[group]
+
+
+@compiled
+def _soft(
+    bounds: NDArray[np.int64],
+    group_class: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    first: NDArray[np.int64],
+    others: NDArray[np.int64],
+    ious: NDArray[np.float64],
+    sigma: float,
+    thresholds: NDArray[np.float32],
+    floor: float,
+    final: NDArray[np.float32],
+    kept: NDArray[np.bool_],
+    sequence: NDArray[np.int64],
+    counts: NDArray[np.int64],
+) -> None:
+    decay = np.ones(len(scores))
+    waiting = np.empty(len(scores), np.int64)
+    for group in range(len(counts)):
+        size = bounds[group]
+        lowest = thresholds[group_class[group]]
+        count = 0
+        for i in range(bounds[group], bounds[group + 1]):
+            if scores[i] < lowest:
+                break
+            waiting[count] = i
+            count += 1
+        past = bounds[group] + count
+        while count > 0:
+            best, most = 0, -1.0
+            for place in range(count):
+                i = waiting[place]
+                if np.float64(scores[i]) <= most:  # nor can those that follow, which began weaker, be stronger
+                    break
+                now = np.float64(scores[i]) * decay[i]
+                if now > most:
+                    best, most = place, now
+            chosen = waiting[best]
+            count -= 1
+            for place in range(best, count):
+                waiting[place] = waiting[place + 1]
+            if decay[chosen] < floor:
+                continue
+            final[chosen] = most
+            if final[chosen] < lowest:
+                break
+            kept[chosen] = True
+            # In float32 equal scores may stand the wrong way round.
+            place = size
+            while place > bounds[group] and (
+                final[sequence[place - 1]] < final[chosen]
+                or (final[sequence[place - 1]] == final[chosen] and sequence[place - 1] > chosen)
+            ):
+                sequence[place] = sequence[place - 1]
+                place -= 1
+            sequence[place] = chosen
+            size += 1
+            for entry in range(first[chosen], first[chosen + 1]):
+                if others[entry] < past and not kept[others[entry]]:
+                    decay[others[entry]] *= math.exp(-ious[entry] * ious[entry] / sigma)
+        counts[group] = size - bounds[group]
+
+
+@compiled
+def match(
+    bounds: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    sequence: NDArray[np.int64],
+    kept: NDArray[np.bool_],
+    first: NDArray[np.int64],
+    truths: NDArray[np.int64],
+    ious: NDArray[np.float64],
+    reached: NDArray[np.uint64],
+    ignored: NDArray[np.bool_],
+    crowd: NDArray[np.bool_],
+    limit: int,
+    matched: NDArray[np.uint64],
+    correct: NDArray[np.uint64],
+    errors: NDArray[np.float64],
+) -> None:
+    """Matches what is reported to the ground truth; one bit of a word is one IoU threshold.
+
+    Args:
+        bounds: ``[g + 1]`` where groups begin, and the end.
+        counts: of `report`, like the next two.
+        sequence: See there.
+        kept: ``[n]``; what is beyond the limit of its group becomes False.
+        first: of `truth_lists`, like the next two.
+        truths: See there.
+        ious: See there.
+        reached: ``[p]`` the thresholds that a pair reaches.
+        ignored: ``[t]`` True for a ground truth that counts neither way.
+        crowd: ``[t]`` True for a crowd, which is never used up.
+        limit: boxes per group that are judged.
+        matched: ``[n]`` is filled with the thresholds at which a box took a ground truth.
+        correct: ``[n]`` is filled with those at which that counts.
+        errors: ``[n]`` is filled with 1 - IoU of the ground truth that was taken at the first threshold.
+    """
+    none, one = np.uint64(0), np.uint64(1)
+    matched[:] = none
+    correct[:] = none
+    used = np.zeros(len(crowd), np.uint64)
+    for group in range(len(counts)):
+        judged = 0
+        for place in range(bounds[group], bounds[group] + counts[group]):
+            i = sequence[place]
+            if not kept[i]:
+                continue
+            if judged == limit:
+                kept[i] = False
+                continue
+            judged += 1
+            served = none
+            for spare in range(2):  # ignored ground truths only where no regular one is left
+                for entry in range(first[i], first[i + 1]):
+                    truth = truths[entry]
+                    if ignored[truth] != (spare == 1):
+                        continue
+                    won = reached[entry] & ~(used[truth] | served)
+                    if won == none:
+                        continue
+                    served |= won
+                    if not crowd[truth]:
+                        used[truth] |= won
+                    if spare == 0:
+                        correct[i] |= won
+                        if won & one:
+                            errors[i] = 1 - ious[entry]
+            matched[i] = served
+
+
+@compiled
+def count(
+    class_bounds: NDArray[np.int64],
+    class_order: NDArray[np.int64],
+    resort: bool,
+    final: NDArray[np.float32],
+    kept: NDArray[np.bool_],
+    inside: NDArray[np.bool_],
+    matched: NDArray[np.uint64],
+    correct: NDArray[np.uint64],
+    errors: NDArray[np.float64],
+    needed: NDArray[np.int64],
+    precision_out: NDArray[np.float64],
+    tallies: NDArray[np.int64],
+    misplaced: NDArray[np.float64],
+) -> None:
+    """Reads precision at the 101 recalls, and counts what F1 and LRP need.
+
+    Args:
+        class_bounds: ``[k + 1]`` where classes begin, and the end.
+        class_order: ``[n]`` candidates by class and falling score.
+        resort: whether scores have changed, so that this order no longer holds.
+        final: of `report`, like the next.
+        kept: See there.
+        inside: ``[n]`` False for a box so large that it counts only where it is right.
+        matched: of `match`, like the next two.
+        correct: See there.
+        errors: See there.
+        needed: ``[k, 101]`` hits that reach a recall; the first is -1 in a class without ground truth.
+        precision_out: ``[t, 101, classes with ground truth]`` is filled.
+        tallies: ``[k, 3]`` is filled with hits and claims at the first threshold, and boxes reported.
+        misplaced: ``[k]`` is filled with the hits' sum of 1 - IoU at the first threshold.
+    """
+    one, spacing, steps = np.uint64(1), np.spacing(1.0), precision_out.shape[0]
+    most = 1
+    for k in range(len(needed)):
+        most = max(most, class_bounds[k + 1] - class_bounds[k])
+    precision, hits, misses = np.empty((steps, most)), np.empty(steps, np.int64), np.empty(steps, np.int64)
+    order, spare, wrong = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most)
+    column = 0
+    for k in range(len(needed)):
+        size = 0
+        for place in range(class_bounds[k], class_bounds[k + 1]):
+            i = place if resort else class_order[place]
+            if kept[i]:
+                order[size] = i
+                size += 1
+        if resort:
+            sort_by_score(order, spare, size, final.view(np.int32))
+        hits[:] = 0
+        misses[:] = 0
+        claims = tied = 0
+        for place in range(size):
+            i = order[place]
+            claims += inside[i]
+            if place > 0 and final[i] != final[order[place - 1]]:
+                tied = hits[0]
+            if matched[i] == 0:
+                continue
+            for t in range(steps):
+                if (matched[i] >> np.uint64(t)) & one:
+                    misses[t] += inside[i]
+                    if (correct[i] >> np.uint64(t)) & one:
+                        if t == 0:  # equal scores by rising error, as `f1_and_lrp` sums them
+                            rank = hits[0]
+                            while rank > tied and wrong[rank - 1] > errors[i]:
+                                wrong[rank] = wrong[rank - 1]
+                                rank -= 1
+                            wrong[rank] = errors[i]
+                        hits[t] += 1
+                        precision[t, hits[t] - 1] = hits[t] / (float(claims - misses[t]) + float(hits[t]) + spacing)
+        tallies[k, 0], tallies[k, 1], tallies[k, 2] = hits[0], claims - misses[0] + hits[0], size
+        misplaced[k] = 0.0
+        for rank in range(hits[0]):
+            misplaced[k] += wrong[rank]
+        if needed[k, 0] < 0:
+            continue
+        for t in range(steps):
+            reached = np.searchsorted(needed[k], hits[t], side="right") if hits[t] > 0 else 0
+            best, last = 0.0, hits[t]
+            for r in range(precision_out.shape[1] - 1, -1, -1):
+                if r < reached:
+                    start = max(needed[k, r], 1)
+                    while last >= start:
+                        best = max(best, precision[t, last - 1])
+                        last -= 1
+                precision_out[t, r, column] = best
+        column += 1
+
+
+@compiled
+def sort_by_score(order: NDArray[np.int64], spare: NDArray[np.int64], size: int, bits: NDArray[np.int32]) -> None:
+    """Sorts by falling score, stably; the bits of scores, none of them negative, sort as they do."""
+    if size <= 64:
+        for place in range(1, size):
+            i = order[place]
+            rank = place
+            while rank > 0 and bits[order[rank - 1]] < bits[i]:
+                order[rank] = order[rank - 1]
+                rank -= 1
+            order[rank] = i
+        return
+    starts = np.empty((1 << _DIGIT) + 1, np.int64)
+    source, target = order, spare
+    for shift in (0, _DIGIT, 2 * _DIGIT):
+        starts[:] = 0
+        for place in range(size):
+            starts[((0x7FFFFFFF - bits[source[place]]) >> shift & ((1 << _DIGIT) - 1)) + 1] += 1
+        for digit in range(1 << _DIGIT):
+            starts[digit + 1] += starts[digit]
+        for place in range(size):
+            digit = (0x7FFFFFFF - bits[source[place]]) >> shift & ((1 << _DIGIT) - 1)
+            target[starts[digit]] = source[place]
+            starts[digit] += 1
+        source, target = target, source
+    order[:size] = spare[:size]  # after three passes

@@ -1,0 +1,187 @@
+"""Settings are judged as post-processing and the metrics judge them, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mapopt.data import ShapesConfig, make_shapes_splits
+from mapopt.detectors.base import Boxes
+from mapopt.detectors.postprocess import suppress
+from mapopt.envs.candidates import CandidateSet, DetectorCandidates
+from mapopt.envs.suppression import Judge, Judgement, Setting
+from mapopt.envs.synthetic_candidates import SIDE, SyntheticCandidates
+from mapopt.errors import ConfigError
+from mapopt.metrics import Detections, GroundTruth, evaluate, f1_and_lrp
+from mapopt.training.fleet import Trainer
+from mapopt.training.knobs import Knobs, ranges
+from mapopt.training.task import Recipe, Task
+
+
+def reported(candidates: CandidateSet, setting: Setting) -> Detections:
+    """What the detectors' own post-processing reports of candidates whose two sorts of pixels are the same."""
+    order = np.lexsort((-candidates.scores, candidates.labels, candidates.images))
+    rows = [torch.from_numpy(getattr(candidates, name)[order]) for name in ("boxes", "scores", "labels", "images")]
+    boxes, scores, labels, images = rows
+    found = suppress(
+        Boxes(boxes, scores, labels, torch.zeros_like(labels), images),
+        torch.tensor([setting.score_thresholds], dtype=torch.float32),
+        torch.tensor([setting.nms_iou], dtype=torch.float32),
+        soft_nms_sigma=torch.tensor([setting.soft_nms_sigma], dtype=torch.float32),
+        detections=torch.tensor([float(setting.detections)]),
+        side=int(SIDE),
+    )
+    # Where a threshold of a class is above 0, the candidates under it are not there to begin with.
+    return Detections(found.boxes.double(), found.scores.double(), found.labels, found.images)
+
+
+def above(candidates: CandidateSet, setting: Setting) -> CandidateSet:
+    kept = candidates.scores >= np.array(setting.score_thresholds, np.float32)[candidates.labels]
+    columns = {name: getattr(candidates, name)[kept] for name in ("boxes", "placed", "scores", "labels", "images")}
+    return replace(candidates, **columns)
+
+
+def draw_setting(generator: np.random.Generator, classes: int) -> Setting:
+    return Setting(
+        nms_iou=float(generator.uniform(0.1, 0.95)),
+        soft_nms_sigma=float(generator.choice([0.0, generator.uniform(0.0, 1.0), generator.uniform(0.0, 0.1)])),
+        detections=int(np.exp(generator.uniform(0.0, np.log(300)))),
+        score_thresholds=tuple(generator.choice([0.0, 1.0], classes) * generator.uniform(0.0, 0.8, classes)),
+    )
+
+
+def check(candidates: CandidateSet, setting: Setting, judged: Judgement) -> None:
+    lane = reported(above(candidates, setting), setting)
+    report = evaluate(candidates.truth, lane, mode="reward")
+    points = f1_and_lrp(candidates.truth, lane)
+    assert (judged.ap, judged.f1, judged.lrp) == (report.ap, points.f1, points.lrp), setting
+    for k, ap in report.per_category.items():
+        assert judged.class_ap[k] == pytest.approx(max(ap, 0.0), abs=1e-12)
+
+
+def plain(candidates: CandidateSet) -> CandidateSet:
+    return candidates
+
+
+def tied(candidates: CandidateSet) -> CandidateSet:
+    """Whole pixels and few different scores: many overlaps, scores and boxes are equal."""
+    boxes = np.round(candidates.boxes / 8) * 8
+    scores = np.round(candidates.scores, 1)
+    order = np.lexsort((-scores, candidates.labels, candidates.images))
+    truth = candidates.truth
+    return CandidateSet(
+        boxes=boxes[order],
+        placed=boxes[order].astype(np.float64),
+        scores=scores[order],
+        labels=candidates.labels[order],
+        images=candidates.images[order],
+        truth=GroundTruth(
+            np.round(truth.boxes / 8) * 8,
+            truth.labels,
+            truth.image_ids,
+            images=truth.images,
+            categories=truth.categories,
+        ),
+    )
+
+
+def crowded(candidates: CandidateSet) -> CandidateSet:
+    """Some objects are crowds, and of the last class there are only crowds."""
+    truth = candidates.truth
+    crowd = (np.arange(len(truth)) % 4 == 1) | (truth.labels == candidates.classes - 1)
+    return replace(
+        candidates,
+        truth=GroundTruth(
+            truth.boxes, truth.labels, truth.image_ids, crowd=crowd, images=truth.images, categories=truth.categories
+        ),
+    )
+
+
+def lopsided(candidates: CandidateSet) -> CandidateSet:
+    """All in one image, a class without a candidate, and one with more than are judged."""
+    kept = candidates.labels > 0
+    columns = {name: getattr(candidates, name)[kept] for name in ("boxes", "placed", "scores", "labels")}
+    truth = candidates.truth
+    moved = GroundTruth(
+        truth.boxes, truth.labels, truth.image_ids // 50, images=truth.images, categories=truth.categories
+    )
+    return replace(candidates, **columns, images=candidates.images[kept] // 50, truth=moved)
+
+
+@pytest.mark.parametrize("change", [plain, tied, crowded, lopsided])
+@pytest.mark.parametrize("number", [0, 1])
+def test_every_number_is_that_of_post_processing_and_the_metrics(
+    number: int, change: Callable[[CandidateSet], CandidateSet]
+) -> None:
+    candidates = change(SyntheticCandidates(split="judge").instance(number).tune)
+    judge, generator = Judge(candidates), np.random.default_rng(number)
+    check(candidates, Setting.of(Knobs(), candidates.classes), judge.judge(Setting.of(Knobs(), candidates.classes)))
+    for _ in range(40):
+        setting = draw_setting(generator, candidates.classes)
+        check(candidates, setting, judge.judge(setting))
+
+
+def test_counts_are_those_of_what_is_reported() -> None:
+    candidates = SyntheticCandidates().instance(2).tune
+    judge, generator = Judge(candidates), np.random.default_rng(0)
+    for _ in range(20):
+        setting = draw_setting(generator, 3)
+        judged, lane = judge.judge(setting), reported(above(candidates, setting), setting)
+        assert judged.reported.tolist() == np.bincount(lane.labels, minlength=3).tolist()
+        hits = judged.recall * judge.positives
+        assert judged.precision == pytest.approx(hits / np.maximum(judged.reported, 1))
+        assert judged.class_f1 == pytest.approx(2 * hits / (judged.reported + judge.positives))
+
+
+def test_a_trained_detector_is_judged_as_its_trainer_evaluates_it() -> None:
+    splits = make_shapes_splits(ShapesConfig(), seed=1, train=64, tune=16, test=16)
+    trainer = Trainer(Task(name="small", splits=splits, recipe=Recipe(ema=0.9), knobs=Knobs(score_threshold=0.1)), 0)
+    trainer.train(1600)
+    candidates = DetectorCandidates.from_trainer(trainer).instance(0)
+    judges = {"tune": Judge(candidates.tune), "test": Judge(candidates.test)}
+    generator = np.random.default_rng(0)
+    values = []
+    for _ in range(12):
+        names = ("nms_iou", "soft_nms_sigma", "score_threshold", "detections")
+        drawn = {name: ranges()[name].from_unit(generator.uniform(-1, 1)) for name in names}
+        knobs = Knobs(**{**drawn, "soft_nms_sigma": drawn["soft_nms_sigma"] * generator.integers(2)})
+        knobs = knobs.replace(score_threshold=knobs.score_threshold / 4)
+        trainer.set_knobs(knobs)
+        for split, judge in judges.items():
+            judged = judge.judge(Setting.of(knobs, 3))
+            assert judged.ap == trainer.evaluate(split).ap  # type: ignore[arg-type]
+            truth = getattr(candidates, split).truth
+            points = f1_and_lrp(truth, trainer.detect(split))  # type: ignore[arg-type]
+            assert (judged.f1, judged.lrp) == (points.f1, points.lrp)
+            values.append(judged.ap)
+    assert max(values) > 0.02
+    assert len(set(values)) > 12
+
+
+def test_scores_at_count_from_the_best() -> None:
+    candidates = SyntheticCandidates().instance(0).tune
+    judge = Judge(candidates)
+    found = judge.scores_at((0.5, 1.0, 1000.0))
+    for k in range(3):
+        falling = np.sort(candidates.scores[candidates.labels == k])[::-1]
+        true = int((candidates.truth.labels == k).sum())
+        assert found[k].tolist() == [falling[-(-true // 2) - 1], falling[true - 1], 0.0]
+
+
+def test_a_setting_for_other_classes_is_refused() -> None:
+    judge = Judge(SyntheticCandidates().instance(0).tune)
+    with pytest.raises(ConfigError, match="2 score thresholds were given for 3 classes: give each one"):
+        judge.judge(Setting.of(Knobs(), 2))
+
+
+def test_without_numba_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise ImportError("no numba here")
+
+    monkeypatch.setattr("mapopt.envs.suppression.importlib.import_module", fail)
+    with pytest.raises(ConfigError, match=r"compiled code, and numba cannot be loaded \(no numba here\)"):
+        Judge(SyntheticCandidates().instance(0).tune)
