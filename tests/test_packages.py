@@ -20,6 +20,7 @@ FOLDERS = {"mapopt": "mapopt", "envs": "mapopt.envs", "agents": "mapopt.agents",
 LAYERS = {
     "mapopt": 0,
     "mapopt.errors": 0,
+    "mapopt.compiling": 0,
     "mapopt.files": 0,
     "mapopt.settings": 0,
     "mapopt.losses": 1,

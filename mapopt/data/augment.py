@@ -11,8 +11,10 @@ test holds them to that.
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -79,9 +81,8 @@ def augment_images(images: Tensor, drawn: Draw) -> Tensor:
     Returns:
         float32 ``[n, 3, h, w]`` of 0 to 255.
     """
-    if images.device.type == "cpu":
-        return _augment_one_by_one(images, drawn)
-    return augment_together(images, drawn)
+    one_by_one = _kernel() if images.device.type == "cpu" else None
+    return augment_together(images, drawn) if one_by_one is None else _augment_one_by_one(images, drawn, one_by_one)
 
 
 def augment_together(images: Tensor, drawn: Draw) -> Tensor:
@@ -102,12 +103,19 @@ def augment_together(images: Tensor, drawn: Draw) -> Tensor:
     return values.clamp_(0, 255)
 
 
-def _augment_one_by_one(images: Tensor, drawn: Draw) -> Tensor:
-    from mapopt.data.augment_kernels import augment
+@cache
+def _kernel() -> Callable[..., None] | None:
+    try:
+        kernel: Callable[..., None] = importlib.import_module("mapopt.data.augment_kernels").augment
+    except ImportError:  # numba says so too when it does not know this numpy; the numbers then differ by rounding
+        return None
+    return kernel
 
+
+def _augment_one_by_one(images: Tensor, drawn: Draw, kernel: Callable[..., None]) -> Tensor:
     augmented = torch.empty(images.shape)
     bank = _noise_bank("cpu", _windows(images[0].numel()))
-    augment(
+    kernel(
         images.contiguous().numpy(),
         *(value.contiguous().numpy() for value in (drawn.scale, drawn.shift_x, drawn.shift_y, drawn.flip)),
         _colour_matrix(drawn).numpy(),

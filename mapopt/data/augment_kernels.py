@@ -8,15 +8,16 @@ costs 0.4 s to import and seconds to compile the first time.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from mapopt.compiling import compiled
 
 _Floats = NDArray[np.float32]
 _HALF, _ONE, _ZERO, _TOP, _LEAST = (np.float32(value) for value in (0.5, 1.0, 0.0, 255.0, 1e-6))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def augment(
     images: NDArray[np.uint8],
     scale: _Floats,
@@ -91,7 +92,7 @@ def augment(
                     target[x] = min(max(target[x], _ZERO), _TOP)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _taps(
     size: int, scale: np.float32, shift: np.float32, flip: bool, place: NDArray[np.uint32], share: _Floats
 ) -> int:
@@ -121,7 +122,7 @@ def _taps(
     return most
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _resample_line(line: _Floats, place: NDArray[np.uint32], share: _Floats, taps: int, target: _Floats) -> None:
     for x in range(len(target)):
         target[x] = share[0, x] * line[place[0, x]] + share[1, x] * line[place[1, x]] + share[2, x] * line[place[2, x]]
@@ -130,7 +131,7 @@ def _resample_line(line: _Floats, place: NDArray[np.uint32], share: _Floats, tap
             target[x] += share[tap, x] * line[place[tap, x]]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _mix_lines(lines: _Floats, place: NDArray[np.uint32], share: _Floats, taps: int, target: _Floats) -> None:
     one, two, three = lines[place[0]], lines[place[1]], lines[place[2]]
     first, second, third = share[0], share[1], share[2]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.metrics.kernels import compiled
+from mapopt.compiling import compiled
 
 
 @compiled

@@ -7,12 +7,13 @@ Nothing imports this module at the top, because numba costs 0.4 s to import and 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from mapopt.compiling import compiled
 
-@numba.njit(cache=True, nogil=True)
+
+@compiled
 def locate(
     scores: NDArray[np.floating],
     counts: NDArray[np.bool_],
@@ -62,7 +63,7 @@ def locate(
             offsets[row, first] += min(max(score - edges[row, max(first - 1, 0)], 0.0), widest)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def spread(
     scores: NDArray[np.floating],
     bins: NDArray[np.int32],

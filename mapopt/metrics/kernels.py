@@ -6,13 +6,10 @@ time. Floating point stays strict (no fastmath): every operation is the one that
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from mapopt.compiling import compiled
 from mapopt.metrics.accumulation import Curves, count_positives, hits_needed, range_parts, unfilled_curves
 from mapopt.metrics.layout import Layout
 from mapopt.metrics.matching import Matches, tracks_up_to_level
@@ -70,14 +67,6 @@ def accumulate(layout: Layout, settings: Settings, ignored: NDArray[np.bool_], m
             curves.scores,
         )
     return curves
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles at the first call and keeps the result on disk, where a folder can be written at all."""
-    try:
-        return numba.njit(cache=True)(function)
-    except RuntimeError:  # numba found no folder for its cache
-        return numba.njit(function)
 
 
 @compiled

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.metrics.kernels import compiled
+from mapopt.compiling import compiled
 from mapopt.metrics.resampling import Ledger, empty_precisions
 from mapopt.metrics.settings import RECALLS
 
