@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from mapopt.envs.actions import Action, AnyAction
+from mapopt.envs.actions import AnyAction
 from mapopt.envs.families import Instance, InstanceFamily
 from mapopt.envs.infos import end_info, round_info
 from mapopt.envs.observations import DEFAULT_FEATURES, measures_of, observation_names, observe
@@ -186,7 +186,7 @@ class World:
         """Returns the budget of a lane's episode."""
         return self._instance(lane).budget or self.budget
 
-    def action_of(self, lane: int) -> Action:
+    def action_of(self, lane: int) -> AnyAction:
         """Returns what an action does in a lane's episode."""
         baseline = self._instance(lane).baseline
         return self.action if baseline is None else self.action.over(baseline)
@@ -232,7 +232,8 @@ class World:
 
     def _advance(self, decisions: Mapping[int, Decision]) -> dict[int, Round]:
         """Plays the round of every decided lane; lanes whose budgets have other intervals are played in turn."""
-        fleet, played = self.fleet, {}
+        fleet = self.fleet
+        played: dict[int, Round] = {}
         everyone = [decisions.get(lane, Decision(knobs=fleet.knobs[lane])) for lane in range(self.lanes)]
         for images in sorted({self.budget_of(lane).interval for lane in decisions}):
             active = [lane in decisions and self.budget_of(lane).interval == images for lane in range(self.lanes)]
@@ -254,8 +255,7 @@ class World:
         sound = [lane for lane in lanes if not self.histories[lane][-1].interval.diverged]
         if not sound:
             return {}
-        reports = self.fleet.evaluate("test", mode="reward")
-        return {lane: reports[lane] for lane in sound}
+        return dict(zip(sound, self.fleet.evaluate("test", mode="reward", lanes=sound), strict=True))
 
     def _outcome(self, lane: int, terminated: bool, truncated: bool, report: Report | None) -> Outcome:
         history = self.histories[lane]

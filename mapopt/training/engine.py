@@ -7,7 +7,8 @@ non-finite loss or gradient stops its lane before the optimizer steps, and evalu
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,8 +20,9 @@ from mapopt.data.order import sample_seed
 from mapopt.detectors.base import Boxes, Detector
 from mapopt.detectors.build import build_detector, supports_lanes
 from mapopt.errors import CheckpointError, ConfigError
-from mapopt.metrics import Detections, GroundTruth, Report, evaluate_lanes
+from mapopt.metrics import Detections, Report, evaluate_lanes
 from mapopt.training.batches import DeviceSet, Plan, make_batch, make_plan
+from mapopt.training.device_sets import DeviceSets
 from mapopt.training.history import Interval, Measure, Scores
 from mapopt.training.knobs import Knobs, stack_knobs
 from mapopt.training.log import IntervalLog
@@ -85,7 +87,7 @@ class LaneEngine:
         self.optimizer: RowOptimizer = OPTIMIZERS[self.recipe.optimizer](self.detector.weights, self.detector.decay)
         self.average = self.detector.weights.detach().clone()
         self.diverged = torch.zeros(self.lanes, dtype=torch.bool, device=self.device)
-        self._sets: dict[tuple[int, str], DeviceSet] = {}
+        self._sets = DeviceSets(self.device)
         for lane, seed in enumerate(seeds):
             self.reset(lane, seed)
 
@@ -93,8 +95,7 @@ class LaneEngine:
         """Starts a lane afresh, on other data if a task is given."""
         if task is not None:
             self.tasks[lane] = task
-            alive = {id(one.splits) for one in self.tasks}
-            self._sets = {key: held for key, held in self._sets.items() if key[0] in alive}
+            self._sets.let_go([one.splits for one in self.tasks])
         self.seeds[lane], self.seen[lane] = seed, 0
         self.knobs[lane] = self.tasks[lane].knobs
         self.diverged[lane] = False
@@ -198,9 +199,15 @@ class LaneEngine:
         self.average.copy_(torch.where(running[:, None], mixed, self.average))
 
     @torch.no_grad()
-    def evaluate(self, split: Literal["tune", "test"], *, mode: Literal["full", "reward"] = "reward") -> list[Report]:
-        """Evaluates every lane on its own split, with the averaged weights where the recipe keeps them."""
-        return self._judge(split, self.detect(split), mode)
+    def evaluate(
+        self,
+        split: Literal["tune", "test"],
+        *,
+        mode: Literal["full", "reward"] = "reward",
+        lanes: Sequence[int] | None = None,
+    ) -> list[Report]:
+        """Evaluates lanes, all by default, on their own split, with averaged weights where the recipe keeps them."""
+        return self._judge(split, self.detect(split, lanes=lanes), mode, lanes)
 
     @torch.no_grad()
     def score(
@@ -214,46 +221,67 @@ class LaneEngine:
             active: lanes to measure; a lane that diverged has failed and is not measured either.
         """
         found = self.detect(split)
-        reports, truths = self._judge(split, found, "reward"), self._truths(split)
+        reports = self._judge(split, found, "reward")
         asked, lost = active or [True] * self.lanes, self.diverged.tolist()
         scores = []
         for lane, report in enumerate(reports):
             if lost[lane]:
                 scores.append(Scores.failed(self.classes, measures=measures))
             else:
-                more = measure(truths[lane], found[lane], measures if asked[lane] else ())
+                more = measure(self._set(lane, split).truth, found[lane], measures if asked[lane] else ())
                 scores.append(Scores.of(report, **more))
         return scores
 
-    def _judge(self, split: str, found: list[Detections], mode: Literal["full", "reward"]) -> list[Report]:
-        truths = self._truths(split)
+    def _judge(
+        self, split: str, found: list[Detections], mode: Literal["full", "reward"], lanes: Sequence[int] | None = None
+    ) -> list[Report]:
+        truths = [self._set(lane, split).truth for lane in (range(self.lanes) if lanes is None else lanes)]
         shared = truths[0] if all(truth is truths[0] for truth in truths) else truths
         return evaluate_lanes(shared, found, mode=mode)
 
-    def _truths(self, split: str) -> list[GroundTruth]:
-        return [self._set(lane, split).truth for lane in range(self.lanes)]
-
     @torch.no_grad()
-    def detect(self, split: Literal["train", "tune", "test"]) -> list[Detections]:
-        """Returns each lane's boxes on a split, in the images' original pixels."""
-        sets = [self._set(lane, split) for lane in range(self.lanes)]
+    def detect(
+        self, split: Literal["train", "tune", "test"], *, lanes: Sequence[int] | None = None
+    ) -> list[Detections]:
+        """Returns the boxes of lanes, all by default, on their own split, in the images' original pixels."""
+        everyone = list(range(self.lanes))
+        chosen = everyone if lanes is None else list(lanes)
+        # Alone a lane would run in another kernel, with other bits: another one keeps it company.
+        company = [lane for lane in everyone if lane not in chosen][: 1 if len(chosen) == 1 else 0]
+        running = chosen + company
+        sets = [self._set(lane, split) for lane in running]
         if len({len(one) for one in sets}) > 1:
             raise ConfigError(f"the lanes of a fleet have {split} splits of different lengths: make them equal")
-        knobs = stack_knobs(self.knobs, self.device)
+        knobs = stack_knobs([self.knobs[lane] for lane in running], self.device)
         pixels = self.size[0] * self.size[1]
-        batch = max(1, int(_EVALUATION_IMAGES * 48 * 48 / pixels) // self.lanes)
-        trained = self.detector.weights.detach().clone()
-        if self.recipe.ema:
-            self.detector.weights.copy_(self.average)
+        batch = max(1, int(_EVALUATION_IMAGES * 48 * 48 / pixels) // len(running))
         parts = []
-        try:
+        with self._weights_to_judge(running):
             for start in range(0, len(sets[0]), batch):
                 images = torch.stack([one.pixels[start : start + batch] for one in sets]).float()
                 found = self.detector.detect(images, knobs)
                 parts.append(Boxes(found.boxes, found.scores, found.labels, found.lanes, found.images + start))
+        return _by_lane(parts, sets)[: len(chosen)]
+
+    @contextmanager
+    def _weights_to_judge(self, lanes: list[int]) -> Iterator[None]:
+        """Gives the detector the weights that are judged, of some lanes, and then its own again."""
+        own = self.detector.weights
+        if lanes != list(range(self.lanes)):
+            # Only a network of many lanes has fewer to choose from, and it takes its weights from here alone.
+            self.detector.weights = (self.average if self.recipe.ema else own.detach())[lanes]
+            try:
+                yield
+            finally:
+                self.detector.weights = own
+            return
+        trained = own.detach().clone()
+        if self.recipe.ema:
+            own.copy_(self.average)
+        try:
+            yield
         finally:
-            self.detector.weights.copy_(trained)
-        return _by_lane(parts, sets)
+            own.copy_(trained)
 
     def snapshot(self, lane: int) -> Snapshot:
         """Copies a lane's state."""
@@ -286,11 +314,7 @@ class LaneEngine:
             self.seeds[lane], self.knobs[lane] = snapshot.seed, snapshot.knobs
 
     def _set(self, lane: int, split: str) -> DeviceSet:
-        splits = self.tasks[lane].splits
-        key = (id(splits), split)
-        if key not in self._sets:
-            self._sets[key] = DeviceSet(getattr(splits, split), self.device)
-        return self._sets[key]
+        return self._sets.get(self.tasks[lane].splits, split)
 
 
 def _by_lane(parts: list[Boxes], sets: list[DeviceSet]) -> list[Detections]:

@@ -1,0 +1,58 @@
+"""The image sets of a fleet's lanes on their device, and those of recent tasks, which an episode may come back to."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+
+from mapopt.data import Splits
+from mapopt.training.batches import DeviceSet
+
+SPARE_BYTES = 512 * 2**20
+"""Bytes of pixels that are kept at most beside those of the lanes."""
+
+
+class DeviceSets:
+    """Sets on a device, made when they are first asked for.
+
+    Args:
+        device: where.
+        spare: bytes of pixels kept at most of splits that no lane has any more; those let go longest ago are forgotten
+            first.
+    """
+
+    def __init__(self, device: torch.device, *, spare: int = SPARE_BYTES) -> None:
+        self._device, self._spare = device, spare
+        # The splits themselves are held beside their sets, so that no others can take their identity.
+        self._held: OrderedDict[int, tuple[Splits, dict[str, DeviceSet]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Returns of how many splits there are sets."""
+        return len(self._held)
+
+    def get(self, splits: Splits, name: str) -> DeviceSet:
+        """Returns one set of some splits: "train", "tune" or "test"."""
+        _, sets = self._held.setdefault(id(splits), (splits, {}))
+        if name not in sets:
+            sets[name] = DeviceSet(getattr(splits, name), self._device)
+        return sets[name]
+
+    def let_go(self, in_use: Sequence[Splits]) -> None:
+        """Forgets the oldest of the splits that are not in use, where they are more than may be spared."""
+        for splits in in_use:
+            if id(splits) in self._held:
+                self._held.move_to_end(id(splits))
+        alive = {id(splits) for splits in in_use}
+        spare = {key: _bytes(sets) for key, (_, sets) in self._held.items() if key not in alive}
+        total = sum(spare.values())
+        for key, size in spare.items():
+            if total <= self._spare:
+                break
+            del self._held[key]
+            total -= size
+
+
+def _bytes(sets: dict[str, DeviceSet]) -> int:
+    return sum(one.pixels.nbytes for one in sets.values())
