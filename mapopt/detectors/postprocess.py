@@ -1,13 +1,20 @@
 """From raw outputs to reported boxes: score threshold, class-wise suppression, limit per image, all images at once.
 
-Hard suppression runs through `torchvision.ops.nms` on boxes moved apart, so that one call serves many images and
-classes without comparing them: in blocks, because the cost of a call grows with the square of its boxes. Candidates and
-what is done to them are two functions, so that who tries many settings on the same candidates takes them once.
+Hard suppression is a compiled loop over the groups of an image and a class; on a GPU it is `torchvision.ops.nms` on
+boxes moved apart, so that one call serves many groups without comparing them: in blocks, because the cost of a call
+grows with the square of its boxes. Candidates and what is done to them are two functions, so that who tries many
+settings on the same candidates takes them once.
 """
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import nms
 
@@ -127,6 +134,28 @@ def suppress(
 
 def _suppress(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Tensor, side: int) -> Tensor:
     """Runs suppression inside groups, which stand in ascending order; returns the positions that stay, ascending."""
+    kernel = _kernel() if boxes.device.type == "cpu" else None
+    if kernel is None:
+        return _suppress_in_blocks(boxes, scores, groups, thresholds, side)
+    names = groups.numpy()
+    starts = np.flatnonzero(np.append(True, names[1:] != names[:-1]))[: len(names)]
+    bounds = np.append(starts, len(names)).astype(np.int64)
+    kept = kernel(boxes.double().numpy(), bounds, thresholds.double().numpy()[starts])
+    return torch.from_numpy(np.flatnonzero(kept))
+
+
+@cache
+def _kernel() -> Callable[..., NDArray[np.bool_]] | None:
+    try:
+        kernel: Callable[..., NDArray[np.bool_]] = importlib.import_module(
+            "mapopt.detectors.nms_kernels"
+        ).keep_strongest
+    except ImportError:  # numba says so too when it does not know this numpy
+        return None
+    return kernel
+
+
+def _suppress_in_blocks(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Tensor, side: int) -> Tensor:
     # Moved apart along a diagonal, boxes of different groups cannot meet; float64 keeps the overlaps within them.
     apart = boxes.double() + (groups.double() * (side + 1.0))[:, None]
     kept = [torch.zeros(0, dtype=torch.int64, device=boxes.device)]

@@ -43,10 +43,14 @@ def as_rows(found):
 
 
 @pytest.mark.parametrize("limit", [5, 100])
-@pytest.mark.parametrize("block", [1000, 30])
+@pytest.mark.parametrize("block", [1000, 30, None], ids=["one block", "blocks", "compiled"])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_result_is_that_of_torchvision_on_one_image_after_the_other(seed, block, limit, monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", block)
+    if block is None:
+        assert module._kernel() is not None
+    else:
+        monkeypatch.setattr(module, "_kernel", lambda: None)
+        monkeypatch.setattr(module, "_BLOCK", block)
     boxes, scores = random_outputs(seed)
     thresholds, overlaps = torch.tensor([0.05, 0.3]), torch.tensor([0.6, 0.35])
     found = report(boxes, scores, thresholds, overlaps, limit=limit)
