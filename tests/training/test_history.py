@@ -1,0 +1,135 @@
+"""What a round says of itself: measures that were asked for, and records from before there were any."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mapopt.errors import ConfigError
+from mapopt.metrics import f1_and_lrp, measure_calibration
+from mapopt.training.checkpoint import Checkpoint, CheckpointFolder
+from mapopt.training.controllers import Constant, Controller, Decision, Patience, measures_of
+from mapopt.training.fleet import Fleet, Trainer
+from mapopt.training.history import Measure, Round
+from mapopt.training.knobs import Knobs
+from mapopt.training.run import advance, run, run_fleet
+from mapopt.training.task import Budget, Task
+
+MakeTask = Callable[..., Task]
+NEW_KNOBS = ("soft_nms_sigma", "detections", "batch_fraction", "temperature")
+NEW_INTERVAL = ("gradient_ratio", "weight_norm")
+NEW_SCORES = ("calibration_error", "f1", "lrp", "f1_reported", "lrp_reported")
+
+
+@dataclass(frozen=True)
+class Curious:
+    """A controller that wants to know more."""
+
+    measures: tuple[Measure, ...] = ("operating_point",)
+
+    def decide(self, history: object, task: object, budget: object) -> Decision:
+        return Decision(knobs=Knobs())
+
+
+def without_what_is_new(record: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
+    for group, names in (("knobs", NEW_KNOBS), ("interval", NEW_INTERVAL), ("tune", NEW_SCORES)):
+        for name in names:
+            del record[group][name]
+    return record
+
+
+def test_records_from_before_there_were_measures_still_load(make_task: MakeTask) -> None:
+    one = run(Trainer(make_task()), Constant(), Budget(images=8, rounds=1)).history[0]
+    old = json.loads(json.dumps(without_what_is_new(one.as_dict())))
+    unmeasured = replace(one.interval, gradient_ratio=-1.0, weight_norm=-1.0)
+    assert Round.from_dict(old) == replace(one, interval=unmeasured)
+    assert Round.from_dict(json.loads(json.dumps(one.as_dict()))) == one
+
+
+def test_checkpoints_from_before_there_were_measures_still_load(make_task: MakeTask, tmp_path: Path) -> None:
+    task = make_task()
+    folder = CheckpointFolder(folder=tmp_path, recipe=task.recipe, categories=("a",), size=(48, 48), settings={})
+    trainer = Trainer(task)
+    history = run(trainer, Constant(), Budget(images=8, rounds=1)).history
+    folder.save("old", trainer.snapshot(), history)
+    content = torch.load(tmp_path / "old.pt", weights_only=True)
+    content["history"] = [without_what_is_new(one) for one in content["history"]]
+    for name in NEW_KNOBS:
+        del content["state"]["knobs"][name]
+    torch.save(content, tmp_path / "old.pt")
+    loaded = Checkpoint.load(tmp_path / "old.pt")
+    assert loaded.snapshot.knobs == Knobs()
+    assert loaded.history[0].tune == history[0].tune
+    assert loaded.history[0].interval.weight_norm == -1
+
+
+def test_what_is_measured_is_what_the_metrics_say_of_the_tune_detections(make_task: MakeTask) -> None:
+    fleet = Fleet(make_task(), [0, 1])
+    decisions = [Decision(knobs=Knobs(lr=0.02))] * 2
+    rounds = advance(fleet, decisions, [[], []], 32, measures=("calibration", "operating_point"))
+    truth = fleet._engines[0]._set(0, "tune").truth
+    for one, found in zip(rounds, fleet.detect("tune"), strict=True):
+        points = f1_and_lrp(truth, found)
+        assert (one.tune.f1, one.tune.lrp) == (points.best_f1, points.optimal_lrp)
+        assert (one.tune.f1_reported, one.tune.lrp_reported) == (points.f1, points.lrp)
+        assert one.tune.calibration_error == measure_calibration(truth, found).expected_calibration_error
+        assert 0 < one.tune.calibration_error < 1
+        assert 0 < one.tune.f1 < 1
+
+
+def test_what_nobody_asked_for_is_not_measured(make_task: MakeTask) -> None:
+    fleet = Fleet(make_task(), [0, 1, 2])
+    decisions = [Decision(knobs=Knobs())] * 3
+    none = advance(fleet, decisions, [[], [], []], 8)
+    some = advance(fleet, decisions, [[], [], []], 8, measures=("calibration",), active=[True, False, True])
+    assert [getattr(none[0].tune, name) for name in NEW_SCORES] == [-1.0] * 5
+    assert [getattr(some[0].tune, name) for name in NEW_SCORES[1:]] == [-1.0] * 4
+    assert [one.tune.calibration_error >= 0 for one in some] == [True, False, True], "lanes that rest are not measured"
+
+
+def test_a_diverged_lane_has_the_worst_of_what_was_asked_for(make_task: MakeTask) -> None:
+    fleet = Fleet(make_task(), [0, 1])
+    with torch.no_grad():
+        fleet._place[0][0].detector.weights[0] = float("nan")
+    decisions = [Decision(knobs=Knobs())] * 2
+    broken, healthy = advance(fleet, decisions, [[], []], 8, measures=("calibration", "operating_point"))
+    assert [getattr(broken.tune, name) for name in NEW_SCORES] == [-1.0, 0.0, 1.0, 0.0, 1.0]
+    assert broken.tune.ap == 0
+    assert healthy.tune.lrp > 0
+
+
+def test_a_run_measures_what_its_controllers_read(make_task: MakeTask) -> None:
+    budget = Budget(images=16, rounds=2)
+    curious = Patience(controller=Curious(), rounds=5)
+    assert measures_of(curious) == ("operating_point",)
+    assert measures_of(Constant()) == ()
+    alone: Controller = curious
+    results = [
+        *run_fleet(Fleet(make_task(), [0, 1]), [Constant(), alone], budget),
+        run(Trainer(make_task()), Constant(), budget),
+    ]
+    measured = [[one.tune.lrp >= 0 for one in result.history] for result in results]
+    assert measured == [[True, True], [True, True], [False, False]]
+
+
+def test_an_unknown_measure_is_named(make_task: MakeTask) -> None:
+    with pytest.raises(ConfigError, match="unknown measure 'calibrations': did you mean 'calibration'"):
+        Trainer(make_task()).fleet.score("tune", measures=["calibrations"])  # type: ignore[list-item]
+
+
+def test_the_gradient_ratio_is_the_mean_of_gradient_over_weights(make_task: MakeTask) -> None:
+    whole, stepped = Trainer(make_task(clip=0.5)), Trainer(make_task(clip=0.5))
+    interval = whole.train(16)
+    ratios, norms = [], []
+    for _ in range(4):
+        one = stepped.train(4)
+        norms.append(float(stepped.snapshot().tensors["weights"].norm()))
+        ratios.append(one.gradient_norm / norms[-1])
+        assert one.weight_norm == pytest.approx(norms[-1])
+    assert interval.gradient_ratio == pytest.approx(sum(ratios) / 4)
+    assert interval.weight_norm == pytest.approx(norms[-1])
