@@ -125,8 +125,8 @@ class _Notched(_OverBaseline):
     """Offsets from the baseline that stay from round to round and move by notches.
 
     The present offset is read from the last round's knobs against what the baseline decided then, to the nearest notch;
-    so it is a function of the history, and a policy needs nothing else. Where the range of a knob cuts an offset off,
-    what is left of it goes on.
+    so it is a function of the history, and a policy needs nothing else. Where the end of a knob's range cuts an offset
+    off, it is the first that reaches the end.
     """
 
     reach: float = REACH
@@ -147,7 +147,7 @@ class _Notched(_OverBaseline):
         usual = self.baseline.decide(history[:-1], task, budget).knobs
         most = self._most
         now = history[-1].knobs
-        found = (round(_offset(name, now, usual, reach=self.reach) / self.notch) for name in self.knobs)
+        found = (_count(name, now, usual, reach=self.reach, notch=self.notch) for name in self.knobs)
         return [min(max(count, -most), most) for count in found]
 
     @property
@@ -252,12 +252,18 @@ def _shifted(
     )
 
 
-def _offset(name: str, knobs: Knobs, usual: Knobs, *, reach: float) -> float:
-    """Returns the offset with which `KnobSpace.shift` comes from the usual value to the present one."""
+def _count(name: str, knobs: Knobs, usual: Knobs, *, reach: float, notch: float) -> int:
+    """Returns the notches with which `KnobSpace.shift` comes from the usual value to the present one."""
     bounds, value, base = ranges()[name], getattr(knobs, name), getattr(usual, name)
     if bounds.log:
-        return math.log(value / base) / math.log(reach)
-    return float((value - base) / (math.log10(reach) / 2 * (bounds.high - bounds.low)))
+        count = math.log(value / base) / math.log(reach) / notch
+    else:
+        count = (value - base) / (math.log10(reach) / 2 * (bounds.high - bounds.low)) / notch
+    if value == bounds.low < base:
+        return math.floor(count + 1e-6)
+    if value == bounds.high > base:
+        return math.ceil(count - 1e-6)
+    return round(count)
 
 
 def _choices(action: Any, shape: tuple[int, ...], count: int) -> np.ndarray:
