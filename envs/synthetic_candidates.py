@@ -49,7 +49,7 @@ class SyntheticCandidates:
     def __post_init__(self) -> None:
         if min(self.count, self.classes, *self.images) < 1:
             raise ConfigError(
-                f"{self.count} instances of {self.classes} classes with {self.images} images: expected at least 1 of each"
+                f"{self.count} instances of {self.classes} classes and {self.images} images: expected 1 or more of each"
             )
         if self.split not in _SEED:
             raise ConfigError(f"split is {self.split!r}: expected 'train' or 'judge'")
@@ -113,8 +113,9 @@ def _instance(source: SyntheticCandidates, number: int) -> CandidateInstance:
         test=test,
         description=(
             f"synthetic-{source.split}-{number}: {source.classes} classes, per object {dials.duplicates:.1f} "
-            f"duplicates with jitter {dials.jitter:.2f}, crowding {dials.crowding:.2f}, {dials.false_alarms:.1f} false alarms per "
-            f"image and class, {len(tune.scores)} candidates on {source.images[0]} tune images; no detector made them"
+            f"duplicates with jitter {dials.jitter:.2f}, crowding {dials.crowding:.2f}, {dials.false_alarms:.1f} false "
+            f"alarms per image and class, {len(tune.scores)} candidates on {source.images[0]} tune images; no detector "
+            "made them"
         ),
     )
 
