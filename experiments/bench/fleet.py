@@ -53,10 +53,15 @@ class BenchFleet(Command):
         rows = [measure_fleet(lanes, self.steps, self.repeats, device, self.seed) for lanes in self.lanes]
         console = Console(width=None if sys.stdout.isatty() else 150)
         console.print(_table(rows, device, self.threads))
-        rounds = [measure_round(lanes, self.repeats, device, self.seed) for lanes in sorted({*self.lanes, 2} - {1})]
-        console.print(round_table(rounds, title=f"a round of the fleet ({_name(device, self.threads)})"))
+        many = sorted({*self.lanes, 2} - {1})
+        rounds = [measure_round(lanes, self.repeats, device, self.seed) for lanes in many]
+        title = f"a round of the fleet ({device_name(device, self.threads)})"
+        console.print(round_table([str(lanes) for lanes in many], rounds, title=title))
         if output is not None:
-            costs = {"fleets": [asdict(row) for row in rows], "rounds": [asdict(one) for one in rounds]}
+            costs = {
+                "fleets": [asdict(row) for row in rows],
+                "rounds": [{"lanes": lanes, **asdict(one)} for lanes, one in zip(many, rounds, strict=True)],
+            }
             write_json(output.folder / "fleet.json", costs)
             console.print(f"wrote {output.folder / 'fleet.json'}")
 
@@ -93,7 +98,7 @@ def _fastest(work: Callable[[], object], repeats: int, device: torch.device) -> 
 
 
 def _table(rows: list[FleetCost], device: torch.device, threads: int) -> Table:
-    table = Table(title=f"the tiny detector's fleet, 48 pixels, batch 16 ({_name(device, threads)})")
+    table = Table(title=f"the tiny detector's fleet, 48 pixels, batch 16 ({device_name(device, threads)})")
     for heading in ("lanes", "ms a step", "lane-steps a second", "times the first row"):
         table.add_column(heading, justify="right")
     for row in rows:
@@ -106,5 +111,6 @@ def _table(rows: list[FleetCost], device: torch.device, threads: int) -> Table:
     return table
 
 
-def _name(device: torch.device, threads: int) -> str:
+def device_name(device: torch.device, threads: int) -> str:
+    """Returns what a table calls the device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {threads} thread{'s'[: threads > 1]}"

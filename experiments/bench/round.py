@@ -1,34 +1,44 @@
-"""Where the time of a default round goes: the training steps, and the evaluation piece by piece.
+"""Where the time of a default round goes: data, the network forward and backward, the optimizer, the evaluation.
 
-The pieces are timed inside one and the same evaluation, so they add up to it.
+The pieces are timed inside one and the same round, each without those inside it, so they add up to it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from rich.table import Table
 
 from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.detectors.dense import DenseDetector
+from mapopt.training import engine
 from mapopt.training.engine import LaneEngine
+from mapopt.training.optimizer import RowSGD
 from mapopt.training.task import Task
 
-STEPS = 40
-"""Training steps of a default round."""
+STEPS, TUNE = 40, 128
+"""Training steps and evaluated images of a default round."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RoundCost:
     """Seconds of a default round of all lanes: 40 steps of 16 images, then 128 tune images."""
 
-    lanes: int
-    training: float
+    data: float
+    """Of the training: taking images and augmenting them."""
     forward: float
+    """Of the training: the network, the assignment and the losses."""
+    backward: float
+    optimizer: float
+    """Clipping and the step."""
+    network: float
     """Of the evaluation: the network."""
     suppression: float
     """Of the evaluation: decoding, the strongest boxes, and non-maximum suppression, on the device."""
@@ -36,20 +46,27 @@ class RoundCost:
     """Of the evaluation: the surviving boxes to the host, and to the lanes they belong to."""
     average_precision: float
     """Of the evaluation: AP of every lane, in one call."""
+    rest: float
+    """What is between the pieces: knobs, logs, and, of an environment, decisions, observations and rewards."""
 
     @property
-    def evaluation(self) -> float:
-        """The whole evaluation."""
-        return self.forward + self.suppression + self.transfer + self.average_precision
+    def total(self) -> float:
+        """The whole round."""
+        return sum(getattr(self, one.name) for one in fields(self))
 
     @property
     def evaluation_share(self) -> float:
-        """Of the round."""
-        return self.evaluation / (self.training + self.evaluation)
+        """Of the round: the whole evaluation, its network included."""
+        return (self.network + self.suppression + self.transfer + self.average_precision) / self.total
+
+    @property
+    def beside_share(self) -> float:
+        """Of the round: everything that is not forward, be it of the evaluation, backward or optimizer."""
+        return 1 - (self.forward + self.backward + self.optimizer + self.network) / self.total
 
 
 def measure_round(lanes: int, repeats: int, device: torch.device, seed: int = 0) -> RoundCost:
-    """Times rounds of the default detector at 48 pixels; every piece is the fastest of the repeats.
+    """Times rounds of the default detector at 48 pixels.
 
     Args:
         lanes: trained at once; at least 2 on a processor, as fleets see to.
@@ -57,67 +74,126 @@ def measure_round(lanes: int, repeats: int, device: torch.device, seed: int = 0)
         device: where.
         seed: of the scenes and the lanes.
     """
-    splits = make_shapes_splits(ShapesConfig(), seed=seed, train=256, tune=128, test=1)
-    engine = LaneEngine([Task(name="bench", splits=splits)] * lanes, list(range(seed, seed + lanes)), device=device)
-    detector = engine.detector
-    assert isinstance(detector, DenseDetector)
-    outputs, detect, found = (_Stopwatch(one, device) for one in (detector.outputs, detector.detect, engine.detect))
-    whole, training = _Stopwatch(engine.evaluate, device), _Stopwatch(engine.train, device)
-    training(2 * engine.recipe.batch_size)
-    # From here on each calls the others through their watches.
-    detector.outputs, detector.detect, engine.detect = outputs, detect, found  # type: ignore[method-assign]
-    whole("tune")
-    best: list[float] = []
+    splits = make_shapes_splits(ShapesConfig(), seed=seed, train=256, tune=TUNE, test=1)
+    fleet = LaneEngine([Task(name="bench", splits=splits)] * lanes, list(range(seed, seed + lanes)), device=device)
+    fleet.train(2 * fleet.recipe.batch_size)
+
+    def play() -> None:
+        fleet.train(STEPS * fleet.recipe.batch_size)
+        fleet.score("tune")
+
+    fleet.score("tune")
+    return cost_of(play, repeats, device)
+
+
+def cost_of(play: Callable[[], object], repeats: int, device: torch.device) -> RoundCost:
+    """Times what a function plays, in pieces; every piece is the fastest of the repeats.
+
+    Args:
+        play: plays a round of the tiny detector.
+        repeats: how often.
+        device: where it plays; on a CPU the processor's time counts, so that a busy neighbour does not.
+    """
+    rows = []
     for _ in range(repeats):
-        for watch in (outputs, detect, found, whole, training):
-            watch.seconds = 0.0
-        whole("tune")
-        pieces = [
-            outputs.seconds,
-            detect.seconds - outputs.seconds,
-            found.seconds - detect.seconds,
-            whole.seconds - found.seconds,
-        ]
-        del detector.outputs  # training is not to be watched piece by piece
-        training(STEPS * engine.recipe.batch_size)
-        detector.outputs = outputs  # type: ignore[method-assign]
-        row = [training.seconds, *pieces]
-        best = [min(pair) for pair in zip(best, row, strict=True)] if best else row
-    return RoundCost(lanes, *best)
+        with _watched(device) as seconds:
+            play()
+        rows.append(seconds)
+    return RoundCost(**{one.name: min(row[one.name] for row in rows) for one in fields(RoundCost)})
 
 
-def round_table(costs: list[RoundCost], *, title: str) -> Table:
-    """Lays the costs out, in milliseconds and shares of the round."""
+def round_table(names: Sequence[str], costs: Sequence[RoundCost], *, title: str, first: str = "lanes") -> Table:
+    """Lays the costs out, in milliseconds and shares of the round.
+
+    Args:
+        names: what the rows are called.
+        costs: the rows.
+        title: above them.
+        first: heading of the names.
+    """
     table = Table(title=title)
-    for heading in ("lanes", "training", "forward", "NMS", "transfer", "AP", "evaluation", "AP alone"):
+    headings = [one.name.replace("_", " ") for one in fields(RoundCost)]
+    for heading in (first, *headings, "evaluation", "beside", "AP alone"):
         table.add_column(heading, justify="right")
-    for cost in costs:
-        pieces = (cost.training, cost.forward, cost.suppression, cost.transfer, cost.average_precision)
+    for name, cost in zip(names, costs, strict=True):
         table.add_row(
-            str(cost.lanes),
-            *(f"{1e3 * piece:.0f} ms" for piece in pieces),
+            name,
+            *(f"{1e3 * getattr(cost, one.name):.0f}" for one in fields(RoundCost)),
             f"{cost.evaluation_share:.1%}",
-            f"{cost.average_precision / (cost.training + cost.evaluation):.1%}",
+            f"{cost.beside_share:.1%}",
+            f"{cost.average_precision / cost.total:.1%}",
         )
+    table.caption = (
+        "milliseconds of all lanes; evaluation is all from network to average precision, beside is everything but "
+        "forward, backward, optimizer and network"
+    )
     return table
 
 
-class _Stopwatch:
-    """Calls a function and adds up the seconds it takes."""
+@contextmanager
+def _watched(device: torch.device) -> Iterator[dict[str, float]]:
+    """Measures the pieces of whatever the tiny detector's engine does in the block, and the block's rest."""
+    watch = _Watch(device)
+    pieces: tuple[tuple[Any, str, str], ...] = (
+        (engine, "make_plan", "data"),
+        (engine, "make_batch", "data"),
+        (DenseDetector, "losses", "forward"),
+        (torch.Tensor, "backward", "backward"),
+        (engine, "clip_rows", "optimizer"),
+        (RowSGD, "update", "optimizer"),
+        (LaneEngine, "detect", "transfer"),
+        (DenseDetector, "detect", "suppression"),
+        (DenseDetector, "outputs", "network"),
+        (LaneEngine, "_judge", "average_precision"),
+    )
+    with ExitStack() as patches:
+        for owner, name, piece in pieces:
+            patches.enter_context(patch.object(owner, name, watch.around(getattr(owner, name), piece)))
+        watch.enter("rest")
+        yield watch.seconds
+        watch.leave()
 
-    def __init__(self, function: Callable[..., Any], device: torch.device) -> None:
-        self.seconds = 0.0
-        self._function, self._device = function, device
 
-    def __call__(self, *arguments: Any, **settings: Any) -> Any:
-        began = self._now()
-        try:
-            return self._function(*arguments, **settings)
-        finally:
-            self.seconds += self._now() - began
+class _Watch:
+    """Adds up the seconds of pieces; what is inside another one interrupts it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._device = device
+        self._open: list[str] = []
+        self._since = 0.0
+
+    def around(self, function: Callable[..., Any], piece: str) -> Callable[..., Any]:
+        """Returns the function with its time going to a piece."""
+
+        def timed(*arguments: Any, **settings: Any) -> Any:
+            # The network inside the losses is a part of the training's forward pass.
+            self.enter("forward" if piece == "network" and "forward" in self._open else piece)
+            try:
+                return function(*arguments, **settings)
+            finally:
+                self.leave()
+
+        return timed
+
+    def enter(self, piece: str) -> None:
+        """Begins a piece."""
+        self._book()
+        self._open.append(piece)
+
+    def leave(self) -> None:
+        """Ends the piece that began last."""
+        self._book()
+        self._open.pop()
+
+    def _book(self) -> None:
+        now = self._now()
+        if self._open:
+            self.seconds[self._open[-1]] += now - self._since
+        self._since = now
 
     def _now(self) -> float:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
             return time.perf_counter()
-        return time.process_time()  # a busy neighbour does not count
+        return time.process_time()
