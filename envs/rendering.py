@@ -190,7 +190,9 @@ def _draw_ap(page: Axes, scene: RenderScene, height: float) -> None:
     best = max(scene.ap, default=0.0)
     top = scene.ap_limit or next((limit for limit in (0.25, 0.5, 0.75) if best <= limit), 1.0)
     panel = _Panel(left=_LEFT, top=_TOP, width=_MIDDLE, height=height, rounds=scene.rounds, low=0.0, high=top)
-    ticks = [float(tick) for tick in MaxNLocator(5).tick_values(0.0, top) if 0 <= tick <= top + 1e-9]
+    ticks = [
+        float(tick) for tick in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0.0, top) if 0 <= tick <= top + 1e-9
+    ]
     _draw_scales(page, panel, [(tick, f"{tick:.2f}") for tick in ticks], len(scene.ap), size=8.5, numbered=True)
     _write(page, _LEFT + _MIDDLE / 2, panel.top + height + 16, "round", size=8.5, align="center")
     now = f" {scene.ap[-1]:.3f}" if scene.ap else ""

@@ -8,6 +8,9 @@ from mapopt.envs.rendering import RenderedImage, RenderedKnob, RenderScene, line
 from mapopt.envs.world import World
 from mapopt.training.knobs import ranges
 
+_CROWDED = 6
+"""Objects from which on boxes hide each other."""
+
 
 def render(world: World, lane: int, mode: str | None) -> str | np.ndarray | None:
     """Returns a lane as a line of text ("ansi"), as a picture uint8 ``[h, w, 3]`` ("rgb_array"), or as nothing."""
@@ -50,12 +53,14 @@ def scene_of(world: World, lane: int, *, with_image: bool = True) -> RenderScene
 
 
 def _image(world: World, lane: int) -> RenderedImage | None:
-    """Returns the first tune image that holds an object, at the network's size."""
+    """Returns the tune image that has the most objects, but not more than can be told apart, at the network's size."""
     tune = world.fleet.tasks[lane].splits.tune
     notes = tune.annotations
     if not len(notes.images):
         return None
-    chosen = int(notes.images.min())
+    counts = np.bincount(notes.images, minlength=len(notes))
+    few = np.where(counts <= _CROWDED, counts, 0)
+    chosen = int(few.argmax() if few.any() else counts.argmax())
     mine, scale = notes.images == chosen, float(np.asarray(tune.scale)[chosen])
     found = world.fleet.detect("tune")[lane]
     here = found.image_ids == chosen

@@ -23,11 +23,13 @@ COMMANDS: dict[str, str] = {
     "evaluate": "mapopt.experiments.evaluation.command:Evaluate",
     "predict": "mapopt.commands.predict:Predict",
     "train-agent": "mapopt.agents.command:TrainAgent",
+    "watch": "mapopt.agents.watch:Watch",
     "compare": "mapopt.experiments.command:Compare",
     "plot": "mapopt.experiments.command:Plot",
     "bench losses": "mapopt.experiments.bench.losses:BenchLosses",
     "bench ap": "mapopt.experiments.bench.average_precision:BenchAP",
     "bench fleet": "mapopt.experiments.bench.fleet:BenchFleet",
+    "bench env": "mapopt.experiments.bench.environments:BenchEnv",
 }
 """Where each command is; the first of two words names a family."""
 
@@ -36,6 +38,7 @@ SUMMARIES: dict[str, str] = {
     "evaluate": "Measure a trained detector, or a file of results, as COCO does, and say why it is not better.",
     "predict": "Find objects in images, and draw them.",
     "train-agent": "Train an agent with PPO on detector training; it is stored as weights and JSON, and resumable.",
+    "watch": "Play an episode of an agent, print a line per round, and write it as a film (GIF or MP4).",
     "compare": (
         "Train every method on every task with every seed at equal budget, test once, and report with intervals."
     ),
@@ -43,6 +46,7 @@ SUMMARIES: dict[str, str] = {
     "bench losses": "Measure what ranking losses cost and what they are worth.",
     "bench ap": "Measure time and memory of AP beside pycocotools and the packages that others offer for it.",
     "bench fleet": "Measure training many lanes as one network, and where the time of a round goes.",
+    "bench env": "Measure environment steps a second, and where the time of a step goes.",
 }
 """What each command does, for the list of all; written here because reading it there would import everything."""
 

@@ -98,13 +98,15 @@ class Discretize(gymnasium.ActionWrapper[np.ndarray, Any, np.ndarray], RecordCon
         env: with actions ``Box [n]``.
         levels: the values an entry may have.
         choices: "each": ``MultiDiscrete([levels] * n)``, the level of every entry.
-            "one": ``Discrete(1 + n * levels)``: 0 leaves all entries at 0, which in a relative environment is the
-            baseline; 1 + i * levels + j sets entry i to level j and leaves the others at 0.
+            "one": ``Discrete(1 + n * levels)``: 0 leaves all entries at rest; 1 + i * levels + j sets entry i to level
+            j and leaves the others at rest.
             "all": ``Discrete(levels ** n)``, every combination, the last entry changing fastest.
+        rest: where entries are that a choice of "one" leaves alone, ``[n]`` or one for all. By default 0, which is the
+            baseline where actions are relative; where they are absolute, give what is usual.
 
     Raises:
-        ConfigError: the actions are of another kind, a level lies outside the box or comes twice, 0 is asked for and
-            lies outside, or there would be more than 4096 combinations.
+        ConfigError: the actions are of another kind, a level or the rest lies outside the box, a level comes twice, or
+            there would be more than 4096 combinations.
 
     >>> import gymnasium, mapopt.envs
     >>> env = gymnasium.make("mapopt/DetectorTraining-v0", knobs=("lr", "augment"))
@@ -113,10 +115,17 @@ class Discretize(gymnasium.ActionWrapper[np.ndarray, Any, np.ndarray], RecordCon
     (Discrete(9), array([-1.,  0.], dtype=float32))
     """
 
-    def __init__(self, env: gymnasium.Env, levels: Sequence[float] = LEVELS, *, choices: Choices = "one") -> None:
-        RecordConstructorArgs.__init__(self, levels=levels, choices=choices)
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        levels: Sequence[float] = LEVELS,
+        *,
+        choices: Choices = "one",
+        rest: float | Sequence[float] = 0.0,
+    ) -> None:
+        RecordConstructorArgs.__init__(self, levels=levels, choices=choices, rest=rest)
         gymnasium.ActionWrapper.__init__(self, env)
-        self._table = _Table(env.action_space, levels, choices)
+        self._table = _Table(env.action_space, levels, choices, rest)
         self.action_space = self._table.space
 
     def action(self, action: Any) -> np.ndarray:
@@ -131,14 +140,22 @@ class VectorDiscretize(VectorActionWrapper[np.ndarray, np.ndarray, np.ndarray, n
         env: with actions ``Box [n]`` in every lane.
         levels: as in `Discretize`.
         choices: as in `Discretize`.
+        rest: as in `Discretize`.
 
     Raises:
         ConfigError: as in `Discretize`.
     """
 
-    def __init__(self, env: VectorEnv, levels: Sequence[float] = LEVELS, *, choices: Choices = "one") -> None:
+    def __init__(
+        self,
+        env: VectorEnv,
+        levels: Sequence[float] = LEVELS,
+        *,
+        choices: Choices = "one",
+        rest: float | Sequence[float] = 0.0,
+    ) -> None:
         super().__init__(env)
-        self._table = _Table(env.single_action_space, levels, choices)
+        self._table = _Table(env.single_action_space, levels, choices, rest)
         self.single_action_space = self._table.space
         self.action_space = batch_space(self._table.space, env.num_envs)
 
@@ -189,14 +206,13 @@ class _Freezer:
 class _Table:
     """What choices stand for."""
 
-    def __init__(self, space: Space, levels: Sequence[float], choices: Choices) -> None:
+    def __init__(self, space: Space, levels: Sequence[float], choices: Choices, rest: float | Sequence[float]) -> None:
         box = _box(space, "Discretize", "it is discrete already, or needs another wrapper")
         entries = len(box.low)
         values = np.array(levels, dtype=box.dtype)
         if len(set(values.tolist())) < max(2, len(values)):
             raise ConfigError(f"levels are {list(levels)}: expected two or more, all different")
-        asked = np.append(values, 0) if choices == "one" else values
-        for value in asked:
+        for value in values:
             if not (np.isfinite(value) and (box.low <= value).all() and (value <= box.high).all()):
                 raise ConfigError(
                     f"level {value:g} lies outside of an action, which is {box.low.max():g} to {box.high.min():g}"
@@ -206,7 +222,10 @@ class _Table:
             self.space: Space = MultiDiscrete([len(values)] * entries)
             return
         if choices == "one":
-            self._table = np.zeros((1 + entries * len(values), entries), dtype=box.dtype)
+            still = np.asarray(rest, dtype=box.dtype)
+            if still.shape not in ((), (entries,)) or not box.contains(np.broadcast_to(still, entries)):
+                raise ConfigError(f"rest is {rest}: expected a number in the box {box}, or {entries} of them")
+            self._table = np.broadcast_to(still, (1 + entries * len(values), entries)).copy()
             for entry in range(entries):
                 self._table[1 + entry * len(values) : 1 + (entry + 1) * len(values), entry] = values
         elif choices == "all":

@@ -174,6 +174,8 @@ def _numbers(info: Mapping[str, Any], prefix: str = "") -> dict[str, int | float
     """Returns the numbers of an info, nested names joined by points; booleans are 0 and 1."""
     found: dict[str, int | float] = {}
     for name, value in info.items():
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         if isinstance(value, Mapping):
             found |= _numbers(value, f"{prefix}{name}.")
         elif isinstance(value, bool | np.bool_ | int | np.integer):

@@ -124,13 +124,14 @@ class RelativeToBaseline(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructo
     lane while the others wait. Put it around each of several single environments.
 
     Args:
-        env: whose first info names ``instance`` and ``seed``, and whose reset takes them as options.
+        env: whose first info names the ``instance``, and the ``seed`` where a training has one, and whose reset takes
+            them as options.
         baseline: the action that is the baseline; by default zeros, in a box.
         remembered: how many baseline episodes to remember; the one not asked for longest goes first.
 
     Raises:
         ConfigError: no action was given and the actions are not a box, or `remembered` is not positive; at the first
-            reset: the environment does not say which instance and seed it plays.
+            reset: the environment does not say which instance it plays.
 
     >>> import gymnasium, mapopt.envs
     >>> env = RelativeToBaseline(gymnasium.make("mapopt/DetectorTraining-v0"))
@@ -148,23 +149,24 @@ class RelativeToBaseline(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructo
         if remembered < 1:
             raise ConfigError(f"remembered is {remembered}: expected 1 or more")
         self._baseline, self._most = baseline, remembered
-        self._known: OrderedDict[tuple[int, int], tuple[float, ...]] = OrderedDict()
+        self._known: OrderedDict[tuple[tuple[str, int], ...], tuple[float, ...]] = OrderedDict()
         self._rest: list[float] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begins an episode, after playing the baseline's where it is not remembered."""
         observation, info = self.env.reset(seed=seed, options=options)
-        if not {"instance", "seed"} <= set(info):
+        if "instance" not in info:
             raise ConfigError(
                 f"the first info of {self.env.unwrapped} has {', '.join(sorted(info)) or 'nothing'}: "
-                "expected 'instance' and 'seed', so that the baseline can play the same episode"
+                "expected 'instance', so that the baseline can play the same episode"
             )
-        played = int(info["instance"]), int(info["seed"])
+        names = {"instance": "instance", "seed": "training_seed"}
+        played = tuple((option, int(info[name])) for name, option in names.items() if name in info)
         if played not in self._known:
             # The second reset draws numbers of its own; the next episode is to be the one it would have been.
             state = self.unwrapped.np_random.bit_generator.state
             self._known[played] = self._play()
-            observation, info = self.env.reset(options={"instance": played[0], "training_seed": played[1]})
+            observation, info = self.env.reset(options=dict(played))
             self.unwrapped.np_random.bit_generator.state = state
             while len(self._known) > self._most:
                 self._known.popitem(last=False)

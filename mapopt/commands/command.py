@@ -32,6 +32,9 @@ class Command:
     config_holds_flags: ClassVar[bool] = True
     """Whether ``--config`` is a file of flags; a command whose ``--config`` is something else reads it itself."""
 
+    positional: ClassVar[str] = ""
+    """The flag that a first word without a flag is the value of; empty where there is none."""
+
     def settings(self) -> object:
         """Returns what ``--print-config`` prints: the flags, or what a command reads from elsewhere."""
         return self

@@ -37,6 +37,8 @@ def parse(cls: type[AnyCommand], arguments: Sequence[str], *, prog: str) -> AnyC
         ConfigError: a flag or a key is unknown or missing, or a value is not what it should be.
         SystemExit: with status 0, after ``--help``.
     """
+    if cls.positional and arguments and not arguments[0].startswith("-"):
+        arguments = [f"--{cls.positional}", *arguments]
     hints = {".".join(path): hint for path, hint in leaves(cls)}
     given = _split(arguments, hints, prog)
     default = _defaults(cls, given, prog)

@@ -156,6 +156,34 @@ def test_every_choice_stands_for_its_levels(choices: Any) -> None:
     assert np.array_equal(np.array(found), np.array(expected))
 
 
+def test_entries_that_a_choice_leaves_alone_are_at_rest() -> None:
+    env = Discretize(make(action="absolute"), (-1.0, 1.0), rest=(0.1, 0.2, 0.3))
+    found = [env.action(np.int64(place)).tolist() for place in (0, 1, 6)]
+    assert found == [pytest.approx(one) for one in ([0.1, 0.2, 0.3], [-1.0, 0.2, 0.3], [0.1, 0.2, 1.0])]
+
+
+def test_post_processing_can_be_wrapped_as_well() -> None:
+    def wrapped() -> EpisodeLog:
+        env = gymnasium.make("mapopt/PostProcessing-v0", length=4)
+        usual = env.reset(seed=0)[0][[*env.unwrapped.observation_names].index("knob_nms_iou") :][:6]  # type: ignore[attr-defined]
+        return EpisodeLog(RelativeToBaseline(RewardNoise(Discretize(env, rest=usual.tolist()), 0.0), baseline=0))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*is different from the unwrapped version.*")
+        check_env(wrapped())
+    env = wrapped()
+    assert env.action_space.n == 1 + 6 * 5  # type: ignore[attr-defined]
+    for action in (0, 3):
+        env.reset(seed=1)
+        for _ in range(4):
+            env.step(action)
+    still, moved = env.log().episodes
+    assert not still.rewards.any()
+    assert moved.rewards.any()
+    assert moved.infos["setting.nms_iou"].shape == (4,)
+
+
 def test_noise_has_its_deviation_and_leaves_the_training_alone() -> None:
     class Blank(gymnasium.Env):
         observation_space = gymnasium.spaces.Box(0, 1, (1,))
@@ -310,6 +338,10 @@ def test_what_a_wrapper_cannot_do_is_said() -> None:
             np.linspace(-1, 1, 14).tolist(),
             choices="all",
         )
+    with pytest.raises(ConfigError, match="rest is 2: expected a number in the box"):
+        Discretize(make(), rest=2)
+    with pytest.raises(ConfigError, match="or 3 of them"):
+        Discretize(make(), rest=(0.0, 0.0))
     with pytest.raises(ConfigError, match="did you mean 'each'"):
         Discretize(make(), choices="eac")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="whole numbers from 0 to 15"):
@@ -322,7 +354,7 @@ def test_what_a_wrapper_cannot_do_is_said() -> None:
         RelativeToBaseline(make(), baseline=np.full(3, 2.0, dtype=np.float32))
     with pytest.raises(ConfigError, match="remembered is 0"):
         RelativeToBaseline(make(), remembered=0)
-    with pytest.raises(ConfigError, match="expected 'instance' and 'seed'"):
+    with pytest.raises(ConfigError, match="expected 'instance', so that the baseline"):
         RelativeToBaseline(gymnasium.make("Pendulum-v1")).reset()
     with pytest.raises(ConfigError, match="trains nothing"):
         RecordSchedule(gymnasium.make("Pendulum-v1"))

@@ -1,0 +1,199 @@
+"""The command `mapopt watch`: one episode of an agent as a film, on an instance that no agent was trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from gymnasium.spaces import Discrete, Space
+
+from mapopt.agents.policy import Agent, PolicyController, relative_action
+from mapopt.agents.video import check_film, write_film
+from mapopt.commands.command import Command, choose_device
+from mapopt.envs.families import InstanceFamily, make_family
+from mapopt.envs.rendering import RenderedKnob, RenderScene, line, picture
+from mapopt.envs.scene import scene_of
+from mapopt.envs.world import Start, World
+from mapopt.envs.wrappers.schedules import RecordedSchedule
+from mapopt.errors import ConfigError
+from mapopt.settings import NOT_A_SETTING
+from mapopt.training.controllers import Constant, Controller, Decision, Schedule
+from mapopt.training.history import Round
+from mapopt.training.knobs import KnobSpace, ranges
+from mapopt.training.task import Budget, TaskInfo
+
+Policy = Literal["agent", "baseline", "constant", "replay"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch(Command):
+    """Play an episode of an agent, print a line per round, and write it as a film (GIF or MP4).
+
+    `mapopt watch AGENT` takes the name of a shipped agent or the path of one that `mapopt train-agent` wrote. A picture
+    shows tune AP and the knobs over the rounds beside a tune image with its objects and what is found.
+    """
+
+    positional: ClassVar[str] = "agent"
+
+    agent: str = "ppo-shapes"
+    """Name of a shipped agent, or path of one; of --policy agent."""
+    policy: Policy = "agent"
+    """Who decides: the agent, the baseline (warm-up and cosine), nobody (constant knobs), or a recorded schedule."""
+    replay: Path | None = None
+    """File that RecordSchedule wrote; of --policy replay. Its budget is taken where none is given."""
+    out: Path = Path("runs/watch.gif")
+    """File of the film; it ends in .gif, or in .mp4 (which needs the extra 'video')."""
+    overwrite: bool = field(default=False, metadata=NOT_A_SETTING)
+    """Replace the film."""
+    family: str = "shapes"
+    """Where the instance is from: shapes, imbalanced, small-objects, noisy-labels, rescue or from-data."""
+    data: Path | None = None
+    """The data set; of --family from-data."""
+    instance: int = 0
+    """Number of the instance, among those for judging agents."""
+    images: int | None = None
+    """The budget: how many images to train on in all; 12800 by default."""
+    rounds: int | None = None
+    """Into how many rounds the budget is cut; 20 by default."""
+    knobs: tuple[str, ...] = ()
+    """Knobs to show; by default those that the agent turns, or that the recording does."""
+    fps: float = 4.0
+    """Rounds a second."""
+    size: int = 960
+    """Width of the film in pixels, a multiple of 32; it is 16:9."""
+
+    def kept(self) -> str:
+        """Says what an interrupted episode leaves behind."""
+        return "No film was written."
+
+    def run(self) -> int:
+        """Plays, prints and writes; returns 1 if the run diverged."""
+        check_film(self.out, overwrite=self.overwrite)
+        if not 0.5 <= self.fps <= 50:
+            raise ConfigError(f"fps is {self.fps:g}: expected 0.5 to 50 rounds a second")
+        if self.size % 32 or not 320 <= self.size <= 3840:
+            raise ConfigError(f"size is {self.size}: expected a multiple of 32 from 320 to 3840")
+        world = self._world()
+        world.reset({0: Start(instance=self.instance, seed=self.seed)})
+        scenes, info = self._play(world)
+        diverged = bool(info["diverged"])
+        ending = "diverged: a loss or gradient was not finite; " if diverged else ""
+        print(f"{ending}final tune AP {info['tune_ap']:.4f}, test AP {info['test_ap']:.4f}", flush=True)
+        write_film(self.out, [picture(one, width=self.size) for one in steady(scenes)], rate=self.fps)
+        print(f"wrote {len(scenes)} pictures to {self.out}")
+        return int(diverged)
+
+    def _play(self, world: World) -> tuple[list[RenderScene], dict[str, Any]]:
+        """Plays the episode; returns what there was to see before it and after each round, and its last info."""
+        scenes = [scene_of(world, 0)]
+        print(line(scenes[0]), flush=True)
+        while True:
+            outcome = world.step([0])[0]
+            scenes.append(scene_of(world, 0))
+            print(line(scenes[-1]), flush=True)
+            if outcome.ended:
+                return scenes, outcome.info
+
+    def _world(self) -> World:
+        """Makes the environment's engine with the chosen decider in it."""
+        device = str(choose_device(self.device))
+        if (self.replay is not None) != (self.policy == "replay"):
+            raise ConfigError(
+                f"--policy is {self.policy}: --policy replay and --replay FILE belong together, give both"
+            )
+        action, images, rounds, features = self._decider()
+        if self.knobs:
+            KnobSpace(self.knobs)
+            action = replace(action, knobs=self.knobs)
+        budget = Budget(
+            images=images if self.images is None else self.images, rounds=rounds if self.rounds is None else self.rounds
+        )
+        if self.policy == "replay" and budget.rounds > rounds:
+            raise ConfigError(f"rounds is {budget.rounds}: expected {rounds} at most, as many as {self.replay} holds")
+        # The engine asks nothing more of an action than that it decides.
+        return World(self._family(), budget, action, features=features, device=device)  # type: ignore[arg-type]
+
+    def _decider(self) -> tuple[_Decider, int, int, Sequence[str] | None]:
+        """Returns who decides, the usual images and rounds, and what has to be observed for it."""
+        if self.policy == "agent":
+            agent = Agent.load(self.agent)
+            baseline = relative_action(agent).baseline
+            decider = _Decider(
+                knobs=agent.knobs, baseline=baseline, follow=lambda usual: PolicyController(agent, usual)
+            )
+            return decider, 12800, 20, agent.observation
+        if self.policy == "replay":
+            assert self.replay is not None
+            recorded = RecordedSchedule.load(self.replay)
+            schedule, used = recorded.replay(), [one.knobs for one in recorded.decisions]
+            turned = tuple(name for name in ranges() if len({getattr(knobs, name) for knobs in used}) > 1)
+            decider = _Decider(knobs=turned or ("lr",), follow=lambda _: schedule)
+            return decider, recorded.budget.images, recorded.budget.rounds, None
+        follow: Callable[[Controller], Controller] = lambda usual: usual  # noqa: E731
+        if self.policy == "constant":
+            follow = lambda _: Constant()  # noqa: E731
+        return _Decider(knobs=("lr",), follow=follow), 12800, 20, None
+
+    def _family(self) -> InstanceFamily:
+        if (self.data is not None) != (self.family == "from-data"):
+            raise ConfigError(
+                f"--family is {self.family}: --family from-data and --data PATH belong together, give both"
+            )
+        settings: dict[str, Any] = {} if self.data is None else {"path": self.data}
+        return make_family(self.family, split="judge", **settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Decider:
+    """A form of action that leaves every decision to a controller, which is told the instance's baseline."""
+
+    knobs: tuple[str, ...]
+    follow: Callable[[Controller], Controller]
+    """The baseline -> who decides."""
+    baseline: Controller = field(default_factory=Schedule)
+
+    def space_of_actions(self) -> Space[Any]:
+        """Returns the space of the only action, which is to go on."""
+        return Discrete(1)
+
+    def decide(self, action: Any, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
+        """Returns the controller's decision, whatever the action."""
+        return self.follow(self.baseline).decide(history, task, budget)
+
+    def over(self, baseline: Controller) -> _Decider:
+        """Returns the same over another baseline."""
+        return replace(self, baseline=baseline)
+
+
+def steady(scenes: Sequence[RenderScene]) -> list[RenderScene]:
+    """Gives the scenes of an episode the same scales: what they need in all of it, and no more.
+
+    Args:
+        scenes: after no round, after one, and so on.
+
+    Returns:
+        the scenes with limits; and with the baseline's knobs of the whole episode, as they are known at its end.
+    """
+    last = scenes[-1]
+    top = min(1.0, max(0.05, math.ceil(max((0.0, *last.ap)) * 20 + 0.2) / 20))
+    limits = {knob.name: _limits(knob) for knob in last.knobs}
+    baselines = {knob.name: knob.baseline for knob in last.knobs}
+    return [
+        replace(
+            scene,
+            ap_limit=top,
+            knobs=tuple(replace(knob, limits=limits[knob.name], baseline=baselines[knob.name]) for knob in scene.knobs),
+        )
+        for scene in scenes
+    ]
+
+
+def _limits(knob: RenderedKnob) -> tuple[float, float]:
+    """Returns what holds all of a knob's values with some room, at least a tenth of its range."""
+    units = [knob.range.to_unit(value) for value in (*knob.values, *knob.baseline)]
+    low, high = min(units, default=-1.0), max(units, default=1.0)
+    room = max(0.1 * (high - low), 0.1 - (high - low) / 2)
+    return knob.range.from_unit(low - room), knob.range.from_unit(high + room)
