@@ -91,7 +91,7 @@ class Knobs:
     half takes twice the steps."""
     temperature: Annotated[float, Range(0.1, 10.0, log=True)] = 1.0
     """Width of a ranking loss's soft step relative to its own: it ranks scores / temperature. An error-driven gradient
-    has no scale of its own and passes unscaled."""
+    has no scale of its own and passes unscaled. Without a ranking loss it has no say."""
 
     def __post_init__(self) -> None:
         for name, bounds in ranges().items():
