@@ -129,8 +129,8 @@ class TorchvisionDetector:
                 raise
             raise ConfigError(
                 f"{self.name} normalises over the batch, and {images.shape[1]} image of {images.shape[-2]}x"
-                f"{images.shape[-1]} pixels leaves it a single value: use a batch size of 2 or more, a larger batch_fraction, or "
-                "larger images"
+                f"{images.shape[-1]} pixels leaves it a single value: use a batch size of 2 or more, "
+                "a larger batch_fraction, or larger images"
             ) from error
         zero = torch.zeros(1, device=self.device)
         by_kind = {"class": zero, "box": zero}
