@@ -1,238 +1,284 @@
-"""The environment's three faces, held to the checkers, to each other and to the trainer."""
+"""The environment of one run: its bits, its ends, its infos, and that it is the run that the trainer would make."""
 
 from __future__ import annotations
 
-import warnings
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env as check_gymnasium
-from stable_baselines3.common.env_checker import check_env as check_sb3
+import torch
 
-import mapopt.envs  # noqa: F401 - registers the environment
+from mapopt.agents.policy import Agent, PolicyController
 from mapopt.envs.detector_training import DetectorTrainingEnv
-from mapopt.envs.families import ShapesFamily
-from mapopt.envs.sb3 import FleetVecEnv
+from mapopt.envs.families import FAMILIES, Instance, NumberedFamily, ShapesFamily
+from mapopt.envs.infos import lane_info
+from mapopt.envs.observations import FEATURES
+from mapopt.envs.rewards import REWARDS
 from mapopt.envs.vector import DetectorTrainingVectorEnv
 from mapopt.errors import ConfigError
-from mapopt.training.controllers import Schedule
+from mapopt.training.controllers import Constant, Schedule
 from mapopt.training.fleet import Trainer
 from mapopt.training.knobs import Knobs
 from mapopt.training.run import run
 from mapopt.training.task import Budget, Recipe
 
+MakeFamily = Callable[..., NumberedFamily]
+
 FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
 BUDGET = Budget(images=8 * 3, rounds=3)
-KNOBS = ("lr", "augment", "assign_iou")
+KNOBS = ("lr", "augment", "score_threshold")
+EVERYTHING = (*(one.name for one in FEATURES), "knobs")
 
 
-def make(**changes: object) -> DetectorTrainingEnv:
-    return DetectorTrainingEnv(**{"family": FAMILY, "budget": BUDGET, "knobs": KNOBS, **changes})  # type: ignore[arg-type]
+def make(**changes: Any) -> DetectorTrainingEnv:
+    return DetectorTrainingEnv(**{"family": FAMILY, "budget": BUDGET, "knobs": KNOBS, **changes})
 
 
-def make_vector(lanes: int, mode: str = "NextStep") -> DetectorTrainingVectorEnv:
-    return DetectorTrainingVectorEnv(lanes, FAMILY, budget=BUDGET, knobs=KNOBS, autoreset_mode=mode)
+def play(env: DetectorTrainingEnv, action: Any = None, **reset: Any) -> list[tuple[bytes, float, bool, bool, str]]:
+    """Plays an episode, with the actions of a sampler unless one is given; returns everything it gave."""
+    env.action_space.seed(0)
+    seen, info = env.reset(**{"seed": 0, **reset})
+    rows = [(seen.tobytes(), 0.0, False, False, repr(info))]
+    ended = False
+    while not ended:
+        seen, reward, terminated, truncated, info = env.step(env.action_space.sample() if action is None else action)
+        told = {name: value for name, value in info.items() if name != "seconds" and not name.startswith("test_")}
+        rows.append((seen.tobytes(), reward, terminated, truncated, repr(told)))
+        ended = terminated or truncated
+    return rows
 
 
-def test_gymnasium_checks_it_without_a_warning() -> None:
-    env = gymnasium.make("mapopt/DetectorTraining-v0", family=FAMILY, budget=BUDGET, knobs=KNOBS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        check_gymnasium(env.unwrapped)
-
-
-def test_stable_baselines3_checks_it_without_a_warning() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        check_sb3(make())
-
-
-def test_the_zero_action_is_the_baseline_bit_for_bit() -> None:
-    env = make()
-    env.reset(seed=0, options={"instance": 2, "training_seed": 7})
-    for _ in range(BUDGET.rounds):
-        env.step(np.zeros(3))
-    result = run(Trainer(FAMILY.instance(2).task, seed=7), Schedule(), BUDGET)
+@pytest.mark.parametrize("family", list(FAMILIES))
+@pytest.mark.parametrize(("action", "nothing"), [("relative", np.zeros(3)), ("discrete", 0)])
+def test_doing_nothing_is_the_baselines_run_bit_for_bit(
+    family: str, action: str, nothing: object, tiny_family: MakeFamily
+) -> None:
+    chosen = tiny_family(family)
+    env = make(family=chosen, action=action)
+    play(env, nothing, options={"instance": 2, "training_seed": 7})
+    instance = chosen.instance(2)
+    result = run(Trainer(instance.task, seed=7), instance.baseline or Schedule(), BUDGET)
     for ours, theirs in zip(env.world.histories[0], result.history, strict=True):
         assert ours.tune == theirs.tune
-        assert ours.interval.class_loss == theirs.interval.class_loss
-        assert ours.knobs == theirs.knobs
+        assert replace(ours.interval, seconds=0.0) == replace(theirs.interval, seconds=0.0)
+        assert (ours.knobs, ours.ramp_from) == (theirs.knobs, theirs.ramp_from)
 
 
-def test_rewards_add_up_to_the_final_tune_ap_and_only_the_end_knows_the_test() -> None:
+@pytest.mark.parametrize("reward", ["gain", "f1", "oLRP"])
+@pytest.mark.parametrize("family", ["shapes", "rescue", "from-data"])
+def test_a_policy_in_the_environment_equals_the_same_policy_in_a_run(
+    family: str, reward: str, tiny_family: MakeFamily
+) -> None:
+    chosen = tiny_family(family)
+    env = make(family=chosen, reward=reward, features=EVERYTHING if reward == "f1" else None)
+    names = env.observation_names
+    weights = np.random.default_rng(0).normal(0, 0.3, (3, len(names)))
+    agent = Agent(((weights, np.zeros(3)),), KNOBS, 10.0, {"shape": "cosine"}, names)
+    seen, _ = env.reset(seed=0, options={"instance": 1, "training_seed": 4})
+    for _ in range(BUDGET.rounds):
+        seen, *_ = env.step(agent.act(seen))
+    instance = chosen.instance(1)
+    result = run(Trainer(instance.task, seed=4), PolicyController(agent, instance.baseline), BUDGET)
+    assert [one.tune for one in env.world.histories[0]] == [one.tune for one in result.history]
+    assert [one.knobs for one in env.world.histories[0]] == [one.knobs for one in result.history]
+    assert env.world.histories[0][-1].knobs != Knobs()
+
+
+@pytest.mark.parametrize("action", ["relative", "absolute", "discrete", "multi_discrete"])
+def test_the_same_seed_gives_the_same_episode_twice(action: str) -> None:
+    assert play(make(action=action), seed=3) == play(make(action=action), seed=3)
+    assert play(make(action=action), seed=3) != play(make(action=action), seed=4)
+
+
+@dataclass(frozen=True)
+class OtherTest:
+    """A family whose instances have the test split of another instance."""
+
+    family: ShapesFamily
+    split: Any = "train"
+
+    @property
+    def count(self) -> int:
+        return self.family.count - 1
+
+    def instance(self, number: int) -> Instance:
+        mine, other = self.family.instance(number), self.family.instance(number + 1)
+        splits = replace(mine.task.splits, test=other.task.splits.test)
+        return replace(mine, task=replace(mine.task, splits=splits))
+
+
+@pytest.mark.parametrize("reward", list(REWARDS))
+def test_the_test_split_has_no_say_in_observations_rewards_or_infos_before_the_end(reward: str) -> None:
+    tests = []
+    episodes = []
+    for family in (FAMILY, OtherTest(FAMILY)):
+        env = make(family=family, reward=reward, features=EVERYTHING)
+        episodes.append(play(env, options={"instance": 0, "training_seed": 1}))
+        tests.append(env.world.fleet.evaluate("test")[0].ap)
+    assert episodes[0] == episodes[1]
+    assert tests[0] != tests[1]
+
+
+def test_only_the_last_info_knows_the_test_and_the_seconds() -> None:
     env = make()
     env.reset(seed=1)
-    total, ended = 0.0, False
-    while not ended:
-        _, reward, ended, truncated, info = env.step(env.action_space.sample())
-        total += reward
-        assert not truncated
-        assert ("test_ap" in info) == ended
-    assert total == pytest.approx(env.world.histories[0][-1].tune.ap)
+    for step in range(BUDGET.rounds):
+        _, _, ended, _, info = env.step(np.zeros(3))
+        for name in ("test_ap", "test_ap50", "test_ap75", "seconds"):
+            assert (name in info) == ended == (step == BUDGET.rounds - 1)
+    report = env.world.fleet.evaluate("test")[0]
+    assert (info["test_ap"], info["test_ap50"], info["test_ap75"]) == (report.ap, report.ap50, report.ap75)
 
 
-def test_test_data_has_no_say_in_observations_or_rewards() -> None:
-    from dataclasses import replace
-
-    def play(spoil: bool) -> list[tuple[bytes, float]]:
-        env = make()
-        env.reset(seed=0, options={"instance": 0, "training_seed": 1})
-        if spoil:
-            fleet = env.world.fleet
-            task = fleet.tasks[0]
-            other = FAMILY.instance(1).task.splits.test
-            fleet.reset(0, 1, replace(task, splits=replace(task.splits, test=other)))
-        return [(o.tobytes(), r) for o, r, *_ in (env.step(np.full(3, 0.3)) for _ in range(BUDGET.rounds))]
-
-    assert play(spoil=False) == play(spoil=True)
-
-
-def test_a_step_after_the_end_is_refused() -> None:
-    env = make()
-    with pytest.raises(gymnasium.error.ResetNeeded):
-        env.step(np.zeros(3))
+def test_infos_tell_what_a_log_wants() -> None:
+    env = make(reward="f1", cost_per_image=1e-3)
+    _, start = env.reset(seed=1, options={"instance": 3})
+    assert start["instance"] == 3
+    assert start["description"] == str(FAMILY.instance(3))
+    _, reward, _, _, info = env.step(np.zeros(3))
+    one = env.world.histories[0][-1]
+    assert (info["round"], info["images"], info["evaluated"], info["diverged"]) == (1, 8, 8, False)
+    assert (info["tune_ap"], info["tune_f1_reported"]) == (one.tune.ap, one.tune.f1_reported)
+    assert info["tune_ap_per_category"].tolist() == list(one.tune.per_category)
+    assert info["class_loss"] == one.interval.class_loss
+    assert info["knobs"] == one.knobs.as_dict()
+    assert info["reward_parts"] == {"worth": one.tune.f1_reported, "cost": pytest.approx(8e-3)}
+    assert reward == pytest.approx(one.tune.f1_reported - 8e-3)
 
 
-def test_a_diverged_episode_returns_nothing_in_total() -> None:
-    import torch
-
-    env = make()
+@pytest.mark.parametrize("cost", [0.0, 1e-3])
+@pytest.mark.parametrize("reward", list(REWARDS))
+def test_a_diverged_episode_ends_with_nothing_but_the_cost_of_the_budget(reward: str, cost: float) -> None:
+    env = make(reward=reward, cost_per_image=cost, features=EVERYTHING)
     env.reset(seed=0)
     _, first, *_ = env.step(np.zeros(3))
     with torch.no_grad():
         env.world.fleet._place[0][0].detector.weights[0] = float("nan")
-    _, second, terminated, _, info = env.step(np.zeros(3))
+    seen, second, terminated, _, info = env.step(np.zeros(3))
     assert terminated
     assert info["diverged"]
     assert info["test_ap"] == 0.0
-    assert first + second == pytest.approx(0.0)
+    assert env.observation_space.contains(seen)
+    assert first + second == pytest.approx(-cost * BUDGET.images)
 
 
-def test_vector_and_single_faces_give_the_same_trajectories_for_the_same_seeds() -> None:
-    vector = make_vector(3)
-    observations, _ = vector.reset(seed=5)
-    actions = np.random.default_rng(0).uniform(-1, 1, (BUDGET.rounds, 3, 3))
-    rows = [vector.step(actions[step])[:3] for step in range(BUDGET.rounds)]
-    for lane in range(3):
-        env = make()
-        first, _ = env.reset(seed=5 + lane)
-        assert np.array_equal(first, observations[lane])
-        for step in range(BUDGET.rounds):
-            seen, reward, terminated, *_ = env.step(actions[step, lane])
+def test_a_limit_of_seconds_truncates() -> None:
+    env = make(seconds_limit=1e-9)
+    rows = play(env)
+    assert [row[2:4] for row in rows] == [(False, False), (False, True)]
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(np.zeros(3))
+    assert len(play(make(seconds_limit=1e9))) == 1 + BUDGET.rounds
+
+
+@dataclass(frozen=True)
+class OwnBudgets:
+    """A family whose instances bring budgets and a baseline of their own."""
+
+    split: Any = "train"
+    count: int = 3
+
+    def instance(self, number: int) -> Instance:
+        budgets = [Budget(images=16, rounds=2), Budget(images=12, rounds=3), None]
+        return replace(FAMILY.instance(number), budget=budgets[number], baseline=Constant())
+
+
+def test_an_instance_may_bring_its_budget_and_its_baseline_to_every_face() -> None:
+    actions = np.random.default_rng(0).uniform(-1, 1, (3, 3, 3))
+    vector = DetectorTrainingVectorEnv(3, OwnBudgets(), budget=BUDGET, knobs=KNOBS, autoreset_mode="NextStep")
+    seeds = [next(s for s in range(99) if np_instance(s) == number) for number in range(3)]
+    first, _ = vector.reset(seed=seeds)
+    rows = [vector.step(actions[step]) for step in range(2)]
+    assert rows[1][2].tolist() == [True, False, False]
+    assert rows[1][4]["images"].tolist() == [16, 8, 16]
+    for lane, seed in enumerate(seeds):
+        env = make(family=OwnBudgets())
+        assert np.array_equal(env.reset(seed=seed)[0], first[lane])
+        for step in range(2):
+            seen, reward, terminated, _, info = env.step(actions[step, lane])
             assert np.array_equal(seen, rows[step][0][lane])
-            assert reward == rows[step][1][lane]
-            assert terminated == rows[step][2][lane]
+            assert (reward, terminated) == (rows[step][1][lane], rows[step][2][lane])
+            assert info["tune_ap"] == lane_info(rows[step][4], lane)["tune_ap"]
+    env.reset(seed=seeds[0])
+    env.step(np.zeros(3))
+    assert env.world.histories[0][0].knobs == Knobs()
 
 
-def test_the_same_seed_gives_the_same_episode_twice() -> None:
-    def play() -> list[bytes]:
-        env = make()
-        seen = [env.reset(seed=3)[0].tobytes()]
-        return seen + [env.step(np.full(3, -0.5))[0].tobytes() for _ in range(BUDGET.rounds)]
-
-    assert play() == play()
-
-
-def test_next_step_autoreset_spends_a_step_on_the_reset() -> None:
-    vector = make_vector(2)
-    vector.reset(seed=0)
-    zero = np.zeros((2, 3))
-    for step in range(BUDGET.rounds):
-        _, _, terminated, _, infos = vector.step(zero)
-        assert terminated.all() == (step == BUDGET.rounds - 1)
-    assert infos["test_ap"].shape == (2,)
-    observations, rewards, terminated, *_ = vector.step(zero)
-    assert not terminated.any()
-    assert (rewards == 0).all()
-    assert (observations[:, 0] == 0).all()
-
-
-def test_same_step_autoreset_hands_over_the_final_observation() -> None:
-    vector = make_vector(2, "SameStep")
-    vector.reset(seed=0)
-    for _ in range(BUDGET.rounds):
-        observations, _, terminated, _, infos = vector.step(np.zeros((2, 3)))
-    assert terminated.all()
-    assert (observations[:, 0] == 0).all()
-    assert infos["final_obs"][0][0] == 1.0
-    assert infos["final_info"]["test_ap"].shape == (2,)
-
-
-@pytest.mark.slow
-def test_two_processes_of_two_lanes_play_the_episodes_of_one_with_four() -> None:
-    def play(lanes: int, workers: int) -> list[bytes]:
-        make_fleet = partial(
-            DetectorTrainingVectorEnv, lanes, FAMILY, budget=BUDGET, knobs=KNOBS, autoreset_mode="SameStep"
-        )
-        env = FleetVecEnv(make_fleet, workers=workers)
-        try:
-            env.seed(11)
-            seen = [np.asarray(env.reset()).tobytes()]
-            return seen + [env.step(np.full((4, 3), 0.2, dtype=np.float32))[0].tobytes() for _ in range(2)]
-        finally:
-            env.close()
-
-    assert play(2, 2) == play(4, 1)
-
-
-def test_stable_baselines3_sees_episodes_end_with_their_last_observation() -> None:
-    env = FleetVecEnv(partial(make_vector, 2, "SameStep"))
-    env.seed(0)
-    env.reset()
-    for _ in range(BUDGET.rounds):
-        observations, _, dones, infos = env.step(np.zeros((2, 3), dtype=np.float32))
-    assert dones.all()
-    assert infos[0]["terminal_observation"][0] == 1.0
-    assert not infos[0]["TimeLimit.truncated"]
-    assert "test_ap" in infos[1]
-    assert (observations[:, 0] == 0).all()
+def np_instance(seed: int) -> int:
+    """The instance that a seed draws from a family of three."""
+    return int(np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed))).integers(3))
 
 
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ConfigError, match="did you mean 'lr'"):
         make(knobs=("lrr",))
+    with pytest.raises(ConfigError, match="unknown family 'shape': did you mean 'shapes'"):
+        make(family="shape")
+    with pytest.raises(ConfigError, match="unknown reward"):
+        make(reward="points")
+    with pytest.raises(ConfigError, match="unknown action form"):
+        make(action="sometimes")
+    with pytest.raises(ConfigError, match="unknown feature"):
+        make(features=("mood",))
+    with pytest.raises(ConfigError, match="render_mode is 'human': expected 'ansi', 'rgb_array' or None"):
+        make(render_mode="human")
+    with pytest.raises(ConfigError, match="seconds_limit is 0: expected a positive number"):
+        make(seconds_limit=0)
+    with pytest.raises(ConfigError, match="which it brings: leave them out"):
+        make(action=make().world.action)
     with pytest.raises(ConfigError, match="unknown reset options"):
         make().reset(options={"instnce": 1})
     with pytest.raises(ConfigError, match="instance 9 was asked of a family of 4"):
         make().reset(options={"instance": 9})
-    with pytest.raises(ConfigError, match="autoreset_mode"):
-        FleetVecEnv(partial(make_vector, 2))
+    with pytest.raises(ConfigError, match="no whole number of steps of 4"):
+        make(budget=Budget(images=6, rounds=1)).reset()
     env = make()
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(np.zeros(3))
     env.reset(seed=0)
     with pytest.raises(ConfigError, match="finite"):
         env.step(np.array([np.nan, 0, 0]))
+    assert env.world.histories[0] == []
 
 
-def test_instances_for_training_and_judging_share_no_image() -> None:
-    train, judge = ShapesFamily(images=(16, 8, 8)), ShapesFamily(split="judge", images=(16, 8, 8))
-
-    def pictures(family: ShapesFamily) -> set[bytes]:
-        splits = family.instance(0).task.splits
-        return {one.numpy().tobytes() for part in (splits.train, splits.tune, splits.test) for one in part.pixels}
-
-    assert not pictures(train) & pictures(judge)
-
-
-def test_ansi_rendering_tells_the_round_and_the_knobs() -> None:
+def test_it_can_be_drawn_at_any_time() -> None:
     env = make(render_mode="ansi")
     env.reset(seed=0)
+    assert env.render() == f"round 0/3: {env.world.instances[0]}"
     env.step(np.zeros(3))
-    assert env.render().startswith("round 1/3: tune AP")  # type: ignore[union-attr]
+    assert env.render().startswith("round 1/3: tune AP")
+    assert "augment 0.3" in env.render()
+    env = make(render_mode="rgb_array")
+    env.reset(seed=0)
+    before = env.get_state().snapshot.tensors["weights"]
+    empty = env.render()
+    assert torch.equal(env.get_state().snapshot.tensors["weights"], before)
+    env.step(np.full(3, 0.5))
+    played = env.render()
+    assert empty.dtype == played.dtype == np.uint8
+    assert empty.shape == played.shape
+    assert not np.array_equal(empty, played)
+    assert make().render() is None
 
 
-def test_a_trained_policy_in_the_environment_equals_the_same_policy_in_a_run() -> None:
-    from mapopt.agents.policy import Agent, PolicyController
+def test_what_is_drawn_is_what_was_played() -> None:
+    from mapopt.envs.scene import scene_of
 
-    rng = np.random.default_rng(0)
     env = make()
-    names = env.observation_names
-    agent = Agent(((rng.normal(0, 0.3, (3, len(names))), np.zeros(3)),), KNOBS, 10.0, {"shape": "cosine"}, names)
-    seen, _ = env.reset(seed=0, options={"instance": 1, "training_seed": 4})
-    for _ in range(BUDGET.rounds):
-        seen, *_ = env.step(agent.act(seen))
-    result = run(Trainer(FAMILY.instance(1).task, seed=4), PolicyController(agent), BUDGET)
-    assert [one.tune for one in env.world.histories[0]] == [one.tune for one in result.history]
-    assert [one.knobs for one in env.world.histories[0]] == [one.knobs for one in result.history]
-    assert env.world.histories[0][-1].knobs != Knobs()
+    env.reset(seed=0, options={"instance": 1})
+    env.step(np.array([0.5, 0.5, 0.0]))
+    scene = scene_of(env.world, 0)
+    one, tune = env.world.histories[0][0], FAMILY.instance(1).task.splits.tune
+    assert scene.ap == (one.tune.ap,)
+    assert [(knob.name, knob.values) for knob in scene.knobs] == [(name, (getattr(one.knobs, name),)) for name in KNOBS]
+    assert scene.knobs[1].baseline == (0.3,)
+    image = scene.image
+    assert image is not None
+    assert np.array_equal(image.pixels, tune.pixels[0].permute(1, 2, 0).numpy())
+    notes = tune.annotations
+    np.testing.assert_allclose(image.true_boxes, notes.boxes[notes.images == 0] * float(tune.scale[0]))
+    found = env.world.fleet.detect("tune")[0]
+    assert len(image.scores) == (found.image_ids == 0).sum() > 0
