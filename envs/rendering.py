@@ -298,13 +298,14 @@ def _draw_image(page: Axes, image: RenderedImage, scene: RenderScene) -> None:
 
 
 def _draw_box(page: Axes, box: np.ndarray, label: int, frame: Rectangle, *, dashed: bool) -> None:
-    """Draws a box inside a frame: solid ones over a dark line, so that they are seen on every ground."""
+    """Draws a box inside a frame, over a dark line, so that it is seen on every ground."""
     from matplotlib.patches import Rectangle
 
     x1, y1, x2, y2 = (float(value) for value in box)
-    lines = [(_colour(label), 1.5, (0, (2, 1.5)))] if dashed else [("black", 2.8, "-"), (_colour(label), 1.5, "-")]
-    for colour, width, dash in lines:
-        one = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=width, linestyle=dash)
+    ground, dash = (0.9, (0, (2, 1.5))) if dashed else (2.8, "-")
+    lines = (("black", ground, "-"), (_colour(label), 1.5, dash))
+    for colour, width, style in lines:
+        one = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=width, linestyle=style)
         page.add_patch(one)
         one.set_clip_path(frame)
 

@@ -256,15 +256,16 @@ def _box(space: Space, wrapper: str, advice: str) -> Box:
 
 def _names(env: gymnasium.Env | VectorEnv) -> tuple[str, ...]:
     """Returns the names of an action's entries, under whatever wrappers there are."""
-    while env is not env.unwrapped:
-        if isinstance(env, FreezeKnobs | VectorFreezeKnobs):
-            return env.knobs
-        env = env.env
-    world = getattr(env, "world", None)
-    if world is None:
+    inner: Any = env
+    while inner is not inner.unwrapped:
+        if isinstance(inner, FreezeKnobs | VectorFreezeKnobs):
+            return inner.knobs
+        inner = inner.env
+    if not hasattr(inner, "world"):
         raise ConfigError(f"the actions of {env} have no names: expected mapopt/DetectorTraining-v0")
-    return tuple(world.action.knobs)
+    return tuple(inner.world.action.knobs)
 
 
 def _is_relative(env: gymnasium.Env | VectorEnv) -> bool:
-    return isinstance(env.unwrapped.world.action, RelativeAction)  # type: ignore[attr-defined]
+    inner: Any = env.unwrapped
+    return isinstance(inner.world.action, RelativeAction)

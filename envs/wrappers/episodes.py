@@ -90,7 +90,7 @@ class Episodes:
             parts = [one.infos.get(name, np.full(len(one.rewards), np.nan)) for one in self.episodes]
             arrays[f"info:{name}"] = np.concatenate(parts).astype(np.float64)
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
         content = buffer.getvalue()
         record = {
             "format": "mapopt episodes",

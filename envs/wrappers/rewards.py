@@ -88,7 +88,7 @@ class VectorRewardNoise(VectorWrapper[Any, Any, Any, Any, np.ndarray]):
         first = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)), dtype=bool)
         seeds = [seed + lane for lane in range(self.num_envs)] if isinstance(seed, int) else seed
-        for lane in np.flatnonzero(mask):
+        for lane in np.flatnonzero(mask).tolist():
             given = seeds[lane] if seeds is not None else None
             if given is not None or self._generators[lane] is None:
                 self._generators[lane] = _noise(given)

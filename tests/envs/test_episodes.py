@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -220,18 +218,12 @@ def test_minari_gets_the_same_numbers(tmp_path: Path, monkeypatch: pytest.Monkey
         to_minari(log, "no version?", Counter(), **made)
 
 
-def test_without_minari_the_extra_and_the_other_way_are_named() -> None:
-    code = (
-        "import sys; sys.modules['minari'] = None\n"
-        "from mapopt.envs.wrappers import Episode, Episodes, to_minari\n"
-        "from mapopt.errors import ConfigError\n"
-        "import numpy as np\n"
-        "one = Episode(observations=np.zeros((2, 1)), actions=np.zeros(1), rewards=np.zeros(1),\n"
-        "              terminations=np.ones(1, bool), truncations=np.zeros(1, bool))\n"
-        "try: to_minari(Episodes(episodes=(one,), env='x'), 'x-v0', None, description='', algorithm='')\n"
-        "except ConfigError as error: print(error)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ}, timeout=100)
-    assert "minari is not installed: pip install 'mapopt[offline]', or use Episodes.save" in done.stdout
+def test_without_minari_the_extra_and_the_other_way_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"description": "Two short counts.", "algorithm": "a loop"}
+    monkeypatch.setitem(sys.modules, "minari", None)
+    with pytest.raises(
+        ConfigError, match=r"minari is not installed: pip install 'mapopt\[offline\]', or use Episodes.s"
+    ):
+        to_minari(played(), "mapopt/counter/test-v0", Counter(), **made)
     with pytest.raises(ConfigError, match="play at least one"):
-        to_minari(Episodes(episodes=(), env="x"), "x-v0", Counter(), description="", algorithm="")
+        to_minari(Episodes(episodes=(), env="x"), "mapopt/counter/test-v0", Counter(), **made)
