@@ -24,7 +24,8 @@ class BlackboxAPLoss(RankingLoss):
 
     Args:
         strength: of the interpolation, called lambda in the paper: small follows the steps of the ranks, large smooths
-            over many. A number or a tensor over the leading dimensions.
+            over many. The step it takes shrinks with the list: where few positives stand deep among many negatives,
+            the default changes no rank and gives no gradient. A number or a tensor over the leading dimensions.
         margin: positives count as lower, and negatives as higher, by half of this, in logits; without it the gradient
             ends as soon as the order is right, and with one larger than all differences there is none. A number or a
             tensor over the leading dimensions.
@@ -32,8 +33,8 @@ class BlackboxAPLoss(RankingLoss):
     Reference:
         Rolinek, Musil, Paulus, Vlastelica, Michaelis, Martius, "Optimizing Rank-based Metrics with Blackbox
         Differentiation", CVPR 2020. Differs: the margin's default is for logits (the paper's 0.02 is for cosine
-        similarities), and ties share the mean of their ranks, and a list without
-        negatives, where nothing can be gained, has no gradient.
+        similarities), ties share the mean of their ranks, and a list without negatives, where nothing can be gained,
+        has no gradient.
     """
 
     def __init__(self, strength: float | Tensor = 4.0, margin: float | Tensor = 0.05) -> None:
