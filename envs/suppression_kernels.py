@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.metrics.kernels import compiled
+from mapopt.compiling import compiled
 
 _DIGIT = 11  # bits that one pass of the sort looks at
 
