@@ -46,7 +46,7 @@ SUMMARIES: dict[str, str] = {
     "bench losses": "Measure what ranking losses cost and what they are worth.",
     "bench ap": "Measure time and memory of AP beside pycocotools and the packages that others offer for it.",
     "bench fleet": "Measure training many lanes as one network, and where the time of a round goes.",
-    "bench env": "Measure environment steps a second, and where the time of a step goes.",
+    "bench env": "Measure environment steps a second by lanes and image size, and where the time of a step goes.",
 }
 """What each command does, for the list of all; written here because reading it there would import everything."""
 
