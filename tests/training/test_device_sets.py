@@ -46,6 +46,9 @@ def test_some_lanes_are_evaluated_as_all_are_bit_for_bit(many: list[Splits]) -> 
     for lanes in ([1], [0, 3], [1, 2, 3]):
         for lane, report in zip(lanes, fleet.evaluate("test", lanes=lanes), strict=True):
             assert np.array_equal(report.precision, everyone[lane].precision)
+    found, [alone] = fleet.detect("test"), fleet._engines[0].detect("test", lanes=[1])
+    assert np.array_equal(alone.scores, found[1].scores)
+    assert np.array_equal(alone.boxes, found[1].boxes)
     for name, tensor in fleet.snapshot(2).tensors.items():
         assert torch.equal(tensor, before.tensors[name])
     assert fleet.evaluate("test", lanes=[]) == []
