@@ -86,7 +86,7 @@ class Judge:
     """
 
     def __init__(self, candidates: CandidateSet) -> None:
-        self._kernels = _load_kernels()
+        self._kernels, overlaps = _load_kernels("suppression_kernels"), _load_kernels("overlap_kernels")
         settings = Settings.of(mode="reward")
         truth = candidates.truth.index
         self.classes, images = candidates.classes, len(candidates.truth.images)
@@ -98,7 +98,7 @@ class Judge:
         self._bounds = np.append(starts, len(group)).astype(np.int64)
         self._group_class = labels[starts]
         boxes = np.ascontiguousarray(candidates.boxes[order], np.float64)
-        self._overlaps = self._kernels.overlap_lists(boxes, self._bounds)
+        self._overlaps = overlaps.overlap_lists(boxes, self._bounds)
         falling = -self._scores
         # By image: as hard suppression leaves them; for Soft-NMS, which changes scores, as equal ones are ordered.
         self._image_order = np.lexsort((falling, places)), np.argsort(places, kind="stable")
@@ -109,7 +109,7 @@ class Judge:
         corners, areas = corners_as_pycocotools(candidates.placed[order])
         levels = settings.matching_thresholds
         truth_start, truth_count = truth.span(places[starts] * self.classes + self._group_class)
-        pairs = self._kernels.truth_lists(
+        pairs = overlaps.truth_lists(
             corners,
             areas,
             self._bounds,
@@ -228,9 +228,9 @@ class Judge:
         )
 
 
-def _load_kernels() -> ModuleType:
+def _load_kernels(name: str) -> ModuleType:
     try:
-        return importlib.import_module("mapopt.envs.suppression_kernels")
+        return importlib.import_module(f"mapopt.envs.{name}")
     except ImportError as error:  # numba says so too when it does not know this numpy
         raise ConfigError(
             f"post-processing is judged by compiled code, and numba cannot be loaded ({error})"
