@@ -39,6 +39,12 @@ class TrainAgent(Command):
     """The knobs it turns."""
     reach: float = 4.0
     """What an action of 1 means: this factor on a logarithmic knob."""
+    features: tuple[str, ...] | None = None
+    """What it is shown; by default what the environment shows. See the page of DetectorTraining-v0."""
+    reward: str = "gain"
+    """What it is paid for: gain, final, log_gap, oLRP or f1."""
+    cost_per_image: float = 0.0
+    """What it pays for every image that it trains on."""
     iterations: int = 20
     """Episodes per lane; each is followed by one update of the policy."""
     workers: int = 0
@@ -83,6 +89,9 @@ class TrainAgent(Command):
             budget=self.budget,
             knobs=self.knobs,
             reach=self.reach,
+            features=self.features,
+            reward=self.reward,
+            cost_per_image=self.cost_per_image,
             iterations=self.iterations,
             workers=self.workers or (1 if device.startswith("cuda") else max(1, len(os.sched_getaffinity(0)))),
             lanes=self.lanes,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mapopt.agents.policy import Agent
+from mapopt.agents.policy import Agent, PolicyController
 from mapopt.agents.training import AgentTraining, Progress, train_agent
 from mapopt.envs.families import ShapesFamily
 from mapopt.errors import AgentError, ConfigError
@@ -51,3 +51,19 @@ def test_an_agent_is_not_trained_on_what_it_is_judged_on() -> None:
         settings(family=ShapesFamily(split="judge"))
     with pytest.raises(ConfigError, match="lanes is 0"):
         settings(lanes=0)
+
+
+def test_an_agent_is_shown_and_paid_what_its_settings_say(tmp_path: Path) -> None:
+    agent, log = train(
+        tmp_path, features=("progress", "f1", "knobs"), reward="f1", knobs=("lr", "augment"), iterations=1
+    )
+    assert agent.observation == ("progress", "f1", "knob_lr", "knob_augment")
+    assert agent.layers[0][0].shape[1] == 4
+    assert PolicyController(Agent.load(tmp_path / "agent")).measures == ("operating_point",)
+    assert log[0].episode_return > 0
+    with pytest.raises(AgentError, match="other settings"):
+        train(tmp_path, features=("progress", "f1", "knobs"), reward="gain", knobs=("lr", "augment"))
+    with pytest.raises(ConfigError, match="unknown reward"):
+        settings(reward="points")
+    with pytest.raises(ConfigError, match="unknown feature"):
+        settings(features=("mood",))
