@@ -33,6 +33,10 @@ class Action(Protocol):
     def knobs(self) -> tuple[str, ...]:
         """Names of the knobs that are turned."""
 
+    @property
+    def baseline(self) -> Controller:
+        """What decides everything else."""
+
     def space_of_actions(self) -> Space[Any]:
         """Returns the space an action comes from."""
 
@@ -194,9 +198,7 @@ class MultiDiscreteAction(_Notched):
         return self._moved([int(choice) - 1 for choice in choices], history, task, budget)
 
 
-AnyAction = RelativeAction | AbsoluteAction | DiscreteAction | MultiDiscreteAction
-
-ACTIONS: dict[str, type[AnyAction]] = {
+ACTIONS: dict[str, type[RelativeAction | AbsoluteAction | DiscreteAction | MultiDiscreteAction]] = {
     "relative": RelativeAction,
     "absolute": AbsoluteAction,
     "discrete": DiscreteAction,
@@ -212,7 +214,7 @@ def make_action(
     reach: float | None = None,
     notch: float | None = None,
     baseline: Controller | None = None,
-) -> AnyAction:
+) -> Action:
     """Makes a form of action.
 
     Args:

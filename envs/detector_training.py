@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from mapopt.envs.actions import AnyAction
+from mapopt.envs.actions import Action
 from mapopt.envs.families import InstanceFamily
 from mapopt.envs.scene import render
 from mapopt.envs.setup import DEFAULT_BUDGET, RENDER_MODES, draw_start, make_world, spaces_of
@@ -170,7 +170,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
         *,
         budget: Budget = DEFAULT_BUDGET,
         knobs: Sequence[str] | None = None,
-        action: str | AnyAction = "relative",
+        action: str | Action = "relative",
         reach: float | None = None,
         notch: float | None = None,
         reward: str = "gain",

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 from gymnasium.utils import seeding
 
-from mapopt.envs.actions import DEFAULT_KNOBS, AnyAction, make_action
+from mapopt.envs.actions import DEFAULT_KNOBS, Action, make_action
 from mapopt.envs.families import InstanceFamily, make_family
 from mapopt.envs.observations import observation_space
 from mapopt.envs.rewards import Reward
@@ -27,7 +27,7 @@ def make_world(
     *,
     budget: Budget,
     knobs: Sequence[str] | None,
-    action: str | AnyAction,
+    action: str | Action,
     reach: float | None,
     notch: float | None,
     reward: str,

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from mapopt.envs.actions import AnyAction
+from mapopt.envs.actions import Action
 from mapopt.envs.families import InstanceFamily
 from mapopt.envs.scene import render
 from mapopt.envs.setup import DEFAULT_BUDGET, RENDER_MODES, draw_start, make_generator, make_world, spaces_of
@@ -39,7 +39,7 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         *,
         budget: Budget = DEFAULT_BUDGET,
         knobs: Sequence[str] | None = None,
-        action: str | AnyAction = "relative",
+        action: str | Action = "relative",
         reach: float | None = None,
         notch: float | None = None,
         reward: str = "gain",

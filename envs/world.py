@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from mapopt.envs.actions import AnyAction
+from mapopt.envs.actions import Action
 from mapopt.envs.families import Instance, InstanceFamily
 from mapopt.envs.infos import end_info, round_info
 from mapopt.envs.observations import DEFAULT_FEATURES, measures_of, observation_names, observe
@@ -86,7 +86,7 @@ class World:
         self,
         family: InstanceFamily,
         budget: Budget,
-        action: AnyAction,
+        action: Action,
         *,
         reward: Reward | None = None,
         features: Sequence[str] | None = None,
@@ -186,7 +186,7 @@ class World:
         """Returns the budget of a lane's episode."""
         return self._instance(lane).budget or self.budget
 
-    def action_of(self, lane: int) -> AnyAction:
+    def action_of(self, lane: int) -> Action:
         """Returns what an action does in a lane's episode."""
         baseline = self._instance(lane).baseline
         return self.action if baseline is None else self.action.over(baseline)

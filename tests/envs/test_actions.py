@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from mapopt.envs.actions import (
     ACTIONS,
     AbsoluteAction,
-    AnyAction,
+    Action,
     DiscreteAction,
     MultiDiscreteAction,
     RelativeAction,
@@ -54,18 +54,18 @@ def after(history: list[Round], decision: Decision) -> list[Round]:
     return [*history, one]
 
 
-def play(action: AnyAction, choices: list[object]) -> list[Round]:
+def play(action: Action, choices: list[object]) -> list[Round]:
     history: list[Round] = []
     for choice in choices:
         history = after(history, action.decide(choice, history, TASK, BUDGET))
     return history
 
 
-def idle(action: AnyAction) -> object:
+def idle(action: Action) -> object:
     return {"relative": np.zeros(2), "discrete": 0, "multi_discrete": np.ones(2, dtype=np.int64)}[form_of(action)]
 
 
-def form_of(action: AnyAction) -> str:
+def form_of(action: Action) -> str:
     return next(form for form, kind in ACTIONS.items() if isinstance(action, kind))
 
 
