@@ -118,8 +118,7 @@ def _augment_one_by_one(images: Tensor, drawn: Draw, kernel: Callable[..., None]
     kernel(
         images.contiguous().numpy(),
         *(value.contiguous().numpy() for value in (drawn.scale, drawn.shift_x, drawn.shift_y, drawn.flip)),
-        _colour_matrix(drawn).numpy(),
-        *(value.contiguous().numpy() for value in (drawn.brightness, drawn.contrast, drawn.noise)),
+        *(value.contiguous().numpy() for value in (drawn.brightness, drawn.contrast, drawn.saturation, drawn.noise)),
         _noise_starts(drawn.noise_offset, bank, images[0].numel()).numpy(),
         bank.numpy(),
         np.float32(_GREY),
@@ -185,18 +184,12 @@ def _colour(values: Tensor, drawn: Draw) -> Tensor:
         drawn: one entry per image.
     """
     weights = torch.tensor(_LUMA, device=values.device)
-    matrix = _colour_matrix(drawn)
-    mean = ((values.mean((2, 3)) + _GREY) * weights).sum(1) * drawn.brightness
-    bias = _GREY * matrix.sum(2) + ((1 - drawn.contrast) * mean)[:, None]
-    return torch.baddbmm(bias[:, :, None], matrix, values.flatten(2)).view(values.shape)
-
-
-def _colour_matrix(drawn: Draw) -> Tensor:
-    """Returns ``[n, 3, 3]``: what the colours, less the grey, are multiplied with."""
     brightness, contrast, saturation = drawn.brightness, drawn.contrast, drawn.saturation
-    weights = torch.tensor(_LUMA, device=brightness.device)
-    keep = (brightness * contrast * saturation)[:, None, None] * torch.eye(3, device=brightness.device)
-    return keep + (brightness * contrast * (1 - saturation))[:, None, None] * weights.expand(3, 3)
+    keep = (brightness * contrast * saturation)[:, None, None] * torch.eye(3, device=values.device)
+    matrix = keep + (brightness * contrast * (1 - saturation))[:, None, None] * weights.expand(3, 3)
+    mean = ((values.mean((2, 3)) + _GREY) * weights).sum(1) * brightness
+    bias = _GREY * matrix.sum(2) + ((1 - contrast) * mean)[:, None]
+    return torch.baddbmm(bias[:, :, None], matrix, values.flatten(2)).view(values.shape)
 
 
 def _noise(offsets: Tensor, shape: torch.Size) -> Tensor:

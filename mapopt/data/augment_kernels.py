@@ -24,9 +24,9 @@ def augment(
     shift_x: _Floats,
     shift_y: _Floats,
     flip: _Floats,
-    matrix: _Floats,
     brightness: _Floats,
     contrast: _Floats,
+    saturation: _Floats,
     noise: _Floats,
     noise_start: NDArray[np.int64],
     bank: _Floats,
@@ -38,13 +38,13 @@ def augment(
 
     Args:
         images: ``[n, 3, h, w]`` of 0 to 255.
-        scale: ``[n]``; it and the six that follow `matrix` are the columns of a `Draw`.
+        scale: ``[n]``; it and the seven that follow are columns of a `Draw`.
         shift_x: ``[n]``.
         shift_y: ``[n]``.
         flip: ``[n]``.
-        matrix: ``[n, 3, 3]``, what colours are multiplied with.
         brightness: ``[n]``.
         contrast: ``[n]``.
+        saturation: ``[n]``.
         noise: ``[n]`` standard deviations.
         noise_start: ``[n]`` where in the bank each image's noise begins.
         bank: standard normal numbers.
@@ -58,7 +58,7 @@ def augment(
     row_place, row_share = np.zeros((most, height), np.uint32), np.zeros((most, height), np.float32)
     line, sums = np.empty(width, np.float32), np.empty(width, np.float32)
     wide, moved = np.empty((3, height, width), np.float32), np.empty((3, height, width), np.float32)
-    mean = np.empty(3, np.float32)
+    mean, matrix = np.empty(3, np.float32), np.empty((3, 3), np.float32)
     area = np.float32(height * width)
     for image in range(count):
         column_taps = _taps(width, scale[image], shift_x[image], flip[image] > 0, column_place, column_share)
@@ -76,18 +76,25 @@ def augment(
                     sums[x] += moved[channel, y, x]
             mean[channel] = sums.sum() / area + grey
         light = (mean[0] * luma[0] + mean[1] * luma[1] + mean[2] * luma[2]) * brightness[image]
+        gain = brightness[image] * contrast[image]
         for channel in range(3):
-            red, green, blue = matrix[image, channel]
+            matrix[channel] = gain * (_ONE - saturation[image]) * luma
+            matrix[channel, channel] += gain * saturation[image]
+        for channel in range(3):
+            red, green, blue = matrix[channel]
             bias = grey * (red + green + blue) + (_ONE - contrast[image]) * light
+            strength = noise[image]
+            begin = noise_start[image] + channel * height * width
             for y in range(height):
                 target = out[image, channel, y]
-                for x in range(width):
-                    target[x] = bias + red * moved[0, y, x] + green * moved[1, y, x] + blue * moved[2, y, x]
-                if noise[image] > 0:
-                    begin = noise_start[image] + (channel * height + y) * width
-                    normal = bank[begin : begin + width]
+                one, two, three = moved[0, y], moved[1, y], moved[2, y]
+                if strength > 0:
+                    normal = bank[begin + y * width : begin + (y + 1) * width]
                     for x in range(width):
-                        target[x] += noise[image] * normal[x]
+                        target[x] = bias + red * one[x] + green * two[x] + blue * three[x] + strength * normal[x]
+                else:
+                    for x in range(width):
+                        target[x] = bias + red * one[x] + green * two[x] + blue * three[x]
                 for x in range(width):
                     target[x] = min(max(target[x], _ZERO), _TOP)
 
@@ -124,6 +131,10 @@ def _taps(
 
 @compiled
 def _resample_line(line: _Floats, place: NDArray[np.uint32], share: _Floats, taps: int, target: _Floats) -> None:
+    if taps == 2:  # where an image grows
+        for x in range(len(target)):
+            target[x] = share[0, x] * line[place[0, x]] + share[1, x] * line[place[1, x]]
+        return
     for x in range(len(target)):
         target[x] = share[0, x] * line[place[0, x]] + share[1, x] * line[place[1, x]] + share[2, x] * line[place[2, x]]
     for tap in range(3, taps):  # only where an image shrinks a lot

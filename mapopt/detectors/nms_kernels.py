@@ -31,6 +31,8 @@ def keep_strongest(
                 continue
             left, top, right, bottom = boxes[strong]
             for weak in range(strong + 1, last):
+                if not kept[weak]:
+                    continue
                 wide = min(right, boxes[weak, 2]) - max(left, boxes[weak, 0])
                 high = min(bottom, boxes[weak, 3]) - max(top, boxes[weak, 1])
                 if wide > 0 and high > 0:

@@ -74,12 +74,14 @@ class DeviceSet:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which images the lanes see in an interval, and how each is augmented."""
+    """Which images the lanes see in an interval, how each is augmented, and the objects that are then in it."""
 
     order: Tensor
     """int64 ``[lanes, images]``."""
     draws: Draw
     """Each tensor ``[lanes, images]``."""
+    targets: Targets
+    """Padded to the lane with the most objects in an image; here a lane's batch is all its images."""
 
 
 def make_plan(
@@ -113,7 +115,8 @@ def make_plan(
     stacked = {
         name: torch.stack([getattr(one, name) for one in draws]).to(device) for name in Draw.__dataclass_fields__
     }
-    return Plan(torch.from_numpy(order).to(device), Draw(**stacked))
+    places = torch.from_numpy(order).to(device)
+    return Plan(places, Draw(**stacked), _augmented_targets(sets, places, Draw(**stacked)))
 
 
 def make_batch(
@@ -136,25 +139,18 @@ def make_batch(
         places, counted = _places(plan.order, starts, counts, size)
 
     def chosen(values: Tensor) -> Tensor:
-        return values[:, places] if isinstance(places, slice) else values.gather(1, places)
+        if isinstance(places, slice):
+            return values[:, places]
+        return values[torch.arange(lanes, device=values.device)[:, None], places]
 
     index = chosen(plan.order)
-    drawn = Draw(**{name: chosen(getattr(plan.draws, name)).reshape(-1) for name in vars(plan.draws)})
+    drawn = Draw(**{name: chosen(value).reshape(-1) for name, value in vars(plan.draws).items()})
     pixels = torch.cat([one.pixels.index_select(0, index[lane]) for lane, one in enumerate(sets)])
-    boxes, labels, crowd = gather_targets(sets, index)
     images = augment_images(pixels, drawn)
-    frame = (images.shape[-2], images.shape[-1])
-    moved = augment_boxes(boxes, drawn, frame)
-    # What was pushed out of the frame is no longer an object; without augmentation every object stays.
-    kept = visible(boxes, moved, drawn) | (drawn.scale == 1)[:, None]
+    boxes, labels, crowd = (chosen(getattr(plan.targets, name)) for name in ("boxes", "labels", "crowd"))
     if counted is not None:
-        kept = kept & counted.reshape(-1, 1)
-    labels = torch.where(kept, labels, -1)
-
-    def by_lane(values: Tensor) -> Tensor:
-        return values.view(lanes, size, *values.shape[1:])
-
-    return by_lane(images), Targets(by_lane(moved), by_lane(labels), by_lane(crowd), counted)
+        labels = torch.where(counted[..., None], labels, -1)
+    return images.view(lanes, size, *images.shape[1:]), Targets(boxes, labels, crowd, counted)
 
 
 def _places(order: Tensor, starts: Sequence[int], counts: Sequence[int], size: int) -> tuple[Tensor, Tensor]:
@@ -162,6 +158,17 @@ def _places(order: Tensor, starts: Sequence[int], counts: Sequence[int], size: i
     within = torch.arange(size, device=order.device)
     begin, number = (torch.tensor(one, device=order.device)[:, None] for one in (starts, counts))
     return (begin + within).clamp(max=order.shape[1] - 1), within < number
+
+
+def _augmented_targets(sets: Sequence[DeviceSet], order: Tensor, draws: Draw) -> Targets:
+    """Moves the objects of all of an interval's images at once, which is cheaper than some at every step."""
+    boxes, labels, crowd = gather_targets(sets, order)
+    drawn = Draw(**{name: value.reshape(-1) for name, value in vars(draws).items()})
+    height, width = sets[0].pixels.shape[-2:]
+    moved = augment_boxes(boxes, drawn, (height, width))
+    # What was pushed out of the frame is no longer an object; without augmentation every object stays.
+    labels = torch.where(visible(boxes, moved, drawn) | (drawn.scale == 1)[:, None], labels, -1)
+    return Targets(*(one.view(*order.shape, *one.shape[1:]) for one in (moved, labels, crowd)))
 
 
 def gather_targets(sets: Sequence[DeviceSet], index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
