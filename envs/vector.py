@@ -13,7 +13,15 @@ from gymnasium.vector.utils import batch_space
 from mapopt.envs.actions import Action
 from mapopt.envs.families import InstanceFamily
 from mapopt.envs.scene import render
-from mapopt.envs.setup import DEFAULT_BUDGET, RENDER_MODES, draw_start, make_generator, make_world, spaces_of
+from mapopt.envs.setup import (
+    DEFAULT_BUDGET,
+    RENDER_MODES,
+    draw_start,
+    lanes_to_reset,
+    make_generator,
+    make_world,
+    spaces_of,
+)
 from mapopt.envs.world import EpisodeState, Outcome
 from mapopt.errors import ConfigError
 from mapopt.training.task import Budget
@@ -81,6 +89,16 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """The name of every entry of an observation; see `mapopt.envs.observations`."""
         return self.world.names
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of every entry of an action, or of every choice where an action is one of several."""
+        return self.world.action.action_names
+
+    @property
+    def baseline_action(self) -> Any:
+        """The action that, always taken, is the baseline; None where the form has none (``absolute``)."""
+        return self.world.action.baseline_action
+
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -91,18 +109,11 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         Raises:
             ConfigError: an option is unknown or out of its range, or the seeds are not one per lane.
         """
-        chosen = dict(options or {})
-        everyone = "reset_mask" not in chosen
-        mask = np.asarray(chosen.pop("reset_mask", np.ones(self.num_envs, dtype=bool)), dtype=bool)
-        if mask.shape != (self.num_envs,) or not mask.any():
-            raise ConfigError(f"reset_mask of shape {mask.shape}: expected ({self.num_envs},) with at least one True")
-        if isinstance(seed, int | np.integer):
-            seed = [int(seed) + lane for lane in range(self.num_envs)]
-        if seed is not None and len(seed) != self.num_envs:
-            raise ConfigError(f"{len(seed)} seeds were given for {self.num_envs} environments: give one, or one each")
-        for lane, given in enumerate(seed or []):
-            if given is not None and mask[lane]:
+        mask, seeds, chosen = lanes_to_reset(seed, options, self.num_envs)
+        for lane, given in enumerate(seeds):
+            if given is not None:
                 self._generators[lane] = make_generator(given)
+        everyone = "reset_mask" not in (options or {})
         infos: dict[str, Any] = {}
         observations = self._begin(np.flatnonzero(mask).tolist(), infos, chosen, stagger=everyone and self._stagger)
         for going in np.flatnonzero(~mask).tolist():
