@@ -37,6 +37,14 @@ class Action(Protocol):
     def baseline(self) -> Controller:
         """What decides everything else."""
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of every entry of an action, or of every choice where an action is one of several."""
+
+    @property
+    def baseline_action(self) -> Any:
+        """The action that, always taken, is the baseline; None where there is none."""
+
     def space_of_actions(self) -> Space[Any]:
         """Returns the space an action comes from."""
 
@@ -68,6 +76,16 @@ class _OverBaseline:
         """The chosen knobs as a box."""
         return KnobSpace(self.knobs)
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of every entry of an action, or of every choice where an action is one of several."""
+        return self.knobs
+
+    @property
+    def baseline_action(self) -> Any:
+        """The action that, always taken, is the baseline; None where there is none."""
+        return None
+
     def over(self, baseline: Controller) -> Any:
         """Returns the same action over another baseline."""
         return replace(self, baseline=baseline)
@@ -96,6 +114,11 @@ class RelativeAction(_OverBaseline):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_reach(self.reach)
+
+    @property
+    def baseline_action(self) -> np.ndarray:
+        """No offset at all."""
+        return np.zeros(len(self.knobs), np.float32)
 
     def space_of_actions(self) -> Space[Any]:
         """Returns the box."""
@@ -171,6 +194,16 @@ class _Notched(_OverBaseline):
 class DiscreteAction(_Notched):
     """``Discrete(1 + 2n)``: 0 keeps the offsets, 1 + 2i and 2 + 2i move that of knob i a notch down and up."""
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of every choice: ``stay``, ``lr_down``, ``lr_up``, ..."""
+        return ("stay", *(f"{name}_{way}" for name in self.knobs for way in ("down", "up")))
+
+    @property
+    def baseline_action(self) -> np.int64:
+        """The choice that keeps the offsets, which begin at none."""
+        return np.int64(0)
+
     def space_of_actions(self) -> Space[Any]:
         """Returns the choices."""
         return Discrete(1 + 2 * len(self.knobs))
@@ -187,6 +220,11 @@ class DiscreteAction(_Notched):
 @dataclass(frozen=True, kw_only=True)
 class MultiDiscreteAction(_Notched):
     """``MultiDiscrete([3] * n)``: for every knob 0 moves its offset a notch down, 1 keeps it, 2 moves it up."""
+
+    @property
+    def baseline_action(self) -> np.ndarray:
+        """The choices that keep the offsets, which begin at none."""
+        return np.ones(len(self.knobs), np.int64)
 
     def space_of_actions(self) -> Space[Any]:
         """Returns the choices."""

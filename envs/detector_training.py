@@ -39,7 +39,8 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
 
     An offset of 1 is a factor of `reach` on a logarithmic knob, and half the range on a linear one (at reach 10). A
     discrete action moves an offset by `notch`, at most to 1. The zero action (``relative``), never anything but 0
-    (``discrete``) and never anything but ones (``multi_discrete``) are the baseline, bit for bit.
+    (``discrete``) and never anything but ones (``multi_discrete``) are the baseline, bit for bit: `baseline_action` is
+    that action, None for ``absolute``, which has none. `action_names` names the entries (or choices) of an action.
 
     | knob | range | scale | usual |
     | --- | --- | --- | --- |
@@ -202,6 +203,16 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     def observation_names(self) -> tuple[str, ...]:
         """The name of every entry of an observation; see `mapopt.envs.observations`."""
         return self.world.names
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of every entry of an action, or of every choice where an action is one of several."""
+        return self.world.action.action_names
+
+    @property
+    def baseline_action(self) -> Any:
+        """The action that, always taken, is the baseline; None where the form has none (``absolute``)."""
+        return self.world.action.baseline_action
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -46,6 +46,9 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
     ``action="discrete"``: ``Discrete(7 + 2 k)``. 0 changes nothing; 2 i + 1 moves entry i of the table a notch down
     and 2 i + 2 a notch up, on [-1, 1], where it stops.
 
+    `action_names` names the entries (or choices) of an action. `baseline_action` is the one that keeps the default
+    setting: 0 where actions are discrete, None where they are absolute.
+
     ### Observation space
     ``Box(-5, 5, (16 + 12 k,), float32)``, of the tune images only; `observation_names` lists the entries. "Value" is
     what the reward pays for. Logarithms and tenfold differences are clipped to the box.
@@ -137,6 +140,7 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
             observation_space(form, self.source.classes),
         )
         self.observation_names = observation_names(form, self.source.classes)
+        self.action_names, self.baseline_action = form.action_names, form.baseline_action
         self.render_mode = render_mode
 
     def reset(

@@ -76,6 +76,18 @@ class SettingAction:
             raise ConfigError(f"notch is {notch}: expected a part of [-1, 1], such as {NOTCH}")
         self.space, self._discrete, self._notch = space, form == "discrete", notch
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of every entry of an action, or of every choice where an action is one of several."""
+        if not self._discrete:
+            return self.space.names
+        return ("stay", *(f"{name}_{way}" for name in self.space.names for way in ("down", "up")))
+
+    @property
+    def baseline_action(self) -> np.int64 | None:
+        """The action that, always taken, keeps the default setting; None where the form has none (``absolute``)."""
+        return np.int64(0) if self._discrete else None
+
     def space_of_actions(self) -> Space[Any]:
         """Returns the space an action comes from."""
         size = len(self.space)

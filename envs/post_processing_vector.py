@@ -62,6 +62,7 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.observation_names = observation_names(form, self.source.classes)
+        self.action_names, self.baseline_action = form.action_names, form.baseline_action
         self._generators = [seeding.np_random(None)[0] for _ in range(num_envs)]
         self._began = False
 
