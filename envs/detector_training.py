@@ -93,10 +93,10 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     | ap_3_before | 0 to 1 | tune AP three rounds before the last |
     | ap_4_before | 0 to 1 | tune AP four rounds before the last |
     | calibration_error | 0 to 1 | expected calibration error of tune detections; 0 where nothing is detected |
-    | f1 | 0 to 1 | tune F1 at the best score threshold of every category |
-    | lrp | 0 to 1 | optimal localisation recall precision error, 0 good and 1 bad |
-    | f1_reported | 0 to 1 | tune F1 of all reported boxes |
-    | lrp_reported | 0 to 1 | localisation recall precision error of all reported boxes |
+    | f1 | 0 to 1 | tune F1 at IoU .5 of all reported boxes |
+    | best_f1 | 0 to 1 | the same at the best score threshold of every category |
+    | lrp | 0 to 1 | localisation recall precision error of all reported boxes, 0 good and 1 bad |
+    | optimal_lrp | 0 to 1 | the same at the best score threshold of every category |
     | knob_NAME | -1 to 1 | present value of a knob, on its own scale |
 
     ### Rewards

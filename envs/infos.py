@@ -43,7 +43,7 @@ def round_info(one: Round, parts: RewardParts) -> dict[str, Any]:
         "knobs": one.knobs.as_dict(),
         "reward_parts": {"worth": parts.worth, "cost": parts.cost},
     }
-    for name in ("calibration_error", "f1", "lrp", "f1_reported", "lrp_reported"):
+    for name in ("calibration_error", "f1", "best_f1", "lrp", "optimal_lrp"):
         if getattr(tune, name) >= 0:
             info[f"tune_{name}"] = getattr(tune, name)
     return info

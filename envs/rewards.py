@@ -51,17 +51,17 @@ REWARDS: dict[str, RewardForm] = {
     ),
     "oLRP": RewardForm(
         "gain in 1 - optimal localisation recall precision error; the return is 0 to 1",
-        lambda scores: 1 - scores.lrp,
-        worth_reported=lambda scores: 1 - scores.lrp_reported,
+        lambda scores: 1 - scores.optimal_lrp,
+        worth_reported=lambda scores: 1 - scores.lrp,
         measure="operating_point",
-        features=("lrp", "lrp_reported"),
+        features=("optimal_lrp", "lrp"),
     ),
     "f1": RewardForm(
         "gain in F1 at IoU .5; the return is the final F1, 0 to 1",
-        lambda scores: scores.f1,
-        worth_reported=lambda scores: scores.f1_reported,
+        lambda scores: scores.best_f1,
+        worth_reported=lambda scores: scores.f1,
         measure="operating_point",
-        features=("f1", "f1_reported"),
+        features=("best_f1", "f1"),
     ),
 }
 """What an agent may be paid for."""

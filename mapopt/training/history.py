@@ -56,13 +56,14 @@ class Scores:
     calibration_error: float = -1.0
     """Expected calibration error of the detections at IoU .5; -1 unless "calibration" is measured."""
     f1: float = -1.0
+    """F1 at IoU .5 of all reported boxes, as the knobs let them pass; -1 unless "operating_point" is measured."""
+    best_f1: float = -1.0
     """F1 at IoU .5 at every category's best score threshold; -1 unless "operating_point" is measured."""
     lrp: float = -1.0
-    """Optimal localisation recall precision error, 0 good and 1 bad; -1 unless "operating_point" is measured."""
-    f1_reported: float = -1.0
-    """F1 at IoU .5 of all reported boxes, as the knobs let them pass; -1 unless "operating_point" is measured."""
-    lrp_reported: float = -1.0
-    """Localisation recall precision error of all reported boxes; -1 unless "operating_point" is measured."""
+    """Localisation recall precision error of all reported boxes, 0 good and 1 bad; -1 unless "operating_point" is
+    measured."""
+    optimal_lrp: float = -1.0
+    """The same error at every category's best score threshold; -1 unless "operating_point" is measured."""
 
     @classmethod
     def of(
@@ -71,9 +72,9 @@ class Scores:
         *,
         calibration_error: float = -1.0,
         f1: float = -1.0,
+        best_f1: float = -1.0,
         lrp: float = -1.0,
-        f1_reported: float = -1.0,
-        lrp_reported: float = -1.0,
+        optimal_lrp: float = -1.0,
     ) -> Scores:
         """Takes the numbers out of a report, and what was measured beside it."""
         return cls(
@@ -84,15 +85,15 @@ class Scores:
             per_category=tuple(float(value) for value in report.per_category.values()),
             calibration_error=calibration_error,
             f1=f1,
+            best_f1=best_f1,
             lrp=lrp,
-            f1_reported=f1_reported,
-            lrp_reported=lrp_reported,
+            optimal_lrp=optimal_lrp,
         )
 
     @classmethod
     def failed(cls, categories: int, *, measures: Sequence[Measure] = ()) -> Scores:
         """What a diverged run is worth; it has no detections that could be calibrated."""
-        worst = {"f1": 0.0, "lrp": 1.0, "f1_reported": 0.0, "lrp_reported": 1.0}
+        worst = {"f1": 0.0, "best_f1": 0.0, "lrp": 1.0, "optimal_lrp": 1.0}
         at_worst = worst if "operating_point" in measures else {}
         return cls(ap=0.0, ap50=0.0, ap75=0.0, ar100=0.0, per_category=(0.0,) * categories, **at_worst)
 

@@ -29,7 +29,7 @@ def measure(truth: GroundTruth, detections: Detections, measures: Sequence[Measu
     >>> truth = GroundTruth([[0, 0, 10, 10]], labels=[1], image_ids=[1])
     >>> lane = Detections([[0, 0, 10, 10], [50, 50, 60, 60]], scores=[0.75, 0.5], labels=[1, 1], image_ids=[1, 1])
     >>> measure(truth, lane, ["operating_point"])
-    {'f1': 1.0, 'lrp': 0.0, 'f1_reported': 0.6666666666666666, 'lrp_reported': 0.5}
+    {'f1': 0.6666666666666666, 'best_f1': 1.0, 'lrp': 0.5, 'optimal_lrp': 0.0}
     >>> measure(truth, lane, ["calibration"])
     {'calibration_error': 0.375}
     """
@@ -45,6 +45,5 @@ def measure(truth: GroundTruth, detections: Detections, measures: Sequence[Measu
         values["calibration_error"] = found.expected_calibration_error
     if "operating_point" in measures:
         points = f1_and_lrp(truth, detections, iou=_IOU, table=table)
-        values |= {"f1": points.best_f1, "lrp": points.optimal_lrp}
-        values |= {"f1_reported": points.f1, "lrp_reported": points.lrp}
+        values |= {"f1": points.f1, "best_f1": points.best_f1, "lrp": points.lrp, "optimal_lrp": points.optimal_lrp}
     return values

@@ -141,12 +141,12 @@ def test_infos_tell_what_a_log_wants() -> None:
     _, reward, _, _, info = env.step(np.zeros(3))
     one = env.world.histories[0][-1]
     assert (info["round"], info["images"], info["evaluated"], info["diverged"]) == (1, 8, 8, False)
-    assert (info["tune_ap"], info["tune_f1_reported"]) == (one.tune.ap, one.tune.f1_reported)
+    assert (info["tune_ap"], info["tune_f1"]) == (one.tune.ap, one.tune.f1)
     assert info["tune_ap_per_category"].tolist() == list(one.tune.per_category)
     assert info["class_loss"] == one.interval.class_loss
     assert info["knobs"] == one.knobs.as_dict()
-    assert info["reward_parts"] == {"worth": one.tune.f1_reported, "cost": pytest.approx(8e-3)}
-    assert reward == pytest.approx(one.tune.f1_reported - 8e-3)
+    assert info["reward_parts"] == {"worth": one.tune.f1, "cost": pytest.approx(8e-3)}
+    assert reward == pytest.approx(one.tune.f1 - 8e-3)
 
 
 @pytest.mark.parametrize("cost", [0.0, 1e-3])

@@ -91,16 +91,16 @@ def see(history: list[Round], name: str) -> float:
         ("gradient_ratio_log", 1.0),
         ("weight_norm_log", 2.0),
         ("calibration_error", 0.125),
-        ("f1", 0.5),
-        ("lrp", 0.75),
-        ("f1_reported", 0.0625),
-        ("lrp_reported", 0.875),
+        ("f1", 0.0625),
+        ("best_f1", 0.5),
+        ("lrp", 0.875),
+        ("optimal_lrp", 0.75),
         ("knob_momentum", -1.0),
         ("knob_focal_gamma", -0.2),
     ],
 )
 def test_a_feature_is_what_its_name_says(name: str, expected: float) -> None:
-    measured = {"calibration_error": 0.125, "f1": 0.5, "lrp": 0.75, "f1_reported": 0.0625, "lrp_reported": 0.875}
+    measured = {"calibration_error": 0.125, "f1": 0.0625, "best_f1": 0.5, "lrp": 0.875, "optimal_lrp": 0.75}
     assert see(played([0.1, 0.3, 0.25], **measured), name) == pytest.approx(expected, rel=1e-6, abs=1e-7)
 
 

@@ -89,7 +89,7 @@ def test_the_names_in_infos_are_on_the_page(reward: str) -> None:
     told = section("Info") + section("End of the episode") + section("Starting state")
     _, start = env.reset(seed=0)
     *_, info = env.step(env.action_space.sample() * 0)
-    measured = {"tune_f1", "tune_lrp", "tune_f1_reported", "tune_lrp_reported"}
+    measured = {"tune_f1", "tune_best_f1", "tune_lrp", "tune_optimal_lrp"}
     assert (measured <= set(info)) == (reward == "f1")
     for name in (set(info) | set(start)) - measured:
         assert f"``{name}``" in told, name

@@ -31,10 +31,10 @@ def scores(ap: float) -> Scores:
         ap75=ap,
         ar100=ap,
         per_category=(ap,),
-        f1=ap / 2,
-        lrp=0.9 - ap,
-        f1_reported=ap / 4,
-        lrp_reported=0.95 - ap,
+        f1=ap / 4,
+        best_f1=ap / 2,
+        lrp=0.95 - ap,
+        optimal_lrp=0.9 - ap,
     )
 
 
@@ -113,8 +113,8 @@ def test_the_test_split_and_the_seconds_have_no_say() -> None:
 def test_a_reward_says_what_it_needs() -> None:
     assert Reward(name="gain").measures == ()
     assert Reward(name="f1").measures == ("operating_point",)
-    assert Reward(name="oLRP").features == ("lrp",)
-    assert Reward.of("oLRP", ("detections",)).features == ("lrp_reported",)
+    assert Reward(name="oLRP").features == ("optimal_lrp",)
+    assert Reward.of("oLRP", ("detections",)).features == ("lrp",)
 
 
 def test_wrong_settings_are_named() -> None:

@@ -51,7 +51,7 @@ def test_run_json_has_the_documented_fields(store, make):
     }
     assert set(record["test"]) == {
         *("ap", "ap50", "ap75", "ar100", "per_category", "stats"),
-        *("calibration_error", "f1", "lrp", "f1_reported", "lrp_reported"),  # -1 where nobody asked
+        *("calibration_error", "f1", "best_f1", "lrp", "optimal_lrp"),  # -1 where nobody asked
     }
     assert len(record["test"]["stats"]) == 12
     assert record["search"] == {"images": 4800, "seconds": 120.0, "runs": 12}

@@ -23,7 +23,7 @@ from mapopt.training.task import Budget, Task
 MakeTask = Callable[..., Task]
 NEW_KNOBS = ("soft_nms_sigma", "detections", "batch_fraction", "temperature")
 NEW_INTERVAL = ("gradient_ratio", "weight_norm")
-NEW_SCORES = ("calibration_error", "f1", "lrp", "f1_reported", "lrp_reported")
+NEW_SCORES = ("calibration_error", "f1", "best_f1", "lrp", "optimal_lrp")
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ def test_what_is_measured_is_what_the_metrics_say_of_the_tune_detections(make_ta
     truth = fleet._engines[0]._set(0, "tune").truth
     for one, found in zip(rounds, fleet.detect("tune"), strict=True):
         points = f1_and_lrp(truth, found)
-        assert (one.tune.f1, one.tune.lrp) == (points.best_f1, points.optimal_lrp)
-        assert (one.tune.f1_reported, one.tune.lrp_reported) == (points.f1, points.lrp)
+        assert (one.tune.best_f1, one.tune.optimal_lrp) == (points.best_f1, points.optimal_lrp)
+        assert (one.tune.f1, one.tune.lrp) == (points.f1, points.lrp)
         assert one.tune.calibration_error == measure_calibration(truth, found).expected_calibration_error
         assert 0 < one.tune.calibration_error < 1
-        assert 0 < one.tune.f1 < 1
+        assert 0 < one.tune.f1 < one.tune.best_f1 < 1
 
 
 def test_what_nobody_asked_for_is_not_measured(make_task: MakeTask) -> None:
@@ -98,9 +98,9 @@ def test_a_diverged_lane_has_the_worst_of_what_was_asked_for(make_task: MakeTask
         fleet._place[0][0].detector.weights[0] = float("nan")
     decisions = [Decision(knobs=Knobs())] * 2
     broken, healthy = advance(fleet, decisions, [[], []], 8, measures=("calibration", "operating_point"))
-    assert [getattr(broken.tune, name) for name in NEW_SCORES] == [-1.0, 0.0, 1.0, 0.0, 1.0]
+    assert [getattr(broken.tune, name) for name in NEW_SCORES] == [-1.0, 0.0, 0.0, 1.0, 1.0]
     assert broken.tune.ap == 0
-    assert healthy.tune.lrp > 0
+    assert healthy.tune.optimal_lrp > 0
 
 
 def test_a_run_measures_what_its_controllers_read(make_task: MakeTask) -> None:
