@@ -78,8 +78,8 @@ class AgentTraining:
         for name in ("iterations", "workers", "lanes", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected 1 or more")
-        if self.family.split != "train":
-            raise ConfigError("the family's instances are for judging: train an agent on split='train'")
+        if self.family.side != "train":
+            raise ConfigError("the family's instances are for judging: train an agent on side='train'")
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ class Watch(Command):
                 f"--family is {self.family}: --family from-data and --data PATH belong together, give both"
             )
         settings: dict[str, Any] = {} if self.data is None else {"path": self.data}
-        return make_family(self.family, split="judge", **settings)
+        return make_family(self.family, side="judge", **settings)
 
 
 @dataclass(frozen=True, kw_only=True)

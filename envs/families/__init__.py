@@ -1,4 +1,4 @@
-"""Families: where an environment's instances come from, numbered, described, and split into training and judging."""
+"""Families: where an environment's instances come from: numbered, described, for training agents or for judging them."""
 
 from mapopt.envs.families.base import Instance, InstanceFamily, NumberedFamily, Side
 from mapopt.envs.families.from_data import FromDataFamily

@@ -49,7 +49,7 @@ class InstanceFamily(Protocol):
     """Numbered instances."""
 
     @property
-    def split(self) -> Side:
+    def side(self) -> Side:
         """Whether the instances are for training an agent or for judging it."""
 
     @property
@@ -68,7 +68,7 @@ class NumberedFamily(ABC):
         ConfigError: a setting is out of its range; the message names it.
     """
 
-    split: Side = "train"
+    side: Side = "train"
     """Whether the instances are for training an agent or for judging it."""
     count: int = 48
     """How many instances there are."""
@@ -80,8 +80,8 @@ class NumberedFamily(ABC):
     """The knobs that an instance starts from."""
 
     def __post_init__(self) -> None:
-        if self.split not in get_args(Side):
-            raise ConfigError(unknown_name("split of instances", str(self.split), get_args(Side)))
+        if self.side not in get_args(Side):
+            raise ConfigError(unknown_name("side of instances", str(self.side), get_args(Side)))
         if type(self.count) is not int or not 1 <= self.count <= MOST_INSTANCES:
             raise ConfigError(f"a family of {self.count} instances: expected 1 to {MOST_INSTANCES}")
         whole = isinstance(self.images, tuple | list) and all(type(one) is int and one >= 1 for one in self.images)
@@ -105,9 +105,9 @@ class NumberedFamily(ABC):
             raise ConfigError(
                 f"instance {number!r} was asked of a family of {self.count}: expected 0 to {self.count - 1}"
             )
-        return _FIRST_SEED[self.split] + int(number)
+        return _FIRST_SEED[self.side] + int(number)
 
-    def name(
+    def make_instance(
         self,
         kind: str,
         number: int,
@@ -118,7 +118,7 @@ class NumberedFamily(ABC):
         baseline: Controller | None = None,
     ) -> Instance:
         """Returns an instance of these data, named by its kind and number and described by what is special."""
-        name = f"{kind}-{self.split}-{number}"
+        name = f"{kind}-{self.side}-{number}"
         task = Task(name=name, splits=splits, recipe=self.recipe, knobs=knobs or self.knobs)
         return Instance(task, f"{name}: {special}, {self.images[0]} train images", baseline=baseline)
 

@@ -80,14 +80,14 @@ class FromDataFamily(NumberedFamily):
         settings = (self.size, self.crop, self.visible, self.empty, self.crops_per_image, self.judging, self.seed)
         key = (FromDataFamily, self.path.resolve(), self.part, self.invalid, settings, self.images, seed)
         splits = HELD.get(key, lambda: self._draw(seed))
-        return self.name("from-data", number, splits, splits.note)
+        return self.make_instance("from-data", number, splits, splits.note)
 
     def _draw(self, seed: int) -> Splits:
         source = self._source()
         generator = np.random.default_rng(seed)
         share = float(generator.uniform(*self.crop))
         shown = _shown(source, share, self.visible)
-        mine = generator.permutation(self._side(self.split))
+        mine = generator.permutation(self._images_of(self.side))
         has_object = np.isin(mine, source.images[shown])
         useful = _portions(mine[has_object], self._needed(), self.images)
         bare = _portions(mine[~has_object], (0, 0, 0), self.images)
@@ -147,7 +147,7 @@ class FromDataFamily(NumberedFamily):
         train, tune, test = (-(-(count - self._anywhere(count)) // self.crops_per_image) for count in self.images)
         return train, tune, test
 
-    def _side(self, side: Side) -> NDArray[np.int64]:
+    def _images_of(self, side: Side) -> NDArray[np.int64]:
         """Returns the positions of the images that are for one side."""
         count = len(self._source())
         order = np.random.default_rng([self.seed, 0x51DE]).permutation(count)
@@ -163,7 +163,7 @@ class FromDataFamily(NumberedFamily):
         useful = np.unique(source.images[_shown(source, self.crop[0], self.visible)])
         purposes: dict[Side, str] = {"train": "training", "judge": "judging"}
         for side, purpose in purposes.items():
-            found = int(np.isin(self._side(side), useful).sum())
+            found = int(np.isin(self._images_of(side), useful).sum())
             if found < needed:
                 total = int(np.ceil(needed / min(self.judging, 1 - self.judging)))
                 raise DataError(

@@ -30,7 +30,7 @@ def make_family(name: str, **settings: Any) -> NumberedFamily:
         ConfigError: the name or a setting is unknown, or a setting is missing or out of its range.
         DataError: the family's data cannot be used.
 
-    >>> make_family("rescue", split="judge", count=9).count
+    >>> make_family("rescue", side="judge", count=9).count
     9
     """
     if name not in FAMILIES:

@@ -126,4 +126,4 @@ class RescueFamily(SceneFamily):
         else:
             special = f"mistake {name}: {mistake.text}"
         splits = self.draw(self.scenes, number)
-        return self.name("rescue", number, splits, special, knobs=knobs, baseline=mistake.baseline)
+        return self.make_instance("rescue", number, splits, special, knobs=knobs, baseline=mistake.baseline)

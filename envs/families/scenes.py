@@ -49,7 +49,7 @@ class ImbalancedFamily(SceneFamily):
             f"the first of {self.scenes.classes} classes {factor:.1f} times as frequent as the last: "
             f"{boxes_by_class(splits.train.annotations)}"
         )
-        return self.name("imbalanced", number, splits, special)
+        return self.make_instance("imbalanced", number, splits, special)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class SmallObjectsFamily(SceneFamily):
             f"{self.scenes.classes} classes of {_SMALLEST_OBJECT:g} to {largest:.1f} of "
             f"{self.scenes.size} pixels, {share:.0%} of {len(boxes)} objects under {self.under:g} pixels"
         )
-        return self.name("small-objects", number, splits, special)
+        return self.make_instance("small-objects", number, splits, special)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ class NoisyLabelsFamily(SceneFamily):
         share = float(np.random.default_rng(seed).uniform(*self.share))
         key = (NoisyLabelsFamily, self.scenes, seed, self.images, share, self.faults)
         splits = HELD.get(key, lambda: self._draw_noisy(seed, share))
-        return self.name("noisy-labels", number, splits, splits.note)
+        return self.make_instance("noisy-labels", number, splits, splits.note)
 
     def _draw_noisy(self, seed: int, share: float) -> Splits:
         """Returns splits whose train annotations are partly wrong, with a note that says how."""

@@ -70,7 +70,7 @@ class ShapesFamily(SceneFamily):
             f"colour {scenes.colour:.2f}, clutter {scenes.clutter:.2f}, occlusion {scenes.occlusion:.2f}, "
             f"noise {scenes.noise:.3f}"
         )
-        return self.name("shapes", number, self.draw(scenes, number), special)
+        return self.make_instance("shapes", number, self.draw(scenes, number), special)
 
     def scenes_of(self, generator: np.random.Generator) -> ShapesConfig:
         """Moves the dials away from the middle of the band, each on its own."""

@@ -48,7 +48,7 @@ def test_a_resumed_training_is_held_to_its_settings(tmp_path: Path) -> None:
 
 def test_an_agent_is_not_trained_on_what_it_is_judged_on() -> None:
     with pytest.raises(ConfigError, match="judging"):
-        settings(family=ShapesFamily(split="judge"))
+        settings(family=ShapesFamily(side="judge"))
     with pytest.raises(ConfigError, match="lanes is 0"):
         settings(lanes=0)
 

@@ -37,7 +37,7 @@ def play(*flags: str, out: Path) -> int:
 
 
 def judge() -> ShapesFamily:
-    return ShapesFamily(split="judge", images=IMAGES, recipe=Recipe(batch_size=4))
+    return ShapesFamily(side="judge", images=IMAGES, recipe=Recipe(batch_size=4))
 
 
 def test_the_film_of_an_agent_is_the_episode_that_the_environment_plays(
@@ -63,7 +63,7 @@ def test_the_film_of_an_agent_is_the_episode_that_the_environment_plays(
 def test_the_baseline_is_the_zero_action_also_where_the_instance_brings_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    family = make_family("rescue", split="judge", images=IMAGES, recipe=Recipe(batch_size=4))
+    family = make_family("rescue", side="judge", images=IMAGES, recipe=Recipe(batch_size=4))
     number = next(one for one in range(48) if family.instance(one).baseline is not None)
     flags = ("--policy", "baseline", "--family", "rescue", "--instance", str(number), "--size", "320")
     assert play(*flags, out=tmp_path / "film.gif") == 0

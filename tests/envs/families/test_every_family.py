@@ -37,9 +37,9 @@ def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def make(kind: str, data: Path, split: Side = "train", **changes: Any) -> NumberedFamily:
+def make(kind: str, data: Path, side: Side = "train", **changes: Any) -> NumberedFamily:
     settings = {name: data if value == "DATA" else value for name, value in CASES[kind].items()}
-    return make_family(kind, **{**COMMON, **settings, "split": split, **changes})
+    return make_family(kind, **{**COMMON, **settings, "side": side, **changes})
 
 
 def bits(instance: Instance) -> tuple[object, ...]:
@@ -82,8 +82,8 @@ def test_a_fresh_process_gives_the_same_bits() -> None:
 
 def test_training_and_judging_share_no_image(kind: str, data: Path) -> None:
     seen: dict[str, set[str]] = {"train": set(), "judge": set()}
-    for split, images in seen.items():
-        family = make(kind, data, split)  # type: ignore[arg-type]
+    for side, images in seen.items():
+        family = make(kind, data, side)  # type: ignore[arg-type]
         for number in range(3):
             images |= pictures(family.instance(number))
     assert not seen["train"] & seen["judge"]
@@ -95,15 +95,15 @@ def test_train_tune_and_test_share_no_image(kind: str, data: Path) -> None:
 
 
 def test_a_description_is_one_line_of_its_own(kind: str, data: Path) -> None:
-    for split in ("train", "judge"):
-        family = make(kind, data, split)  # type: ignore[arg-type]
+    for side in ("train", "judge"):
+        family = make(kind, data, side)  # type: ignore[arg-type]
         lines = describe(family, [0, 1, 2]).split("\n")
         assert len(set(lines)) == 3
         for number, line in enumerate(lines):
             instance = family.instance(number)
             assert line == str(instance) == instance.description
-            assert line.startswith(f"{kind}-{split}-{number}: ")
-            assert instance.task.name == f"{kind}-{split}-{number}"
+            assert line.startswith(f"{kind}-{side}-{number}: ")
+            assert instance.task.name == f"{kind}-{side}-{number}"
             assert line.endswith("16 train images")
 
 
@@ -124,7 +124,7 @@ def test_the_task_is_as_it_was_asked_for(kind: str, data: Path) -> None:
         ({"count": 0}, "a family of 0 instances: expected 1 to 1000000"),
         ({"count": 2_000_000}, "expected 1 to 1000000"),
         ({"count": 9.0}, "expected 1 to 1000000"),
-        ({"split": "judges"}, "unknown split of instances 'judges': did you mean 'judge'"),
+        ({"side": "judges"}, "unknown side of instances 'judges': did you mean 'judge'"),
         ({"images": (16, 8)}, "expected three whole numbers of at least 1"),
         ({"images": (16, 0, 8)}, "expected three whole numbers of at least 1"),
         ({"images": 16}, "expected three whole numbers of at least 1"),

@@ -59,13 +59,13 @@ def test_a_path_may_be_text(data: Path) -> None:
 
 def test_no_source_image_is_on_two_sides_of_anything(data: Path) -> None:
     used: dict[str, set[str]] = {}
-    for split in ("train", "judge"):
-        family = FromDataFamily(path=data, split=split, **SETTINGS)  # type: ignore[arg-type]
-        used[split] = set()
+    for side in ("train", "judge"):
+        family = FromDataFamily(path=data, side=side, **SETTINGS)  # type: ignore[arg-type]
+        used[side] = set()
         for number in range(3):
             parts = [set(one) for one in sources(family.instance(number))]
             assert sum(len(part) for part in parts) == len(set().union(*parts))
-            used[split] |= set().union(*parts)
+            used[side] |= set().union(*parts)
     assert not used["train"] & used["judge"]
     assert len(used["train"] | used["judge"]) <= 20
 
@@ -178,8 +178,8 @@ def test_only_the_part_that_is_named_is_read(tmp_path: Path, write_data: Any) ->
 
 def test_blood_cells_become_instances(blood_cells: Path) -> None:
     train, judge = (
-        FromDataFamily(path=blood_cells, split=split, images=(32, 16, 16), count=2).instance(0)  # type: ignore[arg-type]
-        for split in ("train", "judge")
+        FromDataFamily(path=blood_cells, side=side, images=(32, 16, 16), count=2).instance(0)  # type: ignore[arg-type]
+        for side in ("train", "judge")
     )
     assert "bccd (train set)" in str(train)
     assert train.task.classes == 3

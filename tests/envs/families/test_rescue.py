@@ -17,15 +17,15 @@ SMALL: dict[str, Any] = {"images": (8, 4, 4)}
 
 
 def test_every_mistake_appears_equally_often_on_both_sides() -> None:
-    for split in ("train", "judge"):
-        family = RescueFamily(split=split, **SMALL)  # type: ignore[arg-type]
+    for side in ("train", "judge"):
+        family = RescueFamily(side=side, **SMALL)  # type: ignore[arg-type]
         found = Counter(family.mistake_of(number) for number in range(family.count))
         assert found == dict.fromkeys(MISTAKES, 6)
 
 
-@pytest.mark.parametrize("split", ["train", "judge"])
-def test_one_thing_is_wrong_and_the_description_names_it(split: Any) -> None:
-    family, right = RescueFamily(split=split, count=18, **SMALL), Knobs()
+@pytest.mark.parametrize("side", ["train", "judge"])
+def test_one_thing_is_wrong_and_the_description_names_it(side: Any) -> None:
+    family, right = RescueFamily(side=side, count=18, **SMALL), Knobs()
     for number in range(family.count):
         instance = family.instance(number)
         name = family.mistake_of(number)
