@@ -8,16 +8,12 @@ settings on the same candidates takes them once.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from functools import cache
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import nms
 
+from mapopt.compiling import load_kernels
 from mapopt.detectors.base import Boxes
 from mapopt.detectors.soft_nms import soften
 
@@ -134,25 +130,14 @@ def suppress(
 
 def _suppress(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Tensor, side: int) -> Tensor:
     """Runs suppression inside groups, which stand in ascending order; returns the positions that stay, ascending."""
-    kernel = _kernel() if boxes.device.type == "cpu" else None
-    if kernel is None:
+    kernels = load_kernels("mapopt.detectors.nms_kernels") if boxes.device.type == "cpu" else None
+    if kernels is None:
         return _suppress_in_blocks(boxes, scores, groups, thresholds, side)
     names = groups.numpy()
     starts = np.flatnonzero(np.append(True, names[1:] != names[:-1]))[: len(names)]
     bounds = np.append(starts, len(names)).astype(np.int64)
-    kept = kernel(boxes.double().numpy(), bounds, thresholds.double().numpy()[starts])
+    kept = kernels.keep_strongest(boxes.double().numpy(), bounds, thresholds.double().numpy()[starts])
     return torch.from_numpy(np.flatnonzero(kept))
-
-
-@cache
-def _kernel() -> Callable[..., NDArray[np.bool_]] | None:
-    try:
-        kernel: Callable[..., NDArray[np.bool_]] = importlib.import_module(
-            "mapopt.detectors.nms_kernels"
-        ).keep_strongest
-    except ImportError:  # numba says so too when it does not know this numpy
-        return None
-    return kernel
 
 
 def _suppress_in_blocks(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Tensor, side: int) -> Tensor:

@@ -6,13 +6,12 @@ numba does not work, numpy does the same box by box. Boxes on a GPU come to the 
 
 from __future__ import annotations
 
-import importlib
-from functools import cache
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from mapopt.compiling import load_kernels
 
 FLOOR = 1e-3
 """A box whose score has decayed to less than this part of what it was is dropped."""
@@ -40,8 +39,10 @@ def soften(boxes: Tensor, scores: Tensor, groups: Tensor, sigma: Tensor) -> Tens
     bounds = np.append(starts, len(names)).astype(np.int64)
     widths = sigma.detach().cpu().double().numpy()[starts]
     values = scores.detach().cpu().double().numpy()
-    softened = _loop()(rows, values, bounds, widths, FLOOR) if len(values) else values
-    return torch.from_numpy(softened).to(device=scores.device, dtype=scores.dtype)
+    if len(values):
+        kernels = load_kernels("mapopt.detectors.soft_nms_kernels")
+        values = (kernels.soften_groups if kernels else soften_in_numpy)(rows, values, bounds, widths, FLOOR)
+    return torch.from_numpy(values).to(device=scores.device, dtype=scores.dtype)
 
 
 def soften_in_numpy(
@@ -73,11 +74,3 @@ def soften_in_numpy(
             rest = np.arange(len(waiting)) != best
             waiting, decay = waiting[rest], decay[rest]
     return softened
-
-
-@cache
-def _loop():  # type: ignore[no-untyped-def]
-    try:
-        return importlib.import_module("mapopt.detectors.soft_nms_kernels").soften_groups
-    except ImportError:  # numba says so too when it does not know this numpy
-        return soften_in_numpy

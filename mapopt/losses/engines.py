@@ -7,11 +7,12 @@ never seen.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from types import ModuleType
 
 from torch import Tensor
+
+from mapopt import compiling
 
 PATIENCE = 0.5
 """Seconds of torch's work in one process after which the compiled kernels are loaded."""
@@ -28,7 +29,6 @@ class _Choice:
 
     spent: float = 0.0
     kernels: ModuleType | None = None
-    failed: bool = False
 
 
 _choice = _Choice()
@@ -46,9 +46,6 @@ def kernels_for(scores: Tensor) -> ModuleType | None:
 
 def load_kernels() -> bool:
     """Loads the compiled kernels now; returns False where numba is missing or does not work."""
-    if _choice.kernels is None and not _choice.failed:
-        try:
-            _choice.kernels = importlib.import_module("mapopt.losses.kernels")
-        except ImportError:  # numba says so too when it does not know this numpy
-            _choice.failed = True
+    if _choice.kernels is None:
+        _choice.kernels = compiling.load_kernels("mapopt.losses.kernels")
     return _choice.kernels is not None

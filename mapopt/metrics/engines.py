@@ -8,7 +8,6 @@ the change is never seen.
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mapopt.compiling import load_kernels, why_missing
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.metrics import accumulation, matching
 from mapopt.metrics.accumulation import Curves, range_parts
@@ -53,10 +53,11 @@ class _Choice:
 
     spent: float = 0.0
     compiled: Engine | None = None
-    failed: str = ""
 
 
 _choice = _Choice()
+
+_KERNELS = "mapopt.metrics.kernels"
 
 
 def check_backend(backend: str) -> None:
@@ -69,7 +70,7 @@ def check_backend(backend: str) -> None:
         raise ConfigError(unknown_name("backend", str(backend), BACKENDS))
     if backend == "numba" and _compiled() is None:
         raise ConfigError(
-            f"backend 'numba' cannot be loaded ({_choice.failed}): install numba, or use backend 'numpy', "
+            f"backend 'numba' cannot be loaded ({why_missing(_KERNELS)}): install numba, or use backend 'numpy', "
             "which gives the same numbers"
         )
 
@@ -110,12 +111,8 @@ def engine_for(backend: str) -> Engine:
 
 
 def _compiled() -> Engine | None:
-    """Returns the compiled engine, None where numba is missing or does not work; tries only once."""
-    if _choice.compiled is None and not _choice.failed:
-        try:
-            kernels = importlib.import_module("mapopt.metrics.kernels")
-        except ImportError as error:  # numba says so too when it does not know this numpy
-            _choice.failed = str(error)
-        else:
-            _choice.compiled = Engine(kernels.match_pairs, kernels.accumulate)
+    """Returns the compiled engine, None where numba is missing or does not work."""
+    kernels = load_kernels(_KERNELS) if _choice.compiled is None else None
+    if kernels is not None:
+        _choice.compiled = Engine(kernels.match_pairs, kernels.accumulate)
     return _choice.compiled

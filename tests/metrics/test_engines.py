@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
+from mapopt import compiling
 from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, GroundTruth, engines, evaluate, evaluate_lanes
 
@@ -19,6 +20,7 @@ LANE = Detections([[0, 0, 10, 8]], [0.5], [1], [1])
 @pytest.fixture(autouse=True)
 def fresh_choice(monkeypatch) -> None:
     monkeypatch.setattr(engines, "_choice", engines._Choice())
+    monkeypatch.setattr(compiling, "_missing", {})
 
 
 @pytest.mark.skipif(not find_spec("numba"), reason="numba is not installed")

@@ -1,0 +1,67 @@
+"""Compiled kernels are loaded when they are needed, and done without where they cannot be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mapopt import compiling
+from mapopt.compiling import load_kernels, why_missing
+
+KERNELS = ("mapopt.data.augment_kernels", "mapopt.detectors.nms_kernels", "mapopt.losses.kernels")
+
+
+@pytest.fixture(autouse=True)
+def nothing_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "_missing", {})
+
+
+@pytest.mark.parametrize("module", KERNELS)
+def test_kernels_are_the_module_of_that_name(module: str) -> None:
+    pytest.importorskip("numba")
+    assert load_kernels(module) is sys.modules[module]
+    assert why_missing(module) == ""
+
+
+def test_what_cannot_be_loaded_is_tried_once_and_the_reason_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = tmp_path / "tried"
+    code = f"with open({str(tried)!r}, 'a') as file:\n    file.write('x')\nraise ImportError('no such numpy')\n"
+    (tmp_path / "kernels_of_a_test.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_kernels("kernels_of_a_test") is None
+    assert load_kernels("kernels_of_a_test") is None
+    assert tried.read_text() == "x"
+    assert why_missing("kernels_of_a_test") == "no such numpy"
+
+
+def test_without_numba_every_kernel_is_missing_and_results_still_come() -> None:
+    code = (
+        f"KERNELS = {KERNELS}"
+        + """
+import sys
+sys.modules["numba"] = None
+import torch
+from mapopt.compiling import load_kernels
+from mapopt.data.augment import augment_images, draw
+from mapopt.detectors.soft_nms import soften
+images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+assert augment_images(images, draw(0, 0, 2, 0.5)).shape == images.shape
+boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5]])
+print(soften(boxes, torch.tensor([0.9, 0.8]), torch.zeros(2), torch.full((2,), 0.5)).tolist()[1] < 0.5)
+print([load_kernels(name) for name in KERNELS])
+"""
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.split("\n")[:2] == ["True", "[None, None, None]"]
+
+
+def test_importing_the_code_that_loads_kernels_does_not_import_numba() -> None:
+    modules = "mapopt.compiling, mapopt.data.augment, mapopt.detectors.postprocess, mapopt.detectors.soft_nms"
+    code = f"import sys, {modules}; print('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.strip() == "False"
