@@ -11,15 +11,15 @@ test holds them to that.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mapopt.compiling import load_kernels
 from mapopt.data.order import sample_uniforms
 
 _STREAM = 1
@@ -81,8 +81,10 @@ def augment_images(images: Tensor, drawn: Draw) -> Tensor:
     Returns:
         float32 ``[n, 3, h, w]`` of 0 to 255.
     """
-    one_by_one = _kernel() if images.device.type == "cpu" else None
-    return augment_together(images, drawn) if one_by_one is None else _augment_one_by_one(images, drawn, one_by_one)
+    kernels = load_kernels("mapopt.data.augment_kernels") if images.device.type == "cpu" else None
+    if kernels is None:  # the numbers then differ by rounding
+        return augment_together(images, drawn)
+    return _augment_one_by_one(images, drawn, kernels.augment)
 
 
 def augment_together(images: Tensor, drawn: Draw) -> Tensor:
@@ -101,15 +103,6 @@ def augment_together(images: Tensor, drawn: Draw) -> Tensor:
         noise = _noise(drawn.noise_offset[noisy], values.shape)
         values.index_add_(0, noisy, noise.mul_(drawn.noise[noisy, None, None, None]))
     return values.clamp_(0, 255)
-
-
-@cache
-def _kernel() -> Callable[..., None] | None:
-    try:
-        kernel: Callable[..., None] = importlib.import_module("mapopt.data.augment_kernels").augment
-    except ImportError:  # numba says so too when it does not know this numpy; the numbers then differ by rounding
-        return None
-    return kernel
 
 
 def _augment_one_by_one(images: Tensor, drawn: Draw, kernel: Callable[..., None]) -> Tensor:
