@@ -42,7 +42,7 @@ class TrainAgent(Command):
     features: tuple[str, ...] | None = None
     """What it is shown; by default what the environment shows. See the page of DetectorTraining-v0."""
     reward: str = "gain"
-    """What it is paid for: gain, final, log_gap, oLRP or f1."""
+    """What it is paid for: gain, final, log_gap, oLRP, f1, best_f1 or lrp."""
     cost_per_image: float = 0.0
     """What it pays for every image that it trains on."""
     iterations: int = 20

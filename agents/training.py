@@ -73,7 +73,7 @@ class AgentTraining:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        Reward.of(self.reward, self.knobs, cost_per_image=self.cost_per_image)
+        Reward(name=self.reward, cost_per_image=self.cost_per_image)
         observation_names(self.features, self.knobs)
         for name in ("iterations", "workers", "lanes", "epochs", "minibatches"):
             if getattr(self, name) < 1:

@@ -106,15 +106,18 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     - ``gain``: gain in tune AP of the round; the return is the final AP, 0 to 1.
     - ``final``: tune AP at the end of the budget, nothing before; the return is the final AP, 0 to 1.
     - ``log_gap``: decrease of log10(1 - tune AP), so that late gains count; the return is 0 to 3.
-    - ``oLRP``: gain in 1 - optimal localisation recall precision error; the return is 0 to 1.
-    - ``f1``: gain in F1 at IoU .5; the return is the final F1, 0 to 1.
+    - ``oLRP``: gain in 1 - optimal LRP error, that at the best score thresholds; the return is 0 to 1.
+    - ``f1``: gain in F1 at IoU .5 of all reported boxes; the return is the final F1, 0 to 1.
+    - ``best_f1``: gain in F1 at IoU .5 at the best score thresholds; the return is the final one, 0 to 1.
+    - ``lrp``: gain in 1 - LRP error of all reported boxes; the return is 0 to 1.
 
     A detector is worth 0 before its first round. A run that diverges is worth 0, too: its last reward takes back what
     was paid, so that an episode's worths add up to 0; and it is charged for the whole budget, so that its return,
-    ``-cost_per_image * budget.images``, is the least an episode can return. AP never rises when boxes are dropped, and
-    the best F1 and the optimal LRP choose a score threshold for themselves: to them ``score_threshold`` and
-    ``detections`` are dead. If either is turned, ``f1`` and ``oLRP`` count all reported boxes instead: every false
-    alarm costs, and both knobs decide between objects found and false alarms.
+    ``-cost_per_image * budget.images``, is the least an episode can return. LRP is the localisation recall precision
+    error, 0 good and 1 bad. Under ``f1`` and ``lrp`` every reported false alarm costs, and ``score_threshold`` and
+    ``detections`` decide between objects found and false alarms: turn one of them, or nearly all of the 100 boxes of an
+    image are false alarms. Under all other rewards these two knobs are dead: AP never rises when boxes are dropped, and
+    ``best_f1`` and ``oLRP`` choose the best score threshold of every category for themselves.
 
     ### Starting state
     Freshly drawn weights; the instance and the training's seed come from the environment's generator, or from
@@ -128,10 +131,11 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     own last ``info`` holds ``test_ap``, ``test_ap50``, ``test_ap75`` and ``seconds``.
 
     ### Info
-    Of every step: ``round``, ``images`` trained and ``evaluated`` so far, ``diverged``, ``tune_ap``, ``tune_ap50``,
-    ``tune_ap75``, ``tune_ar100``, ``tune_ap_per_category``, what else was measured as ``tune_NAME``, ``class_loss``,
-    ``box_loss``, ``gradient_norm``, ``gradient_norm_max``, ``gradient_ratio``, ``clipped``, ``update_ratio``, ``knobs``
-    (a dictionary) and ``reward_parts`` (``worth`` and ``cost``: the reward is their difference).
+    Of every step: ``round``, ``images`` trained and ``evaluated`` so far, ``steps`` of the round, ``diverged``,
+    ``tune_ap``, ``tune_ap50``, ``tune_ap75``, ``tune_ar100``, ``tune_ap_per_category``, what else was measured as
+    ``tune_NAME``, ``class_loss``, ``box_loss``, ``gradient_norm``, ``gradient_norm_max``, ``gradient_ratio``,
+    ``weight_norm``, ``clipped``, ``update_ratio``, ``knobs`` (a dictionary) and ``reward_parts`` (``worth`` and
+    ``cost``: the reward is their difference).
 
     ### Arguments
     - ``family``: a name in `mapopt.envs.families.FAMILIES`, or an `InstanceFamily`.

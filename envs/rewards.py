@@ -14,9 +14,6 @@ from mapopt.errors import ConfigError, unknown_name
 from mapopt.training.history import Measure, Round, Scores
 from mapopt.training.task import Budget
 
-REPORTING_KNOBS = ("score_threshold", "detections")
-"""Knobs that decide which boxes are reported and leave the others' scores alone."""
-
 
 @dataclass(frozen=True)
 class RewardForm:
@@ -25,14 +22,12 @@ class RewardForm:
     meaning: str
     worth: Callable[[Scores], float]
     """What tune scores are worth; a fresh detector is worth 0, and so is a diverged one."""
-    worth_reported: Callable[[Scores], float] | None = None
-    """The same of all boxes that are reported, where that is another thing."""
     only_at_end: bool = False
     """Paid at the end of the budget, instead of as gains."""
     measure: Measure | None = None
     """What has to be measured for it beside AP."""
-    features: tuple[str, str] | None = None
-    """The features that show the worth, and that of all reported boxes."""
+    feature: str | None = None
+    """The feature that shows the worth, where the usual ones do not."""
 
 
 REWARDS: dict[str, RewardForm] = {
@@ -50,18 +45,28 @@ REWARDS: dict[str, RewardForm] = {
         lambda scores: -math.log10(1 - min(scores.ap, 1 - 1e-3)),
     ),
     "oLRP": RewardForm(
-        "gain in 1 - optimal localisation recall precision error; the return is 0 to 1",
+        "gain in 1 - optimal LRP error, that at the best score thresholds; the return is 0 to 1",
         lambda scores: 1 - scores.optimal_lrp,
-        worth_reported=lambda scores: 1 - scores.lrp,
         measure="operating_point",
-        features=("optimal_lrp", "lrp"),
+        feature="optimal_lrp",
     ),
     "f1": RewardForm(
-        "gain in F1 at IoU .5; the return is the final F1, 0 to 1",
-        lambda scores: scores.best_f1,
-        worth_reported=lambda scores: scores.f1,
+        "gain in F1 at IoU .5 of all reported boxes; the return is the final F1, 0 to 1",
+        lambda scores: scores.f1,
         measure="operating_point",
-        features=("best_f1", "f1"),
+        feature="f1",
+    ),
+    "best_f1": RewardForm(
+        "gain in F1 at IoU .5 at the best score thresholds; the return is the final one, 0 to 1",
+        lambda scores: scores.best_f1,
+        measure="operating_point",
+        feature="best_f1",
+    ),
+    "lrp": RewardForm(
+        "gain in 1 - LRP error of all reported boxes; the return is 0 to 1",
+        lambda scores: 1 - scores.lrp,
+        measure="operating_point",
+        feature="lrp",
     ),
 }
 """What an agent may be paid for."""
@@ -84,10 +89,10 @@ class RewardParts:
 class Reward:
     """What an agent is paid after every round.
 
-    AP only looks at the order of boxes, and the best F1 and the optimal LRP choose the best score threshold for
-    themselves; so to them a false alarm below the threshold is free, and a knob that drops boxes can do no good. With
-    `reported` F1 and LRP are those of all boxes that are reported: then every false alarm costs, and
-    ``score_threshold`` and ``detections`` decide between the objects that are found and the alarms that are false.
+    ``f1`` and ``lrp`` are those of all boxes that are reported: every false alarm costs, and ``score_threshold`` and
+    ``detections`` decide between the objects that are found and the alarms that are false. All other rewards choose for
+    themselves: AP looks at the order of boxes only, ``best_f1`` and ``oLRP`` at the best score thresholds. To them a
+    false alarm below the objects is free, and those two knobs are dead: dropping boxes can do no good.
 
     Raises:
         ConfigError: the name is unknown, or the cost is negative or not finite.
@@ -97,19 +102,12 @@ class Reward:
     """A name in `REWARDS`."""
     cost_per_image: float = 0.0
     """Subtracted for every image trained on."""
-    reported: bool = False
-    """Count all reported boxes, where the best score threshold would be chosen otherwise."""
 
     def __post_init__(self) -> None:
         if self.name not in REWARDS:
             raise ConfigError(unknown_name("reward", self.name, REWARDS))
         if not 0 <= self.cost_per_image < math.inf:
             raise ConfigError(f"cost_per_image is {self.cost_per_image}: expected 0 or a positive number, such as 1e-6")
-
-    @classmethod
-    def of(cls, name: str, knobs: Sequence[str], *, cost_per_image: float = 0.0) -> Reward:
-        """Returns the reward for an agent that turns these knobs: all boxes count if it decides which are reported."""
-        return cls(name=name, cost_per_image=cost_per_image, reported=any(knob in REPORTING_KNOBS for knob in knobs))
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -120,14 +118,12 @@ class Reward:
     @property
     def features(self) -> tuple[str, ...]:
         """The feature that shows what is paid for, where the usual ones do not."""
-        features = REWARDS[self.name].features
-        return () if features is None else (features[self.reported],)
+        feature = REWARDS[self.name].feature
+        return () if feature is None else (feature,)
 
     def worth(self, scores: Scores) -> float:
         """Returns what tune scores are worth."""
-        form = REWARDS[self.name]
-        worth = form.worth_reported if self.reported and form.worth_reported is not None else form.worth
-        return worth(scores)
+        return REWARDS[self.name].worth(scores)
 
     def parts(self, history: Sequence[Round], budget: Budget) -> RewardParts:
         """Returns what the last round is paid.

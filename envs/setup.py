@@ -56,7 +56,7 @@ def make_world(
         make_family(family) if isinstance(family, str) else family,
         budget,
         action,
-        reward=Reward.of(reward, action.knobs, cost_per_image=cost_per_image),
+        reward=Reward(name=reward, cost_per_image=cost_per_image),
         features=features,
         seconds_limit=seconds_limit,
         lanes=lanes,

@@ -143,7 +143,9 @@ def test_infos_tell_what_a_log_wants() -> None:
     assert (info["round"], info["images"], info["evaluated"], info["diverged"]) == (1, 8, 8, False)
     assert (info["tune_ap"], info["tune_f1"]) == (one.tune.ap, one.tune.f1)
     assert info["tune_ap_per_category"].tolist() == list(one.tune.per_category)
-    assert info["class_loss"] == one.interval.class_loss
+    for name in ("class_loss", "box_loss", "weight_norm", "gradient_ratio", "steps"):
+        assert info[name] == getattr(one.interval, name)
+    assert (info["steps"], info["weight_norm"] > 0) == (2, True)
     assert info["knobs"] == one.knobs.as_dict()
     assert info["reward_parts"] == {"worth": one.tune.f1, "cost": pytest.approx(8e-3)}
     assert reward == pytest.approx(one.tune.f1 - 8e-3)
