@@ -58,45 +58,113 @@ def augment(
     row_place, row_share = np.zeros((most, height), np.uint32), np.zeros((most, height), np.float32)
     line, sums = np.empty(width, np.float32), np.empty(width, np.float32)
     wide, moved = np.empty((3, height, width), np.float32), np.empty((3, height, width), np.float32)
-    mean, matrix = np.empty(3, np.float32), np.empty((3, 3), np.float32)
+    matrix, bias = np.empty((3, 3), np.float32), np.empty(3, np.float32)
     area = np.float32(height * width)
     for image in range(count):
-        column_taps = _taps(width, scale[image], shift_x[image], flip[image] > 0, column_place, column_share)
-        row_taps = _taps(height, scale[image], shift_y[image], False, row_place, row_share)
+        taps = _taps(width, scale[image], shift_x[image], flip[image] > 0, column_place, column_share)
+        _resample_columns(images, image, grey, column_place, column_share, taps, line, wide)
+        taps = _taps(height, scale[image], shift_y[image], False, row_place, row_share)
+        _resample_rows(wide, row_place, row_share, taps, moved)
+        light = _ZERO
         for channel in range(3):
-            for y in range(height):
-                pixels, target = images[image, channel, y], wide[channel, y]
-                for x in range(width):
-                    line[x] = np.float32(pixels[x]) - grey
-                _resample_line(line, column_place, column_share, column_taps, target)
-            sums[:] = 0
-            for y in range(height):
-                _mix_lines(wide[channel], row_place[:, y], row_share[:, y], row_taps, moved[channel, y])
-                for x in range(width):
-                    sums[x] += moved[channel, y, x]
-            mean[channel] = sums.sum() / area + grey
-        light = (mean[0] * luma[0] + mean[1] * luma[1] + mean[2] * luma[2]) * brightness[image]
+            light += luma[channel] * (_total(moved, channel, sums) / area + grey)
         gain = brightness[image] * contrast[image]
         for channel in range(3):
             matrix[channel] = gain * (_ONE - saturation[image]) * luma
             matrix[channel, channel] += gain * saturation[image]
-        for channel in range(3):
-            red, green, blue = matrix[channel]
-            bias = grey * (red + green + blue) + (_ONE - contrast[image]) * light
-            strength = noise[image]
-            begin = noise_start[image] + channel * height * width
-            for y in range(height):
-                target = out[image, channel, y]
-                one, two, three = moved[0, y], moved[1, y], moved[2, y]
-                if strength > 0:
-                    normal = bank[begin + y * width : begin + (y + 1) * width]
-                    for x in range(width):
-                        target[x] = bias + red * one[x] + green * two[x] + blue * three[x] + strength * normal[x]
-                else:
-                    for x in range(width):
-                        target[x] = bias + red * one[x] + green * two[x] + blue * three[x]
+            bias[channel] = grey * matrix[channel].sum() + (_ONE - contrast[image]) * light * brightness[image]
+        _colour(moved, matrix, bias, noise[image], noise_start[image], bank, image, out)
+
+
+@compiled
+def _resample_columns(
+    images: NDArray[np.uint8],
+    image: int,
+    grey: np.float32,
+    place: NDArray[np.uint32],
+    share: _Floats,
+    taps: int,
+    line: _Floats,
+    wide: _Floats,
+) -> None:
+    """Resamples every line of an image; arrays are indexed whole here and below, a slice costing as much as a line."""
+    _, channels, height, width = images.shape
+    for channel in range(channels):
+        for y in range(height):
+            for x in range(width):
+                line[x] = np.float32(images[image, channel, y, x]) - grey
+            if taps == 2:  # where an image grows
                 for x in range(width):
-                    target[x] = min(max(target[x], _ZERO), _TOP)
+                    wide[channel, y, x] = share[0, x] * line[place[0, x]] + share[1, x] * line[place[1, x]]
+                continue
+            for x in range(width):
+                wide[channel, y, x] = (
+                    share[0, x] * line[place[0, x]] + share[1, x] * line[place[1, x]] + share[2, x] * line[place[2, x]]
+                )
+            for tap in range(3, taps):  # only where it shrinks a lot
+                for x in range(width):
+                    wide[channel, y, x] += share[tap, x] * line[place[tap, x]]
+
+
+@compiled
+def _resample_rows(wide: _Floats, place: NDArray[np.uint32], share: _Floats, taps: int, moved: _Floats) -> None:
+    channels, height, width = wide.shape
+    for channel in range(channels):
+        for y in range(height):
+            one, two, three = place[0, y], place[1, y], place[2, y]
+            first, second, third = share[0, y], share[1, y], share[2, y]
+            for x in range(width):
+                moved[channel, y, x] = (
+                    first * wide[channel, one, x] + second * wide[channel, two, x] + third * wide[channel, three, x]
+                )
+            for tap in range(3, taps):
+                further, weight = place[tap, y], share[tap, y]
+                for x in range(width):
+                    moved[channel, y, x] += weight * wide[channel, further, x]
+
+
+@compiled
+def _total(moved: _Floats, channel: int, sums: _Floats) -> np.float32:
+    """Adds up a channel, column by column and four lines at a time."""
+    _, height, width = moved.shape
+    sums[:] = 0
+    for y in range(0, height - 3, 4):
+        for x in range(width):
+            sums[x] += (
+                moved[channel, y, x] + moved[channel, y + 1, x] + moved[channel, y + 2, x] + moved[channel, y + 3, x]
+            )
+    for y in range(height - height % 4, height):
+        for x in range(width):
+            sums[x] += moved[channel, y, x]
+    return sums.sum()
+
+
+@compiled
+def _colour(
+    moved: _Floats,
+    matrix: _Floats,
+    bias: _Floats,
+    strength: np.float32,
+    begin: int,
+    bank: _Floats,
+    image: int,
+    out: _Floats,
+) -> None:
+    channels, height, width = moved.shape
+    for channel in range(channels):
+        red, green, blue, shift = matrix[channel, 0], matrix[channel, 1], matrix[channel, 2], bias[channel]
+        for y in range(height):
+            for x in range(width):
+                out[image, channel, y, x] = (
+                    shift + red * moved[0, y, x] + green * moved[1, y, x] + blue * moved[2, y, x]
+                )
+            if strength > 0:
+                # Without a sign there is no counting from the end, whose test at every number would cost the most here.
+                start = np.uint64(begin + (channel * height + y) * width)
+                for x in range(width):
+                    out[image, channel, y, x] += strength * bank[start + np.uint64(x)]
+            for x in range(width):
+                out[image, channel, y, x] = min(max(out[image, channel, y, x], _ZERO), _TOP)
 
 
 @compiled
@@ -127,28 +195,3 @@ def _taps(
             share[tap, x] /= max(total, _LEAST)
         most = max(most, taps)
     return most
-
-
-@compiled
-def _resample_line(line: _Floats, place: NDArray[np.uint32], share: _Floats, taps: int, target: _Floats) -> None:
-    if taps == 2:  # where an image grows
-        for x in range(len(target)):
-            target[x] = share[0, x] * line[place[0, x]] + share[1, x] * line[place[1, x]]
-        return
-    for x in range(len(target)):
-        target[x] = share[0, x] * line[place[0, x]] + share[1, x] * line[place[1, x]] + share[2, x] * line[place[2, x]]
-    for tap in range(3, taps):  # only where an image shrinks a lot
-        for x in range(len(target)):
-            target[x] += share[tap, x] * line[place[tap, x]]
-
-
-@compiled
-def _mix_lines(lines: _Floats, place: NDArray[np.uint32], share: _Floats, taps: int, target: _Floats) -> None:
-    one, two, three = lines[place[0]], lines[place[1]], lines[place[2]]
-    first, second, third = share[0], share[1], share[2]
-    for x in range(len(target)):
-        target[x] = first * one[x] + second * two[x] + third * three[x]
-    for tap in range(3, taps):
-        further, weight = lines[place[tap]], share[tap]
-        for x in range(len(target)):
-            target[x] += weight * further[x]
