@@ -172,7 +172,6 @@ class LaneEngine:
         finite = torch.isfinite(total.detach()) & torch.isfinite(norms)
         self.diverged |= running & ~finite
         running = running & finite
-        gradient = torch.where(running[:, None], gradient, 0.0)
         moved = self.optimizer.update(detector.weights, gradient, knobs, running)
         if self.recipe.ema:
             self._follow(running, steps.sizes, step)
