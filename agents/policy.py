@@ -128,8 +128,7 @@ class PolicyController:
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns what the agent does after this history."""
-        action = relative_action(self.agent)
-        action = action if self.baseline is None else action.over(self.baseline)
+        action = relative_action(self.agent, self.baseline)
         seen = observe(history, task, budget, self.agent.observation)
         return action.decide(self.agent.act(seen), history, task, budget)
 
@@ -139,6 +138,8 @@ class OpenLoopController:
     """Replays an agent's mean actions without looking at the run: what its feedback has to beat."""
 
     agent: Agent
+    baseline: Controller | None = None
+    """What the actions are relative to, where that is not the agent's own schedule; as `PolicyController.baseline`."""
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the agent's mean action at this share of the budget, whatever happened."""
@@ -147,12 +148,13 @@ class OpenLoopController:
             raise AgentError("the agent carries no mean actions to replay: train it again")
         at = (len(history) + 0.5) / budget.rounds * len(recorded) - 0.5
         mean = [float(np.interp(at, np.arange(len(recorded)), column)) for column in recorded.T]
-        return relative_action(self.agent).decide(mean, history, task, budget)
+        return relative_action(self.agent, self.baseline).decide(mean, history, task, budget)
 
 
-def relative_action(agent: Agent) -> RelativeAction:
-    """Returns what the agent's outputs mean."""
-    return RelativeAction(knobs=agent.knobs, reach=agent.reach, baseline=Schedule(**agent.baseline))
+def relative_action(agent: Agent, baseline: Controller | None = None) -> RelativeAction:
+    """Returns what the agent's outputs mean: relative to its own schedule, or to the one that an instance brings."""
+    usual = Schedule(**agent.baseline) if baseline is None else baseline
+    return RelativeAction(knobs=agent.knobs, reach=agent.reach, baseline=usual)
 
 
 def find_agent(name: str | Path) -> Path:

@@ -214,3 +214,14 @@ def test_an_agent_moves_away_from_the_schedule_that_an_instance_brings() -> None
     silent = Agent(tuple((w * 0, b * 0) for w, b in agent.layers), agent.knobs, 10.0, {"shape": "cosine"}, NAMES)
     theirs = Schedule(shape="steps", warmup=0.0)
     assert PolicyController(silent, theirs).decide((), TASK, BUDGET) == theirs.decide((), TASK, BUDGET)
+
+
+def test_the_open_loop_moves_away_from_the_same_schedule_as_the_agent() -> None:
+    agent, theirs = make_agent(), Schedule(shape="steps", warmup=0.0)
+    for rounds in range(4):
+        usual = theirs.decide(played(rounds), TASK, BUDGET).knobs
+        mean = [float(np.interp((rounds + 0.5) / 2 - 0.5, [0, 1], column)) for column in np.array(agent.open_loop).T]
+        expected = KnobSpace(agent.knobs).shift(mean, usual, reach=agent.reach)
+        assert OpenLoopController(agent, theirs).decide(played(rounds), TASK, BUDGET).knobs == expected
+    own, other = OpenLoopController(agent), OpenLoopController(agent, theirs)
+    assert own.decide((), TASK, BUDGET).knobs.lr != other.decide((), TASK, BUDGET).knobs.lr
