@@ -154,6 +154,7 @@ def make_single(*, device: str = "cpu") -> gymnasium.Env[np.ndarray, np.ndarray]
 
 def measure_faces(lanes: int, command: BenchEnv, device: torch.device) -> list[Face]:
     """Lets fleets and environments of single lanes take turns on the same cores; the fastest turn of each counts."""
+    torch.set_num_threads(1)  # as in the processes that have one each
     fleets = FleetVecEnv(partial(make_vector, lanes, device=str(device)), workers=command.workers)
     singles = SubprocVecEnv([partial(make_single, device=str(device))] * command.workers, start_method="spawn")
     both: list[tuple[str, int, VecEnv]] = [

@@ -92,7 +92,7 @@ def cost_of(play: Callable[[], object], repeats: int, device: torch.device) -> R
     Args:
         play: plays a round of the tiny detector.
         repeats: how often.
-        device: where it plays; on a CPU the processor's time counts, so that a busy neighbour does not.
+        device: where it plays; on one thread of a CPU the processor's time counts.
     """
     rows = []
     for _ in range(repeats):
@@ -196,4 +196,5 @@ class _Watch:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
             return time.perf_counter()
-        return time.process_time()
+        # The processor's time leaves out what a busy neighbour takes, but would count every thread's.
+        return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
