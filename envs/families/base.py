@@ -80,10 +80,8 @@ class NumberedFamily(ABC):
     """The knobs that an instance starts from."""
 
     def __post_init__(self) -> None:
-        if self.side not in get_args(Side):
-            raise ConfigError(unknown_name("side of instances", str(self.side), get_args(Side)))
-        if type(self.count) is not int or not 1 <= self.count <= MOST_INSTANCES:
-            raise ConfigError(f"a family of {self.count} instances: expected 1 to {MOST_INSTANCES}")
+        check_side(self.side)
+        check_count(self.count)
         whole = isinstance(self.images, tuple | list) and all(type(one) is int and one >= 1 for one in self.images)
         if not whole or len(self.images) != 3:
             raise ConfigError(
@@ -101,10 +99,7 @@ class NumberedFamily(ABC):
         Raises:
             ConfigError: there is no instance of this number.
         """
-        if not isinstance(number, int | np.integer) or not 0 <= number < self.count:
-            raise ConfigError(
-                f"instance {number!r} was asked of a family of {self.count}: expected 0 to {self.count - 1}"
-            )
+        check_number(number, self.count)
         return _FIRST_SEED[self.side] + int(number)
 
     def make_instance(
@@ -121,6 +116,24 @@ class NumberedFamily(ABC):
         name = f"{kind}-{self.side}-{number}"
         task = Task(name=name, splits=splits, recipe=self.recipe, knobs=knobs or self.knobs)
         return Instance(task, f"{name}: {special}, {self.images[0]} train images", baseline=baseline)
+
+
+def check_side(side: Side) -> None:
+    """Raises ConfigError unless there is such a side."""
+    if side not in get_args(Side):
+        raise ConfigError(unknown_name("side of instances", str(side), get_args(Side)))
+
+
+def check_count(count: int) -> None:
+    """Raises ConfigError unless a side may have so many instances."""
+    if type(count) is not int or not 1 <= count <= MOST_INSTANCES:
+        raise ConfigError(f"a family of {count} instances: expected 1 to {MOST_INSTANCES}")
+
+
+def check_number(number: int, count: int) -> None:
+    """Raises ConfigError unless a family of so many instances has one of this number."""
+    if not isinstance(number, int | np.integer) or not 0 <= number < count:
+        raise ConfigError(f"instance {number!r} was asked of a family of {count}: expected 0 to {count - 1}")
 
 
 def check_band(name: str, band: tuple[float, float], low: float, high: float) -> None:
