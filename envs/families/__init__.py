@@ -1,4 +1,4 @@
-"""Families: where an environment's instances come from: numbered, described, for training agents or for judging them."""
+"""Families: where an environment's instances come from: numbered, described, to train agents on or to judge them by."""
 
 from mapopt.envs.families.base import Instance, InstanceFamily, NumberedFamily, Side
 from mapopt.envs.families.from_data import FromDataFamily

@@ -1,7 +1,9 @@
 """Keeps the data of recent instances, so that an episode which returns to one need not draw or decode it again.
 
 The bound is in bytes, because an instance's images may be 48 or 480 pixels wide: at the default of 640 images, 121
-instances are held at 48 pixels, 68 at 64 and 17 at 128. The last one asked for is always held.
+instances are held at 48 pixels, 68 at 64 and 17 at 128. The last one asked for is always held. The lanes of an
+environment hold their own instances besides, and nothing more on the CPU; for an accelerator see
+`mapopt.training.device_sets`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Callable, Hashable
 from mapopt.data import Splits
 
 HELD_BYTES = 512 * 2**20
-"""Bytes of pixels that a process holds at most, beside the instance last asked for."""
+"""Bytes of pixels that a process holds here at most, for all its families, beside the instance last asked for."""
 
 
 class SplitsCache:

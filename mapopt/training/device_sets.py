@@ -1,4 +1,8 @@
-"""The image sets of a fleet's lanes on their device, and those of recent tasks, which an episode may come back to."""
+"""The image sets of a fleet's lanes on their device, and those of recent tasks, which an episode may come back to.
+
+On the CPU nothing is kept for its return: the pixels are the task's own, whoever holds that, and what is made beside
+them takes milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from mapopt.data import Splits
 from mapopt.training.batches import DeviceSet
 
 SPARE_BYTES = 512 * 2**20
-"""Bytes of pixels that are kept at most beside those of the lanes."""
+"""Bytes of pixels that an engine keeps at most on an accelerator, beside those of its lanes."""
 
 
 class DeviceSets:
@@ -20,11 +24,12 @@ class DeviceSets:
     Args:
         device: where.
         spare: bytes of pixels kept at most of splits that no lane has any more; those let go longest ago are forgotten
-            first.
+            first. By default `SPARE_BYTES`, and on the CPU none.
     """
 
-    def __init__(self, device: torch.device, *, spare: int = SPARE_BYTES) -> None:
-        self._device, self._spare = device, spare
+    def __init__(self, device: torch.device, *, spare: int | None = None) -> None:
+        usual = 0 if device.type == "cpu" else SPARE_BYTES
+        self._device, self._spare = device, usual if spare is None else spare
         # The splits themselves are held beside their sets, so that no others can take their identity.
         self._held: OrderedDict[int, tuple[Splits, dict[str, DeviceSet]]] = OrderedDict()
 

@@ -50,17 +50,14 @@ class LaneEngine:
     """Trains and evaluates lanes of one detector, each with its own data, seed and knobs.
 
     Args:
-        tasks: one per lane, all with the same recipe, image size and classes.
+        tasks: one per lane, all alike; see `check_alike`.
         seeds: one per lane: initialisation, order of the data and augmentation.
         device: where to train.
     """
 
     def __init__(self, tasks: Sequence[Task], seeds: Sequence[int], *, device: torch.device | str = "cpu") -> None:
         first = tasks[0]
-        if any(task.recipe != first.recipe or task.classes != first.classes for task in tasks):
-            raise ConfigError("the lanes of a fleet have different recipes or classes: give each recipe its own fleet")
-        if any(task.splits.train.size != first.splits.train.size for task in tasks):
-            raise ConfigError("the lanes of a fleet have images of different sizes: load them all at one size")
+        check_alike(tasks)
         self.recipe, self.classes, self.lanes = first.recipe, first.classes, len(tasks)
         self.size = first.splits.train.size
         self.device = torch.device(device)
@@ -92,8 +89,13 @@ class LaneEngine:
             self.reset(lane, seed)
 
     def reset(self, lane: int, seed: int, task: Task | None = None) -> None:
-        """Starts a lane afresh, on other data if a task is given."""
+        """Starts a lane afresh, on other data if a task is given.
+
+        Raises:
+            ConfigError: the task is not like those that the lanes were made for; the lane stays as it was.
+        """
         if task is not None:
+            check_alike([self.tasks[lane], task])
             self.tasks[lane] = task
             self._sets.let_go([one.splits for one in self.tasks])
         self.seeds[lane], self.seen[lane] = seed, 0
@@ -210,29 +212,27 @@ class LaneEngine:
 
     @torch.no_grad()
     def score(
-        self, split: Literal["tune", "test"], *, measures: Sequence[Measure] = (), active: Sequence[bool] | None = None
+        self, split: Literal["tune", "test"], *, measures: Sequence[Measure] = (), lanes: Sequence[int] | None = None
     ) -> list[Scores]:
-        """Evaluates every lane as for a reward, and measures what else is asked for.
+        """Evaluates lanes, all by default, as for a reward, and measures what else is asked for.
 
         Args:
             split: what to evaluate on.
             measures: what to measure beside AP; nothing costs nothing.
-            active: lanes to measure; a lane that diverged has failed and is not measured either.
+            lanes: which; one that diverged has failed and is not measured.
         """
-        found = self.detect(split)
-        reports = self._judge(split, found, "reward")
-        asked, lost = active or [True] * self.lanes, self.diverged.tolist()
+        chosen, lost = list(range(self.lanes)) if lanes is None else list(lanes), self.diverged.tolist()
+        found = self.detect(split, lanes=chosen)
         scores = []
-        for lane, report in enumerate(reports):
+        for lane, boxes, report in zip(chosen, found, self._judge(split, found, "reward", chosen), strict=True):
             if lost[lane]:
                 scores.append(Scores.failed(self.classes, measures=measures))
             else:
-                more = measure(self._set(lane, split).truth, found[lane], measures if asked[lane] else ())
-                scores.append(Scores.of(report, **more))
+                scores.append(Scores.of(report, **measure(self._set(lane, split).truth, boxes, measures)))
         return scores
 
     def _judge(
-        self, split: str, found: list[Detections], mode: Literal["full", "reward"], lanes: Sequence[int] | None = None
+        self, split: str, found: list[Detections], mode: Literal["full", "reward"], lanes: Sequence[int] | None
     ) -> list[Report]:
         truths = [self._set(lane, split).truth for lane in (range(self.lanes) if lanes is None else lanes)]
         shared = truths[0] if all(truth is truths[0] for truth in truths) else truths
@@ -284,9 +284,7 @@ class LaneEngine:
 
     def snapshot(self, lane: int) -> Snapshot:
         """Copies a lane's state."""
-        tensors = {"weights": self.detector.weights.detach()[lane].clone(), "average": self.average[lane].clone()}
-        tensors |= {f"optimizer.{name}": value[lane].clone() for name, value in self.optimizer.state.items()}
-        tensors |= {f"buffer.{name}": value[lane].clone() for name, value in self.detector.buffers().items()}
+        tensors = {name: place.clone() for name, place in self._places(lane).items()}
         return Snapshot(tensors, self.seeds[lane], self.seen[lane], self.knobs[lane], bool(self.diverged[lane]))
 
     @torch.no_grad()
@@ -294,11 +292,18 @@ class LaneEngine:
         """Puts a state into a lane; with `keep_knobs` the lane's own knobs and seed stay, as an exploit step wants.
 
         Raises:
-            CheckpointError: the state belongs to another detector or optimizer.
+            CheckpointError: the state belongs to another detector or optimizer; the lane stays as it was.
         """
-        places = {"weights": self.detector.weights.detach()[lane], "average": self.average[lane]}
-        places |= {f"optimizer.{name}": value[lane] for name, value in self.optimizer.state.items()}
-        places |= {f"buffer.{name}": value[lane] for name, value in self.detector.buffers().items()}
+        self.check(snapshot)
+        for name, place in self._places(lane).items():
+            place.copy_(snapshot.tensors[name])
+        self.seen[lane], self.diverged[lane] = snapshot.seen, snapshot.diverged
+        if not keep_knobs:
+            self.seeds[lane], self.knobs[lane] = snapshot.seed, snapshot.knobs
+
+    def check(self, snapshot: Snapshot) -> None:
+        """Raises CheckpointError unless a state is of this detector and optimizer."""
+        places = self._places(0)
         if {name: place.shape for name, place in places.items()} != {
             name: tensor.shape for name, tensor in snapshot.tensors.items()
         }:
@@ -306,14 +311,35 @@ class LaneEngine:
                 f"the saved state does not fit the detector '{self.recipe.detector}' with {self.classes} classes and "
                 f"optimizer '{self.recipe.optimizer}': use the recipe it was saved with"
             )
-        for name, place in places.items():
-            place.copy_(snapshot.tensors[name])
-        self.seen[lane], self.diverged[lane] = snapshot.seen, snapshot.diverged
-        if not keep_knobs:
-            self.seeds[lane], self.knobs[lane] = snapshot.seed, snapshot.knobs
+
+    def _places(self, lane: int) -> dict[str, Tensor]:
+        """Returns the tensors that a lane's state is in, by name."""
+        places = {"weights": self.detector.weights.detach()[lane], "average": self.average[lane]}
+        places |= {f"optimizer.{name}": value[lane] for name, value in self.optimizer.state.items()}
+        return places | {f"buffer.{name}": value[lane] for name, value in self.detector.buffers().items()}
 
     def _set(self, lane: int, split: str) -> DeviceSet:
         return self._sets.get(self.tasks[lane].splits, split)
+
+
+def check_alike(tasks: Sequence[Task]) -> None:
+    """Raises ConfigError unless tasks can be lanes of one fleet, at once or one after the other.
+
+    They have one recipe, one number of classes, one image size, and tune and test splits of one length each; data,
+    starting knobs and the length of the train split are every lane's own.
+    """
+    first = tasks[0]
+    if any(task.recipe != first.recipe or task.classes != first.classes for task in tasks):
+        raise ConfigError("the lanes of a fleet have different recipes or classes: give each recipe its own fleet")
+    if any(task.splits.train.size != first.splits.train.size for task in tasks):
+        raise ConfigError("the lanes of a fleet have images of different sizes: load them all at one size")
+    for split in ("tune", "test"):
+        lengths = sorted({len(getattr(task.splits, split)) for task in tasks})
+        if len(lengths) > 1:
+            raise ConfigError(
+                f"the lanes of a fleet have {split} splits of {' and '.join(map(str, lengths))} images: "
+                "make them equally long"
+            )
 
 
 def _by_lane(parts: list[Boxes], sets: list[DeviceSet]) -> list[Detections]:

@@ -6,25 +6,27 @@ depend on its neighbours, so a comparison may pack its seeds as it likes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
 
 import torch
 
 from mapopt.detectors.build import supports_lanes
 from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, Report
-from mapopt.training.engine import LaneEngine, Snapshot
+from mapopt.training.engine import LaneEngine, Snapshot, check_alike
 from mapopt.training.history import Interval, Measure, Scores
 from mapopt.training.knobs import Knobs
 from mapopt.training.task import Task
+
+T = TypeVar("T")
 
 
 class Fleet:
     """Trains and evaluates many lanes.
 
     Args:
-        tasks: one for all lanes, or one per lane; all with the same recipe, image size and classes.
+        tasks: one for all lanes, or one per lane; all alike, as `mapopt.training.engine.check_alike` says.
         seeds: one per lane: initialisation, order of the data and augmentation.
         device: where to train.
     """
@@ -37,6 +39,7 @@ class Fleet:
         each = [tasks] * len(seeds) if isinstance(tasks, Task) else list(tasks)
         if len(each) != len(seeds):
             raise ConfigError(f"{len(each)} tasks were given for {len(seeds)} seeds: give one task, or one per seed")
+        check_alike(each)
         self.lanes = len(seeds)
         if supports_lanes(each[0].recipe.detector):
             # On the CPU a single lane is padded with an idle one: alone it would run in another kernel with other bits.
@@ -97,32 +100,24 @@ class Fleet:
         mode: Literal["full", "reward"] = "reward",
         lanes: Sequence[int] | None = None,
     ) -> list[Report]:
-        """Evaluates some lanes (ascending; all by default); leaves no trace in the training."""
-        chosen = list(range(self.lanes)) if lanes is None else list(lanes)
-        reports: list[Report] = []
-        for engine in self._engines:
-            mine = [place for owner, place in (self._place[lane] for lane in chosen) if owner is engine]
-            reports += engine.evaluate(split, mode=mode, lanes=mine) if mine else []
-        return reports
+        """Evaluates lanes, all by default; leaves no trace in the training."""
+        return self._ask(lanes, lambda engine, mine: engine.evaluate(split, mode=mode, lanes=mine))
 
     def score(
         self,
         split: Literal["tune", "test"] = "tune",
         *,
         measures: Sequence[Measure] = (),
-        active: Sequence[bool] | None = None,
+        lanes: Sequence[int] | None = None,
     ) -> list[Scores]:
-        """Evaluates every lane as for a reward, and measures what else is asked for; see `LaneEngine.score`."""
-        wanted = list(active) if active is not None else [True] * self.lanes
-        scores: list[Scores] = []
-        for engine in self._engines:
-            mine = wanted[len(scores) : len(scores) + engine.lanes]
-            scores += engine.score(split, measures=measures, active=mine + [False] * (engine.lanes - len(mine)))
-        return scores[: self.lanes]
+        """Evaluates lanes, all by default, as for a reward, and measures what else is asked for."""
+        return self._ask(lanes, lambda engine, mine: engine.score(split, measures=measures, lanes=mine))
 
-    def detect(self, split: Literal["train", "tune", "test"]) -> list[Detections]:
-        """Returns each lane's boxes on a split, in original pixels; images are named by their positions."""
-        return [found for engine in self._engines for found in engine.detect(split)][: self.lanes]
+    def detect(
+        self, split: Literal["train", "tune", "test"], *, lanes: Sequence[int] | None = None
+    ) -> list[Detections]:
+        """Returns the boxes of lanes, all by default, in original pixels; images are named by their positions."""
+        return self._ask(lanes, lambda engine, mine: engine.detect(split, lanes=mine))
 
     def snapshot(self, lane: int) -> Snapshot:
         """Copies a lane's state."""
@@ -134,10 +129,24 @@ class Fleet:
         engine, place = self._place[lane]
         engine.restore(place, snapshot, keep_knobs=keep_knobs)
 
+    def check(self, snapshot: Snapshot) -> None:
+        """Raises CheckpointError unless a state can be put into the lanes."""
+        self._engines[0].check(snapshot)
+
     def reset(self, lane: int, seed: int, task: Task | None = None) -> None:
-        """Starts a lane afresh, on other data if a task is given."""
+        """Starts a lane afresh, on other data if a task is given; see `LaneEngine.reset`."""
         engine, place = self._place[lane]
         engine.reset(place, seed, task)
+
+    def _ask(self, lanes: Sequence[int] | None, ask: Callable[[LaneEngine, list[int]], list[T]]) -> list[T]:
+        """Asks the engines for something of lanes, each for its own at once, and returns it in the lanes' order."""
+        chosen = list(range(self.lanes)) if lanes is None else list(lanes)
+        answers: dict[int, T] = {}
+        for engine in self._engines:
+            mine = [lane for lane in chosen if self._place[lane][0] is engine]
+            if mine:
+                answers |= zip(mine, ask(engine, [self._place[lane][1] for lane in mine]), strict=True)
+        return [answers[lane] for lane in chosen]
 
 
 class Trainer:

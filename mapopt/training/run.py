@@ -57,16 +57,17 @@ def advance(
         decisions: one per lane.
         histories: the rounds so far, per lane.
         images: to train on.
-        active: lanes to train; a round of another lane means nothing.
+        active: lanes to train and to evaluate; a round of another lane means nothing.
         measures: what to measure on the tune split beside AP.
     """
     began = time.perf_counter()
     fleet.set_knobs([decision.knobs for decision in decisions])
     intervals = fleet.train(images, ramp_from=[decision.ramp_from for decision in decisions], active=active)
-    scores = fleet.score("tune", measures=measures, active=active)
-    share = (time.perf_counter() - began) / max(1, sum(active) if active is not None else fleet.lanes)
+    playing = [lane for lane in range(fleet.lanes) if active is None or active[lane]]
+    scores = dict(zip(playing, fleet.score("tune", measures=measures, lanes=playing), strict=True))
+    share = (time.perf_counter() - began) / max(1, len(playing))
     rounds = []
-    for lane, (decision, interval, tune) in enumerate(zip(decisions, intervals, scores, strict=True)):
+    for lane, (decision, interval) in enumerate(zip(decisions, intervals, strict=True)):
         before = histories[lane][-1] if histories[lane] else None
         task = fleet.tasks[lane]
         rounds.append(
@@ -75,7 +76,7 @@ def advance(
                 knobs=decision.knobs,
                 ramp_from=decision.ramp_from,
                 interval=interval,
-                tune=tune,
+                tune=scores[lane] if lane in scores else Scores.failed(task.classes),
                 images=interval.images + (before.images if before else 0),
                 evaluated=len(task.splits.tune) + (before.evaluated if before else 0),
                 seconds=share + (before.seconds if before else 0.0),

@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from mapopt.data import ShapesConfig, Splits, make_shapes_splits
+from mapopt.training import engine as engine_module
+from mapopt.training.controllers import Decision
 from mapopt.training.device_sets import DeviceSets
 from mapopt.training.fleet import Fleet
+from mapopt.training.knobs import Knobs
+from mapopt.training.run import advance
 from mapopt.training.task import Recipe, Task
 
 
@@ -37,6 +41,18 @@ def test_what_was_let_go_longest_ago_is_forgotten_first(many: list[Splits]) -> N
     assert sets.get(many[1], "train") is not first[1]
 
 
+def test_on_the_cpu_only_what_the_lanes_have_is_held(many: list[Splits]) -> None:
+    tasks = [Task(name="t", splits=one, recipe=Recipe(batch_size=4)) for one in many]
+    fleet = Fleet(tasks[0], [0, 1])
+    for task in (*tasks[1:], tasks[0]):
+        for lane in (0, 1):
+            fleet.reset(lane, 0, task)
+        fleet.train(4)
+        fleet.evaluate("tune")
+    assert len(fleet._engines[0]._sets) == 1
+    assert fleet._engines[0]._sets.get(tasks[0].splits, "train").pixels is tasks[0].splits.train.pixels
+
+
 def test_some_lanes_are_evaluated_as_all_are_bit_for_bit(many: list[Splits]) -> None:
     tasks = [Task(name="t", splits=one, recipe=Recipe(batch_size=4, ema=0.5)) for one in many]
     fleet = Fleet(tasks, [0, 1, 2, 3])
@@ -46,9 +62,37 @@ def test_some_lanes_are_evaluated_as_all_are_bit_for_bit(many: list[Splits]) -> 
     for lanes in ([1], [0, 3], [1, 2, 3]):
         for lane, report in zip(lanes, fleet.evaluate("test", lanes=lanes), strict=True):
             assert np.array_equal(report.precision, everyone[lane].precision)
-    found, [alone] = fleet.detect("test"), fleet._engines[0].detect("test", lanes=[1])
-    assert np.array_equal(alone.scores, found[1].scores)
-    assert np.array_equal(alone.boxes, found[1].boxes)
+    found, [two, alone] = fleet.detect("test"), [fleet.detect("test", lanes=[lane])[0] for lane in (2, 1)]
+    for lane, one in ((1, alone), (2, two)):
+        assert np.array_equal(one.scores, found[lane].scores)
+        assert np.array_equal(one.boxes, found[lane].boxes)
+    scores = fleet.score("test", measures=("calibration",))
+    for lanes in ([1], [3, 0], [1, 2, 3]):
+        assert fleet.score("test", measures=("calibration",), lanes=lanes) == [scores[lane] for lane in lanes]
     for name, tensor in fleet.snapshot(2).tensors.items():
         assert torch.equal(tensor, before.tensors[name])
-    assert fleet.evaluate("test", lanes=[]) == []
+    assert fleet.evaluate("test", lanes=[]) == fleet.score("test", lanes=[]) == fleet.detect("test", lanes=[]) == []
+
+
+def test_lanes_that_rest_are_neither_detected_nor_judged(many: list[Splits], monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = Fleet([Task(name="t", splits=one, recipe=Recipe(batch_size=4)) for one in many], [0, 1, 2, 3])
+    judged: list[int] = []
+    detected: list[int] = []
+    engine = fleet._engines[0]
+    judge, detect = engine_module.evaluate_lanes, engine.detector.detect
+
+    def counted(truths: object, found: list[object], **settings: str) -> object:
+        judged.append(len(found))
+        return judge(truths, found, **settings)  # type: ignore[arg-type]
+
+    def looked(images: torch.Tensor, knobs: dict[str, torch.Tensor]) -> object:
+        detected.append(len(images))
+        return detect(images, knobs)
+
+    monkeypatch.setattr(engine_module, "evaluate_lanes", counted)
+    monkeypatch.setattr(engine.detector, "detect", looked)
+    decisions = [Decision(knobs=Knobs())] * 4
+    for active in ([True, False, True, True], [False, True, False, False]):
+        advance(fleet, decisions, [[]] * 4, 4, active=active)
+    assert judged == [3, 1]
+    assert detected == [3, 2], "a lane alone is kept company"

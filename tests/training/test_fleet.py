@@ -96,8 +96,35 @@ def test_wrong_fleets_are_named(splits: Splits) -> None:
         Fleet([task, task], [1, 2, 3])
     with pytest.raises(ConfigError, match="different recipes"):
         Fleet([task, task_of("tiny", splits, clip=3.0)], [1, 2])
+    other = make_shapes_splits(ShapesConfig(size=64), seed=0, train=2, tune=3, test=2)
+    with pytest.raises(ConfigError, match="have tune splits of 2 and 3 images: make them equally long"):
+        Fleet([task, task_of("tiny", other)], [1, 2])
+    with pytest.raises(ConfigError, match="different recipes"):
+        Fleet([task_of("resnet18", splits), task_of("resnet18", splits, clip=3.0)], [1, 2])
     with pytest.raises(ConfigError, match="no multiple of the batch size 2"):
         Trainer(task).train(3)
-    other = Trainer(task_of("tiny", splits, optimizer="adamw"))
+    adamw = Trainer(task_of("tiny", splits, optimizer="adamw"))
     with pytest.raises(CheckpointError, match="does not fit the detector 'tiny'"):
-        Trainer(task).restore(other.snapshot())
+        Trainer(task).restore(adamw.snapshot())
+
+
+def test_a_lane_goes_on_only_with_a_task_like_the_first(splits: Splits) -> None:
+    fleet = Fleet(task_of("tiny", splits), [1, 2])
+    before, task = fleet.snapshot(0), fleet.tasks[0]
+    small = make_shapes_splits(ShapesConfig(size=48), seed=0, train=4, tune=2, test=2)
+    fewer = make_shapes_splits(ShapesConfig(size=64, classes=2), seed=0, train=4, tune=2, test=2)
+    longer = make_shapes_splits(ShapesConfig(size=64), seed=0, train=4, tune=2, test=4)
+    for other, message in (
+        (task_of("tiny", splits, clip=3.0), "different recipes or classes"),
+        (task_of("tiny", fewer), "different recipes or classes"),
+        (task_of("tiny", small), "images of different sizes"),
+        (task_of("tiny", longer), "test splits of 2 and 4 images"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            fleet.reset(0, 9, other)
+    assert fleet.tasks[0] is task
+    assert all(torch.equal(tensor, before.tensors[name]) for name, tensor in fleet.snapshot(0).tensors.items())
+    more = task_of("tiny", make_shapes_splits(ShapesConfig(size=64), seed=3, train=6, tune=2, test=2))
+    fleet.reset(0, 9, more)
+    fleet.train(4)
+    assert fleet.tasks[0] is more
