@@ -10,9 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mapopt.agents.family_flags import FamilyFlags
 from mapopt.agents.training import AgentTraining, Progress, train_agent
 from mapopt.commands.command import Command, choose_device
-from mapopt.envs.families import ShapesFamily
+from mapopt.envs.families import NumberedFamily
+from mapopt.envs.setup import DEFAULT_BUDGET
 from mapopt.errors import ConfigError, StoreError
 from mapopt.settings import NOT_A_SETTING
 from mapopt.training.knobs import KnobSpace
@@ -23,17 +25,20 @@ from mapopt.training.task import Budget
 class TrainAgent(Command):
     """Train an agent with PPO on detector training; it is stored as weights and JSON, and resumable.
 
-    Writes NAME.safetensors and NAME.json (the agent), progress.json (a line per iteration) and training.pt (the state
-    to resume from). Cost is iterations x workers x lanes x images of the budget.
+    `--family rescue` trains it on that family of instances, `--family from-data --data PATH` on your own data. Writes
+    NAME.safetensors and NAME.json (the agent), progress.json (an entry per iteration) and training.pt (the state to
+    resume from). Cost is iterations x workers x lanes x images of the budget.
     """
 
     out: Path = Path("runs/agent")
     """Folder for the agent."""
     name: str = "agent"
     """The agent's name."""
-    family: ShapesFamily = field(default_factory=ShapesFamily)
+    family: FamilyFlags = field(default_factory=FamilyFlags)
     """The instances it is trained on."""
-    budget: Budget = field(default_factory=lambda: Budget(images=12800, rounds=20))
+    data: Path | None = None
+    """The data set; of --family from-data."""
+    budget: Budget = DEFAULT_BUDGET
     """Images and rounds of an episode."""
     knobs: tuple[str, ...] = ("lr", "augment", "assign_iou", "box_weight")
     """The knobs it turns."""
@@ -64,9 +69,10 @@ class TrainAgent(Command):
 
     def run(self) -> None:
         """Trains."""
-        settings = self._settings()
+        family = self.family.make(self.data)
+        settings = self._settings(family)
         KnobSpace(settings.knobs)
-        settings.budget.check(settings.family.recipe.batch_size)
+        settings.budget.check(family.recipe.batch_size)
         if self.resume and self.overwrite:
             raise ConfigError("--resume and --overwrite were both given: choose one")
         if self.out.is_dir() and any(self.out.iterdir()):
@@ -82,10 +88,10 @@ class TrainAgent(Command):
         train_agent(settings, self.out, command=command, report=lambda one: _print(console, one), name=self.name)
         console.print(f"wrote {self.out / self.name}.safetensors and {self.out / self.name}.json")
 
-    def _settings(self) -> AgentTraining:
+    def _settings(self, family: NumberedFamily) -> AgentTraining:
         device = str(choose_device(self.device))
         return AgentTraining(
-            family=self.family,
+            family=family,
             budget=self.budget,
             knobs=self.knobs,
             reach=self.reach,

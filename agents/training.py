@@ -11,7 +11,7 @@ import io
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,11 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from mapopt.agents.policy import Agent
 from mapopt.envs.actions import DEFAULT_KNOBS
-from mapopt.envs.families import ShapesFamily
+from mapopt.envs.families import FAMILIES, InstanceFamily, make_family
 from mapopt.envs.observations import observation_names
 from mapopt.envs.rewards import Reward
 from mapopt.envs.sb3 import FleetVecEnv
+from mapopt.envs.setup import DEFAULT_BUDGET
 from mapopt.envs.vector import DetectorTrainingVectorEnv
 from mapopt.errors import AgentError, ConfigError
 from mapopt.files import write_bytes, write_json
@@ -43,8 +44,9 @@ VERSION = 1
 class AgentTraining:
     """How an agent is trained."""
 
-    family: ShapesFamily = field(default_factory=ShapesFamily)
-    budget: Budget = field(default_factory=lambda: Budget(images=16 * 800, rounds=20))
+    family: str | InstanceFamily = "shapes"
+    """The instances: a family's name, or a dataclass, as its settings are kept with the agent."""
+    budget: Budget = DEFAULT_BUDGET
     knobs: tuple[str, ...] = DEFAULT_KNOBS
     reach: float = 10.0
     features: tuple[str, ...] | None = None
@@ -78,8 +80,20 @@ class AgentTraining:
         for name in ("iterations", "workers", "lanes", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected 1 or more")
-        if self.family.side != "train":
+        try:
+            json.dumps(_plain(self))
+        except TypeError as error:
+            raise ConfigError(
+                f"family {type(self.family).__name__} cannot be stored with the agent ({error}): expected a dataclass "
+                "of numbers, texts, lists and dataclasses"
+            ) from None
+        if self.instances.side != "train":
             raise ConfigError("the family's instances are for judging: train an agent on side='train'")
+
+    @property
+    def instances(self) -> InstanceFamily:
+        """The family itself."""
+        return make_family(self.family) if isinstance(self.family, str) else self.family
 
 
 @dataclass(frozen=True)
@@ -108,7 +122,7 @@ def train_agent(
 
     Args:
         settings: how.
-        out: folder for ``NAME.json``, ``NAME.safetensors``, ``progress.jsonl`` and the state to resume from.
+        out: folder for ``NAME.json``, ``NAME.safetensors``, ``progress.json`` and the state to resume from.
         command: what a user would type to train it again; stored with the agent.
         report: called after every iteration.
         name: of the agent.
@@ -116,7 +130,7 @@ def train_agent(
     make = partial(
         DetectorTrainingVectorEnv,
         settings.lanes,
-        settings.family,
+        settings.instances,
         budget=settings.budget,
         knobs=settings.knobs,
         reach=settings.reach,
@@ -293,6 +307,10 @@ def _same_but_length(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _plain(settings: AgentTraining) -> dict[str, Any]:
-    """Returns the settings as plain values."""
+    """Returns the settings as plain values; the family's have its name beside them."""
     values: dict[str, Any] = to_mapping(settings)
-    return values
+    cls = type(settings.instances)
+    names = [name for name, known in FAMILIES.items() if known is cls]
+    family = to_mapping(settings.instances)
+    named = {"name": names[0] if names else f"{cls.__module__}.{cls.__qualname__}"}
+    return {**values, "family": {**named, **family} if isinstance(family, dict) else family}

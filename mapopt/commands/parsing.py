@@ -30,7 +30,8 @@ def parse(cls: type[AnyCommand], arguments: Sequence[str], *, prog: str) -> AnyC
 
     Args:
         cls: which one.
-        arguments: what follows its name on the command line. ``--config`` is read first, wherever it stands.
+        arguments: what follows its name on the command line. ``--config`` is read first, wherever it stands. A section
+            that is chosen by its `name` may be written for it: ``--family rescue`` for ``--family.name rescue``.
         prog: the program's and the command's name, for the help.
 
     Raises:
@@ -40,6 +41,7 @@ def parse(cls: type[AnyCommand], arguments: Sequence[str], *, prog: str) -> AnyC
     if cls.positional and arguments and not arguments[0].startswith("-"):
         arguments = [f"--{cls.positional}", *arguments]
     hints = {".".join(path): hint for path, hint in leaves(cls)}
+    arguments = [_lengthen(token, hints) for token in arguments]
     given = _split(arguments, hints, prog)
     default = _defaults(cls, given, prog)
     if "help" not in given:
@@ -57,6 +59,14 @@ def parse(cls: type[AnyCommand], arguments: Sequence[str], *, prog: str) -> AnyC
     finally:
         if sys.exc_info()[0] is None:
             sys.stderr.write(complaint.getvalue())
+
+
+def _lengthen(token: str, hints: dict[str, Any]) -> str:
+    """Returns a section's flag as that of its name."""
+    written, equals, value = token.partition("=")
+    name = written.removeprefix("--").replace("-", "_")
+    short = written.startswith("--") and name not in hints and f"{name}.name" in hints
+    return f"{written}.name{equals}{value}" if short else token
 
 
 def _split(arguments: Sequence[str], hints: dict[str, Any], prog: str) -> dict[str, list[str]]:

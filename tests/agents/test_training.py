@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mapopt.agents.command import TrainAgent
 from mapopt.agents.policy import Agent, PolicyController
 from mapopt.agents.training import AgentTraining, Progress, train_agent
+from mapopt.envs.detector_training import DetectorTrainingEnv
 from mapopt.envs.families import ShapesFamily
 from mapopt.errors import AgentError, ConfigError
 from mapopt.training.task import Budget, Recipe
@@ -67,3 +71,39 @@ def test_an_agent_is_shown_and_paid_what_its_settings_say(tmp_path: Path) -> Non
         settings(reward="points")
     with pytest.raises(ConfigError, match="unknown feature"):
         settings(features=("mood",))
+
+
+def test_a_family_is_given_by_its_name_or_as_it_is(tmp_path: Path) -> None:
+    assert AgentTraining().instances == ShapesFamily()
+    by_name = dataclasses.asdict(AgentTraining(family="rescue", budget=Budget(images=12, rounds=3)))
+    assert by_name["family"] == "rescue"
+    with pytest.raises(ConfigError, match="unknown family 'rescu': did you mean 'rescue'"):
+        settings(family="rescu")
+
+
+class Unstored:
+    """A family that is no dataclass."""
+
+    side, count = "train", 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Theirs(ShapesFamily):
+    """A family of somebody's own, with the settings of ours."""
+
+
+def test_a_family_of_ones_own_is_kept_with_its_settings_and_told_from_ours(tmp_path: Path) -> None:
+    theirs = Theirs(images=FAMILY.images, count=FAMILY.count, recipe=FAMILY.recipe)
+    agent, _ = train(tmp_path, family=theirs, iterations=1)
+    stored = agent.training["settings"]["family"]
+    assert stored["name"].endswith(".Theirs")
+    assert stored["count"] == 3
+    with pytest.raises(AgentError, match="other settings"):
+        train(tmp_path, iterations=1)
+    with pytest.raises(ConfigError, match=r"family Unstored cannot be stored with the agent .*: expected a dataclass"):
+        settings(family=Unstored())
+
+
+def test_the_usual_budget_is_the_environments() -> None:
+    usual = inspect.signature(DetectorTrainingEnv).parameters["budget"].default
+    assert AgentTraining().budget is usual is TrainAgent().budget

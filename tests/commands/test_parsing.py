@@ -57,6 +57,26 @@ def test_flags_are_read() -> None:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    name: str = "plain"
+    size: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named(Command):
+    my_kind: Kind = field(default_factory=Kind)
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_a_section_with_a_name_is_chosen_by_it() -> None:
+    for words in (["--my-kind", "other"], ["--my-kind=other"], ["--my_kind", "other"], ["--my-kind.name", "other"]):
+        found = parse(Named, [*words, "--my-kind.size", "2"], prog="mapopt named")
+        assert found.my_kind == Kind(name="other", size=2)
+    with pytest.raises(ConfigError, match="unknown flag '--inner'"):
+        parse(Named, ["--inner", "other"], prog="mapopt named")
+
+
 def test_hyphens_and_underscores_are_the_same() -> None:
     assert read("--checkpoint", "a", "--inner.batch_size", "8").inner.batch_size == 8
 
