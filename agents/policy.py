@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from mapopt.envs.actions import RelativeAction
-from mapopt.envs.observations import measures_of, observation_names, observe
+from mapopt.envs.observations import needed_measures, observation_names, observe
 from mapopt.errors import AgentError, MapoptError, unknown_name
 from mapopt.files import write_bytes, write_json
 from mapopt.training.controllers import Controller, Decision, Schedule
@@ -124,7 +124,7 @@ class PolicyController:
     @property
     def measures(self) -> tuple[Measure, ...]:
         """What has to be measured of every round so that the agent sees what it was trained on."""
-        return measures_of(self.agent.observation)
+        return needed_measures(self.agent.observation)
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns what the agent does after this history."""

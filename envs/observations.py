@@ -246,7 +246,7 @@ def observation_space(names: Sequence[str]) -> Box:
     return Box(np.array(low, np.float32), np.array(high, np.float32), dtype=np.float32)
 
 
-def measures_of(names: Iterable[str]) -> tuple[Measure, ...]:
+def needed_measures(names: Iterable[str]) -> tuple[Measure, ...]:
     """Returns what has to be measured in every round so that these features can be seen."""
     return tuple(sorted({measure for name in names if name in _BY_NAME and (measure := _BY_NAME[name].measure)}))
 

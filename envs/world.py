@@ -16,7 +16,7 @@ import numpy as np
 from mapopt.envs.actions import Action
 from mapopt.envs.families import Instance, InstanceFamily
 from mapopt.envs.infos import end_info, round_info
-from mapopt.envs.observations import DEFAULT_FEATURES, measures_of, observation_names, observe
+from mapopt.envs.observations import DEFAULT_FEATURES, needed_measures, observation_names, observe
 from mapopt.envs.rewards import Reward
 from mapopt.errors import ConfigError
 from mapopt.metrics import Report
@@ -102,7 +102,7 @@ class World:
         self.reward = reward or Reward()
         usual = (*self.reward.features, *DEFAULT_FEATURES)
         self.names = observation_names(usual if features is None else features, action.knobs)
-        self.measures = tuple(sorted({*self.reward.measures, *measures_of(self.names)}))
+        self.measures = tuple(sorted({*self.reward.measures, *needed_measures(self.names)}))
         self.histories: list[list[Round]] = [[] for _ in range(lanes)]
         self.instances: list[Instance | None] = [None] * lanes
         self.over = [True] * lanes

@@ -11,7 +11,7 @@ import pytest
 from mapopt.envs.observations import (
     DEFAULT_FEATURES,
     FEATURES,
-    measures_of,
+    needed_measures,
     observation_names,
     observation_space,
     observe,
@@ -139,8 +139,8 @@ def test_a_feature_without_its_measure_is_an_error_that_says_how_to_measure() ->
     for name, measure in (("f1", "operating_point"), ("calibration_error", "calibration")):
         with pytest.raises(ConfigError, match=rf"'{name}' needs the measure '{measure}'.*measures=\('{measure}',\)"):
             see(played([0.1]), name)
-        assert measures_of(["ap", name, "knob_lr"]) == (measure,)
-    assert measures_of(DEFAULT_FEATURES) == ()
+        assert needed_measures(["ap", name, "knob_lr"]) == (measure,)
+    assert needed_measures(DEFAULT_FEATURES) == ()
 
 
 def test_the_usual_features_are_all_that_cost_nothing_and_the_knobs_that_are_turned() -> None:
