@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mapopt.commands.inference import LoadedDetector, in_original_pixels
 from mapopt.data import ImageSet
 from mapopt.errors import ConfigError, DataError
 from mapopt.metrics import GroundTruth
 from mapopt.training.batches import DeviceSet
 from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.fleet import Trainer
+from mapopt.training.inference import LoadedDetector, in_original_pixels
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -29,12 +29,15 @@ LAYERS = {
     "mapopt.detectors": 2,
     "mapopt.training": 3,
     "mapopt.commands": 4,
+    "mapopt.envs": 4,
     "mapopt.cli": 5,
-    "mapopt.envs": 6,
     "mapopt.agents": 7,
     "mapopt.experiments": 8,
 }
-"""A module imports from its own part and from those of a smaller number: losses, metrics and data are strangers."""
+"""A module imports from its own part and from those of a smaller number.
+
+Parts of one number are strangers: losses, metrics and data; the commands and the environments.
+"""
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -11,7 +11,6 @@ import numpy as np
 
 from mapopt.commands.command import Command, choose_device
 from mapopt.commands.data import SHAPES, DataFlags, draw_sample
-from mapopt.commands.inference import LoadedDetector
 from mapopt.commands.output import Output
 from mapopt.commands.results import write_results
 from mapopt.data import ShapesConfig, read_coco
@@ -24,6 +23,7 @@ from mapopt.files import write_bytes, write_json
 from mapopt.metrics import Detections
 from mapopt.metrics.engines import Backend
 from mapopt.settings import NOT_A_SETTING, from_mapping
+from mapopt.training.inference import LoadedDetector
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+from mapopt.data.colours import category_colour
 
 _SMALLEST = 320
 """Pictures are enlarged by a whole factor until their longer side has so many pixels: text needs room."""
@@ -39,9 +40,3 @@ def draw_boxes(
         brush.rectangle(frame, fill=category_colour(label))
         brush.text(frame[:2], text, fill="black", anchor="la")
     return drawn
-
-
-def category_colour(label: int) -> tuple[int, int, int]:
-    """Returns a light colour for a category; neighbours differ, as the golden angle lies between them."""
-    red, green, blue = colorsys.hsv_to_rgb(label * 0.381966 % 1, 0.6, 1.0)
-    return int(red * 255), int(green * 255), int(blue * 255)

@@ -10,7 +10,6 @@ import numpy as np
 
 from mapopt.commands.command import Command, choose_device
 from mapopt.commands.data import draw_sample
-from mapopt.commands.inference import LoadedDetector
 from mapopt.commands.output import Output
 from mapopt.commands.pictures import draw_boxes
 from mapopt.commands.results import write_results
@@ -20,6 +19,7 @@ from mapopt.errors import ConfigError, DataError
 from mapopt.files import write_json
 from mapopt.metrics import Detections
 from mapopt.settings import NOT_A_SETTING
+from mapopt.training.inference import LoadedDetector
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 """What counts as an image in a folder."""

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from mapopt.commands.inference import LoadedDetector
 from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.errors import CheckpointError
 from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.fleet import Trainer
+from mapopt.training.inference import LoadedDetector
 from mapopt.training.knobs import Knobs
 from mapopt.training.task import Recipe, Task
 
@@ -67,9 +67,11 @@ def test_a_loaded_detector_finds_bit_for_bit_what_the_trainer_found(tmp_path: Pa
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
 
 
-def test_weights_of_another_detector_are_refused(tmp_path: Path, trained: Path) -> None:
-    checkpoint = Checkpoint.load(trained / "best.pt")
+def test_weights_of_another_detector_are_refused(tmp_path: Path) -> None:
+    splits = make_shapes_splits(ShapesConfig(), seed=1, train=4, tune=2, test=2)
     path = tmp_path / "odd.pt"
-    dataclasses.replace(checkpoint, categories=("one",)).save(path)
+    save(Trainer(Task(name="t", splits=splits), 3), path)
+    LoadedDetector(path, torch.device("cpu"))
+    dataclasses.replace(Checkpoint.load(path), categories=("one",)).save(path)
     with pytest.raises(CheckpointError, match=r"odd\.pt: its weights do not fit a 'tiny'\. Train it again\."):
         LoadedDetector(path, torch.device("cpu"))
