@@ -16,6 +16,7 @@ from mapopt.commands.command import Command, choose_device
 from mapopt.envs.families import InstanceFamily, make_family
 from mapopt.envs.rendering import RenderedKnob, RenderScene, line, picture
 from mapopt.envs.scene import scene_of
+from mapopt.envs.setup import DEFAULT_BUDGET
 from mapopt.envs.world import Start, World
 from mapopt.envs.wrappers.schedules import RecordedSchedule
 from mapopt.errors import ConfigError
@@ -43,17 +44,18 @@ class Watch(Command):
     policy: Policy = "agent"
     """Who decides: the agent, the baseline (warm-up and cosine), nobody (constant knobs), or a recorded schedule."""
     replay: Path | None = None
-    """File that RecordSchedule wrote; of --policy replay. Its budget is taken where none is given."""
+    """File that RecordSchedule wrote; of --policy replay. Its budget, family and instance are taken where none is
+    given; the seed is --seed."""
     out: Path = Path("runs/watch.gif")
     """File of the film; it ends in .gif, or in .mp4 (which needs the extra 'video')."""
     overwrite: bool = field(default=False, metadata=NOT_A_SETTING)
     """Replace the film."""
-    family: str = "shapes"
-    """Where the instance is from: shapes, imbalanced, small-objects, noisy-labels, rescue or from-data."""
+    family: str | None = None
+    """Where the instance is from: shapes (by default), imbalanced, small-objects, noisy-labels, rescue or from-data."""
     data: Path | None = None
     """The data set; of --family from-data."""
-    instance: int = 0
-    """Number of the instance, among those for judging agents."""
+    instance: int | None = None
+    """Number of the instance, among those for judging agents; 0 by default."""
     images: int | None = None
     """The budget: how many images to train on in all; 12800 by default."""
     rounds: int | None = None
@@ -76,8 +78,15 @@ class Watch(Command):
             raise ConfigError(f"fps is {self.fps:g}: expected 0.5 to 50 rounds a second")
         if self.size % 32 or not 320 <= self.size <= 3840:
             raise ConfigError(f"size is {self.size}: expected a multiple of 32 from 320 to 3840")
-        world = self._world()
-        world.reset({0: Start(instance=self.instance, seed=self.seed)})
+        if (self.replay is not None) != (self.policy == "replay"):
+            raise ConfigError(
+                f"--policy is {self.policy}: --policy replay and --replay FILE belong together, give both"
+            )
+        recorded = None if self.replay is None else RecordedSchedule.load(self.replay)
+        world = self._world(recorded)
+        world.reset({0: self._start(recorded)})
+        if recorded is not None:
+            print(_differences(recorded, world), end="", flush=True)
         scenes, info = self._play(world)
         diverged = bool(info["diverged"])
         ending = "diverged: a loss or gradient was not finite; " if diverged else ""
@@ -97,53 +106,59 @@ class Watch(Command):
             if outcome.ended:
                 return scenes, outcome.info
 
-    def _world(self) -> World:
+    def _world(self, recorded: RecordedSchedule | None) -> World:
         """Makes the environment's engine with the chosen decider in it."""
         device = str(choose_device(self.device))
-        if (self.replay is not None) != (self.policy == "replay"):
-            raise ConfigError(
-                f"--policy is {self.policy}: --policy replay and --replay FILE belong together, give both"
-            )
-        action, images, rounds, features = self._decider()
+        action, features = self._decider(recorded)
         if self.knobs:
             KnobSpace(self.knobs)
             action = replace(action, knobs=self.knobs)
+        usual = DEFAULT_BUDGET if recorded is None else recorded.budget
         budget = Budget(
-            images=images if self.images is None else self.images, rounds=rounds if self.rounds is None else self.rounds
+            images=usual.images if self.images is None else self.images,
+            rounds=usual.rounds if self.rounds is None else self.rounds,
         )
-        if self.policy == "replay" and budget.rounds > rounds:
-            raise ConfigError(f"rounds is {budget.rounds}: expected {rounds} at most, as many as {self.replay} holds")
-        # The engine asks nothing more of an action than that it decides.
-        return World(self._family(), budget, action, features=features, device=device)  # type: ignore[arg-type]
+        if recorded is not None and self.rounds is not None and self.rounds > len(recorded.decisions):
+            raise ConfigError(
+                f"rounds is {self.rounds}: expected {len(recorded.decisions)} at most, as many as {self.replay} holds"
+            )
+        return World(self._family(recorded), budget, action, features=features, device=device)
 
-    def _decider(self) -> tuple[_Decider, int, int, Sequence[str] | None]:
-        """Returns who decides, the usual images and rounds, and what has to be observed for it."""
+    def _start(self, recorded: RecordedSchedule | None) -> Start:
+        """Returns how the episode begins; that of a recording which was cut short is cut where it was."""
+        instance, cut = self.instance, None
+        if recorded is not None:
+            instance = recorded.instance if instance is None and self.family is None else instance
+            cut = len(recorded.decisions)
+        return Start(instance=instance or 0, seed=self.seed, cut=cut)
+
+    def _decider(self, recorded: RecordedSchedule | None) -> tuple[_Decider, Sequence[str] | None]:
+        """Returns who decides, and what has to be observed for it."""
         if self.policy == "agent":
             agent = Agent.load(self.agent)
             baseline = relative_action(agent).baseline
             decider = _Decider(
                 knobs=agent.knobs, baseline=baseline, follow=lambda usual: PolicyController(agent, usual)
             )
-            return decider, 12800, 20, agent.observation
-        if self.policy == "replay":
-            assert self.replay is not None
-            recorded = RecordedSchedule.load(self.replay)
+            return decider, agent.observation
+        if recorded is not None:
             schedule, used = recorded.replay(), [one.knobs for one in recorded.decisions]
             turned = tuple(name for name in ranges() if len({getattr(knobs, name) for knobs in used}) > 1)
             decider = _Decider(knobs=turned or ("lr",), follow=lambda _: schedule)
-            return decider, recorded.budget.images, recorded.budget.rounds, None
+            return decider, None
         follow: Callable[[Controller], Controller] = lambda usual: usual  # noqa: E731
         if self.policy == "constant":
             follow = lambda _: Constant()  # noqa: E731
-        return _Decider(knobs=("lr",), follow=follow), 12800, 20, None
+        return _Decider(knobs=("lr",), follow=follow), None
 
-    def _family(self) -> InstanceFamily:
-        if (self.data is not None) != (self.family == "from-data"):
-            raise ConfigError(
-                f"--family is {self.family}: --family from-data and --data PATH belong together, give both"
-            )
+    def _family(self, recorded: RecordedSchedule | None) -> InstanceFamily:
+        if self.family is None and self.data is None and recorded is not None:
+            return recorded.make_family()
+        name = self.family or "shapes"
+        if (self.data is not None) != (name == "from-data"):
+            raise ConfigError(f"--family is {name}: --family from-data and --data PATH belong together, give both")
         settings: dict[str, Any] = {} if self.data is None else {"path": self.data}
-        return make_family(self.family, side="judge", **settings)
+        return make_family(name, side="judge", **settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +169,8 @@ class _Decider:
     follow: Callable[[Controller], Controller]
     """The baseline -> who decides."""
     baseline: Controller = field(default_factory=Schedule)
+    action_names: tuple[str, ...] = ("go_on",)
+    baseline_action: None = None
 
     def space_of_actions(self) -> Space[Any]:
         """Returns the space of the only action, which is to go on."""
@@ -166,6 +183,19 @@ class _Decider:
     def over(self, baseline: Controller) -> _Decider:
         """Returns the same over another baseline."""
         return replace(self, baseline=baseline)
+
+
+def _differences(recorded: RecordedSchedule, world: World) -> str:
+    """Returns a line about what is played otherwise than it was recorded; nothing if all is the same."""
+    start, budget = world.start_of(0), world.budget_of(0)
+    pairs = (
+        ("instance", recorded.description, str(world.instances[0])),
+        ("seed", recorded.seed, start.seed),
+        ("images", recorded.budget.images, budget.images),
+        ("rounds", recorded.budget.rounds, budget.rounds),
+    )
+    told = [f"{name} {played} (recorded: {was})" for name, was, played in pairs if was != played]
+    return f"replayed in another episode than was recorded: {'; '.join(told)}\n" if told else ""
 
 
 def steady(scenes: Sequence[RenderScene]) -> list[RenderScene]:

@@ -6,6 +6,7 @@ Infos of equal episodes are equal, so the seconds, which never are, come with th
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -74,3 +75,22 @@ def lane_info(infos: dict[str, Any], lane: int) -> dict[str, Any]:
             continue
         mine[name] = lane_info(values, lane) if isinstance(values, dict) else values[lane]
     return mine
+
+
+def lane_end(info: Mapping[str, Any], told_first: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divides what a step says of a lane between the episode it played on and the one that begins in the same step.
+
+    Args:
+        info: of the lane, as `lane_info` gives it.
+        told_first: names in the info of a lane's reset.
+
+    Returns:
+        The info of the round that was played, with what wrappers have added to it; the first info of the next episode.
+    """
+    ended, begun = {}, {}
+    for name, value in info.items():
+        if name in told_first:
+            begun[name] = value
+        elif name not in ("final_obs", "final_info"):
+            ended[name] = value
+    return {**ended, **info.get("final_info", {})}, begun

@@ -191,6 +191,13 @@ class World:
         baseline = self._instance(lane).baseline
         return self.action if baseline is None else self.action.over(baseline)
 
+    def start_of(self, lane: int) -> Start:
+        """Returns how a lane's episode began, also where it was put there as a copy."""
+        start = self._starts[lane]
+        if start is None:
+            raise ConfigError(f"lane {lane} was never reset: call reset() first")
+        return start
+
     def cut(self, lane: int, rounds: int) -> None:
         """Lets a lane's episode be truncated some rounds before its end."""
         start = self._starts[lane]

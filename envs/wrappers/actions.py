@@ -16,7 +16,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorActionWrapper, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from mapopt.envs.actions import RelativeAction
+from mapopt.envs.wrappers.inside import action_names, baseline_action
 from mapopt.errors import ConfigError, unknown_name
 
 LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -31,16 +31,18 @@ _MOST = 4096
 class FreezeKnobs(gymnasium.ActionWrapper[np.ndarray, np.ndarray, np.ndarray], RecordConstructorArgs):
     """Holds chosen knobs and takes their entries out of the action.
 
-    Where actions are relative, a knob held at 0 is what the baseline has in every round. Where they are absolute there
-    is no such entry, and a value has to be given: ``KnobSpace(["augment"]).to_unit(Knobs(augment=0.3))[0]``.
+    Where an action is the baseline, as where actions are relative, a knob that is held by its name alone is what the
+    baseline has in every round. Where they are absolute none is, and a value has to be given:
+    ``KnobSpace(["augment"]).to_unit(Knobs(augment=0.3))[0]``.
 
     Args:
-        env: with actions ``Box [n]``, one entry per knob.
-        held: names of the knobs to hold at 0, or each one's entry of the action, in the range of the box.
+        env: with actions ``Box [n]`` and `action_names`: both environments of ours have them.
+        held: names of the knobs to hold where the baseline has them, or each one's entry of the action, in the range
+            of the box.
 
     Raises:
-        ConfigError: the actions are of another kind, a knob is not among them, none would be left to turn, or a value
-            lies outside the box.
+        ConfigError: the actions are of another kind or have no names, a knob is not among them, none would be left to
+            turn, there is no baseline to hold it at, or a value lies outside the box.
 
     >>> import gymnasium, mapopt.envs
     >>> env = gymnasium.make("mapopt/DetectorTraining-v0", knobs=("lr", "augment", "assign_iou"))
@@ -51,13 +53,18 @@ class FreezeKnobs(gymnasium.ActionWrapper[np.ndarray, np.ndarray, np.ndarray], R
     def __init__(self, env: gymnasium.Env, held: Sequence[str] | Mapping[str, float]) -> None:
         RecordConstructorArgs.__init__(self, held=held)
         gymnasium.ActionWrapper.__init__(self, env)
-        self._freezer = _Freezer(env.action_space, _names(env), held, relative=_is_relative(env))
+        self._freezer = _Freezer(env.action_space, action_names(env), held, baseline_action(env))
         self.action_space = self._freezer.space
 
     @property
-    def knobs(self) -> tuple[str, ...]:
+    def action_names(self) -> tuple[str, ...]:
         """The knobs that are left to turn."""
-        return self._freezer.knobs
+        return self._freezer.names
+
+    @property
+    def baseline_action(self) -> np.ndarray | None:
+        """The action that leaves the knobs that are left where the baseline has them; None where there is none."""
+        return self._freezer.baseline
 
     def action(self, action: np.ndarray) -> np.ndarray:
         """Puts the held entries back: ``[m]`` to ``[n]``."""
@@ -77,14 +84,19 @@ class VectorFreezeKnobs(VectorActionWrapper[np.ndarray, np.ndarray, np.ndarray, 
 
     def __init__(self, env: VectorEnv, held: Sequence[str] | Mapping[str, float]) -> None:
         super().__init__(env)
-        self._freezer = _Freezer(env.single_action_space, _names(env), held, relative=_is_relative(env))
+        self._freezer = _Freezer(env.single_action_space, action_names(env), held, baseline_action(env))
         self.single_action_space = self._freezer.space
         self.action_space = batch_space(self._freezer.space, env.num_envs)
 
     @property
-    def knobs(self) -> tuple[str, ...]:
+    def action_names(self) -> tuple[str, ...]:
         """The knobs that are left to turn."""
-        return self._freezer.knobs
+        return self._freezer.names
+
+    @property
+    def baseline_action(self) -> np.ndarray | None:
+        """As in `FreezeKnobs`."""
+        return self._freezer.baseline
 
     def actions(self, actions: np.ndarray) -> np.ndarray:
         """Puts the held entries back: ``[lanes, m]`` to ``[lanes, n]``."""
@@ -101,12 +113,12 @@ class Discretize(gymnasium.ActionWrapper[np.ndarray, Any, np.ndarray], RecordCon
             "one": ``Discrete(1 + n * levels)``: 0 leaves all entries at rest; 1 + i * levels + j sets entry i to level
             j and leaves the others at rest.
             "all": ``Discrete(levels ** n)``, every combination, the last entry changing fastest.
-        rest: where entries are that a choice of "one" leaves alone, ``[n]`` or one for all. By default 0, which is the
-            baseline where actions are relative; where they are absolute, give what is usual.
+        rest: where entries are that a choice of "one" leaves alone, ``[n]`` or one for all. By default where the
+            baseline has them; where no action is the baseline, as where they are absolute, give what is usual.
 
     Raises:
-        ConfigError: the actions are of another kind, a level or the rest lies outside the box, a level comes twice, or
-            there would be more than 4096 combinations.
+        ConfigError: the actions are of another kind, a level or the rest lies outside the box, a level comes twice,
+            there would be more than 4096 combinations, or a rest is missing or given to choices that have none.
 
     >>> import gymnasium, mapopt.envs
     >>> env = gymnasium.make("mapopt/DetectorTraining-v0", knobs=("lr", "augment"))
@@ -121,12 +133,17 @@ class Discretize(gymnasium.ActionWrapper[np.ndarray, Any, np.ndarray], RecordCon
         levels: Sequence[float] = LEVELS,
         *,
         choices: Choices = "one",
-        rest: float | Sequence[float] = 0.0,
+        rest: float | Sequence[float] | None = None,
     ) -> None:
         RecordConstructorArgs.__init__(self, levels=levels, choices=choices, rest=rest)
         gymnasium.ActionWrapper.__init__(self, env)
-        self._table = _Table(env.action_space, levels, choices, rest)
+        self._table = _Table(env.action_space, levels, choices, rest, baseline_action(env))
         self.action_space = self._table.space
+
+    @property
+    def baseline_action(self) -> Any:
+        """The choice that is the baseline; None where there is none, or the levels leave it out."""
+        return self._table.baseline
 
     def action(self, action: Any) -> np.ndarray:
         """Returns the entries ``[n]`` that a choice stands for."""
@@ -152,12 +169,17 @@ class VectorDiscretize(VectorActionWrapper[np.ndarray, np.ndarray, np.ndarray, n
         levels: Sequence[float] = LEVELS,
         *,
         choices: Choices = "one",
-        rest: float | Sequence[float] = 0.0,
+        rest: float | Sequence[float] | None = None,
     ) -> None:
         super().__init__(env)
-        self._table = _Table(env.single_action_space, levels, choices, rest)
+        self._table = _Table(env.single_action_space, levels, choices, rest, baseline_action(env))
         self.single_action_space = self._table.space
         self.action_space = batch_space(self._table.space, env.num_envs)
+
+    @property
+    def baseline_action(self) -> Any:
+        """As in `Discretize`."""
+        return self._table.baseline
 
     def actions(self, actions: np.ndarray) -> np.ndarray:
         """Returns the entries ``[lanes, n]`` that choices stand for."""
@@ -168,36 +190,43 @@ class _Freezer:
     """Puts held entries between those of a smaller action."""
 
     def __init__(
-        self, space: Space, names: Sequence[str], held: Sequence[str] | Mapping[str, float], *, relative: bool
+        self, space: Space, names: Sequence[str], held: Sequence[str] | Mapping[str, float], baseline: Any
     ) -> None:
         box = _box(space, "FreezeKnobs", "make the environment with fewer knobs")
         if isinstance(held, str):
             raise ConfigError(f"held is the text {held!r}: expected the names of knobs, such as ({held!r},)")
-        values = dict(held) if isinstance(held, Mapping) else dict.fromkeys(held, 0.0)
+        usual = None if baseline is None else np.asarray(baseline, dtype=box.dtype)
+        if len(names) != len(box.low):
+            raise ConfigError(
+                f"an action has {len(box.low)} entries and {len(names)} names: expected one name for each"
+            )
+        resting = dict.fromkeys(names, 0.0) if usual is None else dict(zip(names, usual.tolist(), strict=True))
+        values = dict(held) if isinstance(held, Mapping) else {name: resting.get(name, 0.0) for name in held}
         if not values:
             raise ConfigError("no knob to hold was named: name at least one of " + ", ".join(names))
         for name in values:
             if name not in names:
                 raise ConfigError(unknown_name("knob", name, names))
-        if not relative and not isinstance(held, Mapping):
+        if usual is None and not isinstance(held, Mapping):
             raise ConfigError(
-                "actions are absolute here, and none of them is the baseline: "
+                "no action is the baseline here, as where actions are absolute: "
                 f"give each knob's entry, such as {{'{next(iter(values))}': 0.5}}"
             )
-        self.knobs = tuple(name for name in names if name not in values)
-        if not self.knobs:
+        self.names = tuple(name for name in names if name not in values)
+        if not self.names:
             raise ConfigError(f"all knobs would be held ({', '.join(names)}): leave at least one to turn")
-        self._left = np.array([place for place, name in enumerate(names) if name in self.knobs])
+        self._left = np.array([place for place, name in enumerate(names) if name in self.names])
         self._full = np.array([values.get(name, 0.0) for name in names], dtype=box.dtype)
         for name, value, low, high in zip(names, self._full, box.low, box.high, strict=True):
             if not low <= value <= high:
                 raise ConfigError(f"{name} would be held at {value:g}: expected {low:g} to {high:g}, as an action has")
         self.space = Box(box.low[self._left], box.high[self._left], dtype=box.dtype.type)
+        self.baseline = None if usual is None else usual[self._left]
 
     def fill(self, actions: np.ndarray) -> np.ndarray:
         """Returns ``[..., n]`` of ``[..., m]``."""
         if actions.shape[-1:] != self._left.shape:
-            raise ConfigError(f"an action of shape {actions.shape}: expected {len(self._left)} entries, {self.knobs}")
+            raise ConfigError(f"an action of shape {actions.shape}: expected {len(self._left)} entries, {self.names}")
         full = np.broadcast_to(self._full, (*actions.shape[:-1], len(self._full))).copy()
         full[..., self._left] = actions
         return full
@@ -206,7 +235,14 @@ class _Freezer:
 class _Table:
     """What choices stand for."""
 
-    def __init__(self, space: Space, levels: Sequence[float], choices: Choices, rest: float | Sequence[float]) -> None:
+    def __init__(
+        self,
+        space: Space,
+        levels: Sequence[float],
+        choices: Choices,
+        rest: float | Sequence[float] | None,
+        baseline: Any,
+    ) -> None:
         box = _box(space, "Discretize", "it is discrete already, or needs another wrapper")
         entries = len(box.low)
         values = np.array(levels, dtype=box.dtype)
@@ -218,11 +254,22 @@ class _Table:
                     f"level {value:g} lies outside of an action, which is {box.low.max():g} to {box.high.min():g}"
                 )
         self._values, self._table = values, np.zeros((0, entries), dtype=box.dtype)
+        usual = None if baseline is None else np.asarray(baseline, dtype=box.dtype)
+        if rest is not None and choices in ("each", "all"):
+            raise ConfigError(f"rest was given for choices '{choices}', which leave no entry at rest: leave it out")
+        self.baseline: Any = None
         if choices == "each":
             self.space: Space = MultiDiscrete([len(values)] * entries)
+            if usual is not None and np.isin(usual, values).all():
+                self.baseline = (usual[:, None] == values).argmax(axis=1)
             return
         if choices == "one":
-            still = np.asarray(rest, dtype=box.dtype)
+            if rest is None and usual is None:
+                raise ConfigError(
+                    "no action is the baseline here, so nothing says where entries are that a choice leaves alone: "
+                    "give rest, or choose 'each' or 'all'"
+                )
+            still = np.asarray(usual if rest is None else rest, dtype=box.dtype)
             if still.shape not in ((), (entries,)) or not box.contains(np.broadcast_to(still, entries)):
                 raise ConfigError(f"rest is {rest}: expected a number in the box {box}, or {entries} of them")
             self._table = np.broadcast_to(still, (1 + entries * len(values), entries)).copy()
@@ -239,6 +286,9 @@ class _Table:
         else:
             raise ConfigError(unknown_name("way of choosing", choices, ("each", "one", "all")))
         self.space = Discrete(len(self._table))
+        found = [] if usual is None else np.flatnonzero((self._table == usual).all(axis=1))
+        if len(found):
+            self.baseline = np.int64(found[0])
 
     def look_up(self, actions: np.ndarray) -> np.ndarray:
         """Returns ``[..., n]`` of choices ``[...]``, or of levels' places ``[..., n]``."""
@@ -252,20 +302,3 @@ def _box(space: Space, wrapper: str, advice: str) -> Box:
     if not isinstance(space, Box) or len(space.shape) != 1:
         raise ConfigError(f"{wrapper} was put around actions {space}: expected a Box of one dimension; {advice}")
     return space
-
-
-def _names(env: gymnasium.Env | VectorEnv) -> tuple[str, ...]:
-    """Returns the names of an action's entries, under whatever wrappers there are."""
-    inner: Any = env
-    while inner is not inner.unwrapped:
-        if isinstance(inner, FreezeKnobs | VectorFreezeKnobs):
-            return inner.knobs
-        inner = inner.env
-    if not hasattr(inner, "world"):
-        raise ConfigError(f"the actions of {env} have no names: expected mapopt/DetectorTraining-v0")
-    return tuple(inner.world.action.knobs)
-
-
-def _is_relative(env: gymnasium.Env | VectorEnv) -> bool:
-    inner: Any = env.unwrapped
-    return isinstance(inner.world.action, RelativeAction)

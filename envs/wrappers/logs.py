@@ -12,7 +12,8 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from mapopt.envs.infos import lane_info
+from mapopt.envs.infos import lane_end, lane_info
+from mapopt.envs.setup import lanes_to_reset
 from mapopt.envs.wrappers.episodes import Episode, Episodes
 from mapopt.errors import ConfigError
 from mapopt.settings import to_mapping
@@ -21,8 +22,10 @@ from mapopt.settings import to_mapping
 class EpisodeLog(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Keeps observations, actions, rewards and the numbers of infos of every episode that ends.
 
-    What it sees is what the wrappers below it hand out, so an outer one logs shaped rewards and smaller actions. An
-    episode that a reset cuts short is left out.
+    What it sees is what the wrappers below it hand out, so an outer one logs shaped rewards and smaller actions; below
+    `RelativeToBaseline` it logs the baseline's episodes, too. An episode that a reset cuts short is left out. It does
+    not notice that a copied state was put into the environment (`set_state`): the steps that follow are written behind
+    those before. Reset between, or log such episodes elsewhere.
 
     Args:
         env: with observations and actions that are arrays or numbers.
@@ -84,16 +87,18 @@ class VectorEpisodeLog(VectorWrapper[Any, Any, Any, Any, np.ndarray]):
         self._infos = infos
         self._ended: list[Episode] = []
         self._writers: list[_Writer | None] = [None] * env.num_envs
+        self._told_first: list[frozenset[str]] = [frozenset()] * env.num_envs
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begins an episode in every lane, or in those of a ``reset_mask``."""
         observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
-        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)), dtype=bool)
-        seeds = [seed + lane for lane in range(self.num_envs)] if isinstance(seed, int) else seed
+        mask, seeds, _ = lanes_to_reset(seed, options, self.num_envs)
         for lane in np.flatnonzero(mask).tolist():
-            self._begin(lane, observations, infos, None if seeds is None else seeds[lane])
+            begun = lane_info(infos, lane)
+            self._told_first[lane] = frozenset(begun)
+            self._begin(lane, observations, begun, seeds[lane])
         return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -103,28 +108,26 @@ class VectorEpisodeLog(VectorWrapper[Any, Any, Any, Any, np.ndarray]):
             writer = self._writers[lane]
             if writer is None:
                 if self._mode is AutoresetMode.NEXT_STEP:
-                    self._begin(lane, observations, infos, None)
+                    self._begin(lane, observations, lane_end(lane_info(infos, lane), self._told_first[lane])[1], None)
                 continue
             over, info = bool(terminated[lane] or truncated[lane]), lane_info(infos, lane)
-            seen = observations[lane]
+            seen, begun = observations[lane], dict[str, Any]()
             if over and self._mode is AutoresetMode.SAME_STEP:
-                seen, info = info["final_obs"], info["final_info"]
+                seen = info["final_obs"]
+                info, begun = lane_end(info, self._told_first[lane])
             writer.add(actions[lane], seen, rewards[lane], bool(terminated[lane]), bool(truncated[lane]), info)
             if over:
                 self._ended.append(writer.episode())
                 self._writers[lane] = None
                 if self._mode is AutoresetMode.SAME_STEP:
-                    self._begin(lane, observations, infos, None)
+                    self._begin(lane, observations, begun, None)
         return result
 
     def log(self) -> Episodes:
         """Returns the episodes that have ended so far, in the order they ended, those of lower lanes first."""
         return _log(self.env, self._ended)
 
-    def _begin(self, lane: int, observations: Any, infos: dict[str, Any], seed: int | None) -> None:
-        info = lane_info(infos, lane)
-        # The last episode's own end may share the step; it is no part of how the next one began.
-        begun = {name: value for name, value in info.items() if name not in ("final_obs", "final_info")}
+    def _begin(self, lane: int, observations: Any, begun: Mapping[str, Any], seed: int | None) -> None:
         self._writers[lane] = _Writer(observations[lane], begun, seed, self._infos)
 
 
@@ -174,8 +177,6 @@ def _numbers(info: Mapping[str, Any], prefix: str = "") -> dict[str, int | float
     """Returns the numbers of an info, nested names joined by points; booleans are 0 and 1."""
     found: dict[str, int | float] = {}
     for name, value in info.items():
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         if isinstance(value, Mapping):
             found |= _numbers(value, f"{prefix}{name}.")
         elif isinstance(value, bool | np.bool_ | int | np.integer):

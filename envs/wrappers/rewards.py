@@ -12,10 +12,11 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
+from mapopt.envs.setup import lanes_to_reset
+from mapopt.envs.wrappers.inside import baseline_action
 from mapopt.errors import ConfigError
 
 _STREAM = 7_405
@@ -27,6 +28,9 @@ class RewardNoise(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     The noise is the wrapper's own: it follows from the environment's seed, and the environment's random numbers are
     what they are without it. ``info["reward_without_noise"]`` keeps what was there.
+
+    A state that the environment copies (`get_state`) is the episode's, without the noise: after `set_state` it goes on
+    where it is, so going on twice from one state gives other noise on the same rewards.
 
     Args:
         env: any.
@@ -86,12 +90,10 @@ class VectorRewardNoise(VectorWrapper[Any, Any, Any, Any, np.ndarray]):
     ) -> tuple[Any, dict[str, Any]]:
         """Begins episodes; lanes that a ``reset_mask`` leaves out keep their noise."""
         first = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
-        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)), dtype=bool)
-        seeds = [seed + lane for lane in range(self.num_envs)] if isinstance(seed, int) else seed
+        mask, seeds, _ = lanes_to_reset(seed, options, self.num_envs)
         for lane in np.flatnonzero(mask).tolist():
-            given = seeds[lane] if seeds is not None else None
-            if given is not None or self._generators[lane] is None:
-                self._generators[lane] = _noise(given)
+            if seeds[lane] is not None or self._generators[lane] is None:
+                self._generators[lane] = _noise(seeds[lane])
         self._over &= ~mask
         return first
 
@@ -120,18 +122,25 @@ class RelativeToBaseline(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructo
     terminates early (divergence) is charged the rest of the baseline's rewards, so a return is always the episode's own
     less the baseline's. ``info["baseline_reward"]`` says what was taken off.
 
+    Wrappers beneath it see the baseline's episodes as well: a log or recorder there writes them down with the others,
+    one before each instance's first. Put it around this wrapper to have the agent's alone. A state that the
+    environment copies (`get_state`) says nothing of the baseline: after `set_state` the rewards that are taken off are
+    still those of the episode that was reset last, so go on only from states of that episode, and from the round that
+    it is in.
+
     There is none for vector environments: lanes begin at different times, and a baseline would have to be played on a
     lane while the others wait. Put it around each of several single environments.
 
     Args:
         env: whose first info names the ``instance``, and the ``seed`` where a training has one, and whose reset takes
             them as options.
-        baseline: the action that is the baseline; by default zeros, in a box.
+        baseline: the action that is the baseline; by default the environment's `baseline_action`.
         remembered: how many baseline episodes to remember; the one not asked for longest goes first.
 
     Raises:
-        ConfigError: no action was given and the actions are not a box, or `remembered` is not positive; at the first
-            reset: the environment does not say which instance it plays.
+        ConfigError: no action was given and none is the baseline (as where actions are absolute), the given one is no
+            action, or `remembered` is not positive; at the first reset: the environment does not say which instance it
+            plays.
 
     >>> import gymnasium, mapopt.envs
     >>> env = RelativeToBaseline(gymnasium.make("mapopt/DetectorTraining-v0"))
@@ -141,9 +150,12 @@ class RelativeToBaseline(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructo
         RecordConstructorArgs.__init__(self, baseline=baseline, remembered=remembered)
         gymnasium.Wrapper.__init__(self, env)
         if baseline is None:
-            if not isinstance(env.action_space, Box):
-                raise ConfigError(f"actions are {env.action_space}: say which of them is the baseline, as baseline=0")
-            baseline = np.zeros(env.action_space.shape, dtype=env.action_space.dtype)
+            baseline = baseline_action(env)
+            if baseline is None:
+                raise ConfigError(
+                    f"no action of {env} is the baseline, as where actions are absolute: say which one is to be, as "
+                    f"baseline=..., one of {env.action_space}"
+                )
         if not env.action_space.contains(baseline):
             raise ConfigError(f"the baseline's action is {baseline}: expected one of {env.action_space}")
         if remembered < 1:

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
+from mapopt.envs.families import FAMILIES, InstanceFamily, NumberedFamily
 from mapopt.errors import ConfigError, MapoptError, StoreError
 from mapopt.files import write_json
+from mapopt.settings import from_mapping, to_mapping
 from mapopt.training.controllers import Decision, Replay
 from mapopt.training.knobs import Knobs
 from mapopt.training.task import Budget
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,12 @@ class RecordedSchedule:
 
     instance: int
     """Number of the instance in its family."""
+    family: str
+    """Name of the family in `mapopt.envs.families.FAMILIES`, or of the class of one that is not there."""
+    side: str
+    """"train" or "judge": what the family's instances are for."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The family's settings, its side among them; nothing of a family that is not in `FAMILIES`."""
     seed: int
     """Of the training."""
     description: str
@@ -44,6 +53,20 @@ class RecordedSchedule:
         """Returns the controller that repeats these decisions."""
         return Replay(self.decisions)
 
+    def make_family(self) -> NumberedFamily:
+        """Makes the family that the instance belongs to.
+
+        Raises:
+            ConfigError: the family is none of ours, so nothing but its own code can make it.
+            DataError: the family's data cannot be used.
+        """
+        if self.family not in FAMILIES:
+            raise ConfigError(
+                f"the schedule was recorded on an instance of {self.family}, which is none of "
+                f"{', '.join(FAMILIES)}: name the family to use"
+            )
+        return from_mapping(FAMILIES[self.family], self.settings, "the recorded family")
+
     def save(self, path: str | Path) -> None:
         """Writes a JSON file in one step; numbers keep all their bits.
 
@@ -53,6 +76,9 @@ class RecordedSchedule:
         record = {
             "format": "mapopt schedule",
             "version": VERSION,
+            "family": self.family,
+            "side": self.side,
+            "settings": dict(self.settings),
             "instance": self.instance,
             "seed": self.seed,
             "description": self.description,
@@ -89,6 +115,9 @@ class RecordedSchedule:
             raise StoreError(f"{path}: is of version {record.get('version')}, expected {VERSION}. Record it again.")
         try:
             return cls(
+                family=str(record["family"]),
+                side=str(record["side"]),
+                settings=dict(record["settings"]),
                 instance=int(record["instance"]),
                 seed=int(record["seed"]),
                 description=str(record["description"]),
@@ -105,6 +134,9 @@ class RecordSchedule(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
 
     There is none for vector environments: they forget an episode's decisions in the step that ends it.
     `VectorEpisodeLog` keeps their actions.
+
+    An episode that was put into the environment as a copied state (`set_state`) is recorded whole, with the rounds
+    before the copy. Beneath `RelativeToBaseline` the baseline's episodes are recorded like the others.
 
     Args:
         env: ``mapopt/DetectorTraining-v0``, under any wrappers.
@@ -135,13 +167,6 @@ class RecordSchedule(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
         """The last episodes, the newest at the end."""
         self._folder = None if folder is None else Path(folder)
         self._ended = 0
-        self._began: dict[str, Any] = {}
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begins an episode; one that did not end is not recorded."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        self._began = info
-        return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Plays a round; after the last one the recording is there."""
@@ -152,11 +177,14 @@ class RecordSchedule(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
 
     def _record(self) -> None:
         world = self.unwrapped.world  # type: ignore[attr-defined]
-        history = world.histories[0]
+        history, start, family = world.histories[0], world.start_of(0), world.family
         recording = RecordedSchedule(
-            instance=int(self._began["instance"]),
-            seed=int(self._began["seed"]),
-            description=str(self._began["description"]),
+            family=_name_of(family),
+            side=family.side,
+            settings=to_mapping(family) if _name_of(family) in FAMILIES else {},
+            instance=start.instance,
+            seed=start.seed,
+            description=str(world.instances[0]),
             budget=world.budget_of(0),
             decisions=Replay.of(history).decisions,
             tune_ap=tuple(one.tune.ap for one in history),
@@ -165,6 +193,11 @@ class RecordSchedule(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
         if self._folder is not None:
             recording.save(self._folder / f"episode-{self._ended:06d}.json")
         self._ended += 1
+
+
+def _name_of(family: InstanceFamily) -> str:
+    known = [name for name, kind in FAMILIES.items() if type(family) is kind]
+    return known[0] if known else type(family).__name__
 
 
 def _decision(record: dict[str, Any]) -> Decision:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from PIL import Image
@@ -85,14 +86,82 @@ def test_a_recording_is_replayed_with_its_budget_and_the_knobs_it_turned(
     env.reset(options={"instance": 1, "training_seed": 2})
     aps = [env.step(np.array([unit]))[4]["tune_ap"] for unit in (0.5, -0.5)]
     file = str(tmp_path / "recorded" / "episode-000000.json")
-    words = ["--policy", "replay", "--replay", file, "--instance", "1", "--seed", "2", "--device", "cpu"]
+    words = ["--policy", "replay", "--replay", file, "--seed", "2", "--device", "cpu"]
     assert main(["watch", *words, "--size", "320", "--out", str(tmp_path / "film.gif")]) == 0
     said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("round 0/2: shapes-judge-1: ")
     assert said[1].startswith(f"round 1/2: tune AP {aps[0]:.3f}; ")
     assert said[2].startswith(f"round 2/2: tune AP {aps[1]:.3f}; ")
     assert "augment 0.25" in said[2]
     assert main(["watch", *words, "--images", "96", "--rounds", "3", "--out", str(tmp_path / "more.gif")]) == 2
     assert "rounds is 3: expected 2 at most" in capsys.readouterr().err
+
+
+def test_a_recording_that_was_cut_short_is_replayed_as_far_as_it_went(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = DetectorTrainingEnv(judge(), budget=Budget(images=96, rounds=3), knobs=("lr",))
+    env = RecordSchedule(gymnasium.wrappers.TimeLimit(whole, 2), tmp_path / "recorded")
+    env.reset(options={"instance": 0, "training_seed": 2})
+    aps = [env.step(np.array([unit]))[4]["tune_ap"] for unit in (0.5, -0.5)]
+    file = str(tmp_path / "recorded" / "episode-000000.json")
+    words = ["watch", "--policy", "replay", "--replay", file, "--seed", "2", "--device", "cpu", "--size", "320"]
+    assert main([*words, "--out", str(tmp_path / "film.gif")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line[:24] for line in said[1:3]] == [f"round {n}/3: tune AP {ap:.3f}" for n, ap in enumerate(aps, 1)]
+    assert said[3].startswith(f"final tune AP {aps[1]:.4f}, test AP ")
+    assert main([*words, "--rounds", "3", "--out", str(tmp_path / "more.gif")]) == 2
+    assert "rounds is 3: expected 2 at most" in capsys.readouterr().err
+
+
+def test_a_recording_that_is_replayed_in_another_episode_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = RecordSchedule(DetectorTrainingEnv(judge(), budget=BUDGET, knobs=("lr",)), tmp_path / "recorded")
+    env.reset(options={"instance": 1, "training_seed": 2})
+    for _ in range(2):
+        env.step(np.zeros(1))
+    file = str(tmp_path / "recorded" / "episode-000000.json")
+
+    def first(*flags: str) -> str:
+        out = ["--out", str(tmp_path / "film.gif"), "--overwrite", "--size", "320", "--device", "cpu"]
+        assert main(["watch", "--policy", "replay", "--replay", file, *out, *flags]) == 0
+        return capsys.readouterr().out.splitlines()[0]
+
+    assert first("--seed", "2").startswith("round 0/2: shapes-judge-1: ")
+    assert first() == "replayed in another episode than was recorded: seed 0 (recorded: 2)"
+    other = first("--seed", "2", "--instance", "3")
+    assert other.startswith("replayed in another episode than was recorded: instance shapes-judge-3: ")
+    assert "(recorded: shapes-judge-1: " in other
+    assert "instance rescue-judge-0: " in first("--seed", "2", "--family", "rescue")
+    assert "images 32 (recorded: 64); rounds 1 (recorded: 2)" in first("--seed", "2", "--images", "32", "--rounds", "1")
+
+
+def test_a_recording_of_somebodys_own_family_needs_a_family_to_be_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Own(ShapesFamily):
+        pass
+
+    family = Own(side="judge", images=IMAGES, recipe=Recipe(batch_size=4))
+    env = RecordSchedule(DetectorTrainingEnv(family, budget=BUDGET, knobs=("lr",)), tmp_path / "recorded")
+    env.reset(options={"instance": 1, "training_seed": 0})
+    for _ in range(2):
+        env.step(np.zeros(1))
+    words = ["watch", "--policy", "replay", "--replay", str(tmp_path / "recorded" / "episode-000000.json")]
+    words += ["--out", str(tmp_path / "film.gif"), "--size", "320", "--device", "cpu"]
+    assert main(words) == 2
+    assert "recorded on an instance of Own, which is none of shapes, " in capsys.readouterr().err
+    assert main([*words, "--family", "shapes", "--instance", "1"]) == 0
+    assert capsys.readouterr().out.startswith("round 0/2: shapes-judge-1: ")
+
+
+def test_without_a_budget_an_episode_has_the_usual_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "DEFAULT_BUDGET", Budget(images=32, rounds=1))
+    words = ["--policy", "baseline", "--size", "320", "--device", "cpu", "--out", str(tmp_path / "film.gif")]
+    assert main(["watch", *words]) == 0
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.n_frames == 2  # type: ignore[attr-defined]
 
 
 def test_constant_knobs_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

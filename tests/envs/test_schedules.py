@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 import torch
 
 import mapopt.envs  # noqa: F401 - registers the environment
-from mapopt.envs.families import ShapesFamily
+from mapopt.envs.detector_training import DetectorTrainingEnv
+from mapopt.envs.families import NumberedFamily, ShapesFamily
 from mapopt.envs.wrappers import RecordedSchedule, RecordSchedule
-from mapopt.errors import StoreError
+from mapopt.errors import ConfigError, StoreError
 from mapopt.training.fleet import Trainer
 from mapopt.training.run import run
 from mapopt.training.task import Budget, Recipe
@@ -72,6 +74,49 @@ def test_a_truncated_episode_is_recorded_as_far_as_it_went() -> None:
     assert len(env.recordings[0].decisions) == 2
 
 
+def test_an_episode_that_was_put_there_as_a_copy_is_recorded_as_what_it_is() -> None:
+    env, other = record(episodes=0), record(episodes=0)
+    env.reset(options={"instance": 1, "training_seed": 5})
+    env.step(np.full(4, 0.3, np.float32))
+    state = env.unwrapped.get_state()  # type: ignore[attr-defined]
+    other.reset(options={"instance": 2, "training_seed": 9})
+    other.unwrapped.set_state(state)  # type: ignore[attr-defined]
+    for one in (env, other):
+        for _ in range(BUDGET.rounds - 1):
+            one.step(np.full(4, -0.2, np.float32))
+    assert other.recordings[0] == env.recordings[0]
+    assert (env.recordings[0].instance, env.recordings[0].seed, len(env.recordings[0].decisions)) == (1, 5, 3)
+    assert env.recordings[0].description == FAMILY.instance(1).description
+
+
+@pytest.mark.parametrize("name", ["shapes", "rescue", "noisy-labels", "from-data"])
+def test_the_family_of_a_recording_can_be_made_again(
+    name: str, tmp_path: Path, tiny_family: Callable[..., NumberedFamily]
+) -> None:
+    family = tiny_family(name, side="judge")
+    env = RecordSchedule(DetectorTrainingEnv(family, budget=Budget(images=4, rounds=1), knobs=("lr",)), tmp_path)
+    env.reset(options={"instance": 3})
+    env.step(np.zeros(1))
+    loaded = RecordedSchedule.load(tmp_path / "episode-000000.json")
+    assert loaded == env.recordings[0]
+    assert (loaded.family, loaded.side) == (name, "judge")
+    assert loaded.make_family() == family
+    assert str(loaded.make_family().instance(loaded.instance)) == loaded.description
+
+
+def test_a_family_that_is_none_of_ours_is_recorded_by_its_name() -> None:
+    class Own(ShapesFamily):
+        pass
+
+    family = Own(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
+    env = RecordSchedule(DetectorTrainingEnv(family, budget=Budget(images=4, rounds=1), knobs=("lr",)))
+    env.reset(seed=0)
+    env.step(np.zeros(1))
+    assert env.recordings[0].family == "Own"
+    with pytest.raises(ConfigError, match=r"recorded on an instance of Own, which is none of shapes, .*: name the f"):
+        env.recordings[0].make_family()
+
+
 def test_a_file_that_is_no_schedule_is_refused(tmp_path: Path) -> None:
     record(tmp_path)
     path = tmp_path / "episode-000000.json"
@@ -85,9 +130,16 @@ def test_a_file_that_is_no_schedule_is_refused(tmp_path: Path) -> None:
 
     assert "is not JSON" in str(loading("{"))
     assert "holds no schedule" in str(loading([]))
-    assert "is of version 9, expected 1" in str(loading({**whole, "version": 9}))
+    assert "is of version 9, expected 2" in str(loading({**whole, "version": 9}))
     assert "damaged" in str(loading({**whole, "budget": {"images": 0, "rounds": 3}}))
     knobs = {**whole["decisions"][0]["knobs"], "lr": 99.0}
     assert "damaged" in str(loading({**whole, "decisions": [{"knobs": knobs, "ramp_from": None}]}))
     with pytest.raises(StoreError, match="cannot be read"):
         RecordedSchedule.load(tmp_path / "none.json")
+
+
+def test_what_cannot_be_recorded_is_said() -> None:
+    with pytest.raises(ConfigError, match="trains nothing"):
+        RecordSchedule(gymnasium.make("Pendulum-v1"))
+    with pytest.raises(ConfigError, match="kept is -1"):
+        RecordSchedule(gymnasium.make("mapopt/DetectorTraining-v0", family=FAMILY, budget=BUDGET), kept=-1)
