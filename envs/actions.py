@@ -49,7 +49,7 @@ class Action(Protocol):
         """Returns the space an action comes from."""
 
     def decide(self, action: Any, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
-        """Returns the knobs of the coming round; a function of its arguments only.
+        """Returns the knobs of the coming round, or the order to stop before it; a function of its arguments only.
 
         Raises:
             ConfigError: the action is not one of the space's.
@@ -144,6 +144,7 @@ class AbsoluteAction(_OverBaseline):
         return Decision(
             knobs=space.from_unit(units, usual.knobs),
             ramp_from=None if start is None else space.from_unit(units, start),
+            stop=usual.stop,
         )
 
 
@@ -289,6 +290,7 @@ def _shifted(
     return Decision(
         knobs=space.shift(offsets, usual.knobs, reach=reach),
         ramp_from=None if start is None else space.shift(offsets, start, reach=reach),
+        stop=usual.stop,
     )
 
 

@@ -125,8 +125,9 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     of a reset holds ``instance``, ``seed`` and ``description``.
 
     ### End of the episode
-    ``terminated`` at the end of the budget (progress is observed) and on divergence. ``truncated`` where training and
-    evaluation have taken `seconds_limit` seconds (a lane's share of them in a fleet), which no seed determines; for
+    ``terminated`` at the end of the budget (progress is observed), on divergence, and where the baseline stops its run:
+    that step plays no round, costs nothing and pays nothing but what is paid at the end. ``truncated`` where training
+    and evaluation have taken `seconds_limit` seconds (a lane's share of them in a fleet), which no seed determines; for
     fewer steps wrap it in `gymnasium.wrappers.TimeLimit`, whose last info is that of any other step. The environment's
     own last ``info`` holds ``test_ap``, ``test_ap50``, ``test_ap75`` and ``seconds``.
 
@@ -135,7 +136,8 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     ``tune_ap``, ``tune_ap50``, ``tune_ap75``, ``tune_ar100``, ``tune_ap_per_category``, what else was measured as
     ``tune_NAME``, ``class_loss``, ``box_loss``, ``gradient_norm``, ``gradient_norm_max``, ``gradient_ratio``,
     ``weight_norm``, ``clipped``, ``update_ratio``, ``knobs`` (a dictionary) and ``reward_parts`` (``worth`` and
-    ``cost``: the reward is their difference).
+    ``cost``: the reward is their difference). Where the baseline stopped the run, all but the last are those of the
+    last round played, and ``stopped`` says why.
 
     ### Arguments
     - ``family``: a name in `mapopt.envs.families.FAMILIES`, or an `InstanceFamily`.

@@ -29,9 +29,8 @@ def scene_of(world: World, lane: int, *, with_image: bool = True) -> RenderScene
         lane: which.
         with_image: look at a tune image, too: the boxes are detected anew for it.
     """
-    instance = world.instances[lane]
+    instance = world.instance_of(lane)
     budget, history = world.budget_of(lane), world.histories[lane]
-    assert instance is not None
     baseline, task = world.action_of(lane).baseline, instance.task
     usual = [baseline.decide(history[:count], task.info, budget).knobs for count in range(len(history))]
     return RenderScene(
@@ -62,7 +61,7 @@ def _image(world: World, lane: int) -> RenderedImage | None:
     few = np.where(counts <= _CROWDED, counts, 0)
     chosen = int(few.argmax() if few.any() else counts.argmax())
     mine, scale = notes.images == chosen, float(np.asarray(tune.scale)[chosen])
-    found = world.fleet.detect("tune")[lane]
+    found = world.fleet.detect("tune", lanes=[lane])[0]
     here = found.image_ids == chosen
     return RenderedImage(
         pixels=np.ascontiguousarray(tune.pixels[chosen].permute(1, 2, 0).cpu().numpy()),

@@ -125,7 +125,8 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if len(actions) != self.num_envs:
             raise ConfigError(f"{len(actions)} actions were given for {self.num_envs} environments: give each its own")
         resting = self.autoreset_mode is AutoresetMode.NEXT_STEP
-        due = [lane for lane in range(self.num_envs) if resting and self.world.over[lane]]
+        # A lane that never began is not due: the world says that it has to be reset first.
+        due = [lane for lane in range(self.num_envs) if resting and self.world.over[lane] and self.world.begun(lane)]
         outcomes = self.world.step(actions, active=[lane not in due for lane in range(self.num_envs)])
         infos: dict[str, Any] = {}
         observations = {lane: outcome.observation for lane, outcome in outcomes.items()}

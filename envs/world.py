@@ -24,8 +24,8 @@ from mapopt.training.controllers import Decision
 from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Fleet
 from mapopt.training.history import Round
-from mapopt.training.run import advance
-from mapopt.training.task import Budget
+from mapopt.training.run import advance, check_stop
+from mapopt.training.task import Budget, check_alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,22 +125,18 @@ class World:
 
         Returns:
             lane -> (first observation, info).
+
+        Raises:
+            ConfigError: there is no such instance, or it differs from the others in what a fleet's lanes have in
+                common, or its rounds are no whole number of steps. Nothing has begun then.
+            DataError: an instance cannot be made, such as one whose tune split has nothing to find.
         """
-        instances = {lane: self.family.instance(start.instance) for lane, start in starts.items()}
-        for instance in instances.values():
-            (instance.budget or self.budget).check(instance.task.recipe.batch_size)
+        instances = self._drawn(starts)
+        self._fleet = self._fleet or self._make_fleet(starts, instances)
         for lane, instance in instances.items():
             self.instances[lane], self._starts[lane] = instance, starts[lane]
             self.histories[lane], self.over[lane] = [], False
-        if self._fleet is None:
-            # Lanes without an episode yet wait with the task of one that has.
-            waiting, first = next(iter(instances.values())), next(iter(starts.values()))
-            tasks = [instances.get(lane, waiting).task for lane in range(self.lanes)]
-            seeds = [starts.get(lane, first).seed for lane in range(self.lanes)]
-            self._fleet = Fleet(tasks, seeds, device=self._device)
-        else:
-            for lane, instance in instances.items():
-                self._fleet.reset(lane, starts[lane].seed, instance.task)
+            self._fleet.reset(lane, starts[lane].seed, instance.task)
         return {
             lane: (
                 self.observe(lane),
@@ -160,7 +156,7 @@ class World:
             lane -> what its round gave.
 
         Raises:
-            ConfigError: an action is not one of the action space's.
+            ConfigError: an action is not one of the action space's, or stops a run before its first round.
             gymnasium.error.ResetNeeded: an active lane's episode is over, or never began.
         """
         playing = [lane for lane in range(self.lanes) if active is None or active[lane]]
@@ -169,26 +165,44 @@ class World:
             where = f" (lanes {due})" if self.lanes > 1 else ""
             raise gymnasium.error.ResetNeeded(f"the episode is over, or never began{where}: call reset() before step()")
         decisions = {lane: self._decide(lane, actions[lane]) for lane in playing}
-        for lane, one in self._advance(decisions).items():
+        stopped = {lane: decision.stop for lane, decision in decisions.items() if decision.stop}
+        for lane, one in self._advance({lane: decisions[lane] for lane in playing if lane not in stopped}).items():
             self.histories[lane].append(one)
-        ends = {lane: self._end(lane) for lane in playing}
+        ends = {lane: (True, False) if lane in stopped else self._end(lane) for lane in playing}
         ended = [lane for lane in playing if any(ends[lane])]
         for lane in ended:
             self.over[lane] = True
         reports = self._test(ended)
-        return {lane: self._outcome(lane, *ends[lane], reports.get(lane)) for lane in playing}
+        return {
+            lane: self._outcome(lane, *ends[lane], reports.get(lane), stopped=stopped.get(lane, "")) for lane in playing
+        }
 
     def observe(self, lane: int) -> np.ndarray:
         """Returns what an agent sees of a lane now."""
-        return observe(self.histories[lane], self._instance(lane).task.info, self.budget_of(lane), self.names)
+        return observe(self.histories[lane], self.instance_of(lane).task.info, self.budget_of(lane), self.names)
+
+    def begun(self, lane: int) -> bool:
+        """Returns whether a lane was ever reset."""
+        return self.instances[lane] is not None
 
     def budget_of(self, lane: int) -> Budget:
         """Returns the budget of a lane's episode."""
-        return self._instance(lane).budget or self.budget
+        return self.instance_of(lane).budget or self.budget
+
+    def instance_of(self, lane: int) -> Instance:
+        """Returns the instance of a lane's episode.
+
+        Raises:
+            ConfigError: the lane was never reset.
+        """
+        instance = self.instances[lane]
+        if instance is None:
+            raise ConfigError(f"lane {lane} was never reset: call reset() first")
+        return instance
 
     def action_of(self, lane: int) -> Action:
         """Returns what an action does in a lane's episode."""
-        baseline = self._instance(lane).baseline
+        baseline = self.instance_of(lane).baseline
         return self.action if baseline is None else self.action.over(baseline)
 
     def start_of(self, lane: int) -> Start:
@@ -200,17 +214,12 @@ class World:
 
     def cut(self, lane: int, rounds: int) -> None:
         """Lets a lane's episode be truncated some rounds before its end."""
-        start = self._starts[lane]
-        assert start is not None
-        self._starts[lane] = replace(start, cut=self.budget_of(lane).rounds - rounds)
+        self._starts[lane] = replace(self.start_of(lane), cut=self.budget_of(lane).rounds - rounds)
 
     def get_state(self, lane: int) -> EpisodeState:
         """Copies a lane's episode."""
-        start = self._starts[lane]
-        if start is None:
-            raise ConfigError(f"lane {lane} was never reset and has no state: call reset() first")
         return EpisodeState(
-            start=start,
+            start=self.start_of(lane),
             history=tuple(self.histories[lane]),
             snapshot=self.fleet.snapshot(lane),
             over=self.over[lane],
@@ -221,21 +230,40 @@ class World:
 
         Returns:
             what an agent sees there.
+
+        Raises:
+            CheckpointError: the state is of another detector; the lane stays as it was, as it does on what `reset`
+                raises.
         """
-        self.reset({lane: state.start})
+        starts = {lane: state.start}
+        self._fleet = self._fleet or self._make_fleet(starts, self._drawn(starts))
+        self._fleet.check(state.snapshot)
+        self.reset(starts)
         self.fleet.restore(lane, state.snapshot)
         self.histories[lane], self.over[lane] = list(state.history), state.over
         return self.observe(lane)
 
-    def _instance(self, lane: int) -> Instance:
-        instance = self.instances[lane]
-        if instance is None:
-            raise ConfigError(f"lane {lane} was never reset: call reset() first")
-        return instance
+    def _drawn(self, starts: Mapping[int, Start]) -> dict[int, Instance]:
+        """Returns the instances of episodes, by lane, if they can be played here."""
+        instances = {lane: self.family.instance(start.instance) for lane, start in starts.items()}
+        for instance in instances.values():
+            (instance.budget or self.budget).check(instance.task.recipe.batch_size)
+        others = [] if self._fleet is None else self._fleet.tasks[:1]
+        check_alike([*others, *(instance.task for instance in instances.values())])
+        return instances
+
+    def _make_fleet(self, starts: Mapping[int, Start], instances: Mapping[int, Instance]) -> Fleet:
+        """Returns the lanes; those without an episode yet wait with the task of one that has."""
+        waiting, first = next(iter(instances.values())), next(iter(starts.values()))
+        tasks = [instances.get(lane, waiting).task for lane in range(self.lanes)]
+        seeds = [starts.get(lane, first).seed for lane in range(self.lanes)]
+        return Fleet(tasks, seeds, device=self._device)
 
     def _decide(self, lane: int, action: Any) -> Decision:
-        task = self._instance(lane).task.info
-        return self.action_of(lane).decide(action, self.histories[lane], task, self.budget_of(lane))
+        task, history = self.instance_of(lane).task.info, self.histories[lane]
+        decision = self.action_of(lane).decide(action, history, task, self.budget_of(lane))
+        check_stop(decision, history)
+        return decision
 
     def _advance(self, decisions: Mapping[int, Decision]) -> dict[int, Round]:
         """Plays the round of every decided lane; lanes whose budgets have other intervals are played in turn."""
@@ -264,10 +292,17 @@ class World:
             return {}
         return dict(zip(sound, self.fleet.evaluate("test", mode="reward", lanes=sound), strict=True))
 
-    def _outcome(self, lane: int, terminated: bool, truncated: bool, report: Report | None) -> Outcome:
-        history = self.histories[lane]
-        parts = self.reward.parts(history, self.budget_of(lane))
+    def _outcome(self, lane: int, terminated: bool, truncated: bool, report: Report | None, *, stopped: str) -> Outcome:
+        history, budget = self.histories[lane], self.budget_of(lane)
+        if stopped:
+            # Paid as a last round in which nothing was trained: no gain, no cost, and what is paid at the end.
+            still = (*history, history[-1])
+            parts = self.reward.parts(still, Budget(images=len(still) * budget.interval, rounds=len(still)))
+        else:
+            parts = self.reward.parts(history, budget)
         info = round_info(history[-1], parts)
+        if stopped:
+            info["stopped"] = stopped
         if terminated or truncated:
             info |= end_info(history[-1], report)
         return Outcome(

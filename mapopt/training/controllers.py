@@ -155,6 +155,10 @@ class Patience:
     margin: float = 0.0
     """How much better counts as better, in AP."""
 
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ConfigError(f"rounds is {self.rounds}: expected 1 or more")
+
     @property
     def measures(self) -> tuple[Measure, ...]:
         """What the inner controller wants to be measured."""

@@ -29,7 +29,7 @@ from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
 from mapopt.training.optimizer import OPTIMIZERS, RowOptimizer, clip_rows
 from mapopt.training.steps import StepPlan
-from mapopt.training.task import Task
+from mapopt.training.task import Task, check_alike
 
 _EVALUATION_IMAGES = 512
 """Images per evaluation batch, over all lanes of the tiny detector; larger images make it smaller."""
@@ -320,26 +320,6 @@ class LaneEngine:
 
     def _set(self, lane: int, split: str) -> DeviceSet:
         return self._sets.get(self.tasks[lane].splits, split)
-
-
-def check_alike(tasks: Sequence[Task]) -> None:
-    """Raises ConfigError unless tasks can be lanes of one fleet, at once or one after the other.
-
-    They have one recipe, one number of classes, one image size, and tune and test splits of one length each; data,
-    starting knobs and the length of the train split are every lane's own.
-    """
-    first = tasks[0]
-    if any(task.recipe != first.recipe or task.classes != first.classes for task in tasks):
-        raise ConfigError("the lanes of a fleet have different recipes or classes: give each recipe its own fleet")
-    if any(task.splits.train.size != first.splits.train.size for task in tasks):
-        raise ConfigError("the lanes of a fleet have images of different sizes: load them all at one size")
-    for split in ("tune", "test"):
-        lengths = sorted({len(getattr(task.splits, split)) for task in tasks})
-        if len(lengths) > 1:
-            raise ConfigError(
-                f"the lanes of a fleet have {split} splits of {' and '.join(map(str, lengths))} images: "
-                "make them equally long"
-            )
 
 
 def _by_lane(parts: list[Boxes], sets: list[DeviceSet]) -> list[Detections]:

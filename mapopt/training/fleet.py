@@ -14,10 +14,10 @@ import torch
 from mapopt.detectors.build import supports_lanes
 from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, Report
-from mapopt.training.engine import LaneEngine, Snapshot, check_alike
+from mapopt.training.engine import LaneEngine, Snapshot
 from mapopt.training.history import Interval, Measure, Scores
 from mapopt.training.knobs import Knobs
-from mapopt.training.task import Task
+from mapopt.training.task import Task, check_alike
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Fleet:
     """Trains and evaluates many lanes.
 
     Args:
-        tasks: one for all lanes, or one per lane; all alike, as `mapopt.training.engine.check_alike` says.
+        tasks: one for all lanes, or one per lane; all alike, as `mapopt.training.task.check_alike` says.
         seeds: one per lane: initialisation, order of the data and augmentation.
         device: where to train.
     """

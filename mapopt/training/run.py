@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mapopt.errors import ConfigError
 from mapopt.metrics import Report
 from mapopt.training.checkpoint import CheckpointFolder
 from mapopt.training.controllers import Controller, Decision, measures_of
@@ -85,6 +86,12 @@ def advance(
     return rounds
 
 
+def check_stop(decision: Decision, history: Sequence[Round]) -> None:
+    """Raises ConfigError where a run is stopped before its first round: there would be nothing to judge."""
+    if decision.stop and not history:
+        raise ConfigError(f"the run was stopped before its first round ({decision.stop}): let it play at least one")
+
+
 def run_fleet(
     fleet: Fleet,
     controllers: Sequence[Controller],
@@ -153,6 +160,7 @@ def _run(
                 if not stopped[lane] and len(histories[lane]) < budget.rounds
                 else Decision(knobs=fleet.knobs[lane])
             )
+            check_stop(decision, histories[lane])
             stopped[lane] = stopped[lane] or decision.stop
             decisions.append(decision)
         active = [not stop and len(history) < budget.rounds for stop, history in zip(stopped, histories, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -117,6 +118,26 @@ class Task:
             batch_size=self.recipe.batch_size,
             knobs=self.knobs,
         )
+
+
+def check_alike(tasks: Sequence[Task]) -> None:
+    """Raises ConfigError unless tasks can be lanes of one fleet, at once or one after the other.
+
+    They have one recipe, one number of classes, one image size, and tune and test splits of one length each; data,
+    starting knobs and the length of the train split are every lane's own.
+    """
+    first = tasks[0]
+    if any(task.recipe != first.recipe or task.classes != first.classes for task in tasks):
+        raise ConfigError("the lanes of a fleet have different recipes or classes: give each recipe its own fleet")
+    if any(task.splits.train.size != first.splits.train.size for task in tasks):
+        raise ConfigError("the lanes of a fleet have images of different sizes: load them all at one size")
+    for split in ("tune", "test"):
+        lengths = sorted({len(getattr(task.splits, split)) for task in tasks})
+        if len(lengths) > 1:
+            raise ConfigError(
+                f"the lanes of a fleet have {split} splits of {' and '.join(map(str, lengths))} images: "
+                "make them equally long"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 from mapopt.envs.detector_training import DetectorTrainingEnv
 from mapopt.envs.families import ShapesFamily
 from mapopt.envs.vector import DetectorTrainingVectorEnv
+from mapopt.envs.world import EpisodeState
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.training.task import Budget, Recipe
 
@@ -99,9 +101,30 @@ def test_a_state_without_a_generator_leaves_the_lanes_own() -> None:
 
 def test_what_is_not_there_or_does_not_fit_is_refused() -> None:
     env = DetectorTrainingEnv(**ARGUMENTS)
-    with pytest.raises(ConfigError, match="lane 0 was never reset and has no state"):
+    with pytest.raises(ConfigError, match="lane 0 was never reset: call reset"):
         env.get_state()
     env.reset(seed=0)
     other = DetectorTrainingEnv(**{**ARGUMENTS, "family": replace(FAMILY, recipe=Recipe(batch_size=4))})
     with pytest.raises(CheckpointError, match="does not fit"):
         other.set_state(env.get_state())
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        other.step(0)
+
+
+@pytest.mark.parametrize("wrong", ["snapshot", "instance"])
+def test_a_lane_goes_on_as_it_was_after_a_state_that_does_not_fit(wrong: str) -> None:
+    def refused(state: EpisodeState) -> EpisodeState:
+        if wrong == "instance":
+            return replace(state, start=replace(state.start, instance=4))
+        return replace(state, snapshot=replace(state.snapshot, tensors={"weights": torch.zeros(3)}))
+
+    env, twin = (DetectorTrainingVectorEnv(2, **ARGUMENTS) for _ in range(2))
+    env.reset(seed=0), twin.reset(seed=0)
+    env.step(np.array([1, 2])), twin.step(np.array([1, 2]))
+    with pytest.raises((CheckpointError, ConfigError)):
+        env.set_state(1, refused(env.get_state(0)))
+    for action in (0, 3, 4):
+        ours, theirs = env.step(np.array([action, 2])), twin.step(np.array([action, 2]))
+        assert ours[0].tobytes() == theirs[0].tobytes()
+        assert ours[1].tolist() == theirs[1].tolist()
+    assert ours[2].tolist() == [True, True]
