@@ -6,52 +6,87 @@ processes, each with a fleet of its own, use several cores; the lanes' numbers d
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
-from collections.abc import Callable, Sequence
+import pickle
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from mapopt.envs.infos import lane_info
-from mapopt.envs.vector import DetectorTrainingVectorEnv
-from mapopt.envs.world import EpisodeState
+from mapopt.envs.infos import lane_end, lane_info
+from mapopt.envs.wrappers.inside import attribute
 from mapopt.errors import ConfigError
 
-MakeVector = Callable[[], DetectorTrainingVectorEnv]
-"""Makes a fleet's environments with ``autoreset_mode="SameStep"``; must be picklable for several workers."""
+if TYPE_CHECKING:
+    from mapopt.envs.post_processing_tuning import PostProcessingState
+    from mapopt.envs.world import EpisodeState
 
-StepResult = tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]
+    State = EpisodeState | PostProcessingState
+
+MakeVector = Callable[[], VectorEnv]
+"""Makes a `DetectorTrainingVectorEnv` or a `PostProcessingVectorEnv`, under any vector wrappers, with
+``autoreset_mode="SameStep"``; must be picklable for several workers."""
 
 
 class FleetVecEnv(VecEnv):
     """Lanes of one or several fleets as a stable-baselines3 `VecEnv`.
 
+    It does as stable-baselines3's own do: the infos with which episodes begin are in `reset_infos`, also of those that
+    begin by themselves, and seeds and options are used by the next reset and no other.
+
     Args:
-        make: makes one fleet's environments.
+        make: makes one fleet's environments: a vector environment of ours, wrapped or not.
         workers: fleets; more than one run in processes of their own.
+
+    Raises:
+        ConfigError: the environments do not replace an ended episode in the same step, or there is no worker.
+
+    >>> from functools import partial
+    >>> from mapopt.envs.post_processing_vector import PostProcessingVectorEnv
+    >>> env = FleetVecEnv(partial(PostProcessingVectorEnv, 4, autoreset_mode="SameStep"))
+    >>> env.num_envs
+    4
     """
 
     def __init__(self, make: MakeVector, *, workers: int = 1) -> None:
         if workers < 1:
             raise ConfigError(f"{workers} workers: expected at least one")
         first = make()
-        if first.autoreset_mode is not AutoresetMode.SAME_STEP:
-            raise ConfigError(f"autoreset_mode is {first.autoreset_mode}: stable-baselines3 needs 'SameStep'")
+        mode = first.metadata.get("autoreset_mode")
+        if mode is not AutoresetMode.SAME_STEP:
+            raise ConfigError(f"autoreset_mode is {mode}: stable-baselines3 needs 'SameStep'")
         self._lanes = first.num_envs
         self._workers: list[_Local | _Remote]
         self._workers = [_Local(first)] if workers == 1 else [_Remote(make) for _ in range(workers)]
         super().__init__(workers * self._lanes, first.single_observation_space, first.single_action_space)
 
+    def set_options(self, options: list[dict] | dict | None = None) -> None:
+        """Sets the reset options of the next reset: the same for every lane, or one dictionary for each.
+
+        Raises:
+            ConfigError: there is not one for each lane, or one of them chooses lanes.
+        """
+        if isinstance(options, list) and len(options) != self.num_envs:
+            raise ConfigError(
+                f"options of {len(options)} lanes were given for {self.num_envs}: give one dictionary each"
+            )
+        for one in [options] if isinstance(options, dict) else options or []:
+            if "reset_mask" in one:
+                raise ConfigError("option 'reset_mask' was given, but a reset is one of all lanes here: leave it out")
+        super().set_options(options)
+
     def reset(self) -> VecEnvObs:
-        """Begins an episode in every lane; seeds set by `seed` are used once."""
+        """Begins an episode in every lane; what `seed` and `set_options` have set is used once."""
+        seeds = [None if seed is None else int(seed) for seed in self._seeds]
         for index, worker in enumerate(self._workers):
-            worker.send("reset", [None if seed is None else int(seed) for seed in self._slice(self._seeds, index)])
-        results = [worker.receive() for worker in self._workers]
+            worker.send("reset", (self._slice(seeds, index), self._slice(self._options, index)))
+        results = _received(self._workers)
         self.reset_infos = [info for _, infos in results for info in infos]
         self._reset_seeds()
         self._reset_options()
@@ -64,8 +99,11 @@ class FleetVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Waits for the round to end."""
-        results: list[StepResult] = [worker.receive() for worker in self._workers]
+        results = _received(self._workers)
         observations, rewards, dones = (np.concatenate([result[part] for result in results]) for part in range(3))
+        begun = [info for result in results for info in result[4]]
+        for lane in np.flatnonzero(dones).tolist():
+            self.reset_infos[lane] = begun[lane]
         return observations, rewards.astype(np.float32), dones, [info for result in results for info in result[3]]
 
     def close(self) -> None:
@@ -76,33 +114,32 @@ class FleetVecEnv(VecEnv):
     def get_images(self) -> Sequence[np.ndarray | None]:
         """Returns a picture of every lane, if the environments were made with ``render_mode="rgb_array"``."""
         for worker in self._workers:
-            worker.send("call", ("render", ()))
-        return [image for worker in self._workers for image in worker.receive() or [None] * self._lanes]
+            worker.send("render", None)
+        return [image for images in _received(self._workers) for image in images or [None] * self._lanes]
 
-    def get_state(self, lane: int) -> EpisodeState:
-        """Copies a lane's episode, and the generator that draws its next ones."""
+    def get_state(self, lane: int) -> State:
+        """Copies a lane's episode, and the generator that draws its next ones; wrappers have no part in it."""
         worker = self._workers[lane // self._lanes]
-        worker.send("call", ("get_state", (lane % self._lanes,)))
-        state: EpisodeState = worker.receive()
+        worker.send("get_state", lane % self._lanes)
+        state: State = _received([worker])[0]
         return state
 
-    def set_state(self, lane: int, state: EpisodeState) -> np.ndarray:
+    def set_state(self, lane: int, state: State) -> np.ndarray:
         """Puts a copied episode into a lane, its own or another; returns what an agent sees there."""
         worker = self._workers[lane // self._lanes]
-        worker.send("call", ("set_state", (lane % self._lanes, state)))
-        observation: np.ndarray = worker.receive()
+        worker.send("set_state", (lane % self._lanes, state))
+        observation: np.ndarray = _received([worker])[0]
         return observation
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
-        """Lanes are wrapped by nothing."""
+        """No lane has a wrapper of its own."""
         return [False for _ in self._get_indices(indices)]
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """Returns an attribute of the vector environments, once per lane."""
-        values = []
+        """Returns an attribute of the vector environments or of a wrapper around them, once per lane."""
         for worker in self._workers:
             worker.send("get", attr_name)
-            values += [worker.receive()] * self._lanes
+        values = [value for value in _received(self._workers) for _ in range(self._lanes)]
         return [values[lane] for lane in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
@@ -117,20 +154,83 @@ class FleetVecEnv(VecEnv):
         return values[worker * self._lanes : (worker + 1) * self._lanes]
 
 
+class _Fleet:
+    """Answers for the environments of one process."""
+
+    def __init__(self, vector: VectorEnv) -> None:
+        self.vector = vector
+        self._told_first: list[frozenset[str]] | None = None
+
+    def answer(self, command: str, value: Any) -> tuple[bool, Any]:
+        """Returns whether a command failed, and what it gave or the error."""
+        commands: dict[str, Callable[[Any], Any]] = {
+            "reset": lambda given: self._reset(*given),
+            "step": self._step,
+            "render": lambda _: self.vector.render(),
+            "get": lambda name: attribute(self.vector, name),
+            # What follows takes a lane, which is none of a wrapper's business.
+            "get_state": lambda lane: attribute(self.vector.unwrapped, "get_state")(lane),
+            "set_state": lambda given: attribute(self.vector.unwrapped, "set_state")(*given),
+        }
+        try:
+            return False, commands[command](value)
+        except Exception as error:
+            return True, error
+
+    def _reset(self, seeds: list[int | None], options: list[dict[str, Any]]) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        lanes = range(self.vector.num_envs)
+        if any(one != options[0] for one in options) and self._told_first is None:
+            # The first reset is one of all lanes; the seeds let the second one draw what the first one drew.
+            seeds = [int(np.random.SeedSequence().generate_state(1)[0]) if one is None else one for one in seeds]
+            self._begin(seeds, options[0], lanes)
+        left, infos = set(lanes), list[dict[str, Any]]([{} for _ in lanes])
+        while left:
+            together = [lane for lane in sorted(left) if options[lane] == options[min(left)]]
+            observations, told = self._begin(seeds, options[together[0]], together)
+            infos = [told[lane] if lane in together else infos[lane] for lane in lanes]
+            left -= set(together)
+        self._told_first = [frozenset(info) for info in infos]
+        return observations, infos
+
+    def _begin(
+        self, seeds: list[int | None], options: dict[str, Any], lanes: Iterable[int]
+    ) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        chosen = dict(options)
+        mask = np.isin(np.arange(self.vector.num_envs), list(lanes))
+        if not mask.all():
+            chosen["reset_mask"] = mask
+        observations, infos = self.vector.reset(seed=seeds, options=chosen)  # type: ignore[arg-type]
+        return observations, [lane_info(infos, lane) for lane in range(self.vector.num_envs)]
+
+    def _step(self, actions: np.ndarray) -> tuple[Any, ...]:
+        observations, rewards, terminated, truncated, infos = self.vector.step(actions)
+        told, begun = [], []
+        for lane in range(self.vector.num_envs):
+            info, first = lane_info(infos, lane), dict[str, Any]()
+            # The names under which stable-baselines3 looks for the end of an episode.
+            if "final_obs" in info:
+                last = info["final_obs"]
+                info, first = lane_end(info, self._told_first[lane] if self._told_first else ())
+                info["terminal_observation"] = last
+            told.append({**info, "TimeLimit.truncated": bool(truncated[lane] and not terminated[lane])})
+            begun.append(first)
+        return observations, rewards, terminated | truncated, told, begun
+
+
 class _Local:
     """A fleet in this process."""
 
-    def __init__(self, vector: DetectorTrainingVectorEnv) -> None:
-        self._vector, self._result = vector, None
+    def __init__(self, vector: VectorEnv) -> None:
+        self._fleet, self._reply = _Fleet(vector), (False, None)
 
     def send(self, command: str, value: Any) -> None:
-        self._result = _serve(self._vector, command, value)
+        self._reply = self._fleet.answer(command, value)
 
-    def receive(self) -> Any:
-        return self._result
+    def receive(self) -> tuple[bool, Any]:
+        return self._reply
 
     def close(self) -> None:
-        self._vector.close()
+        self._fleet.vector.close()
 
 
 class _Remote:
@@ -144,55 +244,55 @@ class _Remote:
         theirs.close()
 
     def send(self, command: str, value: Any) -> None:
-        self._pipe.send((command, value))
+        # A process that has ended takes nothing, and is told of where its reply is missed.
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.send((command, value))
 
-    def receive(self) -> Any:
-        failed, value = self._pipe.recv()
-        if failed:
-            raise value
-        return value
+    def receive(self) -> tuple[bool, Any]:
+        try:
+            reply: tuple[bool, Any] = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join(timeout=10)
+            return True, RuntimeError(f"a worker's process has ended, with exit status {self._process.exitcode}")
+        except Exception as error:
+            # What cannot be unpickled is a failure of this worker's, and the others' replies are still to come.
+            return True, error
+        return reply
 
     def close(self) -> None:
         if self._process.is_alive():
-            self._pipe.send(("close", None))
+            self.send("close", None)
             self._process.join(timeout=10)
             if self._process.is_alive():
                 self._process.terminate()
 
 
+def _received(workers: Sequence[_Local | _Remote]) -> list[Any]:
+    """Returns the replies of all workers, or raises the first failure once all have replied.
+
+    A reply that stayed in its pipe would be taken for that to the next command.
+    """
+    replies = [worker.receive() for worker in workers]
+    for failed, value in replies:
+        if failed:
+            raise value
+    return [value for _, value in replies]
+
+
 def _work(pipe: Connection, make: MakeVector) -> None:
     torch.set_num_threads(1)
-    vector = make()
+    fleet = _Fleet(make())
     while True:
         try:
             command, value = pipe.recv()
+            if command == "close":
+                return
+            reply = fleet.answer(command, value)
+            try:
+                pipe.send(reply)
+            except (pickle.PicklingError, AttributeError, TypeError):
+                pipe.send(
+                    (True, RuntimeError(f"the reply to '{command}' cannot be sent to another process: {reply[1]}"))
+                )
         except (EOFError, KeyboardInterrupt):
             return
-        if command == "close":
-            return
-        try:
-            pipe.send((False, _serve(vector, command, value)))
-        except KeyboardInterrupt:
-            return
-        except Exception as error:
-            pipe.send((True, error))
-
-
-def _serve(vector: DetectorTrainingVectorEnv, command: str, value: Any) -> Any:
-    if command == "reset":
-        observations, infos = vector.reset(seed=value)
-        return observations, [lane_info(infos, lane) for lane in range(vector.num_envs)]
-    if command == "get":
-        return getattr(vector, value)
-    if command == "call":
-        method, arguments = value
-        return getattr(vector, method)(*arguments)
-    observations, rewards, terminated, truncated, infos = vector.step(value)
-    lanes = []
-    for lane in range(vector.num_envs):
-        info = lane_info(infos, lane)
-        # The names under which stable-baselines3 looks for the end of an episode.
-        if "final_obs" in info:
-            info = {**info.pop("final_info"), "terminal_observation": info.pop("final_obs")}
-        lanes.append({**info, "TimeLimit.truncated": bool(truncated[lane] and not terminated[lane])})
-    return observations, rewards, terminated | truncated, lanes
