@@ -28,6 +28,9 @@ MOST_INSTANCES = 1_000_000
 
 _FIRST_SEED: dict[Side, int] = {"train": MOST_INSTANCES, "judge": 2 * MOST_INSTANCES}
 
+_BUDGET_STREAM = 0xB06E7
+"""Keeps the draw of a budget apart from the draws of the data."""
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -78,6 +81,8 @@ class NumberedFamily(ABC):
     """What does not change while a detector trains."""
     knobs: Knobs = field(default_factory=Knobs)
     """The knobs that an instance starts from."""
+    budgets: tuple[Budget, ...] = ()
+    """Drawn for each instance, each as likely as the others; none leaves the environment's."""
 
     def __post_init__(self) -> None:
         check_side(self.side)
@@ -88,6 +93,12 @@ class NumberedFamily(ABC):
                 f"images is {self.images!r}: expected three whole numbers of at least 1, for train, tune and test"
             )
         object.__setattr__(self, "images", tuple(self.images))
+        given = self.budgets if isinstance(self.budgets, tuple | list) else (self.budgets,)
+        for budget in given:
+            if not isinstance(budget, Budget):
+                raise ConfigError(f"budgets is {self.budgets!r}: expected a list of Budget, or an empty one")
+            budget.check(self.recipe.batch_size)
+        object.__setattr__(self, "budgets", tuple(given))
 
     @abstractmethod
     def instance(self, number: int) -> Instance:
@@ -102,6 +113,13 @@ class NumberedFamily(ABC):
         check_number(number, self.count)
         return _FIRST_SEED[self.side] + int(number)
 
+    def budget_of(self, number: int) -> Budget | None:
+        """Returns an instance's own budget, whatever else is drawn for it; None leaves the environment's."""
+        seed = self.seed_of(number)
+        if not self.budgets:
+            return None
+        return self.budgets[int(np.random.default_rng([seed, _BUDGET_STREAM]).integers(len(self.budgets)))]
+
     def make_instance(
         self,
         kind: str,
@@ -115,7 +133,10 @@ class NumberedFamily(ABC):
         """Returns an instance of these data, named by its kind and number and described by what is special."""
         name = f"{kind}-{self.side}-{number}"
         task = Task(name=name, splits=splits, recipe=self.recipe, knobs=knobs or self.knobs)
-        return Instance(task, f"{name}: {special}, {self.images[0]} train images", baseline=baseline)
+        budget = self.budget_of(number)
+        spent = "" if budget is None else f", {budget.images} images in {budget.rounds} rounds"
+        description = f"{name}: {special}, {self.images[0]} train images{spent}"
+        return Instance(task, description, budget=budget, baseline=baseline)
 
 
 def check_side(side: Side) -> None:

@@ -97,6 +97,19 @@ def test_one_lane_takes_one_recipe_too() -> None:
     assert env.step(np.zeros(4))[4]["round"] == 1
 
 
+def test_every_lane_plays_the_budget_of_its_instance() -> None:
+    budgets = (Budget(images=8, rounds=2), Budget(images=24, rounds=3))
+    family = replace(FAMILY, budgets=budgets)
+    env = DetectorTrainingVectorEnv(2, family, budget=BUDGET, autoreset_mode="Disabled")
+    numbers = [next(n for n in range(4) if family.budget_of(n) == budget) for budget in budgets]
+    env.world.reset({lane: Start(instance=number, seed=3) for lane, number in enumerate(numbers)})
+    assert [env.world.budget_of(lane) for lane in range(2)] == list(budgets)
+    env.step(np.zeros((2, 4)))
+    *_, terminated, _, infos = env.step(np.zeros((2, 4)))
+    assert terminated.tolist() == [True, False]
+    assert infos["images"].tolist() == [8, 16]
+
+
 def stopping(form: str) -> Action:
     return make_action(form, knobs=("lr",), baseline=Patience(controller=Schedule(), rounds=2, margin=1.0))
 

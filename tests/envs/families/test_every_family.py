@@ -118,9 +118,27 @@ def test_the_task_is_as_it_was_asked_for(kind: str, data: Path) -> None:
     assert task.recipe == COMMON["recipe"]
 
 
+def test_budgets_are_drawn_by_number_and_said_and_change_nothing_else(kind: str, data: Path) -> None:
+    budgets = [Budget(images=16, rounds=2), Budget(images=48, rounds=3), Budget(images=8, rounds=1)]
+    plain, varied = make(kind, data, count=18), make(kind, data, count=18, budgets=budgets)
+    drawn = [varied.budget_of(number) for number in range(18)]
+    assert set(drawn) == set(budgets)
+    assert drawn != [make(kind, data, "judge", count=18, budgets=budgets).budget_of(number) for number in range(18)]
+    for number in (0, 1, 5):
+        usual, instance = plain.instance(number), varied.instance(number)
+        assert usual.budget is None
+        assert instance.budget == drawn[number] == make(kind, data, count=9, budgets=budgets).budget_of(number)
+        own = instance.budget
+        assert str(instance) == f"{usual}, {own.images} images in {own.rounds} rounds"  # type: ignore[union-attr]
+        assert bits(instance)[:5] == bits(usual)[:5]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"budgets": (Budget(images=24, rounds=4),)}, "a round of 6 images is no whole number of steps of 4"),
+        ({"budgets": (64,)}, r"budgets is \(64,\): expected a list of Budget"),
+        ({"budgets": 64}, "budgets is 64: expected a list of Budget"),
         ({"count": 0}, "a family of 0 instances: expected 1 to 1000000"),
         ({"count": 2_000_000}, "expected 1 to 1000000"),
         ({"count": 9.0}, "expected 1 to 1000000"),
