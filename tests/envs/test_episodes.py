@@ -198,8 +198,10 @@ def test_what_cannot_be_logged_or_written_is_said(tmp_path: Path) -> None:
 
 
 def test_minari_gets_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    minari = pytest.importorskip("minari", reason="the optional package minari (extra 'offline') is not installed")
-    pytest.importorskip("h5py", reason="the optional package h5py (extra 'offline') is not installed")
+    minari = pytest.importorskip(
+        "minari", reason="the optional package minari (extra 'offline' or 'dev') is not installed"
+    )
+    pytest.importorskip("h5py", reason="the optional package h5py (extra 'offline' or 'dev') is not installed")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     log = played((2, 3))
     made = {"description": "Two short counts.", "algorithm": "a loop"}
