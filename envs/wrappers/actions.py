@@ -286,9 +286,9 @@ class _Table:
         else:
             raise ConfigError(unknown_name("way of choosing", choices, ("each", "one", "all")))
         self.space = Discrete(len(self._table))
-        found = [] if usual is None else np.flatnonzero((self._table == usual).all(axis=1))
-        if len(found):
-            self.baseline = np.int64(found[0])
+        same = np.zeros(len(self._table), dtype=bool) if usual is None else (self._table == usual).all(axis=1)
+        if same.any():
+            self.baseline = np.int64(same.argmax())
 
     def look_up(self, actions: np.ndarray) -> np.ndarray:
         """Returns ``[..., n]`` of choices ``[...]``, or of levels' places ``[..., n]``."""
