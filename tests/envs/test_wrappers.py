@@ -111,6 +111,7 @@ def test_post_processing_can_be_wrapped_as_well() -> None:
     still, moved = env.log().episodes
     assert not still.rewards.any()
     assert moved.rewards.any()
+    assert {moved.infos[name].shape for name in ("value", "ap", "f1", "lrp")} == {(4,)}
 
 
 VECTORS: dict[str, tuple[Callable[[VectorEnv], VectorEnv], Callable[[gymnasium.Env], gymnasium.Env]]] = {
