@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
 from mapopt.data import ShapesConfig, Splits, make_shapes_splits
-from mapopt.envs.families.cache import SplitsCache
+from mapopt.envs.families import ShapesFamily
+from mapopt.envs.families.cache import HELD, SplitsCache
+from mapopt.envs.vector import DetectorTrainingVectorEnv
+from mapopt.training.task import Budget, Recipe
 
 BYTES = 3 * 48 * 48 * (4 + 2 + 2)
 
@@ -38,3 +48,32 @@ def test_one_is_held_even_where_it_alone_is_too_large() -> None:
         assert len(cache) == 1
     cache.clear()
     assert len(cache) == cache.bytes == 0
+
+
+def resident() -> float:
+    """Megabytes that this process holds."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="this system does not say what a process holds")
+def test_more_instances_than_are_held_do_not_grow_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    HELD.clear()
+    monkeypatch.setattr(HELD, "limit", 2_000_000)
+    family = ShapesFamily(images=(96, 2, 2), count=40, recipe=Recipe(batch_size=4))
+    env = DetectorTrainingVectorEnv(2, family, budget=Budget(images=4, rounds=1), autoreset_mode="Disabled")
+
+    def play(first: int, last: int) -> None:
+        for number in range(first, last):
+            env.reset(options={"instance": number})
+            env.step(np.zeros((2, 4)))
+
+    play(0, 10)
+    before = resident()
+    play(10, 40)
+    drawn = 30 * 100 * 3 * 48 * 48 / 1e6
+    assert resident() - before < drawn / 2
+    assert HELD.bytes <= HELD.limit
+    held = {id(task.splits) for engine in env.world.fleet._engines for task in engine.tasks}
+    assert len(held) == len(env.world.fleet._engines[0]._sets) == 1
