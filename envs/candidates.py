@@ -1,6 +1,6 @@
 """What a detector puts out before post-processing, kept, so that post-processing can be tried thousands of times.
 
-Where candidates come from is a `CandidateSource`: detectors that were trained, or drawn ones (`SyntheticCandidates`).
+Where candidates come from is a `CandidateFamily`: detectors that were trained, or drawn ones (`SyntheticCandidates`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mapopt.data import ImageSet
+from mapopt.envs.families.base import Side, check_number, check_side
 from mapopt.errors import ConfigError, DataError
 from mapopt.metrics import GroundTruth
 from mapopt.training.batches import DeviceSet
@@ -79,8 +80,12 @@ class CandidateInstance:
     description: str
 
 
-class CandidateSource(Protocol):
+class CandidateFamily(Protocol):
     """Numbered instances, all with the same number of classes."""
+
+    @property
+    def side(self) -> Side:
+        """Whether the instances are for training an agent or for judging it."""
 
     @property
     def count(self) -> int:
@@ -97,33 +102,37 @@ class CandidateSource(Protocol):
 class DetectorCandidates:
     """What trained detectors put out on their tune and test images: one instance each.
 
-    The candidates of the dense detectors are the 300 strongest pairs of a location and a class of every image, so that
-    a setting that is found here does in `Trainer.evaluate`, as knobs, exactly what it does in the environment. Those
-    of torchvision's detectors are what their own post-processing suppresses among.
+    The candidates of the dense detectors are the 300 strongest pairs of a location and a class of every image; those of
+    torchvision's detectors are what their own post-processing suppresses among. A setting that is found here is
+    deployed by `mapopt.envs.setting.detect_with`, which reports exactly what was judged. Knobs have one score threshold
+    and one limit: only a setting with the same threshold for every class and no limit of a class alone (`Setting.of`)
+    is also what `Trainer.evaluate` does with those knobs.
 
     Args:
         instances: as `from_trainer` and `from_checkpoint` make them.
+        side: whether they are for training an agent or for judging it.
 
     Raises:
         ConfigError: there is none, or they differ in their number of classes.
     """
 
-    def __init__(self, instances: Sequence[CandidateInstance]) -> None:
+    def __init__(self, instances: Sequence[CandidateInstance], *, side: Side = "train") -> None:
+        check_side(side)
         if not instances:
             raise ConfigError("no detector was given: give the candidates of at least one")
         classes = {one.classes for instance in instances for one in (instance.tune, instance.test)}
         if len(classes) > 1:
             raise ConfigError(f"detectors of {sorted(classes)} classes were given: expected the same number in all")
-        self._instances, self._classes = list(instances), classes.pop()
+        self._instances, self._classes, self.side = list(instances), classes.pop(), side
 
     @classmethod
-    def from_trainer(cls, *trainers: Trainer) -> DetectorCandidates:
+    def from_trainer(cls, *trainers: Trainer, side: Side = "train") -> DetectorCandidates:
         """Runs trainers' detectors, as they are now, on the tune and test sets of their tasks."""
-        return cls([_of_trainer(trainer) for trainer in trainers])
+        return cls([_of_trainer(trainer) for trainer in trainers], side=side)
 
     @classmethod
     def from_checkpoint(
-        cls, path: Path | str, *, tune: ImageSet, test: ImageSet, device: str = "cpu"
+        cls, path: Path | str, *, tune: ImageSet, test: ImageSet, side: Side = "train", device: str = "cpu"
     ) -> DetectorCandidates:
         """Runs a checkpoint's detector on images that are at its size.
 
@@ -139,7 +148,7 @@ class DetectorCandidates:
                     f"have {', '.join(images.annotations.category_names)} at {images.size}: load them as it was trained"
                 )
         detector = LoadedDetector(checkpoint, torch.device(device))
-        return cls([_instance(detector, tune, test, str(path))])
+        return cls([_instance(detector, tune, test, str(path))], side=side)
 
     @property
     def count(self) -> int:
@@ -155,12 +164,6 @@ class DetectorCandidates:
         """Returns the instance of a number in ``[0, count)``."""
         check_number(number, self.count)
         return self._instances[number]
-
-
-def check_number(number: int, count: int) -> None:
-    """Raises ConfigError unless an instance has this number."""
-    if not 0 <= number < count:
-        raise ConfigError(f"instance {number} was asked of a source of {count}: expected 0 to {count - 1}")
 
 
 def _of_trainer(trainer: Trainer) -> CandidateInstance:

@@ -9,33 +9,34 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
-from mapopt.envs.suppression import Setting
+from mapopt.envs.setting import PER_CLASS, SHARED, Setting, names_of
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.training.knobs import Knobs, ranges
 
 ACTIONS = ("absolute", "discrete")
 NOTCH = 0.125
 
-_SHARED = ("nms_iou", "soft_nms_sigma", "detections")
-
 
 class SettingSpace:
-    """Settings as ``[-1, 1]^n``: each number on the scale of its knob, a score threshold for every class.
+    """Settings as ``[-1, 1]^n``: each number on the scale of its knob, those of a class once for every class.
 
     Args:
         classes: number of categories.
 
     >>> space = SettingSpace(2)
-    >>> space.names
-    ('nms_iou', 'soft_nms_sigma', 'detections', 'score_threshold_0', 'score_threshold_1')
-    >>> space.setting([-1, -1, 1, -1, 1]).score_thresholds
-    (0.0, 0.95)
+    >>> space.names[3:]
+    ('score_threshold_0', 'score_threshold_1', 'detections_0', 'detections_1')
+    >>> setting = space.move(space.default, space.default_units, [-1, -1, 1, -1, 1, 1, 0])
+    >>> setting.score_thresholds, setting.class_detections
+    ((0.0, 0.95), (300, 17))
     """
 
     def __init__(self, classes: int) -> None:
-        self.names = (*_SHARED, *(f"score_threshold_{k}" for k in range(classes)))
+        self.names = names_of(classes)
         self.default = Setting.of(Knobs(), classes)
-        self._ranges = [ranges()[name] for name in (*_SHARED, *("score_threshold",) * classes)]
+        knobs = (*SHARED, *(name for name in PER_CLASS for _ in range(classes)))
+        self._ranges = [ranges()[name] for name in knobs]
+        self._whole = [name == "detections" for name in knobs]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -43,17 +44,33 @@ class SettingSpace:
     @property
     def default_units(self) -> NDArray[np.float64]:
         """``[n]`` where a detector's default knobs are."""
-        one = self.default
-        values = (one.nms_iou, one.soft_nms_sigma, one.detections, *one.score_thresholds)
+        values = self.default.as_dict().values()
         return np.array([bounds.to_unit(value) for bounds, value in zip(self._ranges, values, strict=True)])
 
-    def setting(self, units: Sequence[float] | NDArray[np.float64]) -> Setting:
-        """Returns the setting of ``[n]`` numbers in [-1, 1]."""
-        nms_iou, sigma, detections, *thresholds = (
-            bounds.from_unit(float(unit)) for bounds, unit in zip(self._ranges, units, strict=True)
-        )
+    def move(
+        self, setting: Setting, before: NDArray[np.float64], units: Sequence[float] | NDArray[np.float64]
+    ) -> Setting:
+        """Returns the setting of ``[n]`` numbers in [-1, 1].
+
+        Args:
+            setting: the one before.
+            before: ``[n]`` its numbers.
+            units: ``[n]`` those asked for. What is as before keeps its value exactly, not as the two scales round it.
+        """
+        shared = len(SHARED)
+        values: list[float] = [setting.nms_iou, setting.soft_nms_sigma, setting.detections]
+        values += [*setting.score_thresholds, *setting.class_detections]
+        for place in np.flatnonzero(np.asarray(units) != before).tolist():
+            value = self._ranges[place].from_unit(float(units[place]))
+            values[place] = round(value) if self._whole[place] else value
+        nms_iou, sigma, detections = values[:shared]
+        classes = setting.classes
         return Setting(
-            nms_iou=nms_iou, soft_nms_sigma=sigma, detections=round(detections), score_thresholds=tuple(thresholds)
+            nms_iou=nms_iou,
+            soft_nms_sigma=sigma,
+            detections=int(detections),
+            score_thresholds=tuple(values[shared : shared + classes]),
+            class_detections=tuple(int(value) for value in values[shared + classes :]),
         )
 
 

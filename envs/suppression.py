@@ -7,44 +7,21 @@ and `mapopt.metrics.f1_and_lrp`, bit for bit.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mapopt.compiling import load_kernels, why_missing
 from mapopt.detectors.soft_nms import FLOOR
 from mapopt.envs.candidates import CandidateSet
+from mapopt.envs.setting import Setting, check_classes
 from mapopt.errors import ConfigError
 from mapopt.metrics.accumulation import hits_needed
 from mapopt.metrics.groups import corners_as_pycocotools
 from mapopt.metrics.matching import tracks_up_to_level
-from mapopt.metrics.settings import RECALLS, Settings
-from mapopt.training.knobs import Knobs
-
-_JUDGED_PER_GROUP = 100
-"""Boxes of an image and class that AP looks at."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What post-processing does; like the knobs of the same names, but with a threshold for every class."""
-
-    nms_iou: float
-    soft_nms_sigma: float
-    detections: int
-    score_thresholds: tuple[float, ...]
-
-    @classmethod
-    def of(cls, knobs: Knobs, classes: int) -> Setting:
-        """Returns the setting that knobs give a detector."""
-        return cls(
-            nms_iou=knobs.nms_iou,
-            soft_nms_sigma=knobs.soft_nms_sigma,
-            detections=round(knobs.detections),
-            score_thresholds=(knobs.score_threshold,) * classes,
-        )
+from mapopt.metrics.settings import MAX_DETECTIONS, RECALLS, Settings
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -86,7 +63,8 @@ class Judge:
     """
 
     def __init__(self, candidates: CandidateSet) -> None:
-        self._kernels, overlaps = _load_kernels("suppression_kernels"), _load_kernels("overlap_kernels")
+        self._suppression, self._judging = _kernels("suppression_kernels"), _kernels("judging_kernels")
+        overlaps = _kernels("overlap_kernels")
         settings = Settings.of(mode="reward")
         truth = candidates.truth.index
         self.classes, images = candidates.classes, len(candidates.truth.images)
@@ -145,13 +123,10 @@ class Judge:
         Raises:
             ConfigError: the setting is for another number of classes.
         """
-        if len(setting.score_thresholds) != self.classes:
-            raise ConfigError(
-                f"{len(setting.score_thresholds)} score thresholds were given for {self.classes} classes: give each one"
-            )
+        check_classes(setting, self.classes)
         # Knobs reach detectors in single precision.
         sigma = float(np.float32(setting.soft_nms_sigma))
-        self._kernels.report(
+        self._suppression.report(
             self._bounds,
             self._group_class,
             self._scores,
@@ -161,6 +136,7 @@ class Judge:
             float(np.float32(setting.nms_iou)),
             sigma,
             np.array(setting.score_thresholds, np.float32),
+            np.array(setting.class_detections, np.int64),
             setting.detections,
             FLOOR,
             self._final,
@@ -168,18 +144,18 @@ class Judge:
             self._sequence,
             self._counts,
         )
-        self._kernels.match(
+        self._judging.match(
             self._bounds,
             self._counts,
             self._sequence,
             self._kept,
             *self._pairs,
-            _JUDGED_PER_GROUP,
+            MAX_DETECTIONS[-1],
             self._matched,
             self._correct,
             self._errors,
         )
-        self._kernels.count(
+        self._judging.count(
             self._class_bounds,
             self._class_order,
             sigma > 0,
@@ -228,10 +204,9 @@ class Judge:
         )
 
 
-def _load_kernels(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(f"mapopt.envs.{name}")
-    except ImportError as error:  # numba says so too when it does not know this numpy
-        raise ConfigError(
-            f"post-processing is judged by compiled code, and numba cannot be loaded ({error})"
-        ) from error
+def _kernels(name: str) -> ModuleType:
+    module = f"mapopt.envs.{name}"
+    kernels = load_kernels(module)
+    if kernels is None:
+        raise ConfigError(f"post-processing is judged by compiled code, which cannot be loaded ({why_missing(module)})")
+    return kernels

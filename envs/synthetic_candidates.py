@@ -8,13 +8,12 @@ worth what it does on `DetectorCandidates`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.envs.candidates import CandidateInstance, CandidateSet, check_number
+from mapopt.envs.candidates import CandidateInstance, CandidateSet
+from mapopt.envs.families.base import MOST_INSTANCES, Side, check_count, check_number, check_side
 from mapopt.errors import ConfigError
 from mapopt.metrics import GroundTruth
 from mapopt.metrics.overlaps import pair_iou
@@ -22,7 +21,7 @@ from mapopt.metrics.overlaps import pair_iou
 SIDE = 128.0
 """Pixels of an image's side."""
 
-_SEED = {"train": 3_000_000, "judge": 4_000_000}
+_FIRST_SEED: dict[Side, int] = {"train": 3 * MOST_INSTANCES, "judge": 4 * MOST_INSTANCES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +29,14 @@ class SyntheticCandidates:
     """Synthetic instances: each number draws its own dials (`Dials`), then tune and test images with the same dials.
 
     Raises:
-        ConfigError: `count`, `classes` or a number of images is not positive.
+        ConfigError: `side`, `count`, `classes` or a number of images is out of its range.
 
-    >>> source = SyntheticCandidates()
-    >>> source.instance(3).description[:38]
+    >>> family = SyntheticCandidates()
+    >>> family.instance(3).description[:38]
     'synthetic-train-3: 3 classes, per obje'
     """
 
-    split: Literal["train", "judge"] = "train"
+    side: Side = "train"
     """Whether the instances are for training an agent or for judging it; they have no seed in common."""
     count: int = 64
     """How many instances there are."""
@@ -47,12 +46,10 @@ class SyntheticCandidates:
     """Tune and test images of an instance."""
 
     def __post_init__(self) -> None:
-        if min(self.count, self.classes, *self.images) < 1:
-            raise ConfigError(
-                f"{self.count} instances of {self.classes} classes and {self.images} images: expected 1 or more of each"
-            )
-        if self.split not in _SEED:
-            raise ConfigError(f"split is {self.split!r}: expected 'train' or 'judge'")
+        check_side(self.side)
+        check_count(self.count)
+        if min(self.classes, *self.images) < 1:
+            raise ConfigError(f"{self.classes} classes and {self.images} images: expected 1 or more of each")
 
     def instance(self, number: int) -> CandidateInstance:
         """Returns the instance of a number in ``[0, count)``."""
@@ -103,18 +100,17 @@ class Dials:
         )
 
 
-@lru_cache(maxsize=128)
-def _instance(source: SyntheticCandidates, number: int) -> CandidateInstance:
-    generator = np.random.default_rng(_SEED[source.split] + number)
-    dials = Dials.draw(generator, source.classes)
-    tune, test = (_draw_set(dials, images, generator) for images in source.images)
+def _instance(family: SyntheticCandidates, number: int) -> CandidateInstance:
+    generator = np.random.default_rng(_FIRST_SEED[family.side] + number)
+    dials = Dials.draw(generator, family.classes)
+    tune, test = (_draw_set(dials, images, generator) for images in family.images)
     return CandidateInstance(
         tune=tune,
         test=test,
         description=(
-            f"synthetic-{source.split}-{number}: {source.classes} classes, per object {dials.duplicates:.1f} "
+            f"synthetic-{family.side}-{number}: {family.classes} classes, per object {dials.duplicates:.1f} "
             f"duplicates with jitter {dials.jitter:.2f}, crowding {dials.crowding:.2f}, {dials.false_alarms:.1f} false "
-            f"alarms per image and class, {len(tune.scores)} candidates on {source.images[0]} tune images; no detector "
+            f"alarms per image and class, {len(tune.scores)} candidates on {family.images[0]} tune images; no detector "
             "made them"
         ),
     )

@@ -76,7 +76,8 @@ def test_absolute_actions_have_no_baseline() -> None:
 
 
 def test_entries_and_choices_of_post_processing_have_names() -> None:
-    knobs = ("nms_iou", "soft_nms_sigma", "detections", "score_threshold_0", "score_threshold_1", "score_threshold_2")
+    per_class = tuple(f"{name}_{k}" for name in ("score_threshold", "detections") for k in range(3))
+    knobs = ("nms_iou", "soft_nms_sigma", "detections", *per_class)
     for env in post_processing("absolute"):
         assert env.action_names == knobs
     for env in post_processing("discrete"):
@@ -90,7 +91,7 @@ def test_the_baseline_action_of_post_processing_keeps_the_default_setting() -> N
     env, vector = post_processing("discrete")
     assert env.action_space.contains(env.baseline_action)
     assert vector.baseline_action == env.baseline_action
-    setting = env.reset(seed=0)[1]["setting"]
-    assert env.step(env.baseline_action)[4]["setting"] == setting
+    knobs = env.reset(seed=0)[1]["knobs"]
+    assert env.step(env.baseline_action)[4]["knobs"] == knobs
     down = env.action_names.index("nms_iou_down")
-    assert env.step(down)[4]["setting"].nms_iou < setting.nms_iou
+    assert env.step(down)[4]["knobs"]["nms_iou"] < knobs["nms_iou"]

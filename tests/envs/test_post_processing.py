@@ -1,4 +1,4 @@
-"""Both faces of the post-processing environment: the interface's rules, the reward's, and what may not be seen."""
+"""The post-processing environment: the interface's rules, the reward's, and what may not be seen."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.env_checker import check_env as check_for_sb3
 
 import mapopt.envs
-from mapopt.envs.candidates import CandidateInstance, CandidateSet, DetectorCandidates
+from mapopt.envs.candidates import CandidateInstance
 from mapopt.envs.post_processing import PostProcessingEnv
-from mapopt.envs.post_processing_vector import PostProcessingVectorEnv
-from mapopt.envs.suppression import Judge, Setting
+from mapopt.envs.setting import Setting
+from mapopt.envs.suppression import Judge
 from mapopt.envs.synthetic_candidates import SyntheticCandidates
-from mapopt.errors import ConfigError, DataError
+from mapopt.errors import ConfigError
 from mapopt.training.knobs import Knobs, ranges
 
-SOURCE = SyntheticCandidates(count=3, images=(8, 8))
+FAMILY = SyntheticCandidates(count=3, images=(8, 8))
 FORMS = ["absolute", "discrete"]
 REWARDS = ["ap", "f1", "lrp"]
 
@@ -47,7 +47,7 @@ def some_actions(env: gymnasium.Env, count: int, seed: int = 0) -> list[Any]:
 @pytest.mark.parametrize("action", FORMS)
 def test_both_checkers_find_nothing_to_say(action: str, reward: str) -> None:
     for check in (check_for_gymnasium, check_for_sb3):
-        env = gymnasium.make("mapopt/PostProcessing-v0", source=SOURCE, action=action, reward=reward, length=3)
+        env = gymnasium.make("mapopt/PostProcessing-v0", family=FAMILY, action=action, reward=reward, length=3)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             check(env.unwrapped)
@@ -64,7 +64,7 @@ def test_registration_imports_no_torch_and_making_one_takes_no_time() -> None:
 
 @pytest.mark.parametrize("action", FORMS)
 def test_the_same_seed_and_actions_give_the_same_episode(action: str) -> None:
-    envs = [PostProcessingEnv(SOURCE, action=action, reward="f1", length=5) for _ in range(2)]  # type: ignore[arg-type]
+    envs = [PostProcessingEnv(FAMILY, action=action, reward="f1", length=5) for _ in range(2)]  # type: ignore[arg-type]
     actions = some_actions(envs[0], 5)
     for first, second in zip(*(play(env, actions, seed=4) for env in envs), strict=True):
         assert np.array_equal(first[0], second[0])
@@ -73,10 +73,12 @@ def test_the_same_seed_and_actions_give_the_same_episode(action: str) -> None:
 
 @pytest.mark.parametrize("reward", REWARDS)
 def test_rewards_add_up_to_what_the_last_setting_is_worth_more_than_the_default(reward: str) -> None:
-    env = PostProcessingEnv(SOURCE, reward=reward, length=6)  # type: ignore[arg-type]
+    env = PostProcessingEnv(FAMILY, reward=reward, length=6)  # type: ignore[arg-type]
     told = play(env, some_actions(env, 6), options={"instance": 1})
-    judge = Judge(SOURCE.instance(1).tune)
-    start, last = (judge.judge(setting) for setting in (Setting.of(Knobs(), 3), told[-1][3]["setting"]))
+    judge = Judge(FAMILY.instance(1).tune)
+    start, last = (
+        judge.judge(setting) for setting in (Setting.of(Knobs(), 3), Setting.from_dict(told[-1][3]["knobs"]))
+    )
     values = [{"ap": one.ap, "f1": one.f1, "lrp": 1 - one.lrp}[reward] for one in (start, last)]
     assert sum(one[1] for one in told) == pytest.approx(values[1] - values[0], abs=1e-12)
     assert told[0][3]["value"] == values[0]
@@ -87,9 +89,9 @@ def test_test_images_are_told_at_the_end_and_change_nothing_else() -> None:
     class Swapped(SyntheticCandidates):
         def instance(self, number: int) -> CandidateInstance:
             mine = super().instance(number)
-            return replace(mine, test=SOURCE.instance((number + 1) % 3).test)
+            return replace(mine, test=FAMILY.instance((number + 1) % 3).test)
 
-    envs = [PostProcessingEnv(source, reward="f1", length=4) for source in (SOURCE, Swapped(count=3, images=(8, 8)))]
+    envs = [PostProcessingEnv(family, reward="f1", length=4) for family in (FAMILY, Swapped(count=3, images=(8, 8)))]
     actions = some_actions(envs[0], 4)
     mine, other = (play(env, actions, seed=1, options={"instance": 0}) for env in envs)
     for first, second in zip(mine[:-1], other[:-1], strict=True):
@@ -101,41 +103,44 @@ def test_test_images_are_told_at_the_end_and_change_nothing_else() -> None:
     told = {name: value for name, value in mine[-1][3].items() if name.startswith("test_")}
     assert sorted(told) == ["test_ap", "test_f1", "test_gain", "test_lrp", "test_value"]
     assert all(other[-1][3][name] != value for name, value in told.items())
-    judge = Judge(SOURCE.instance(0).test)
-    judged, start = judge.judge(mine[-1][3]["setting"]), judge.judge(Setting.of(Knobs(), 3))
+    judge = Judge(FAMILY.instance(0).test)
+    judged, start = judge.judge(Setting.from_dict(mine[-1][3]["knobs"])), judge.judge(Setting.of(Knobs(), 3))
     assert told["test_value"] == told["test_f1"] == judged.f1
     assert told["test_gain"] == judged.f1 - start.f1
 
 
 def test_an_absolute_action_sets_every_number_on_its_knobs_scale() -> None:
-    env = PostProcessingEnv(SOURCE, length=2)
-    action = np.array([-0.5, 0.25, 0.0, -1.0, 1.0, 3.0], np.float32)
-    setting = play(env, [action], seed=0)[-1][3]["setting"]
+    env = PostProcessingEnv(FAMILY, length=2)
+    action = np.array([-0.5, 0.25, 0.0, -1.0, 1.0, 3.0, -1.0, 1.0, 0.0], np.float32)
+    setting = Setting.from_dict(play(env, [action], seed=0)[-1][3]["knobs"])
     assert setting.nms_iou == ranges()["nms_iou"].from_unit(-0.5)
     assert setting.soft_nms_sigma == ranges()["soft_nms_sigma"].from_unit(0.25)
     assert setting.detections == round(300**0.5)
     assert setting.score_thresholds == (0.0, 0.95, 0.95)
+    assert setting.class_detections == (1, 300, round(300**0.5))
+    assert env.action_names == tuple(setting.as_dict())
 
 
 def test_a_discrete_action_moves_one_number_by_a_notch_and_stops_at_the_end() -> None:
-    env = PostProcessingEnv(SOURCE, action="discrete", notch=0.5, length=9)
-    assert env.action_space == gymnasium.spaces.Discrete(13)
+    env = PostProcessingEnv(FAMILY, action="discrete", notch=0.5, length=9)
+    assert env.action_space == gymnasium.spaces.Discrete(19)
     told = play(env, [0, 8, 8, 8, 8, 8, 7, 1], seed=0)
-    thresholds = [one[3]["setting"].score_thresholds for one in told]
+    settings = [Setting.from_dict(one[3]["knobs"]) for one in told]
+    thresholds = [one.score_thresholds for one in settings]
     assert thresholds[1] == thresholds[0] == (0.0, 0.0, 0.0)
     assert [one[0] for one in thresholds[2:8]] == pytest.approx([0.2375, 0.475, 0.7125, 0.95, 0.95, 0.7125])
     assert all(one[1:] == (0.0, 0.0) for one in thresholds)
     default = Knobs().nms_iou
-    assert told[7][3]["setting"].nms_iou == pytest.approx(default)
-    assert told[8][3]["setting"].nms_iou == pytest.approx(default - 0.25 * (0.95 - 0.1))
+    assert settings[7].nms_iou == default
+    assert settings[8].nms_iou == pytest.approx(default - 0.25 * (0.95 - 0.1))
     assert told[1][1] == 0.0
 
 
 @pytest.mark.parametrize("reward", REWARDS)
 def test_observations_are_named_and_mean_what_their_names_say(reward: str) -> None:
-    env = PostProcessingEnv(SOURCE, reward=reward, length=8)  # type: ignore[arg-type]
+    env = PostProcessingEnv(FAMILY, reward=reward, length=8)  # type: ignore[arg-type]
     told = play(env, some_actions(env, 8), seed=3)
-    assert env.observation_space.shape == (len(env.observation_names),) == (16 + 12 * 3,)
+    assert env.observation_space.shape == (len(env.observation_names),) == (16 + 13 * 3,)
     assert len(set(env.observation_names)) == len(env.observation_names)
     seen = [dict(zip(env.observation_names, one[0].tolist(), strict=True)) for one in told]
     values = [one[3]["value"] for one in told]
@@ -151,13 +156,13 @@ def test_observations_are_named_and_mean_what_their_names_say(reward: str) -> No
         assert np.mean([one[f"ap_{k}"] for k in range(3)]) == pytest.approx(info["ap"], abs=1e-6)
         assert sum(one[f"share_{k}"] for k in range(3)) == pytest.approx(1, abs=1e-6)
         assert one["score_at_0.25_1"] >= one["score_at_1_1"] >= one["score_at_4_1"]
-        unit = ranges()["score_threshold"].to_unit(info["setting"].score_thresholds[2])
+        unit = ranges()["score_threshold"].to_unit(info["knobs"]["score_threshold_2"])
         assert one["knob_score_threshold_2"] == pytest.approx(unit, abs=1e-6)
 
 
 @pytest.mark.parametrize("action", FORMS)
 def test_a_state_is_gone_on_from_as_if_nothing_had_happened(action: str) -> None:
-    env = PostProcessingEnv(SOURCE, action=action, reward="lrp", length=4)  # type: ignore[arg-type]
+    env = PostProcessingEnv(FAMILY, action=action, reward="lrp", length=4)  # type: ignore[arg-type]
     actions = some_actions(env, 12)
     play(env, actions[:2], seed=8)
     state = env.get_state()
@@ -171,64 +176,6 @@ def test_a_state_is_gone_on_from_as_if_nothing_had_happened(action: str) -> None
     seen = env.set_state(state)
     assert env.observation_space.contains(seen)
     assert go_on() == first
-
-
-@pytest.mark.parametrize("action", FORMS)
-def test_a_lane_of_the_vector_is_a_single_environment(action: str) -> None:
-    vector = PostProcessingVectorEnv(3, SOURCE, action=action, reward="f1", length=2)  # type: ignore[arg-type]
-    singles = [PostProcessingEnv(SOURCE, action=action, reward="f1", length=2) for _ in range(3)]  # type: ignore[arg-type]
-    vector.action_space.seed(0)
-    observations, infos = vector.reset(seed=11)
-    for lane, single in enumerate(singles):
-        expected, info = single.reset(seed=11 + lane)
-        assert np.array_equal(observations[lane], expected)
-        assert infos["instance"][lane] == info["instance"]
-    for turn in range(6):
-        actions = vector.action_space.sample()
-        observations, rewards, terminated, _, infos = vector.step(actions)
-        for lane, single in enumerate(singles):
-            if turn % 3 == 2:  # the step after the end begins the next episode
-                (expected, info), reward, done = single.reset(), 0.0, False
-            else:
-                expected, reward, done, _, info = single.step(actions[lane])
-                assert infos["f1"][lane] == info["f1"]
-            assert np.array_equal(observations[lane], expected)
-            assert (rewards[lane], terminated[lane]) == (reward, done)
-            assert not done or infos["test_f1"][lane] == info["test_f1"]
-
-
-def test_the_vector_keeps_gymnasiums_rules_of_autoreset() -> None:
-    same = PostProcessingVectorEnv(2, SOURCE, length=1, autoreset_mode="SameStep")
-    same.reset(seed=0)
-    observations, _, terminated, _, infos = same.step(same.action_space.sample())
-    assert terminated.all()
-    assert (observations[:, same.observation_names.index("progress")] == 0).all()
-    assert infos["final_obs"][1][same.observation_names.index("progress")] == 1
-    assert infos["final_info"]["test_ap"][0] >= 0
-
-    never = PostProcessingVectorEnv(2, SOURCE, length=1, autoreset_mode="Disabled")
-    with pytest.raises(gymnasium.error.ResetNeeded):
-        never.step(never.action_space.sample())
-    never.reset(seed=0)
-    never.step(never.action_space.sample())
-    with pytest.raises(gymnasium.error.ResetNeeded, match=r"lanes \[0, 1\] need a reset"):
-        never.step(never.action_space.sample())
-    never.reset(options={"reset_mask": np.array([True, False])})
-    with pytest.raises(gymnasium.error.ResetNeeded, match=r"lanes \[1\] need a reset"):
-        never.step(never.action_space.sample())
-    assert isinstance(
-        gymnasium.make_vec("mapopt/PostProcessing-v0", num_envs=2, source=SOURCE), PostProcessingVectorEnv
-    )
-
-
-def test_a_state_may_move_from_lane_to_lane() -> None:
-    vector = PostProcessingVectorEnv(2, SOURCE, length=3)
-    vector.reset(seed=0)
-    observations, *_ = vector.step(vector.action_space.sample())
-    assert np.array_equal(vector.set_state(1, vector.get_state(0)), observations[0])
-    observations, rewards, *_ = vector.step(np.zeros((2, 6)))
-    assert np.array_equal(observations[0], observations[1])
-    assert rewards[0] == rewards[1]
 
 
 def test_thresholds_pay_under_f1_and_never_under_ap() -> None:
@@ -245,36 +192,23 @@ def test_thresholds_pay_under_f1_and_never_under_ap() -> None:
 
 
 def test_an_agent_of_stable_baselines_learns_from_it() -> None:
-    env = PostProcessingEnv(SOURCE, action="discrete", reward="f1", length=4)
+    env = PostProcessingEnv(FAMILY, action="discrete", reward="f1", length=4)
     agent = DQN("MlpPolicy", env, seed=0, learning_starts=8, batch_size=8, policy_kwargs={"net_arch": [8]})
     agent.learn(32)
     assert agent.num_timesteps == 32
 
 
 def test_rendering_is_one_line() -> None:
-    env = PostProcessingEnv(SOURCE, reward="f1", render_mode="ansi", length=2)
+    env = PostProcessingEnv(FAMILY, reward="f1", render_mode="ansi", length=2)
     env.reset(seed=0)
-    env.step(np.float32([0, -1, 0, 0, 0, 0]))
+    env.step(np.float32([0, -1, 0, 0, 0, 0, 0, 1, 1]))
     line = env.render()
     assert line is not None
     assert line.startswith("step 1/2: f1 0.")
-    assert line.endswith("; nms_iou 0.53, soft_nms_sigma 0.00, detections 17, score thresholds 0.47 0.47 0.47")
-    assert PostProcessingEnv(SOURCE).render() is None
-
-
-def test_synthetic_instances_are_functions_of_their_number_and_the_two_sides_share_none() -> None:
-    tune = SOURCE.instance(1).tune
-    again = SyntheticCandidates(count=5, images=(8, 8)).instance(1).tune
-    assert np.array_equal(tune.boxes, again.boxes)
-    assert np.array_equal(tune.scores, again.scores)
-    firsts = [
-        SyntheticCandidates(split=split, count=40).instance(number).tune.scores[:8].tolist()  # type: ignore[arg-type]
-        for split in ("train", "judge")
-        for number in range(40)
-    ]
-    assert len(set(map(tuple, firsts))) == 80
-    assert "no detector made them" in SOURCE.instance(0).description
-    assert not np.array_equal(tune.scores, SOURCE.instance(1).test.scores)
+    assert line.endswith(
+        "; nms_iou 0.53, soft_nms_sigma 0.00, detections 17 (of classes 17 300 300), score thresholds 0.47 0.47 0.47"
+    )
+    assert PostProcessingEnv(FAMILY).render() is None
 
 
 @pytest.mark.parametrize(
@@ -284,69 +218,61 @@ def test_synthetic_instances_are_functions_of_their_number_and_the_two_sides_sha
         ({"action": "absolut"}, "unknown action 'absolut': did you mean 'absolute'"),
         ({"length": 0}, "length is 0: expected at least one step"),
         ({"action": "discrete", "notch": 0.0}, r"notch is 0.0: expected a part of \[-1, 1\], such as 0.125"),
+        ({"family": "synthetics"}, "unknown family of candidates 'synthetics': did you mean 'synthetic'"),
         ({"render_mode": "human"}, "render_mode is 'human': expected 'ansi' or None"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        PostProcessingEnv(SOURCE, **settings)
+        PostProcessingEnv(**{"family": FAMILY, **settings})
 
 
 def test_misuse_is_answered_with_what_to_do() -> None:
-    env = PostProcessingEnv(SOURCE, length=1)
+    env = PostProcessingEnv(FAMILY, length=1)
     with pytest.raises(gymnasium.error.ResetNeeded, match=r"call reset\(\) before step\(\)"):
-        env.step(np.zeros(6))
+        env.step(np.zeros(9))
     with pytest.raises(ConfigError, match=r"never reset and has no state: call reset\(\) first"):
         env.get_state()
-    with pytest.raises(ConfigError, match=r"unknown reset options \['seed'\]: expected 'instance'"):
+    with pytest.raises(ConfigError, match="unknown reset option 'seed'"):
         env.reset(options={"seed": 1})
-    with pytest.raises(ConfigError, match="instance 3 was asked of a source of 3: expected 0 to 2"):
-        env.reset(options={"instance": 3})
+    for number in (3, -1, 1.5, "1"):
+        with pytest.raises(
+            ConfigError, match=f"reset option 'instance' is {number!r}: expected a whole number from 0 to 2"
+        ):
+            env.reset(options={"instance": number})
     env.reset(seed=0)
-    for wrong in (np.zeros(5), np.full(6, np.nan)):
-        with pytest.raises(ConfigError, match=r"an action of shape .*: expected \(6,\), finite, in \[-1, 1\]"):
+    for wrong in (np.zeros(8), np.full(9, np.nan)):
+        with pytest.raises(ConfigError, match=r"an action of shape .*: expected \(9,\), finite, in \[-1, 1\]"):
             env.step(wrong)
-    discrete = PostProcessingEnv(SOURCE, action="discrete")
+    discrete = PostProcessingEnv(FAMILY, action="discrete")
     discrete.reset(seed=0)
-    for number in (13, -1, 0.5):
-        with pytest.raises(ConfigError, match=rf"action {number}: expected a whole number from 0 to 12"):
+    for number in (19, -1, 0.5):
+        with pytest.raises(ConfigError, match=rf"action {number}: expected a whole number from 0 to 18"):
             discrete.step(number)
-    vector = PostProcessingVectorEnv(2, SOURCE)
-    with pytest.raises(ConfigError, match="3 actions were given for 2 environments"):
-        vector.step(np.zeros((3, 6)))
-    with pytest.raises(ConfigError, match=r"reset_mask of shape \(3,\): expected \(2,\) with at least one True"):
-        vector.reset(options={"reset_mask": np.ones(3, bool)})
-    with pytest.raises(ConfigError, match="a vector of environments renders nothing"):
-        PostProcessingVectorEnv(2, SOURCE, render_mode="ansi")
-    with pytest.raises(ConfigError, match="num_envs is 0: expected at least one"):
-        PostProcessingVectorEnv(0, SOURCE)
-
-
-def test_sources_and_candidates_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"0 instances of 3 classes and \(64, 64\) images: expected 1 or more of each"
-    ):
-        SyntheticCandidates(count=0)
-    with pytest.raises(ConfigError, match="split is 'test': expected 'train' or 'judge'"):
-        SyntheticCandidates(split="test")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="no detector was given"):
-        DetectorCandidates([])
-    mixed = [SyntheticCandidates(classes=classes, images=(4, 4)).instance(0) for classes in (2, 3)]
-    with pytest.raises(ConfigError, match=r"detectors of \[2, 3\] classes were given: expected the same number in all"):
-        DetectorCandidates(mixed)
-    one = SOURCE.instance(0).tune
-    wrong: list[tuple[dict[str, Any], str]] = [
-        ({"scores": one.scores[1:]}, r"columns of \[\d+, \d+, \d+, \d+, \d+\] rows: expected one row for every box"),
-        ({"scores": -one.scores}, "score is negative or not finite: expected scores from 0 up"),
-        ({"labels": one.labels + 1}, "have labels 1 to 3: expected positions, 0 to 2"),
-        ({"images": one.images - 1}, "have images -1 to 6: expected positions, 0 to 7"),
-        ({"truth": replace(one.truth, crowd=np.ones(len(one.truth), bool))}, "has no object to find"),
-    ]
-    for changes, message in wrong:
-        with pytest.raises(DataError, match=message):
-            replace(one, **changes)
 
 
 def test_the_package_names_both_environments() -> None:
-    assert mapopt.envs.POST_PROCESSING in gymnasium.registry
-    assert isinstance(SOURCE.instance(0).tune, CandidateSet)
+    assert {mapopt.envs.POST_PROCESSING, mapopt.envs.DETECTOR_TRAINING} <= set(gymnasium.registry)
+
+
+def test_a_family_may_be_given_by_its_name() -> None:
+    assert PostProcessingEnv("synthetic").family == PostProcessingEnv().family == SyntheticCandidates()
+    assert PostProcessingEnv(FAMILY).family == FAMILY
+
+
+def test_what_does_not_move_keeps_its_value_exactly() -> None:
+    env = PostProcessingEnv(FAMILY, action="discrete", length=40)
+    for action in range(1, 2 * 9 + 1):
+        told = play(env, [action], options={"instance": 0})
+        before, after = (one[3]["knobs"] for one in told)
+        moved = [*before][(action - 1) // 2]
+        assert {name for name in before if before[name] != after[name]} <= {moved}
+
+
+def test_infos_are_what_gymnasium_may_stack() -> None:
+    info = play(PostProcessingEnv(FAMILY, length=1), [np.zeros(9)], seed=0)[-1][3]
+    assert [*info["knobs"]] == [
+        *("nms_iou", "soft_nms_sigma", "detections"),
+        *(f"{name}_{k}" for name in ("score_threshold", "detections") for k in range(3)),
+    ]
+    assert all(type(value) in (int, float) for value in [*info["knobs"].values(), info["value"], info["test_gain"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,7 +14,8 @@ from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.detectors.base import Boxes
 from mapopt.detectors.postprocess import suppress
 from mapopt.envs.candidates import CandidateSet, DetectorCandidates
-from mapopt.envs.suppression import Judge, Judgement, Setting
+from mapopt.envs.setting import Setting
+from mapopt.envs.suppression import Judge, Judgement
 from mapopt.envs.synthetic_candidates import SIDE, SyntheticCandidates
 from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, GroundTruth, evaluate, f1_and_lrp
@@ -27,14 +29,23 @@ def reported(candidates: CandidateSet, setting: Setting) -> Detections:
     order = np.lexsort((-candidates.scores, candidates.labels, candidates.images))
     rows = [torch.from_numpy(getattr(candidates, name)[order]) for name in ("boxes", "scores", "labels", "images")]
     boxes, scores, labels, images = rows
+    unlimited = min(setting.class_detections) == 300
     found = suppress(
         Boxes(boxes, scores, labels, torch.zeros_like(labels), images),
         torch.tensor([setting.score_thresholds], dtype=torch.float32),
         torch.tensor([setting.nms_iou], dtype=torch.float32),
         soft_nms_sigma=torch.tensor([setting.soft_nms_sigma], dtype=torch.float32),
-        detections=torch.tensor([float(setting.detections)]),
+        detections=torch.tensor([float(setting.detections) if unlimited else torch.inf]),
         side=int(SIDE),
     )
+    if not unlimited:
+        kept, of_image, of_class = [], Counter[int](), Counter[tuple[int, int]]()
+        for place, (image, label) in enumerate(zip(found.images.tolist(), found.labels.tolist(), strict=True)):
+            if of_class[image, label] < setting.class_detections[label] and of_image[image] < setting.detections:
+                kept.append(place)
+                of_image[image] += 1
+            of_class[image, label] += 1
+        found = Boxes(found.boxes[kept], found.scores[kept], found.labels[kept], found.lanes[kept], found.images[kept])
     # Where a threshold of a class is above 0, the candidates under it are not there to begin with.
     return Detections(found.boxes.double(), found.scores.double(), found.labels, found.images)
 
@@ -51,6 +62,9 @@ def draw_setting(generator: np.random.Generator, classes: int) -> Setting:
         soft_nms_sigma=float(generator.choice([0.0, generator.uniform(0.0, 1.0), generator.uniform(0.0, 0.1)])),
         detections=int(np.exp(generator.uniform(0.0, np.log(300)))),
         score_thresholds=tuple(generator.choice([0.0, 1.0], classes) * generator.uniform(0.0, 0.8, classes)),
+        class_detections=(300,) * classes
+        if generator.integers(2)
+        else tuple(np.exp(generator.uniform(0.0, np.log(20), classes)).astype(int).tolist()),
     )
 
 
@@ -117,7 +131,7 @@ def lopsided(candidates: CandidateSet) -> CandidateSet:
 def test_every_number_is_that_of_post_processing_and_the_metrics(
     number: int, change: Callable[[CandidateSet], CandidateSet]
 ) -> None:
-    candidates = change(SyntheticCandidates(split="judge").instance(number).tune)
+    candidates = change(SyntheticCandidates(side="judge").instance(number).tune)
     judge, generator = Judge(candidates), np.random.default_rng(number)
     check(candidates, Setting.of(Knobs(), candidates.classes), judge.judge(Setting.of(Knobs(), candidates.classes)))
     for turn in range(40):
@@ -179,12 +193,12 @@ def test_a_setting_for_other_classes_is_refused() -> None:
     judge = Judge(SyntheticCandidates().instance(0).tune)
     with pytest.raises(ConfigError, match="2 score thresholds were given for 3 classes: give each one"):
         judge.judge(Setting.of(Knobs(), 2))
+    with pytest.raises(ConfigError, match="1 limits were given for 3 classes: give each one"):
+        judge.judge(replace(Setting.of(Knobs(), 3), class_detections=(5,)))
 
 
 def test_without_numba_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(name: str) -> None:
-        raise ImportError("no numba here")
-
-    monkeypatch.setattr("mapopt.envs.suppression.importlib.import_module", fail)
-    with pytest.raises(ConfigError, match=r"compiled code, and numba cannot be loaded \(no numba here\)"):
+    monkeypatch.setattr("mapopt.envs.suppression.load_kernels", lambda module: None)
+    monkeypatch.setattr("mapopt.envs.suppression.why_missing", lambda module: "no numba here")
+    with pytest.raises(ConfigError, match=r"compiled code, which cannot be loaded \(no numba here\)"):
         Judge(SyntheticCandidates().instance(0).tune)

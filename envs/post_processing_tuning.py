@@ -1,4 +1,4 @@
-"""The engine behind both faces of the post-processing environment: one episode on one instance's candidates."""
+"""The engine behind both faces of the post-processing environment: a setting is tuned on one instance's candidates."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.envs.candidates import CandidateInstance, CandidateSource
-from mapopt.envs.post_processing_actions import SettingAction
-from mapopt.envs.suppression import Judge, Judgement, Setting
+from mapopt.envs.candidates import CandidateFamily, CandidateInstance, CandidateSet
+from mapopt.envs.post_processing_actions import SettingAction, SettingSpace
+from mapopt.envs.setting import Setting
+from mapopt.envs.suppression import Judge, Judgement
 from mapopt.errors import ConfigError, unknown_name
 
 LIMIT = 5.0
@@ -28,7 +29,8 @@ WORTHS: dict[str, Callable[[Judgement], float]] = {
 
 _AGO = (1, 2, 3, 4)
 _MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
-_INSTANCES_KEPT = 128
+INSTANCES_KEPT = 64
+"""Prepared instances that an environment holds: those asked for last."""
 
 _GLOBAL = (
     "progress",
@@ -63,17 +65,19 @@ class Problem:
 
     def __init__(self, instance: CandidateInstance, default: Setting) -> None:
         self.description, self._default = instance.description, default
-        self._test = instance.test
+        self._test: CandidateSet | Judge = instance.test
         self.tune = Judge(instance.tune)
         self.start = self.tune.judge(default)
         positives = self.tune.positives
         self.per_class = np.concatenate([positives / positives.sum(), self.tune.scores_at(_MULTIPLES).T.ravel()])
         """Features that no setting changes."""
 
-    @cached_property
+    @property
     def test(self) -> Judge:
         """Judges on the test images; nothing here reads it but the last info of an episode."""
-        return Judge(self._test)
+        if isinstance(self._test, CandidateSet):
+            self._test = Judge(self._test)
+        return self._test
 
     @cached_property
     def test_start(self) -> Judgement:
@@ -82,16 +86,20 @@ class Problem:
 
 
 class Problems:
-    """A source's instances, prepared when they are first asked for; several episodes may share them."""
+    """A family's instances, prepared when they are first asked for; several episodes may share them."""
 
-    def __init__(self, source: CandidateSource, default: Setting) -> None:
-        self.source, self._default = source, default
+    def __init__(self, family: CandidateFamily, default: Setting) -> None:
+        self.family, self._default = family, default
         self._kept: OrderedDict[int, Problem] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Returns how many are held."""
+        return len(self._kept)
 
     def __getitem__(self, number: int) -> Problem:
         if number not in self._kept:
-            self._kept[number] = Problem(self.source.instance(number), self._default)
-            if len(self._kept) > _INSTANCES_KEPT:
+            self._kept[number] = Problem(self.family.instance(number), self._default)
+            if len(self._kept) > INSTANCES_KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(number)
         return self._kept[number]
@@ -111,8 +119,8 @@ class PostProcessingState:
     """State of the random generator that draws the next episodes."""
 
 
-class Episode:
-    """Steps through settings on one instance after the other.
+class Tuning:
+    """Tunes settings, on one instance after the other: an episode each.
 
     Args:
         problems: the instances.
@@ -148,11 +156,6 @@ class Episode:
         """Whether a reset is due."""
         return self._state is None or self._state.over
 
-    @property
-    def description(self) -> str:
-        """What the instance is."""
-        return self._problems[self.state.instance].description
-
     def restore(self, state: PostProcessingState) -> NDArray[np.float32]:
         """Goes back to a state, and returns its observation."""
         self._state = state
@@ -171,14 +174,20 @@ class Episode:
         )
         return self.observe(), {"instance": number, "description": problem.description, **self._told()}
 
-    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, dict[str, Any]]:
-        """Applies an action; returns observation, reward, whether the episode is over, and info."""
+    def read(self, action: Any) -> NDArray[np.float64]:
+        """Returns where an action leads, ``[n]`` in [-1, 1]; nothing has happened yet.
+
+        Raises:
+            ConfigError: the action is not one of the action space's.
+        """
+        return self._action.apply(action, self.state.units)
+
+    def step(self, units: NDArray[np.float64]) -> tuple[NDArray[np.float32], float, bool, dict[str, Any]]:
+        """Goes where an action leads; returns observation, reward, whether the episode is over, and info."""
         before = self.state
-        units = self._action.apply(action, before.units)
-        # What did not move keeps its default exactly, not as the two scales round it, and is not judged anew.
-        setting = before.setting if (units == before.units).all() else self._action.space.setting(units)
+        setting = self._action.space.move(before.setting, before.units, units)
         problem = self._problems[before.instance]
-        judged = before.judged if setting is before.setting else problem.tune.judge(setting)
+        judged = before.judged if setting == before.setting else problem.tune.judge(setting)
         values = (*before.values, WORTHS[self.reward](judged))
         over = len(values) > self.length
         self._state = PostProcessingState(
@@ -193,7 +202,7 @@ class Episode:
         return self.observe(), values[-1] - values[-2], over, info
 
     def observe(self) -> NDArray[np.float32]:
-        """Returns float32 ``[n]`` in ``[-LIMIT, LIMIT]``, in the order of `observation_names`."""
+        """Returns float32 ``[n]`` in ``[-LIMIT, LIMIT]``, in the order of `seen_names`."""
         state, problem = self.state, self._problems[self.state.instance]
         judged, values, positives = state.judged, state.values, problem.tune.positives
         now, start = values[-1], values[0]
@@ -221,11 +230,12 @@ class Episode:
         """Returns where the episode stands, as one line of text."""
         state, setting = self.state, self.state.setting
         thresholds = " ".join(f"{value:.2f}" for value in setting.score_thresholds)
+        limits = " ".join(map(str, setting.class_detections))
         return (
             f"step {len(state.values) - 1}/{self.length}: {self.reward} {state.values[-1]:.3f} "
             f"({state.values[-1] - state.values[0]:+.3f}); nms_iou {setting.nms_iou:.2f}, "
-            f"soft_nms_sigma {setting.soft_nms_sigma:.2f}, detections {setting.detections}, "
-            f"score thresholds {thresholds}"
+            f"soft_nms_sigma {setting.soft_nms_sigma:.2f}, "
+            f"detections {setting.detections} (of classes {limits}), score thresholds {thresholds}"
         )
 
     def _told(self) -> dict[str, Any]:
@@ -235,14 +245,14 @@ class Episode:
             "ap": state.judged.ap,
             "f1": state.judged.f1,
             "lrp": state.judged.lrp,
-            "setting": state.setting,
+            "knobs": state.setting.as_dict(),
         }
 
 
-def observation_names(action: SettingAction, classes: int) -> list[str]:
+def seen_names(space: SettingSpace) -> tuple[str, ...]:
     """Returns the name of every entry of an observation."""
-    return [
+    return (
         *_GLOBAL,
-        *(f"knob_{name}" for name in action.space.names),
-        *(f"{name}_{k}" for name in _PER_CLASS for k in range(classes)),
-    ]
+        *(f"knob_{name}" for name in space.names),
+        *(f"{name}_{k}" for name in _PER_CLASS for k in range(space.default.classes)),
+    )

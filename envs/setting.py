@@ -1,0 +1,163 @@
+"""A setting of post-processing: like the knobs of the same names, but with numbers of its own for every class.
+
+What an agent found on kept candidates is deployed here: on the raw boxes of a detector, by the same function that
+post-processes its detections (`mapopt.detectors.postprocess.suppress`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mapopt.data import ImageSet
+from mapopt.detectors.base import Boxes
+from mapopt.detectors.postprocess import suppress
+from mapopt.errors import ConfigError
+from mapopt.metrics import Detections
+from mapopt.training.inference import LoadedDetector, in_original_pixels
+from mapopt.training.knobs import Knobs, ranges
+
+SHARED = ("nms_iou", "soft_nms_sigma", "detections")
+"""What all classes share."""
+
+PER_CLASS = ("score_threshold", "detections")
+"""What every class has of its own, under these names with ``_k``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What post-processing does."""
+
+    nms_iou: float
+    """Of two boxes of a class that overlap more, the weaker is dropped."""
+    soft_nms_sigma: float
+    """Above 0, the width of Gaussian Soft-NMS, which then stands in for it."""
+    detections: int
+    """Boxes reported per image at most."""
+    score_thresholds: tuple[float, ...]
+    """Smallest score reported, by class."""
+    class_detections: tuple[int, ...]
+    """Boxes reported per image at most, by class; the limit of all together comes after it."""
+
+    @classmethod
+    def of(cls, knobs: Knobs, classes: int) -> Setting:
+        """Returns the setting that knobs give a detector: the same for every class, and no limit of a class alone."""
+        return cls(
+            nms_iou=knobs.nms_iou,
+            soft_nms_sigma=knobs.soft_nms_sigma,
+            detections=round(knobs.detections),
+            score_thresholds=(knobs.score_threshold,) * classes,
+            class_detections=(int(ranges()["detections"].high),) * classes,
+        )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, float]) -> Setting:
+        """Reads what `as_dict` gave.
+
+        Raises:
+            ConfigError: a name is missing or unknown.
+        """
+        classes = sum(name.startswith("score_threshold_") for name in values)
+        if set(values) != set(names_of(classes)):
+            raise ConfigError(
+                f"a setting with {', '.join(values) or 'nothing'}: expected {', '.join(names_of(max(classes, 1)))}, "
+                "as info['knobs'] has them"
+            )
+        return cls(
+            nms_iou=float(values["nms_iou"]),
+            soft_nms_sigma=float(values["soft_nms_sigma"]),
+            detections=int(values["detections"]),
+            score_thresholds=tuple(float(values[f"score_threshold_{k}"]) for k in range(classes)),
+            class_detections=tuple(int(values[f"detections_{k}"]) for k in range(classes)),
+        )
+
+    @property
+    def classes(self) -> int:
+        """Number of categories."""
+        return len(self.score_thresholds)
+
+    def as_dict(self) -> dict[str, float]:
+        """Returns name to number, as the names of `names_of`."""
+        shared = (self.nms_iou, self.soft_nms_sigma, self.detections)
+        return dict(zip(names_of(self.classes), (*shared, *self.score_thresholds, *self.class_detections), strict=True))
+
+
+def names_of(classes: int) -> tuple[str, ...]:
+    """Returns the names of a setting's numbers.
+
+    >>> names_of(2)[2:]
+    ('detections', 'score_threshold_0', 'score_threshold_1', 'detections_0', 'detections_1')
+    """
+    return (*SHARED, *(f"{name}_{k}" for name in PER_CLASS for k in range(classes)))
+
+
+def detect_with(detector: LoadedDetector, images: ImageSet, setting: Setting) -> Detections:
+    """Detects objects with a setting in place of the post-processing knobs that the detector was trained with.
+
+    Args:
+        detector: as `LoadedDetector` reads it from a checkpoint.
+        images: at the detector's size.
+        setting: for the detector's classes.
+
+    Returns:
+        Boxes in original pixels; images and labels are named by their positions.
+
+    Raises:
+        ConfigError: the setting is for another number of classes.
+    """
+    check_classes(setting, len(detector.categories))
+    found = apply_setting(detector.candidates(images), setting, side=max(images.size))
+    boxes = in_original_pixels(found.boxes.numpy(), found.images.numpy(), images)
+    return Detections(boxes, found.scores.double().numpy(), found.labels.numpy(), found.images.numpy())
+
+
+@torch.no_grad()
+def apply_setting(candidates: Boxes, setting: Setting, *, side: int) -> Boxes:
+    """Selects the boxes to report among candidates.
+
+    Args:
+        candidates: of one lane, by image and class, then falling score, as `LoadedDetector.candidates` gives them.
+        setting: for the classes of the candidates.
+        side: pixels that no coordinate exceeds.
+
+    Returns:
+        By image, then falling score.
+    """
+    thresholds = torch.tensor([setting.score_thresholds], dtype=candidates.scores.dtype)
+    found = suppress(
+        _select(candidates, candidates.scores >= thresholds[0, candidates.labels]),
+        thresholds,
+        torch.tensor([setting.nms_iou]),
+        soft_nms_sigma=torch.tensor([setting.soft_nms_sigma]),
+        detections=torch.tensor([torch.inf]),
+        side=side,
+    )
+    limits = np.array(setting.class_detections)
+    labels, images = found.labels.numpy(), found.images.numpy()
+    found = _select(found, torch.from_numpy(_ranks(images * setting.classes + labels) < limits[labels]))
+    return _select(found, torch.from_numpy(_ranks(found.images.numpy()) < setting.detections))
+
+
+def check_classes(setting: Setting, classes: int) -> None:
+    """Raises ConfigError unless a setting has numbers for so many classes."""
+    for values, what in ((setting.score_thresholds, "score thresholds"), (setting.class_detections, "limits")):
+        if len(values) != classes:
+            raise ConfigError(f"{len(values)} {what} were given for {classes} classes: give each one")
+
+
+def _select(boxes: Boxes, chosen: Tensor) -> Boxes:
+    return Boxes(**{name: getattr(boxes, name)[chosen] for name in Boxes.__dataclass_fields__})
+
+
+def _ranks(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns how many earlier entries share an entry's group."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    ranks = np.empty(len(groups), np.int64)
+    ranks[order] = np.arange(len(groups)) - np.searchsorted(ordered, ordered)
+    return ranks
