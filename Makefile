@@ -24,6 +24,7 @@ bench: $(READY)  ## the benchmarks, printed as ratios of one run
 	$(BIN)/mapopt bench losses
 	$(BIN)/mapopt bench ap
 	$(BIN)/mapopt bench fleet
+	$(BIN)/mapopt bench env
 
 clean:  ## everything that was made, but not the runs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
