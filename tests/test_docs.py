@@ -47,7 +47,17 @@ def test_python_on_a_page_runs_from_top_to_bottom(page: str) -> None:
             exec(compile("\n" * (line - 1) + code, str(DOCS / page), "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", PAGES)
+def test_the_readmes_environment_plays_an_episode(capsys: pytest.CaptureFixture[str]) -> None:
+    section = read("../README.md").split("### The environments\n")[1]
+    script = section.split("```python\n")[1].split("```")[0]
+    exec(compile(script, "README.md", "exec"), {"__name__": "__main__"})
+    first, *rounds, tested = capsys.readouterr().out.strip().splitlines()
+    assert "mistake" in first
+    assert [line.split(":")[0] for line in rounds] == [f"round {number}/6" for number in range(1, 7)]
+    assert 0 <= float(tested) <= 1
+
+
+@pytest.mark.parametrize("page", [*PAGES, "benchmarks.md", "../README.md"])
 def test_command_lines_on_a_page_are_understood(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for _, code in blocks(page, "") for line in code.splitlines() if line.startswith("mapopt ")]
     assert lines
