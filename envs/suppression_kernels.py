@@ -58,7 +58,7 @@ def report(
         floor: see `mapopt.detectors.soft_nms.FLOOR`.
         final: ``[n]`` is filled with the scores of what is reported.
         kept: ``[n]`` is filled with True for what is reported.
-        sequence: ``[n]`` is filled with each group's boxes before the limit per image, by falling final score.
+        sequence: ``[n]`` is filled with each group's boxes before the limits, by falling final score.
         counts: ``[g]`` is filled with how many those are.
     """
     kept[:] = False
@@ -71,7 +71,6 @@ def report(
         most = class_limits[group_class[group]]
         for place in range(bounds[group] + most, bounds[group] + counts[group]):
             kept[sequence[place]] = False
-        counts[group] = min(counts[group], most)
     chosen, spare = np.empty(len(scores), np.int64), np.empty(len(scores), np.int64)
     for image in range(len(image_bounds) - 1):
         count = 0

@@ -18,6 +18,7 @@ from stable_baselines3.common.env_checker import check_env as check_for_sb3
 import mapopt.envs
 from mapopt.envs.candidates import CandidateInstance
 from mapopt.envs.post_processing import PostProcessingEnv
+from mapopt.envs.post_processing_actions import SettingSpace
 from mapopt.envs.setting import Setting
 from mapopt.envs.suppression import Judge
 from mapopt.envs.synthetic_candidates import SyntheticCandidates
@@ -261,12 +262,18 @@ def test_a_family_may_be_given_by_its_name() -> None:
 
 
 def test_what_does_not_move_keeps_its_value_exactly() -> None:
-    env = PostProcessingEnv(FAMILY, action="discrete", length=40)
-    for action in range(1, 2 * 9 + 1):
-        told = play(env, [action], options={"instance": 0})
-        before, after = (one[3]["knobs"] for one in told)
-        moved = [*before][(action - 1) // 2]
-        assert {name for name in before if before[name] != after[name]} <= {moved}
+    space, bounds = SettingSpace(2), ranges()["nms_iou"]
+    values = np.random.default_rng(0).uniform(0.1, 0.95, 500).tolist()
+    assert any(bounds.from_unit(bounds.to_unit(value)) != value for value in values)
+    for value in values:
+        setting, before = replace(space.default, nms_iou=value), space.default_units
+        before[0] = bounds.to_unit(value)
+        units = before.copy()
+        units[2:] = 0.5
+        after = space.move(setting, before, units)
+        assert (after.nms_iou, after.soft_nms_sigma) == (value, 0.0)
+        assert after.detections != setting.detections
+        assert space.move(setting, before, before) == setting
 
 
 def test_infos_are_what_gymnasium_may_stack() -> None:
