@@ -82,6 +82,8 @@ class Plan:
     """Each tensor ``[lanes, images]``."""
     targets: Targets
     """Padded to the lane with the most objects in an image; here a lane's batch is all its images."""
+    playing: tuple[int, ...]
+    """Lanes that train; the images of the others are black, which costs nothing."""
 
 
 def make_plan(
@@ -92,6 +94,7 @@ def make_plan(
     device: torch.device,
     *,
     balanced: bool = False,
+    playing: Sequence[int] | None = None,
 ) -> Plan:
     """Plans an interval.
 
@@ -102,6 +105,7 @@ def make_plan(
         strengths: per lane, the augmentation strength of each image of the interval.
         device: where the plan is needed.
         balanced: draw images so that every class comes equally often, instead of every image once an epoch.
+        playing: lanes that train, by default all.
     """
     count = len(strengths[0])
     lanes = list(zip(seeds, seen, sets, strengths, strict=True))
@@ -116,11 +120,17 @@ def make_plan(
         name: torch.stack([getattr(one, name) for one in draws]).to(device) for name in Draw.__dataclass_fields__
     }
     places = torch.from_numpy(order).to(device)
-    return Plan(places, Draw(**stacked), _augmented_targets(sets, places, Draw(**stacked)))
+    some = tuple(range(len(sets)) if playing is None else playing)
+    return Plan(places, Draw(**stacked), _augmented_targets(sets, places, Draw(**stacked)), some)
 
 
 def make_batch(
-    sets: Sequence[DeviceSet], plan: Plan, starts: Sequence[int], counts: Sequence[int], *, size: int
+    sets: Sequence[DeviceSet],
+    plan: Plan,
+    starts: Sequence[int],
+    counts: Sequence[int],
+    *,
+    size: int,
 ) -> tuple[Tensor, Targets]:
     """Returns the images float ``[lanes, size, 3, h, w]`` and targets of one step of a plan.
 
@@ -143,14 +153,18 @@ def make_batch(
             return values[:, places]
         return values[torch.arange(lanes, device=values.device)[:, None], places]
 
-    index = chosen(plan.order)
-    drawn = Draw(**{name: chosen(value).reshape(-1) for name, value in vars(plan.draws).items()})
-    pixels = torch.cat([one.pixels.index_select(0, index[lane]) for lane, one in enumerate(sets)])
-    images = augment_images(pixels, drawn)
+    index, some = chosen(plan.order), list(plan.playing)
+    drawn = Draw(**{name: chosen(value)[some].reshape(-1) for name, value in vars(plan.draws).items()})
+    pixels = torch.cat([sets[lane].pixels.index_select(0, index[lane]) for lane in some])
+    images = augment_images(pixels, drawn).view(len(some), size, *pixels.shape[1:])
+    if len(some) < lanes:
+        images = images.new_zeros((lanes, *images.shape[1:])).index_copy(
+            0, torch.tensor(some).to(images.device), images
+        )
     boxes, labels, crowd = (chosen(getattr(plan.targets, name)) for name in ("boxes", "labels", "crowd"))
     if counted is not None:
         labels = torch.where(counted[..., None], labels, -1)
-    return images.view(lanes, size, *images.shape[1:]), Targets(boxes, labels, crowd, counted)
+    return images, Targets(boxes, labels, crowd, counted)
 
 
 def _places(order: Tensor, starts: Sequence[int], counts: Sequence[int], size: int) -> tuple[Tensor, Tensor]:

@@ -136,6 +136,7 @@ class LaneEngine:
             steps.per_image("augment"),
             self.device,
             balanced=self.recipe.class_balance == "sampling",
+            playing=[lane for lane, one in enumerate(asked) if one],
         )
         log = IntervalLog(self.lanes, self.device)
         last = [own if one else 0 for own, one in zip(steps.steps, asked, strict=True)]

@@ -128,3 +128,15 @@ def test_a_detector_without_lanes_is_given_smaller_batches() -> None:
         trainers.append(trainer)
     for name, tensor in trainers[0].snapshot().tensors.items():
         assert torch.equal(tensor, trainers[1].snapshot().tensors[name]), name
+
+
+def test_images_of_lanes_that_rest_are_black_and_change_no_other_lane(small_splits: object) -> None:
+    images = DeviceSet(small_splits.train, CPU)  # type: ignore[attr-defined]
+    strengths = [np.full(8, 0.7)] * 3
+    everyone = make_plan([1, 2, 3], [0, 0, 0], [images] * 3, strengths, CPU)
+    some = make_plan([1, 2, 3], [0, 0, 0], [images] * 3, strengths, CPU, playing=[0, 2])
+    whole, _ = make_batch([images] * 3, everyone, [0] * 3, [4] * 3, size=4)
+    part, _ = make_batch([images] * 3, some, [0] * 3, [4] * 3, size=4)
+    assert torch.equal(part[[0, 2]], whole[[0, 2]])
+    assert not part[1].any()
+    assert whole[1].any()
