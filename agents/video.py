@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import io
 import tempfile
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ def check_film(path: Path, *, overwrite: bool) -> None:
 
     Raises:
         ConfigError: the ending is of no known format, or its encoder is not installed.
-        StoreError: there is something already, and nothing was said about it.
+        StoreError: there is something already, and nothing was said about it; or no folder can be there.
     """
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"out is '{path}': expected a file that ends in {' or '.join(FORMATS)}")
@@ -34,6 +35,9 @@ def check_film(path: Path, *, overwrite: bool) -> None:
         raise StoreError(f"{path}: is a folder. Give --out a file.")
     if path.exists() and not overwrite:
         raise StoreError(f"{path}: is there already. Give --overwrite to replace it, or another --out.")
+    folder = next(one for one in path.absolute().parents if one.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise StoreError(f"{path}: cannot be written, {folder} being no folder that can be. Choose another --out.")
     if path.suffix.lower() == ".mp4":
         try:
             importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()

@@ -233,6 +233,10 @@ def test_without_an_encoder_the_extra_and_the_other_format_are_named(
     (tmp_path / "a.gif").mkdir()
     with pytest.raises(StoreError, match="is a folder"):
         check_film(tmp_path / "a.gif", overwrite=True)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StoreError, match=r"film\.gif: cannot be written, .*file being no folder"):
+        check_film(tmp_path / "file" / "deeper" / "film.gif", overwrite=True)
+    check_film(tmp_path / "new" / "folder" / "film.gif", overwrite=False)
 
 
 def pictures(count: int) -> list[np.ndarray]:
