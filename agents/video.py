@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 import io
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path

@@ -233,6 +233,9 @@ def test_without_an_encoder_the_extra_and_the_other_format_are_named(
     (tmp_path / "a.gif").mkdir()
     with pytest.raises(StoreError, match="is a folder"):
         check_film(tmp_path / "a.gif", overwrite=True)
+
+
+def test_a_place_where_no_film_can_be_is_found_out_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StoreError, match=r"film\.gif: cannot be written, .*file being no folder"):
         check_film(tmp_path / "file" / "deeper" / "film.gif", overwrite=True)
