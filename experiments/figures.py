@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from mapopt.experiments import plots, tables
 from mapopt.experiments.report import Summary, TaskSummary
-from mapopt.experiments.statistics import LEVEL
 from mapopt.experiments.store import StoredRun
 from mapopt.experiments.styles import TASK_COLORS, Family, Style, page, save, styled, styles_of
+from mapopt.metrics.statistics import LEVEL
 
 _LINES = 8
 """Methods that a figure can show as lines, beside the reference."""

@@ -17,10 +17,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
-from mapopt.experiments.statistics import Estimate
 from mapopt.experiments.styles import CATEGORY_COLORS, FAINT, INK, Style
 from mapopt.experiments.tables import Curve, FinalScore, OverallScore, Picture, Trajectory
 from mapopt.experiments.terminal import short
+from mapopt.metrics.statistics import Estimate
 
 _CROWDED = 8  # boxes in a picture
 _COLUMN = 118  # points between numbers beside rows

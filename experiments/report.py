@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from mapopt.errors import ConfigError, StoreError, unknown_name
-from mapopt.experiments.statistics import (
+from mapopt.experiments.store import Cost, StoredRun
+from mapopt.metrics.statistics import (
     LEVEL,
     RESAMPLES,
     Estimate,
@@ -24,7 +25,6 @@ from mapopt.experiments.statistics import (
     paired_difference,
     probability_of_improvement,
 )
-from mapopt.experiments.store import Cost, StoredRun
 from mapopt.training.history import Scores
 
 VERSION = 2

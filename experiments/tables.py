@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from mapopt.experiments.report import MethodSummary, Summary, TaskSummary
-from mapopt.experiments.statistics import Estimate, bootstrap_interval, interquartile_mean
 from mapopt.experiments.store import StoredRun
+from mapopt.metrics.statistics import Estimate, bootstrap_interval, interquartile_mean
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs, ranges
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mapopt.experiments.report import MethodSummary, OverallSummary, Summary, TaskSummary, Versus
-from mapopt.experiments.statistics import LEVEL, Estimate
+from mapopt.metrics.statistics import LEVEL, Estimate
 
 _UNKNOWN = "–"
 _HEADING = f"AP [{LEVEL:.0%}]"

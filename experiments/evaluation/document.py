@@ -20,8 +20,8 @@ from mapopt.experiments.evaluation.tables import (
     difference_rows,
     main_numbers,
 )
-from mapopt.experiments.statistics import Estimate
 from mapopt.metrics import STATS, Calibration, Reliability
+from mapopt.metrics.statistics import Estimate
 
 REPORT_VERSION = 2
 """Of ``report.json``."""

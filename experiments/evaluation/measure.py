@@ -20,7 +20,7 @@ from mapopt.metrics import (
     measure_calibration,
     voc_average_precision,
 )
-from mapopt.metrics.bootstrap import Bootstrap, BootstrapDifference, bootstrap, bootstrap_difference
+from mapopt.metrics.analysis.bootstrap import Bootstrap, BootstrapDifference, bootstrap, bootstrap_difference
 from mapopt.metrics.engines import Backend, check_backend
 
 _BACKGROUND_IOU = 0.1

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from mapopt.experiments.evaluation.measure import Findings
 from mapopt.experiments.evaluation.printed import CAUSE_WORDS
 from mapopt.experiments.evaluation.tables import CategoryRow, CauseRow, ConfusionTable, DifferenceRow
-from mapopt.experiments.statistics import Estimate
 from mapopt.experiments.styles import FAINT, INK
 from mapopt.experiments.terminal import short
 from mapopt.metrics import RECALLS, Reliability
+from mapopt.metrics.statistics import Estimate
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#8c6d31")
 """Of categories that have a line; as many as there are."""

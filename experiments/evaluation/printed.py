@@ -19,9 +19,9 @@ from mapopt.experiments.evaluation.tables import (
     most_frequent,
     worst,
 )
-from mapopt.experiments.statistics import Estimate
 from mapopt.experiments.terminal import short
 from mapopt.metrics import AREA_RANGES, MAX_DETECTIONS, STATS
+from mapopt.metrics.statistics import Estimate
 
 LINES = 20
 """Categories that are printed; a file holds all."""

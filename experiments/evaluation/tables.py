@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapopt.experiments.evaluation.measure import Comparison, Findings
-from mapopt.experiments.statistics import Estimate
 from mapopt.metrics import CAUSES, SPECIAL_CAUSES, GroundTruth, Performance
-from mapopt.metrics.bootstrap import Interval
+from mapopt.metrics.analysis.bootstrap import Interval
+from mapopt.metrics.statistics import Estimate
 
 MAIN = ("ap", "ap50", "ap75")
 """The numbers that have intervals."""

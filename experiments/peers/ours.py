@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mapopt.experiments.peers.average_precision import Peer
 from mapopt.experiments.peers.sets import BoxSet
 from mapopt.metrics import Detections, GroundTruth, evaluate, evaluate_lanes
-from mapopt.metrics.bootstrap import bootstrap
+from mapopt.metrics.analysis.bootstrap import bootstrap
 from mapopt.metrics.engines import Backend
 from mapopt.metrics.evaluator import Mode
 

@@ -12,16 +12,22 @@ is for a reward that charges for false alarms, `voc_average_precision` for compa
 `bootstrap` and `bootstrap_difference` say how far AP, and what one detector has more than another, may be off.
 """
 
-from mapopt.metrics.analysis import Analysis, analyze
-from mapopt.metrics.bootstrap import Bootstrap, BootstrapDifference, Interval, bootstrap, bootstrap_difference
+from mapopt.metrics.analysis.analyze import Analysis, analyze
+from mapopt.metrics.analysis.bootstrap import Bootstrap, BootstrapDifference, Interval, bootstrap, bootstrap_difference
+from mapopt.metrics.analysis.calibration import Calibration, Reliability, measure_calibration
+from mapopt.metrics.analysis.causes import CAUSES, SPECIAL_CAUSES, Causes, error_causes
+from mapopt.metrics.analysis.confusion import ConfusionMatrix, confusion_matrix
+from mapopt.metrics.analysis.operating_points import (
+    F1AndLRP,
+    OperatingPoints,
+    Performance,
+    f1_and_lrp,
+    find_operating_points,
+)
 from mapopt.metrics.boxes import Detections, GroundTruth
-from mapopt.metrics.calibration import Calibration, Reliability, measure_calibration
-from mapopt.metrics.causes import CAUSES, SPECIAL_CAUSES, Causes, error_causes
-from mapopt.metrics.confusion import ConfusionMatrix, confusion_matrix
 from mapopt.metrics.curves import Curve, PrecisionRecall, ThresholdCurves, precision_recall
 from mapopt.metrics.evaluator import evaluate, evaluate_lanes
 from mapopt.metrics.match_table import MatchTable, match
-from mapopt.metrics.operating_points import F1AndLRP, OperatingPoints, Performance, f1_and_lrp, find_operating_points
 from mapopt.metrics.report import STATS, Report
 from mapopt.metrics.settings import AREA_RANGES, MAX_DETECTIONS, RECALLS
 from mapopt.metrics.voc import VOCAveragePrecision, voc_average_precision

@@ -10,8 +10,8 @@ import pytest
 
 from mapopt.errors import ConfigError, StoreError
 from mapopt.experiments.report import summarize
-from mapopt.experiments.statistics import interquartile_mean
 from mapopt.experiments.store import Cost, Store
+from mapopt.metrics.statistics import interquartile_mean
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 
 from mapopt.experiments import tables
 from mapopt.experiments.report import summarize
-from mapopt.experiments.statistics import interquartile_mean
 from mapopt.experiments.store import Store
+from mapopt.metrics.statistics import interquartile_mean
 
 
 @pytest.fixture

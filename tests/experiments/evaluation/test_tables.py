@@ -15,7 +15,7 @@ from mapopt.experiments.evaluation.inputs import Claims
 from mapopt.experiments.evaluation.measure import Questions, compare, measure
 from mapopt.experiments.evaluation.printed import describe
 from mapopt.metrics import Detections, confusion_matrix
-from mapopt.metrics.bootstrap import bootstrap
+from mapopt.metrics.analysis.bootstrap import bootstrap
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """How far AP may be off because other images could have been in the set: bootstrap intervals over images.
 
-Detections are matched once; a resample only counts again (`mapopt.metrics.resampling`), so a thousand cost about
+Detections are matched once; a resample only counts again (`mapopt.metrics.analysis.resampling`), so a thousand cost about
 a second. Two detectors are compared on the same resamples: what makes a set hard or easy is hard or easy for both and
 cancels in their difference, whose interval is therefore the one to read, never two intervals side by side.
 """
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapopt.errors import ConfigError
+from mapopt.metrics.analysis.resampling import Ledger, precisions
 from mapopt.metrics.boxes import Detections, GroundTruth
 from mapopt.metrics.engines import Backend
-from mapopt.metrics.resampling import Ledger, precisions
 
 # AP's bias in terms of how much larger it is in resamples; see `bootstrap`.
 _BIAS = 2.0

@@ -11,17 +11,9 @@ import pytest
 from mapopt.errors import ConfigError, DataError
 from mapopt.experiments.peers.ours import our_boxes
 from mapopt.experiments.peers.sets import SetSize, make_set
-from mapopt.metrics import (
-    Detections,
-    GroundTruth,
-    Interval,
-    bootstrap,
-    bootstrap_difference,
-    engines,
-    evaluate,
-    resampling,
-)
-from mapopt.metrics.resampling import Ledger, precisions
+from mapopt.metrics import Detections, GroundTruth, Interval, bootstrap_difference, engines, evaluate
+from mapopt.metrics.analysis import bootstrap, resampling
+from mapopt.metrics.analysis.resampling import Ledger, precisions
 
 needs_numba = pytest.mark.skipif(not find_spec("numba"), reason="numba is not installed")
 BACKENDS = ["numpy", pytest.param("numba", marks=needs_numba)]

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from mapopt.metrics.analysis.calibration import Calibration, measure_calibration
+from mapopt.metrics.analysis.causes import Causes, error_causes
+from mapopt.metrics.analysis.confusion import ConfusionMatrix, confusion_matrix
+from mapopt.metrics.analysis.operating_points import OperatingPoints, find_operating_points
 from mapopt.metrics.boxes import Detections, GroundTruth
-from mapopt.metrics.calibration import Calibration, measure_calibration
-from mapopt.metrics.causes import Causes, error_causes
-from mapopt.metrics.confusion import ConfusionMatrix, confusion_matrix
 from mapopt.metrics.curves import PrecisionRecall, precision_recall
 from mapopt.metrics.match_table import MatchTable, match
-from mapopt.metrics.operating_points import OperatingPoints, find_operating_points
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -10,9 +10,7 @@ import pytest
 from mapopt.errors import ConfigError
 from mapopt.metrics import (
     Detections,
-    analysis,
     analyze,
-    causes,
     confusion_matrix,
     error_causes,
     find_operating_points,
@@ -21,6 +19,8 @@ from mapopt.metrics import (
     precision_recall,
     ranking,
 )
+from mapopt.metrics.analysis import analyze as analysis
+from mapopt.metrics.analysis import causes
 
 
 def test_every_answer_is_the_one_that_is_given_alone(hard_scene, monkeypatch) -> None:

@@ -1,6 +1,6 @@
 """The count behind a bootstrap compiled by numba: every image weighs as often as it was drawn, and nothing is copied.
 
-It gives the bits of `mapopt.metrics.resampling.expand_and_count`. A detection that occurs w times in a row adds w to
+It gives the bits of `mapopt.metrics.analysis.resampling.expand_and_count`. A detection that occurs w times in a row adds w to
 its count at once, for of its copies the last has the best precision, and only the best one is read. The exceptions
 are equal scores of one class in one image, whose copies come in turns: they are gone through one by one.
 """
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapopt.compiling import compiled
-from mapopt.metrics.resampling import Ledger, empty_precisions
+from mapopt.metrics.analysis.resampling import Ledger, empty_precisions
 from mapopt.metrics.settings import RECALLS
 
 
 def weigh_and_count(ledger: Ledger, copies: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Does what `mapopt.metrics.resampling.expand_and_count` does."""
+    """Does what `mapopt.metrics.analysis.resampling.expand_and_count` does."""
     layout = ledger.layout
     positives = np.bincount(
         layout.truth_class,

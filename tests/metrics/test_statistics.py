@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mapopt.experiments.statistics import (
+from mapopt.metrics.statistics import (
     bootstrap_interval,
     estimate,
     interquartile_mean,

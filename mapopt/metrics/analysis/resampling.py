@@ -187,5 +187,5 @@ def _counter(backend: engines.Backend) -> Counter:
     """Returns the code that works best for this process by now."""
     if engines.engine_for(backend) is engines.NUMPY:
         return expand_and_count
-    counter: Counter = importlib.import_module("mapopt.metrics.resampling_kernels").weigh_and_count
+    counter: Counter = importlib.import_module("mapopt.metrics.analysis.resampling_kernels").weigh_and_count
     return counter
