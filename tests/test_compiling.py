@@ -11,7 +11,7 @@ import pytest
 from mapopt import compiling
 from mapopt.compiling import load_kernels, why_missing
 
-KERNELS = ("mapopt.data.augment_kernels", "mapopt.detectors.nms_kernels", "mapopt.losses.kernels")
+KERNELS = ("mapopt.data.augment_kernels", "mapopt.detectors.nms_kernels", "mapopt.losses.sums.kernels")
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from mapopt.experiments.bench.cost import extra_bytes, fastest
 from mapopt.experiments.bench.problems import draw_list
 from mapopt.experiments.bench.published import LOOPS, loop_loss, pairwise_ap, pairwise_bytes
 from mapopt.losses import LOSSES
-from mapopt.losses.engines import LONG
+from mapopt.losses.sums.engines import LONG
 
 PAIRS = "ap, all pairs"
 """The contender that makes the matrix of all pairs and leaves the rest to autograd."""

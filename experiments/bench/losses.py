@@ -33,7 +33,7 @@ from mapopt.experiments.bench.worth import (
 from mapopt.experiments.styles import save
 from mapopt.files import write_json
 from mapopt.losses import LOSSES
-from mapopt.losses.engines import load_kernels
+from mapopt.losses.sums.engines import load_kernels
 
 Part = Literal["time", "fidelity", "descent", "mass"]
 

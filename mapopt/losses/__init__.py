@@ -26,7 +26,7 @@ from mapopt.losses.pointwise import BCELoss, FocalLoss, PointwiseLoss
 from mapopt.losses.quality import CorrelationLoss, QualityFocalLoss, VarifocalLoss
 from mapopt.losses.rank_sort import BucketedRankSortLoss, RankSortLoss
 from mapopt.losses.smooth_ranks import ApproxNDCGLoss, SmoothAPLoss
-from mapopt.losses.transforms import IOU_THRESHOLDS, ScoreMemory, gather_lists, split_by_iou
+from mapopt.losses.sums.transforms import IOU_THRESHOLDS, ScoreMemory, gather_lists, split_by_iou
 
 LOSSES: dict[str, type[RankingLoss]] = {
     # Ranking: what a score is worth depends on the other scores.

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mapopt.losses.base import RankingLoss
-from mapopt.losses.gradients import Component, error_driven, positive_mass, soft_ranks
-from mapopt.losses.lists import Lists, PositiveTable
-from mapopt.losses.ranking import Ranking
+from mapopt.losses.sums.gradients import Component, error_driven, positive_mass, soft_ranks
+from mapopt.losses.sums.lists import Lists, PositiveTable
+from mapopt.losses.sums.ranking import Ranking
 
 _SMALLEST_MASS = 1e-5  # with fewer false positives above it a positive makes no update; the published epsilon
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from mapopt.losses.base import RankingLoss
-from mapopt.losses.gradients import Component, error_driven, soft_ranks
-from mapopt.losses.lists import Lists
-from mapopt.losses.ranking import Ranking
+from mapopt.losses.sums.gradients import Component, error_driven, soft_ranks
+from mapopt.losses.sums.lists import Lists
+from mapopt.losses.sums.ranking import Ranking
 
 
 class APLoss(RankingLoss):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mapopt.errors import ConfigError
-from mapopt.losses.lists import Lists, accumulation_type
+from mapopt.losses.sums.lists import Lists, accumulation_type
 
 
 class RankingLoss(nn.Module, ABC):

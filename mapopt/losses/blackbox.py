@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mapopt.losses.base import RankingLoss
-from mapopt.losses.lists import Lists, middle_ranks
+from mapopt.losses.sums.lists import Lists, middle_ranks
 
 
 class BlackboxAPLoss(RankingLoss):

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from mapopt.errors import ConfigError
 from mapopt.losses.base import RankingLoss
-from mapopt.losses.lists import Lists, accumulation_type, totals
+from mapopt.losses.sums.lists import Lists, accumulation_type, totals
 
 
 class QuantizedAPLoss(RankingLoss):

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mapopt.losses.base import RankingLoss
-from mapopt.losses.lists import Lists, middle_ranks
-from mapopt.losses.pairs import Curve, PairWeights, pair_sums, softplus_curve
+from mapopt.losses.sums.lists import Lists, middle_ranks
+from mapopt.losses.sums.pairs import Curve, PairWeights, pair_sums, softplus_curve
 
 
 class LambdaAPLoss(RankingLoss):

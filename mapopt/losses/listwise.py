@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mapopt.losses.base import RankingLoss
-from mapopt.losses.lists import Lists, accumulation_type
+from mapopt.losses.sums.lists import Lists, accumulation_type
 
 
 class ListNetLoss(RankingLoss):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from mapopt.losses.base import RankingLoss
-from mapopt.losses.lists import Lists
-from mapopt.losses.pairs import pair_sums, sigmoid_curve, softplus_curve, windowed
+from mapopt.losses.sums.lists import Lists
+from mapopt.losses.sums.pairs import pair_sums, sigmoid_curve, softplus_curve, windowed
 
 
 class APELoss(RankingLoss):

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from mapopt.errors import ConfigError
 from mapopt.losses.base import RankingLoss
-from mapopt.losses.gradients import negative_mass, positive_mass
-from mapopt.losses.lists import Lists
-from mapopt.losses.ranking import Ranking
+from mapopt.losses.sums.gradients import negative_mass, positive_mass
+from mapopt.losses.sums.lists import Lists
+from mapopt.losses.sums.ranking import Ranking
 
 
 class ParameterizedAPLoss(RankingLoss):

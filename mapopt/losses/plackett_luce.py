@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from mapopt.errors import ConfigError
 from mapopt.losses.base import RankingLoss
-from mapopt.losses.lists import Lists, accumulation_type
+from mapopt.losses.sums.lists import Lists, accumulation_type
 
 
 class PlackettLuceAPLoss(RankingLoss):

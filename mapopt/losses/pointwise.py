@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mapopt.errors import ConfigError
 from mapopt.losses.base import RankingLoss
-from mapopt.losses.lists import Lists, accumulation_type
+from mapopt.losses.sums.lists import Lists, accumulation_type
 
 
 class PointwiseLoss(RankingLoss):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from mapopt.losses.base import RankingLoss
-from mapopt.losses.lists import Lists
 from mapopt.losses.pointwise import PointwiseLoss, surprise
+from mapopt.losses.sums.lists import Lists
 
 
 class QualityFocalLoss(PointwiseLoss):

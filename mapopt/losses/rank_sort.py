@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from mapopt.losses.base import RankingLoss
-from mapopt.losses.dominance import wrong_pairs
-from mapopt.losses.gradients import Component, error_driven, positive_mass, soft_ranks, wrong_mass
-from mapopt.losses.grid import EdgeCounter
-from mapopt.losses.lists import Lists, totals
-from mapopt.losses.ranking import Ranking
+from mapopt.losses.sums.dominance import wrong_pairs
+from mapopt.losses.sums.gradients import Component, error_driven, positive_mass, soft_ranks, wrong_mass
+from mapopt.losses.sums.grid import EdgeCounter
+from mapopt.losses.sums.lists import Lists, totals
+from mapopt.losses.sums.ranking import Ranking
 
 _SMALLEST_MASS = 1e-10  # below it there is nothing to distribute an error to; the published epsilon
 

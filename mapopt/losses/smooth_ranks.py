@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from mapopt.losses.base import RankingLoss
-from mapopt.losses.lists import Lists
-from mapopt.losses.pairs import Curve, pair_sums, sigmoid_curve
+from mapopt.losses.sums.lists import Lists
+from mapopt.losses.sums.pairs import Curve, pair_sums, sigmoid_curve
 
 
 class SmoothAPLoss(RankingLoss):

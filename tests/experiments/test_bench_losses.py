@@ -16,7 +16,7 @@ from mapopt.experiments.bench.growth_figure import draw_memory, draw_time, sprea
 from mapopt.experiments.bench.problems import CLASSES, KINDS, draw_batch, draw_lists, exact_ap
 from mapopt.experiments.bench.worth import descend, measure_fidelity, measure_mass, member
 from mapopt.losses import LOSSES
-from mapopt.losses.engines import LONG
+from mapopt.losses.sums.engines import LONG
 
 CPU = torch.device("cpu")
 

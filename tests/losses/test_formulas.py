@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mapopt import losses
 from mapopt.errors import ConfigError
-from mapopt.losses.lists import middle_ranks
+from mapopt.losses.sums.lists import middle_ranks
 
 
 def small_list(seed: int, size: int = 30) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mapopt.losses.lists import PositiveTable
+from mapopt.losses.sums.lists import PositiveTable
 
 LARGEST_MATRIX = 1_000_000  # pairs up to which the matrix is faster, whether of one list of 1000 or 48 lists of 144
 _BLOCK = 250_000  # pairs held at once

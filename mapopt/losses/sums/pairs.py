@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mapopt.losses.lists import accumulation_type
+from mapopt.losses.sums.lists import accumulation_type
 
 _BLOCK = 250_000  # pairs held at once: about what a processor's cache holds
 

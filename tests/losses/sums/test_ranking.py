@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 
 from mapopt import losses
-from mapopt.losses import RankingLoss, ranking
-from mapopt.losses.bins import Bins
-from mapopt.losses.lists import Lists
-from mapopt.losses.ranking import Ranking
-from mapopt.losses.slots import Slots
+from mapopt.losses import RankingLoss
+from mapopt.losses.sums import ranking
+from mapopt.losses.sums.bins import Bins
+from mapopt.losses.sums.lists import Lists
+from mapopt.losses.sums.ranking import Ranking
+from mapopt.losses.sums.slots import Slots
 
 KINDS = [losses.APLoss, losses.ALRPLoss, losses.RankSortLoss]
 

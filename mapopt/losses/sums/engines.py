@@ -35,7 +35,7 @@ _choice = _Choice()
 
 
 def kernels_for(scores: Tensor) -> ModuleType | None:
-    """Returns `mapopt.losses.kernels` where they work best for ``[lists, m]`` scores by now, else None."""
+    """Returns `mapopt.losses.sums.kernels` where they work best for ``[lists, m]`` scores by now, else None."""
     if scores.device.type != "cpu" or scores.numel() < LONG:
         return None
     if _choice.kernels is None and _choice.spent < PATIENCE:
@@ -47,5 +47,5 @@ def kernels_for(scores: Tensor) -> ModuleType | None:
 def load_kernels() -> bool:
     """Loads the compiled kernels now; returns False where numba is missing or does not work."""
     if _choice.kernels is None:
-        _choice.kernels = compiling.load_kernels("mapopt.losses.kernels")
+        _choice.kernels = compiling.load_kernels("mapopt.losses.sums.kernels")
     return _choice.kernels is not None

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mapopt.losses.dominance import WrongPairs
-from mapopt.losses.ranking import Ranking
+from mapopt.losses.sums.dominance import WrongPairs
+from mapopt.losses.sums.ranking import Ranking
 
 
 @dataclass(frozen=True, kw_only=True)

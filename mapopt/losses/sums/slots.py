@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import hardsigmoid
 
-from mapopt.losses.lists import column_blocks
+from mapopt.losses.sums.lists import column_blocks
 
 _PAIRS = 65536  # held at once; 30 to 130 thousand measured alike
 

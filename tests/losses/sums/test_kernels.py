@@ -7,17 +7,10 @@ import torch
 from torch import Tensor
 
 from mapopt import compiling
-from mapopt.losses import (
-    ALRPLoss,
-    APLoss,
-    BucketedRankSortLoss,
-    ParameterizedAPLoss,
-    RankingLoss,
-    RankSortLoss,
-    engines,
-)
-from mapopt.losses.bins import Bins, Located, Summed
-from mapopt.losses.lists import Lists
+from mapopt.losses import ALRPLoss, APLoss, BucketedRankSortLoss, ParameterizedAPLoss, RankingLoss, RankSortLoss
+from mapopt.losses.sums import engines
+from mapopt.losses.sums.bins import Bins, Located, Summed
+from mapopt.losses.sums.lists import Lists
 
 
 @pytest.fixture

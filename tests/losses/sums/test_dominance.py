@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mapopt.losses.dominance import PairMatrix, PairTree
-from mapopt.losses.lists import Lists
+from mapopt.losses.sums.dominance import PairMatrix, PairTree
+from mapopt.losses.sums.lists import Lists
 
 
 @st.composite

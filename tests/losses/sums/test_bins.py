@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapopt.losses.bins import Bins
-from mapopt.losses.lists import Lists
-from mapopt.losses.slots import Slots
+from mapopt.losses.sums.bins import Bins
+from mapopt.losses.sums.lists import Lists
+from mapopt.losses.sums.slots import Slots
 
 
 def pairs(lists: Lists, scores: torch.Tensor, delta: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

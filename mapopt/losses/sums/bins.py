@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mapopt.losses.engines import kernels_for
-from mapopt.losses.grid import EdgeCounter
-from mapopt.losses.lists import column_blocks, totals
+from mapopt.losses.sums.engines import kernels_for
+from mapopt.losses.sums.grid import EdgeCounter
+from mapopt.losses.sums.lists import column_blocks, totals
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mapopt.losses.bins import Bins
-from mapopt.losses.lists import Lists
-from mapopt.losses.slots import Slots
+from mapopt.losses.sums.bins import Bins
+from mapopt.losses.sums.lists import Lists
+from mapopt.losses.sums.slots import Slots
 
 
 class PairSums(Protocol):
