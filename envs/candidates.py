@@ -104,7 +104,7 @@ class DetectorCandidates:
 
     The candidates of the dense detectors are the 300 strongest pairs of a location and a class of every image; those of
     torchvision's detectors are what their own post-processing suppresses among. A setting that is found here is
-    deployed by `mapopt.envs.setting.detect_with`, which reports exactly what was judged. Knobs have one score threshold
+    deployed by `mapopt.postprocessing.settings.detect_with`, which reports exactly what was judged. Knobs have one score threshold
     and one limit: only a setting with the same threshold for every class and no limit of a class alone (`Setting.of`)
     is also what `Trainer.evaluate` does with those knobs.
 

@@ -109,7 +109,7 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
 
     ### Deployment
     Knobs have one score threshold; a setting has one for every class, and is deployed on a detector's raw candidates by
-    `mapopt.envs.setting.detect_with`, which reports exactly what was judged here::
+    `mapopt.postprocessing.settings.detect_with`, which reports exactly what was judged here::
 
         setting = Setting.from_dict(info["knobs"])
         detections = detect_with(LoadedDetector(Path("run/checkpoint.pt"), torch.device("cpu")), images, setting)

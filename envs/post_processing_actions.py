@@ -9,8 +9,8 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
-from mapopt.envs.setting import PER_CLASS, SHARED, Setting, names_of
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.postprocessing.settings import PER_CLASS, SHARED, Setting, names_of
 from mapopt.training.knobs import Knobs, ranges
 
 ACTIONS = ("absolute", "discrete")

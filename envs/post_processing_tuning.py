@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from mapopt.envs.candidates import CandidateFamily, CandidateInstance, CandidateSet
 from mapopt.envs.post_processing_actions import SettingAction, SettingSpace
-from mapopt.envs.setting import Setting
-from mapopt.envs.suppression import Judge, Judgement
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.postprocessing.scorer import Judge, Judgement
+from mapopt.postprocessing.settings import Setting
 
 LIMIT = 5.0
 """Every observed number is clipped to ``[-LIMIT, LIMIT]``."""

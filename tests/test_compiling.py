@@ -11,7 +11,7 @@ import pytest
 from mapopt import compiling
 from mapopt.compiling import load_kernels, why_missing
 
-KERNELS = ("mapopt.data.augment_kernels", "mapopt.detectors.nms_kernels", "mapopt.losses.sums.kernels")
+KERNELS = ("mapopt.data.augment_kernels", "mapopt.postprocessing.nms_kernels", "mapopt.losses.sums.kernels")
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ sys.modules["numba"] = None
 import torch
 from mapopt.compiling import load_kernels
 from mapopt.data.augment import augment_images, draw
-from mapopt.detectors.soft_nms import soften
+from mapopt.postprocessing.soft_nms import soften
 images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
 assert augment_images(images, draw(0, 0, 2, 0.5)).shape == images.shape
 boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5]])
@@ -61,7 +61,7 @@ print([load_kernels(name) for name in KERNELS])
 
 
 def test_importing_the_code_that_loads_kernels_does_not_import_numba() -> None:
-    modules = "mapopt.compiling, mapopt.data.augment, mapopt.detectors.postprocess, mapopt.detectors.soft_nms"
+    modules = "mapopt.compiling, mapopt.data.augment, mapopt.postprocessing.suppress, mapopt.postprocessing.soft_nms"
     code = f"import sys, {modules}; print('numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout.strip() == "False"

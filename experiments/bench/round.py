@@ -17,7 +17,7 @@ import torch
 from rich.table import Table
 
 from mapopt.data import ShapesConfig, make_shapes_splits
-from mapopt.detectors.dense import DenseDetector
+from mapopt.detectors.dense.detector import DenseDetector
 from mapopt.training import engine
 from mapopt.training.engine import LaneEngine
 from mapopt.training.optimizer import RowSGD

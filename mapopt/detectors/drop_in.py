@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.ssd import SSD
 
+from mapopt.detectors.dense.objective import DenseObjective, Scope
 from mapopt.detectors.list_losses import IGNORED, Examples, ListLosses, pad_rows, part_crowds
-from mapopt.detectors.objective import DenseObjective, Scope
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import RankingLoss
 
@@ -57,7 +57,7 @@ def replace_class_loss(
         box_loss: name in `mapopt.losses.BOX_LOSSES`, or ``"torchvision"`` for the model's own, unchanged.
         balance: scale the box loss to the size of the class loss at every step, as Rank & Sort proposes; None does so
             for ranking losses, unless the box loss is torchvision's.
-        soft_labels: see `mapopt.detectors.objective.DenseObjective`.
+        soft_labels: see `mapopt.detectors.dense.objective.DenseObjective`.
 
     Returns:
         the model itself.

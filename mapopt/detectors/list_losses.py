@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from mapopt.detectors.base import KnobTable, Targets
-from mapopt.detectors.geometry import Assignment, in_crowd
-from mapopt.detectors.objective import DenseObjective
+from mapopt.detectors.dense.geometry import Assignment, in_crowd
+from mapopt.detectors.dense.objective import DenseObjective
+from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.errors import ConfigError
 
 Examples = list[dict[str, Tensor]]

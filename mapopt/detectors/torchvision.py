@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.func import functional_call
 from torchvision.models.detection import FasterRCNN, RetinaNet
 
-from mapopt.detectors.base import Boxes, KnobTable, Targets
+from mapopt.detectors.dense.objective import DenseObjective, Scope
+from mapopt.detectors.dense.rows import Row, seeded
 from mapopt.detectors.drop_in import OWN_LOSS, cover_losses
-from mapopt.detectors.objective import DenseObjective, Scope
-from mapopt.detectors.postprocess import suppress
-from mapopt.detectors.rows import Row, seeded
-from mapopt.detectors.zoo import MODELS, build_model
+from mapopt.detectors.interface import Boxes, KnobTable, Targets
+from mapopt.detectors.torchvision_models import MODELS, build_model
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import RankingLoss
+from mapopt.postprocessing.suppress import suppress
 
 _CLASS_TERMS = ("classification", "loss_classifier", "loss_objectness")
 _MARGIN = 0.1
@@ -39,7 +39,7 @@ class TorchvisionDetector:
     scripts. The knob ``assign_iou`` sets the matcher of the anchors, of Faster R-CNN the box head's; FCOS has none.
 
     Args:
-        name: key of `mapopt.detectors.zoo.MODELS`.
+        name: key of `mapopt.detectors.torchvision_models.MODELS`.
         classes: number of categories.
         loss: a loss or its name in `mapopt.losses.LOSSES`, or ``"torchvision"`` for the detector's own losses.
         box_loss: name in `mapopt.losses.BOX_LOSSES`, for a loss of ours.

@@ -13,7 +13,7 @@ from torch import Tensor
 from mapopt.data import ImageSet
 from mapopt.data.augment import Draw, augment_boxes, augment_images, draw, visible
 from mapopt.data.order import sample_order
-from mapopt.detectors.base import Targets
+from mapopt.detectors.interface import Targets
 from mapopt.metrics import GroundTruth
 
 

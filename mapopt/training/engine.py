@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from mapopt.data.order import sample_seed
-from mapopt.detectors.base import Boxes, Detector
-from mapopt.detectors.build import build_detector, supports_lanes
+from mapopt.detectors.interface import Boxes, Detector
+from mapopt.detectors.registry import build_detector, supports_lanes
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.metrics import Detections, Report, evaluate_lanes
 from mapopt.training.batches import DeviceSet, Plan, make_batch, make_plan

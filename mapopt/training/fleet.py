@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 import torch
 
-from mapopt.detectors.build import supports_lanes
+from mapopt.detectors.registry import supports_lanes
 from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, Report
 from mapopt.training.engine import LaneEngine, Snapshot

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from mapopt.data import ImageSet
-from mapopt.detectors.base import Boxes, KnobTable
-from mapopt.detectors.build import build_detector, supports_lanes
+from mapopt.detectors.interface import Boxes, KnobTable
+from mapopt.detectors.registry import build_detector, supports_lanes
 from mapopt.errors import CheckpointError
 from mapopt.metrics import Detections
 from mapopt.training.checkpoint import Checkpoint

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from mapopt.detectors.base import KnobTable
+from mapopt.detectors.interface import KnobTable
 
 OptimizerName = Literal["sgd", "adamw"]
 

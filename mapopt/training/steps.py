@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from mapopt.detectors.base import KnobTable
+from mapopt.detectors.interface import KnobTable
 from mapopt.training.knobs import Knobs, blend, stack_knobs
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mapopt.detectors.base import KnobTable, Targets
+from mapopt.detectors.interface import KnobTable, Targets
 
 DEFAULTS = {
     "box_weight": 1.0,

@@ -17,8 +17,8 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import MultiScaleRoIAlign, box_iou, generalized_box_iou_loss
 
+from mapopt.detectors.dense.objective import DenseObjective
 from mapopt.detectors.drop_in import replace_class_loss, restore_class_loss
-from mapopt.detectors.objective import DenseObjective
 from mapopt.errors import ConfigError
 from mapopt.losses import ALRPLoss, APLoss, FocalLoss, RankingLoss, RankSortLoss, VarifocalLoss
 

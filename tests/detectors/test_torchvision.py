@@ -9,13 +9,13 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
-from mapopt.detectors import zoo
-from mapopt.detectors.base import Targets
+from mapopt.detectors import torchvision_models as zoo
+from mapopt.detectors.interface import Targets
 from mapopt.detectors.list_losses import log_odds
-from mapopt.detectors.postprocess import suppress
 from mapopt.detectors.torchvision import TorchvisionDetector
-from mapopt.detectors.zoo import MODELS, FixedSize, ZooModel, build_model
+from mapopt.detectors.torchvision_models import MODELS, FixedSize, ZooModel, build_model
 from mapopt.errors import ConfigError
+from mapopt.postprocessing.suppress import suppress
 
 SIZE = 64
 FAMILIES = ["retinanet", "fcos", "ssd", "faster_rcnn"]

@@ -14,9 +14,9 @@ from mapopt.data import ShapesConfig
 from mapopt.envs.families import ShapesFamily
 from mapopt.envs.post_processing import PostProcessingEnv
 from mapopt.envs.post_processing_tuning import INSTANCES_KEPT, Problems
-from mapopt.envs.setting import Setting
 from mapopt.envs.synthetic_candidates import SyntheticCandidates
 from mapopt.envs.vector import DetectorTrainingVectorEnv
+from mapopt.postprocessing.settings import Setting
 from mapopt.training.knobs import Knobs
 from mapopt.training.task import Budget, Recipe
 

@@ -19,10 +19,10 @@ import mapopt.envs
 from mapopt.envs.candidates import CandidateInstance
 from mapopt.envs.post_processing import PostProcessingEnv
 from mapopt.envs.post_processing_actions import SettingSpace
-from mapopt.envs.setting import Setting
-from mapopt.envs.suppression import Judge
 from mapopt.envs.synthetic_candidates import SyntheticCandidates
 from mapopt.errors import ConfigError
+from mapopt.postprocessing.scorer import Judge
+from mapopt.postprocessing.settings import Setting
 from mapopt.training.knobs import Knobs, ranges
 
 FAMILY = SyntheticCandidates(count=3, images=(8, 8))

@@ -12,8 +12,8 @@ from mapopt.envs.post_processing import PostProcessingEnv
 from mapopt.envs.post_processing_actions import ACTIONS, NOTCH
 from mapopt.envs.post_processing_setup import CANDIDATE_FAMILIES, LENGTH
 from mapopt.envs.post_processing_tuning import LIMIT, WORTHS
-from mapopt.envs.setting import Setting
 from mapopt.envs.synthetic_candidates import SyntheticCandidates
+from mapopt.postprocessing.settings import Setting
 from mapopt.training.knobs import Knobs, ranges
 
 PAGE = inspect.getdoc(PostProcessingEnv) or ""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from mapopt.detectors.base import Detector
-from mapopt.detectors.dense import DenseDetector
-from mapopt.detectors.objective import DenseObjective, Scope
-from mapopt.detectors.resnet import ResNetNetwork
-from mapopt.detectors.tiny import STRIDE, TinyNetwork
+from mapopt.detectors.dense.detector import DenseDetector
+from mapopt.detectors.dense.objective import DenseObjective, Scope
+from mapopt.detectors.dense.resnet import ResNetNetwork
+from mapopt.detectors.dense.tiny import STRIDE, TinyNetwork
+from mapopt.detectors.interface import Detector
 from mapopt.detectors.torchvision import OWN_LOSS, TorchvisionDetector
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import RankingLoss

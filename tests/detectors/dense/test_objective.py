@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from mapopt.detectors.base import Targets
-from mapopt.detectors.geometry import Assignment, decode, make_priors
-from mapopt.detectors.objective import DenseObjective
+from mapopt.detectors.dense.geometry import Assignment, decode, make_priors
+from mapopt.detectors.dense.objective import DenseObjective
+from mapopt.detectors.interface import Targets
 from mapopt.errors import ConfigError
 from mapopt.losses import BOX_LOSSES, LOSSES, make_loss
 

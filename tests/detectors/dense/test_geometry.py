@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from mapopt.detectors.geometry import assign, decode, in_crowd, make_priors, pairwise_iou
+from mapopt.detectors.dense.geometry import assign, decode, in_crowd, make_priors, pairwise_iou
 
 SEEDS = st.integers(0, 2**31)
 

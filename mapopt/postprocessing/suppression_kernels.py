@@ -2,7 +2,7 @@
 
 Nothing imports this module at the top, because numba costs 0.4 s to import and seconds to compile the first time.
 Candidates stand by class, image and falling score; "group" is one image and class. Floating point stays strict, so what
-is reported is what `mapopt.detectors.postprocess` reports, bit for bit.
+is reported is what `mapopt.postprocessing.suppress` reports, bit for bit.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def report(
         thresholds: ``[k]`` smallest score reported.
         class_limits: ``[k]`` boxes per image and class.
         limit: boxes per image.
-        floor: see `mapopt.detectors.soft_nms.FLOOR`.
+        floor: see `mapopt.postprocessing.soft_nms.FLOOR`.
         final: ``[n]`` is filled with the scores of what is reported.
         kept: ``[n]`` is filled with True for what is reported.
         sequence: ``[n]`` is filled with each group's boxes before the limits, by falling final score.

@@ -2,11 +2,11 @@ import pytest
 import torch
 from torchvision.models import ResNet18_Weights, resnet18
 
-from mapopt.detectors.base import normalize
-from mapopt.detectors.dense import DenseDetector
-from mapopt.detectors.geometry import make_priors
-from mapopt.detectors.objective import DenseObjective
-from mapopt.detectors.resnet import ResNetNetwork, _rows
+from mapopt.detectors.dense.detector import DenseDetector
+from mapopt.detectors.dense.geometry import make_priors
+from mapopt.detectors.dense.objective import DenseObjective
+from mapopt.detectors.dense.resnet import ResNetNetwork, _rows
+from mapopt.detectors.interface import normalize
 from mapopt.errors import ConfigError
 
 

@@ -15,9 +15,9 @@ from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops import FrozenBatchNorm2d
 
-from mapopt.detectors.base import normalize, prior_logit
+from mapopt.detectors.dense.rows import Row, seeded
+from mapopt.detectors.interface import normalize, prior_logit
 from mapopt.detectors.pretrained import choose_weights, fetch_weights
-from mapopt.detectors.rows import Row, seeded
 
 _WIDTH = 128
 _DEPTH = 2

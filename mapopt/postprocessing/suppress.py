@@ -14,8 +14,8 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from mapopt.compiling import load_kernels
-from mapopt.detectors.base import Boxes
-from mapopt.detectors.soft_nms import soften
+from mapopt.detectors.interface import Boxes
+from mapopt.postprocessing.soft_nms import soften
 
 CANDIDATES = 300
 """Pairs of a location and a class, per image, that suppression looks at: the strongest."""
@@ -130,7 +130,7 @@ def suppress(
 
 def _suppress(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Tensor, side: int) -> Tensor:
     """Runs suppression inside groups, which stand in ascending order; returns the positions that stay, ascending."""
-    kernels = load_kernels("mapopt.detectors.nms_kernels") if boxes.device.type == "cpu" else None
+    kernels = load_kernels("mapopt.postprocessing.nms_kernels") if boxes.device.type == "cpu" else None
     if kernels is None:
         return _suppress_in_blocks(boxes, scores, groups, thresholds, side)
     names = groups.numpy()

@@ -40,7 +40,7 @@ def soften(boxes: Tensor, scores: Tensor, groups: Tensor, sigma: Tensor) -> Tens
     widths = sigma.detach().cpu().double().numpy()[starts]
     values = scores.detach().cpu().double().numpy()
     if len(values):
-        kernels = load_kernels("mapopt.detectors.soft_nms_kernels")
+        kernels = load_kernels("mapopt.postprocessing.soft_nms_kernels")
         values = (kernels.soften_groups if kernels else soften_in_numpy)(rows, values, bounds, widths, FLOOR)
     return torch.from_numpy(values).to(device=scores.device, dtype=scores.dtype)
 
@@ -52,7 +52,7 @@ def soften_in_numpy(
     sigma: NDArray[np.float64],
     floor: float,
 ) -> NDArray[np.float64]:
-    """Does what `mapopt.detectors.soft_nms_kernels.soften_groups` does, one box after the other."""
+    """Does what `mapopt.postprocessing.soft_nms_kernels.soften_groups` does, one box after the other."""
     left, top, right, bottom = boxes.T
     areas = (right - left) * (bottom - top)
     softened = np.full(len(scores), -1.0)

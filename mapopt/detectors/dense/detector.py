@@ -7,10 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mapopt.detectors.base import Boxes, KnobTable, Targets
-from mapopt.detectors.geometry import Priors, decode, make_priors
-from mapopt.detectors.objective import DenseObjective
-from mapopt.detectors.postprocess import suppress, take_candidates
+from mapopt.detectors.dense.geometry import Priors, decode, make_priors
+from mapopt.detectors.dense.objective import DenseObjective
+from mapopt.detectors.interface import Boxes, KnobTable, Targets
+from mapopt.postprocessing.suppress import suppress, take_candidates
 
 
 class Network(Protocol):

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torchvision.ops import batched_nms
 
-from mapopt.detectors import postprocess as module
-from mapopt.detectors.postprocess import postprocess
+from mapopt.postprocessing import suppress as module
+from mapopt.postprocessing.suppress import postprocess
 
 SIZE = (40, 64)
 
@@ -47,7 +47,7 @@ def as_rows(found):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_result_is_that_of_torchvision_on_one_image_after_the_other(seed, block, limit, monkeypatch):
     if block is None:
-        assert module.load_kernels("mapopt.detectors.nms_kernels") is not None
+        assert module.load_kernels("mapopt.postprocessing.nms_kernels") is not None
     else:
         monkeypatch.setattr(module, "load_kernels", lambda name: None)
         monkeypatch.setattr(module, "_BLOCK", block)

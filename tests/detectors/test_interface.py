@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mapopt.detectors.base import normalize, prior_logit
+from mapopt.detectors.interface import normalize, prior_logit
 
 
 def test_normalizing_is_affine_and_maps_imagenets_mean_to_zero():

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from mapopt.detectors.base import Targets
-from mapopt.detectors.dense import DenseDetector
-from mapopt.detectors.objective import DenseObjective
-from mapopt.detectors.tiny import TinyNetwork
+from mapopt.detectors.dense.detector import DenseDetector
+from mapopt.detectors.dense.objective import DenseObjective
+from mapopt.detectors.dense.tiny import TinyNetwork
+from mapopt.detectors.interface import Targets
 
 
 def laned(lanes: int) -> DenseDetector:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mapopt.detectors.base import normalize, prior_logit
+from mapopt.detectors.interface import normalize, prior_logit
 
 _WIDTHS = (24, 40, 40, 32)
 _GROUP = 8

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from mapopt.data import ShapesConfig, make_shapes_splits
-from mapopt.detectors.base import Boxes
-from mapopt.detectors.postprocess import suppress
+from mapopt.detectors.interface import Boxes
 from mapopt.envs.candidates import CandidateSet, DetectorCandidates
-from mapopt.envs.setting import Setting
-from mapopt.envs.suppression import Judge, Judgement
 from mapopt.envs.synthetic_candidates import SIDE, SyntheticCandidates
 from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, GroundTruth, evaluate, f1_and_lrp
+from mapopt.postprocessing.scorer import Judge, Judgement
+from mapopt.postprocessing.settings import Setting
+from mapopt.postprocessing.suppress import suppress
 from mapopt.training.fleet import Trainer
 from mapopt.training.knobs import Knobs, ranges
 from mapopt.training.task import Recipe, Task
@@ -198,7 +198,7 @@ def test_a_setting_for_other_classes_is_refused() -> None:
 
 
 def test_without_numba_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mapopt.envs.suppression.load_kernels", lambda module: None)
-    monkeypatch.setattr("mapopt.envs.suppression.why_missing", lambda module: "no numba here")
+    monkeypatch.setattr("mapopt.postprocessing.scorer.load_kernels", lambda module: None)
+    monkeypatch.setattr("mapopt.postprocessing.scorer.why_missing", lambda module: "no numba here")
     with pytest.raises(ConfigError, match=r"compiled code, which cannot be loaded \(no numba here\)"):
         Judge(SyntheticCandidates().instance(0).tune)

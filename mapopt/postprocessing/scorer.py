@@ -1,7 +1,7 @@
 """Post-processing judged: a setting goes in, AP, F1 and LRP come out, thousands of times a second.
 
 Everything that no setting changes (orders, overlaps among candidates, overlaps with the ground truth) is computed once
-for a set of candidates. The numbers are those of `mapopt.detectors.postprocess` followed by `mapopt.metrics.evaluate`
+for a set of candidates. The numbers are those of `mapopt.postprocessing.suppress` followed by `mapopt.metrics.evaluate`
 and `mapopt.metrics.f1_and_lrp`, bit for bit.
 """
 
@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapopt.compiling import load_kernels, why_missing
-from mapopt.detectors.soft_nms import FLOOR
 from mapopt.envs.candidates import CandidateSet
-from mapopt.envs.setting import Setting, check_classes
 from mapopt.errors import ConfigError
 from mapopt.metrics.accumulation import hits_needed
 from mapopt.metrics.groups import corners_as_pycocotools
 from mapopt.metrics.matching import tracks_up_to_level
 from mapopt.metrics.settings import MAX_DETECTIONS, RECALLS, Settings
+from mapopt.postprocessing.settings import Setting, check_classes
+from mapopt.postprocessing.soft_nms import FLOOR
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

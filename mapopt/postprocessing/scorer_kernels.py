@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapopt.compiling import compiled
-from mapopt.envs.suppression_kernels import sort_by_score
+from mapopt.postprocessing.suppression_kernels import sort_by_score
 
 
 @compiled

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from mapopt.detectors.build import DETECTORS, build_detector, supports_lanes
+from mapopt.detectors.registry import DETECTORS, build_detector, supports_lanes
 from mapopt.detectors.torchvision import TorchvisionDetector
-from mapopt.detectors.zoo import MODELS
+from mapopt.detectors.torchvision_models import MODELS
 from mapopt.errors import ConfigError
 from mapopt.losses import LOSSES
 

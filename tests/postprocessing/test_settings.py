@@ -15,10 +15,10 @@ from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.envs.candidates import DetectorCandidates
 from mapopt.envs.post_processing import PostProcessingEnv
 from mapopt.envs.post_processing_actions import SettingSpace
-from mapopt.envs.setting import Setting, detect_with
-from mapopt.envs.suppression import Judge
 from mapopt.errors import ConfigError
 from mapopt.metrics import evaluate, f1_and_lrp
+from mapopt.postprocessing.scorer import Judge
+from mapopt.postprocessing.settings import Setting, detect_with
 from mapopt.training.batches import DeviceSet
 from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.fleet import Trainer

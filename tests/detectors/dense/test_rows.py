@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from mapopt.detectors.rows import Row, seeded
+from mapopt.detectors.dense.rows import Row, seeded
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from mapopt.detectors import soft_nms
-from mapopt.detectors.postprocess import postprocess, take_candidates
-from mapopt.detectors.soft_nms import FLOOR, soften
 from mapopt.metrics.overlaps import pair_iou
+from mapopt.postprocessing import soft_nms
+from mapopt.postprocessing.soft_nms import FLOOR, soften
+from mapopt.postprocessing.suppress import postprocess, take_candidates
 
 SIZE = (40, 64)
 LOOPS = ["numba", "numpy"]
@@ -18,7 +18,7 @@ def loop(request, monkeypatch):
     if request.param == "numpy":
         monkeypatch.setattr(soft_nms, "load_kernels", lambda name: None)
     else:
-        assert soft_nms.load_kernels("mapopt.detectors.soft_nms_kernels") is not None
+        assert soft_nms.load_kernels("mapopt.postprocessing.soft_nms_kernels") is not None
     return request.param
 
 

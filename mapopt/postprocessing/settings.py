@@ -1,7 +1,7 @@
 """A setting of post-processing: like the knobs of the same names, but with numbers of its own for every class.
 
 What an agent found on kept candidates is deployed here: on the raw boxes of a detector, by the same function that
-post-processes its detections (`mapopt.detectors.postprocess.suppress`).
+post-processes its detections (`mapopt.postprocessing.suppress.suppress`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mapopt.data import ImageSet
-from mapopt.detectors.base import Boxes
-from mapopt.detectors.postprocess import suppress
+from mapopt.detectors.interface import Boxes
 from mapopt.errors import ConfigError
 from mapopt.metrics import Detections
+from mapopt.postprocessing.suppress import suppress
 from mapopt.training.inference import LoadedDetector, in_original_pixels
 from mapopt.training.knobs import Knobs, ranges
 

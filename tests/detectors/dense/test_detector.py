@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from mapopt.detectors.dense import DenseDetector
-from mapopt.detectors.objective import DenseObjective
-from mapopt.detectors.tiny import TinyNetwork
+from mapopt.detectors.dense.detector import DenseDetector
+from mapopt.detectors.dense.objective import DenseObjective
+from mapopt.detectors.dense.tiny import TinyNetwork
 
 
 @pytest.fixture

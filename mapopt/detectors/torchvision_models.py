@@ -20,9 +20,9 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from mapopt.detectors.dense.resnet import group_norm
+from mapopt.detectors.dense.rows import seeded
 from mapopt.detectors.pretrained import choose_weights, fetch_weights, freeze_batch_norms
-from mapopt.detectors.resnet import group_norm
-from mapopt.detectors.rows import seeded
 
 Build = Callable[[int, bool], Any]
 """Makes a module from the number of its class columns and whether pretrained weights will be loaded into it."""

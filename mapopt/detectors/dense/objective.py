@@ -12,8 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mapopt.detectors.base import KnobTable, Targets
-from mapopt.detectors.geometry import Assignment, Priors, assign, pairwise_iou, prior_boxes
+from mapopt.detectors.dense.geometry import Assignment, Priors, assign, pairwise_iou, prior_boxes
+from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import BOX_LOSSES, FocalLoss, PointwiseLoss, RankingLoss, ScoreMemory, make_loss, split_by_iou
 
