@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Literal
 from gymnasium.spaces import Discrete, Space
 
 from mapopt.agents.policy import Agent, PolicyController, relative_action
-from mapopt.agents.video import check_film, write_film
 from mapopt.commands.command import Command, choose_device
+from mapopt.drawing.episode import RenderedKnob, RenderScene, line, picture
+from mapopt.drawing.video import check_film, write_film
 from mapopt.envs.families import InstanceFamily, make_family
-from mapopt.envs.rendering import RenderedKnob, RenderScene, line, picture
 from mapopt.envs.scene import scene_of
 from mapopt.envs.setup import DEFAULT_BUDGET
 from mapopt.envs.world import Start, World

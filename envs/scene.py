@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mapopt.envs.rendering import RenderedImage, RenderedKnob, RenderScene, line, picture
+from mapopt.drawing.episode import RenderedImage, RenderedKnob, RenderScene, line, picture
 from mapopt.envs.world import World
 from mapopt.training.knobs import ranges
 

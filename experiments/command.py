@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mapopt.commands.command import Command, choose_device
+from mapopt.drawing.style import Family
 from mapopt.errors import StoreError
 from mapopt.experiments.config import Experiment, load_experiment
 from mapopt.experiments.figures import draw_all
@@ -21,7 +22,6 @@ from mapopt.experiments.jobs import Message, missing_groups, run_groups
 from mapopt.experiments.report import Summary, summarize
 from mapopt.experiments.search import as_yaml, search
 from mapopt.experiments.store import Store
-from mapopt.experiments.styles import Family
 from mapopt.experiments.terminal import print_summary
 from mapopt.files import write_json
 from mapopt.losses import LOSSES

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from mapopt.drawing.style import TASK_COLORS, Family, Style, page, save, styled, styles_of
 from mapopt.experiments import plots, tables
 from mapopt.experiments.report import Summary, TaskSummary
 from mapopt.experiments.store import StoredRun
-from mapopt.experiments.styles import TASK_COLORS, Family, Style, page, save, styled, styles_of
 from mapopt.metrics.statistics import LEVEL
 
 _LINES = 8

@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
-from mapopt.experiments.styles import CATEGORY_COLORS, FAINT, INK, Style
+from mapopt.drawing.style import CATEGORY_COLORS, FAINT, INK, Style
 from mapopt.experiments.tables import Curve, FinalScore, OverallScore, Picture, Trajectory
 from mapopt.experiments.terminal import short
 from mapopt.metrics.statistics import Estimate

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, str] = {
     "train": "mapopt.commands.train:Train",
-    "evaluate": "mapopt.experiments.evaluation.command:Evaluate",
+    "evaluate": "mapopt.commands.evaluate:Evaluate",
     "predict": "mapopt.commands.predict:Predict",
     "train-agent": "mapopt.agents.command:TrainAgent",
     "watch": "mapopt.agents.watch:Watch",

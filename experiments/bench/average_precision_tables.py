@@ -10,8 +10,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from rich.table import Table
 from rich.text import Text
 
+from mapopt.drawing.style import FAINT, INK, page, styled
 from mapopt.experiments.peers.sets import SetSize
-from mapopt.experiments.styles import FAINT, INK, page, styled
 
 if TYPE_CHECKING:
     from mapopt.experiments.bench.average_precision import Row

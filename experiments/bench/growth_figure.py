@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from mapopt.drawing.style import FAINT, INK, page, styled
 from mapopt.experiments.bench.growth import PAIRS, Point
-from mapopt.experiments.styles import FAINT, INK, page, styled
 
 _COLORS = {"ap": "#e69f00", "alrp": "#009e73", "rank_sort": "#d55e00"}
 _OTHERS = "#b9b9b9"

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from mapopt.commands.command import Command, choose_device
 from mapopt.commands.output import Output
+from mapopt.drawing.style import save
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.experiments.bench import loss_peers, loss_tables
 from mapopt.experiments.bench.claims import Claim, judge
@@ -30,7 +31,6 @@ from mapopt.experiments.bench.worth import (
     measure_worth,
     member,
 )
-from mapopt.experiments.styles import save
 from mapopt.files import write_json
 from mapopt.losses import LOSSES
 from mapopt.losses.sums.engines import load_kernels

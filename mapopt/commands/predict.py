@@ -11,10 +11,10 @@ import numpy as np
 from mapopt.commands.command import Command, choose_device
 from mapopt.commands.data import draw_sample
 from mapopt.commands.output import Output
-from mapopt.commands.pictures import draw_boxes
-from mapopt.commands.results import write_results
 from mapopt.data import Annotations, ImageSet
 from mapopt.data.pixels import image_size, open_rgb
+from mapopt.data.results import write_results
+from mapopt.drawing.boxes import draw_boxes
 from mapopt.errors import ConfigError, DataError
 from mapopt.files import write_json
 from mapopt.metrics import Detections

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mapopt.agents import video, watch
+from mapopt.agents import watch
 from mapopt.agents.policy import Agent, relative_action
-from mapopt.agents.video import check_film, write_film
 from mapopt.agents.watch import steady
 from mapopt.cli import main
+from mapopt.drawing import video
+from mapopt.drawing.episode import RenderedKnob, RenderScene
+from mapopt.drawing.video import check_film, write_film
 from mapopt.envs.detector_training import DetectorTrainingEnv
 from mapopt.envs.families import ShapesFamily, make_family
-from mapopt.envs.rendering import RenderedKnob, RenderScene
 from mapopt.envs.wrappers import RecordSchedule
 from mapopt.errors import ConfigError, StoreError
 from mapopt.training.knobs import Range

@@ -17,11 +17,11 @@ from pycocotools.cocoeval import COCOeval
 
 from mapopt.cli import main
 from mapopt.commands.data import draw_sample
-from mapopt.commands.results import read_results
+from mapopt.commands.evaluate import FIGURES, match_categories
 from mapopt.data import ShapesConfig, make_shapes_splits, write_coco
 from mapopt.data.files import read_json
+from mapopt.data.results import read_results
 from mapopt.errors import CheckpointError, ConfigError
-from mapopt.experiments.evaluation.command import FIGURES, match_categories
 from mapopt.metrics import STATS
 from mapopt.training.checkpoint import Checkpoint
 
@@ -298,7 +298,7 @@ def test_ctrl_c_while_figures_are_drawn_leaves_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mapopt.experiments.evaluation.figures.draw", interrupt)
+    monkeypatch.setattr("mapopt.drawing.evaluation_figures.draw", interrupt)
     command = ["evaluate", "--truth", str(truth), "--results", str(results), "--resamples", "0"]
     assert main([*command, "--out", str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err == "\nmapopt evaluate: interrupted. Nothing was kept.\n"

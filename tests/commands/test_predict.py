@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from mapopt.cli import main
-from mapopt.commands.pictures import draw_boxes
 from mapopt.commands.predict import find_images
 from mapopt.data import ShapesConfig, make_shapes_splits
-from mapopt.data.colours import category_colour
+from mapopt.data.palette import category_colour
+from mapopt.drawing.boxes import draw_boxes
 from mapopt.errors import DataError
 
 Refused = Callable[..., str]

@@ -15,11 +15,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from matplotlib.text import Text
 
+from mapopt.drawing.style import STYLES, page, styled, styles_of
 from mapopt.experiments import figures, plots
 from mapopt.experiments.figures import draw_all
 from mapopt.experiments.report import summarize
 from mapopt.experiments.store import Store
-from mapopt.experiments.styles import STYLES, page, styled, styles_of
 from mapopt.experiments.tables import Curve
 
 NAMES = ("final", "rarest", "images", "seconds", "knobs", "pictures")

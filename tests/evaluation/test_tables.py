@@ -9,11 +9,11 @@ import math
 import numpy as np
 import pytest
 
-from mapopt.experiments.evaluation import tables
-from mapopt.experiments.evaluation.document import as_document
-from mapopt.experiments.evaluation.inputs import Claims
-from mapopt.experiments.evaluation.measure import Questions, compare, measure
-from mapopt.experiments.evaluation.printed import describe
+from mapopt.evaluation import tables
+from mapopt.evaluation.document import as_document
+from mapopt.evaluation.inputs import Claims
+from mapopt.evaluation.measure import Questions, compare, measure
+from mapopt.evaluation.printed import describe
 from mapopt.metrics import Detections, confusion_matrix
 from mapopt.metrics.analysis.bootstrap import bootstrap
 

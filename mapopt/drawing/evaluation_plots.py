@@ -13,10 +13,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from mapopt.experiments.evaluation.measure import Findings
-from mapopt.experiments.evaluation.printed import CAUSE_WORDS
-from mapopt.experiments.evaluation.tables import CategoryRow, CauseRow, ConfusionTable, DifferenceRow
-from mapopt.experiments.styles import FAINT, INK
+from mapopt.drawing.style import FAINT, INK
+from mapopt.evaluation.measure import Findings
+from mapopt.evaluation.printed import CAUSE_WORDS
+from mapopt.evaluation.tables import CategoryRow, CauseRow, ConfusionTable, DifferenceRow
 from mapopt.experiments.terminal import short
 from mapopt.metrics import RECALLS, Reliability
 from mapopt.metrics.statistics import Estimate

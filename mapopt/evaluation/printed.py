@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mapopt.experiments.evaluation.measure import Comparison, Findings, share_worse
-from mapopt.experiments.evaluation.tables import (
+from mapopt.evaluation.measure import Comparison, Findings, share_worse
+from mapopt.evaluation.tables import (
     FEWEST_IMAGES,
     CategoryRow,
     DifferenceRow,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mapopt.data.colours import category_colour
+from mapopt.data.palette import category_colour
 from mapopt.training.knobs import Range
 
 if TYPE_CHECKING:

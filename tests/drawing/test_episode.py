@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mapopt.envs.rendering import RenderedImage, RenderedKnob, RenderScene, line, picture
+from mapopt.drawing.episode import RenderedImage, RenderedKnob, RenderScene, line, picture
 from mapopt.training.knobs import Knobs, ranges
 
 WHITE = 255

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.experiments.evaluation.measure import Comparison, Findings
+from mapopt.evaluation.measure import Comparison, Findings
 from mapopt.metrics import CAUSES, SPECIAL_CAUSES, GroundTruth, Performance
 from mapopt.metrics.analysis.bootstrap import Interval
 from mapopt.metrics.statistics import Estimate

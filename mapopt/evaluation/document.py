@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mapopt.experiments.evaluation.measure import Comparison, Findings, share_worse
-from mapopt.experiments.evaluation.tables import (
+from mapopt.evaluation.measure import Comparison, Findings, share_worse
+from mapopt.evaluation.tables import (
     MAIN,
     CategoryRow,
     DifferenceRow,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mapopt.data import Annotations
-from mapopt.experiments.evaluation.inputs import Claims, known_truth
+from mapopt.evaluation.inputs import Claims, known_truth
 from mapopt.metrics import Detections
 
 

@@ -12,13 +12,13 @@ import numpy as np
 from mapopt.commands.command import Command, choose_device
 from mapopt.commands.data import SHAPES, DataFlags, draw_sample
 from mapopt.commands.output import Output
-from mapopt.commands.results import write_results
 from mapopt.data import ShapesConfig, read_coco
+from mapopt.data.results import write_results
 from mapopt.errors import CheckpointError, ConfigError
-from mapopt.experiments.evaluation.document import as_document
-from mapopt.experiments.evaluation.inputs import Claims, Truth, Unknown, known_truth, read_claims
-from mapopt.experiments.evaluation.measure import Comparison, Findings, Questions, compare, measure
-from mapopt.experiments.evaluation.printed import describe
+from mapopt.evaluation.document import as_document
+from mapopt.evaluation.inputs import Claims, Truth, Unknown, known_truth, read_claims
+from mapopt.evaluation.measure import Comparison, Findings, Questions, compare, measure
+from mapopt.evaluation.printed import describe
 from mapopt.files import write_bytes, write_json
 from mapopt.metrics import Detections
 from mapopt.metrics.engines import Backend
@@ -89,7 +89,7 @@ class Evaluate(DataFlags, Command):
         document, pictures = as_document(findings, comparison), {}
         if self.figures:
             # matplotlib takes longer to import than most evaluations take.
-            from mapopt.experiments.evaluation.figures import draw
+            from mapopt.drawing.evaluation_figures import draw
 
             pictures = draw(findings, comparison)
         if self.overwrite:

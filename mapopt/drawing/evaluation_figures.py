@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from matplotlib.figure import Figure
 
-from mapopt.experiments.evaluation import plots
-from mapopt.experiments.evaluation.measure import Comparison, Findings, share_worse
-from mapopt.experiments.evaluation.tables import (
+from mapopt.drawing import evaluation_plots as plots
+from mapopt.drawing.style import page, styled
+from mapopt.evaluation.measure import Comparison, Findings, share_worse
+from mapopt.evaluation.tables import (
     FEWEST_IMAGES,
     DifferenceRow,
     category_rows,
@@ -22,7 +23,6 @@ from mapopt.experiments.evaluation.tables import (
     main_numbers,
     most_frequent,
 )
-from mapopt.experiments.styles import page, styled
 from mapopt.experiments.terminal import short
 from mapopt.metrics import Reliability
 

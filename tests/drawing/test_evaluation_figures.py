@@ -8,9 +8,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from mapopt.experiments.evaluation import figures
-from mapopt.experiments.evaluation.command import FIGURES
-from mapopt.experiments.evaluation.measure import Questions, compare
+from mapopt.commands.evaluate import FIGURES
+from mapopt.drawing import evaluation_figures as figures
+from mapopt.evaluation.measure import Questions, compare
 
 
 @pytest.fixture(scope="module", params=[3, 60])

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from mapopt.errors import ConfigError
-from mapopt.experiments.evaluation.inputs import Claims, Truth
+from mapopt.evaluation.inputs import Claims, Truth
 from mapopt.metrics import (
     Analysis,
     Calibration,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from mapopt.data.colours import category_colour
+from mapopt.data.palette import category_colour
 
 _SMALLEST = 320
 """Pictures are enlarged by a whole factor until their longer side has so many pixels: text needs room."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mapopt.commands.results import read_results, write_results
+from mapopt.data.results import read_results, write_results
 from mapopt.errors import DataError
 from mapopt.metrics import Detections
 

@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.commands.results import read_results
 from mapopt.data import Annotations
 from mapopt.data.invalid import show_box
+from mapopt.data.results import read_results
 from mapopt.errors import DataError
 from mapopt.metrics import Detections, GroundTruth
 

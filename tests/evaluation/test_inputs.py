@@ -9,7 +9,7 @@ import pytest
 
 from mapopt.data import read_coco
 from mapopt.errors import DataError
-from mapopt.experiments.evaluation.inputs import known_truth, misplaced, read_claims
+from mapopt.evaluation.inputs import known_truth, misplaced, read_claims
 
 TRUTH = {
     "images": [{"id": 5 + n, "file_name": f"{n}.jpg", "width": 100, "height": 50} for n in range(4)],

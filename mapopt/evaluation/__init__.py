@@ -1,0 +1,1 @@
+"""A detector's results from all sides: measured, put into tables, printed and stored."""
