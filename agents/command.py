@@ -13,8 +13,8 @@ from rich.console import Console
 from mapopt.agents.family_flags import FamilyFlags
 from mapopt.agents.training import AgentTraining, Progress, train_agent
 from mapopt.commands.command import Command, choose_device
+from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families import NumberedFamily
-from mapopt.envs.setup import DEFAULT_BUDGET
 from mapopt.errors import ConfigError, StoreError
 from mapopt.settings import NOT_A_SETTING
 from mapopt.training.knobs import KnobSpace

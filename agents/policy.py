@@ -16,8 +16,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from mapopt.envs.actions import RelativeAction
-from mapopt.envs.observations import needed_measures, observation_names, observe
+from mapopt.envs.detector_training.actions import RelativeAction
+from mapopt.envs.detector_training.observations import needed_measures, observation_names, observe
 from mapopt.errors import AgentError, MapoptError, unknown_name
 from mapopt.files import write_bytes, write_json
 from mapopt.training.controllers import Controller, Decision, Schedule

@@ -24,13 +24,13 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from mapopt.agents.policy import Agent
-from mapopt.envs.actions import DEFAULT_KNOBS
+from mapopt.envs.detector_training.actions import DEFAULT_KNOBS
+from mapopt.envs.detector_training.observations import observation_names
+from mapopt.envs.detector_training.rewards import Reward
+from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
+from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import FAMILIES, InstanceFamily, make_family
-from mapopt.envs.observations import observation_names
-from mapopt.envs.rewards import Reward
 from mapopt.envs.sb3 import FleetVecEnv
-from mapopt.envs.setup import DEFAULT_BUDGET
-from mapopt.envs.vector import DetectorTrainingVectorEnv
 from mapopt.errors import AgentError, ConfigError
 from mapopt.files import write_bytes, write_json
 from mapopt.settings import to_mapping
@@ -50,9 +50,9 @@ class AgentTraining:
     knobs: tuple[str, ...] = DEFAULT_KNOBS
     reach: float = 10.0
     features: tuple[str, ...] | None = None
-    """What the agent is shown; see `mapopt.envs.observations`. None is the environment's usual."""
+    """What the agent is shown; see `mapopt.envs.detector_training.observations`. None is the environment's usual."""
     reward: str = "gain"
-    """What it is paid for; see `mapopt.envs.rewards`."""
+    """What it is paid for; see `mapopt.envs.detector_training.rewards`."""
     cost_per_image: float = 0.0
     """What it pays for every image trained on."""
     iterations: int = 40

@@ -14,10 +14,10 @@ from mapopt.agents.policy import Agent, PolicyController, relative_action
 from mapopt.commands.command import Command, choose_device
 from mapopt.drawing.episode import RenderedKnob, RenderScene, line, picture
 from mapopt.drawing.video import check_film, write_film
+from mapopt.envs.detector_training.lanes import Start, World
+from mapopt.envs.detector_training.scene import scene_of
+from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families import InstanceFamily, make_family
-from mapopt.envs.scene import scene_of
-from mapopt.envs.setup import DEFAULT_BUDGET
-from mapopt.envs.world import Start, World
 from mapopt.envs.wrappers.schedules import RecordedSchedule
 from mapopt.errors import ConfigError
 from mapopt.settings import NOT_A_SETTING

@@ -14,12 +14,12 @@ POST_PROCESSING = "mapopt/PostProcessing-v0"
 if DETECTOR_TRAINING not in gymnasium.registry:
     gymnasium.register(
         id=DETECTOR_TRAINING,
-        entry_point="mapopt.envs.detector_training:DetectorTrainingEnv",
-        vector_entry_point="mapopt.envs.vector:DetectorTrainingVectorEnv",
+        entry_point="mapopt.envs.detector_training.env:DetectorTrainingEnv",
+        vector_entry_point="mapopt.envs.detector_training.vector:DetectorTrainingVectorEnv",
     )
 if POST_PROCESSING not in gymnasium.registry:
     gymnasium.register(
         id=POST_PROCESSING,
-        entry_point="mapopt.envs.post_processing:PostProcessingEnv",
-        vector_entry_point="mapopt.envs.post_processing_vector:PostProcessingVectorEnv",
+        entry_point="mapopt.envs.post_processing.env:PostProcessingEnv",
+        vector_entry_point="mapopt.envs.post_processing.vector:PostProcessingVectorEnv",
     )

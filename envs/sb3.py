@@ -19,13 +19,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from mapopt.envs.infos import lane_end, lane_info
+from mapopt.envs.detector_training.infos import lane_end, lane_info
 from mapopt.envs.wrappers.inside import attribute
 from mapopt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mapopt.envs.post_processing_tuning import PostProcessingState
-    from mapopt.envs.world import EpisodeState
+    from mapopt.envs.detector_training.lanes import EpisodeState
+    from mapopt.envs.post_processing.lanes import PostProcessingState
 
     State = EpisodeState | PostProcessingState
 
@@ -48,7 +48,7 @@ class FleetVecEnv(VecEnv):
         ConfigError: the environments do not replace an ended episode in the same step, or there is no worker.
 
     >>> from functools import partial
-    >>> from mapopt.envs.post_processing_vector import PostProcessingVectorEnv
+    >>> from mapopt.envs.post_processing.vector import PostProcessingVectorEnv
     >>> env = FleetVecEnv(partial(PostProcessingVectorEnv, 4, autoreset_mode="SameStep"))
     >>> env.num_envs
     4

@@ -20,11 +20,11 @@ from mapopt.commands.command import Command, choose_device
 from mapopt.commands.output import Output
 from mapopt.data import ShapesConfig
 from mapopt.envs import DETECTOR_TRAINING
+from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import ShapesFamily
-from mapopt.envs.post_processing import LENGTH, PostProcessingEnv
+from mapopt.envs.post_processing.env import LENGTH, PostProcessingEnv
+from mapopt.envs.post_processing.synthetic import SyntheticCandidates
 from mapopt.envs.sb3 import FleetVecEnv
-from mapopt.envs.synthetic_candidates import SyntheticCandidates
-from mapopt.envs.vector import DetectorTrainingVectorEnv
 from mapopt.errors import ConfigError
 from mapopt.experiments.bench.fleet import device_name
 from mapopt.experiments.bench.round import STEPS, TUNE, RoundCost, cost_of, round_table

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapopt.compiling import load_kernels, why_missing
-from mapopt.envs.candidates import CandidateSet
+from mapopt.envs.post_processing.candidates import CandidateSet
 from mapopt.errors import ConfigError
 from mapopt.metrics.accumulation import hits_needed
 from mapopt.metrics.groups import corners_as_pycocotools

@@ -17,8 +17,8 @@ from mapopt.agents.policy import Agent
 from mapopt.cli import main
 from mapopt.commands.parsing import parse
 from mapopt.data import ShapesConfig, make_shapes, write_coco
+from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families import FAMILIES, FromDataFamily, ImbalancedFamily, RescueFamily, ShapesFamily
-from mapopt.envs.setup import DEFAULT_BUDGET
 from mapopt.training.knobs import Knobs
 
 SMALL = (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mapopt.agents.policy import ZOO, Agent, OpenLoopController, PolicyController, find_agent
-from mapopt.envs.observations import observation_names, observe
+from mapopt.envs.detector_training.observations import observation_names, observe
 from mapopt.errors import AgentError
 from mapopt.training.controllers import Schedule
 from mapopt.training.history import Interval, Round, Scores

@@ -12,7 +12,7 @@ import pytest
 from mapopt.agents.command import TrainAgent
 from mapopt.agents.policy import Agent, PolicyController
 from mapopt.agents.training import AgentTraining, Progress, train_agent
-from mapopt.envs.detector_training import DetectorTrainingEnv
+from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.families import ShapesFamily
 from mapopt.errors import AgentError, ConfigError
 from mapopt.training.task import Budget, Recipe

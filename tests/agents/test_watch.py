@@ -17,7 +17,7 @@ from mapopt.cli import main
 from mapopt.drawing import video
 from mapopt.drawing.episode import RenderedKnob, RenderScene
 from mapopt.drawing.video import check_film, write_film
-from mapopt.envs.detector_training import DetectorTrainingEnv
+from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.families import ShapesFamily, make_family
 from mapopt.envs.wrappers import RecordSchedule
 from mapopt.errors import ConfigError, StoreError

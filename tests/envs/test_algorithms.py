@@ -14,9 +14,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecMonitor
 
 from mapopt.data import ShapesConfig
+from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import ShapesFamily
 from mapopt.envs.sb3 import FleetVecEnv
-from mapopt.envs.vector import DetectorTrainingVectorEnv
 from mapopt.training.task import Budget, Recipe
 
 LANES, ROUNDS, STEPS = 16, 4, 2000

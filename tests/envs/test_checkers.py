@@ -14,10 +14,10 @@ from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import mapopt.envs
-from mapopt.envs.actions import ACTIONS
-from mapopt.envs.detector_training import DetectorTrainingEnv
+from mapopt.envs.detector_training.actions import ACTIONS
+from mapopt.envs.detector_training.env import DetectorTrainingEnv
+from mapopt.envs.detector_training.rewards import REWARDS
 from mapopt.envs.families import FAMILIES, NumberedFamily
-from mapopt.envs.rewards import REWARDS
 from mapopt.training.task import Budget
 
 MakeFamily = Callable[..., NumberedFamily]
@@ -46,7 +46,7 @@ def test_as_gymnasium_makes_it_with_every_render_mode(render_mode: str | None, t
 
 
 def test_all_features_at_once_pass_too(tiny_family: MakeFamily) -> None:
-    from mapopt.envs.observations import FEATURES
+    from mapopt.envs.detector_training.observations import FEATURES
 
     names = (*(one.name for one in FEATURES), "knobs")
     env = DetectorTrainingEnv(tiny_family(), budget=BUDGET, features=names)

@@ -13,13 +13,13 @@ from gymnasium.vector import VectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from stable_baselines3 import PPO
 
-from mapopt.envs.detector_training import DetectorTrainingEnv
+from mapopt.envs.detector_training.env import DetectorTrainingEnv
+from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import ShapesFamily
-from mapopt.envs.post_processing import PostProcessingEnv
-from mapopt.envs.post_processing_vector import PostProcessingVectorEnv
+from mapopt.envs.post_processing.env import PostProcessingEnv
+from mapopt.envs.post_processing.synthetic import SyntheticCandidates
+from mapopt.envs.post_processing.vector import PostProcessingVectorEnv
 from mapopt.envs.sb3 import FleetVecEnv
-from mapopt.envs.synthetic_candidates import SyntheticCandidates
-from mapopt.envs.vector import DetectorTrainingVectorEnv
 from mapopt.envs.wrappers import VectorDiscretize, VectorEpisodeLog, VectorFreezeKnobs, VectorRewardNoise
 from mapopt.errors import ConfigError
 from mapopt.training.task import Budget, Recipe

@@ -12,8 +12,8 @@ import torch
 
 from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.detectors.interface import Boxes
-from mapopt.envs.candidates import CandidateSet, DetectorCandidates
-from mapopt.envs.synthetic_candidates import SIDE, SyntheticCandidates
+from mapopt.envs.post_processing.candidates import CandidateSet, DetectorCandidates
+from mapopt.envs.post_processing.synthetic import SIDE, SyntheticCandidates
 from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, GroundTruth, evaluate, f1_and_lrp
 from mapopt.postprocessing.scorer import Judge, Judgement

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from mapopt.data import ShapesConfig, make_shapes_splits
-from mapopt.envs.candidates import DetectorCandidates
-from mapopt.envs.post_processing import PostProcessingEnv
-from mapopt.envs.post_processing_actions import SettingSpace
+from mapopt.envs.post_processing.actions import SettingSpace
+from mapopt.envs.post_processing.candidates import DetectorCandidates
+from mapopt.envs.post_processing.env import PostProcessingEnv
 from mapopt.errors import ConfigError
 from mapopt.metrics import evaluate, f1_and_lrp
 from mapopt.postprocessing.scorer import Judge

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mapopt.data import ShapesConfig, Splits, make_shapes_splits
+from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import ShapesFamily
 from mapopt.envs.families.cache import HELD, SplitsCache
-from mapopt.envs.vector import DetectorTrainingVectorEnv
 from mapopt.training.task import Budget, Recipe
 
 BYTES = 3 * 48 * 48 * (4 + 2 + 2)

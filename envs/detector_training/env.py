@@ -1,0 +1,265 @@
+"""The Gymnasium environment of one training run; its page is the class docstring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from mapopt.envs.detector_training.actions import Action
+from mapopt.envs.detector_training.lanes import EpisodeState
+from mapopt.envs.detector_training.scene import render
+from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, RENDER_MODES, draw_start, make_world, spaces_of
+from mapopt.envs.families import InstanceFamily
+from mapopt.training.task import Budget
+
+
+class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
+    """Train an object detector; every step sets hyperparameters and trains one interval.
+
+    ### Description
+    An episode is one training run of a small detector on one instance: a data set of its own, drawn from a family.
+    A step sets the knobs, trains on ``budget.images / budget.rounds`` images, and evaluates the tune split.
+
+    ### Action space
+    Which knobs an agent turns is an argument (``knobs``, by default ``lr``, ``weight_decay``, ``augment`` and
+    ``assign_iou``); what it leaves alone follows the baseline, a warm-up and cosine unless the instance brings a
+    schedule of its own. So does the form of the action:
+
+    - ``relative``: ``Box(-1, 1, (n,))``: an offset of every knob from what the baseline does in the same round.
+    - ``absolute``: ``Box(-1, 1, (n,))``: the value of every knob, -1 and 1 being the ends of its range, on its own
+      scale.
+    - ``discrete``: ``Discrete(1 + 2n)``: 0 keeps the offsets, 1 + 2i and 2 + 2i move that of knob i a notch down
+      and up.
+    - ``multi_discrete``: ``MultiDiscrete([3] * n)``: for every knob 0 moves its offset a notch down, 1 keeps it, 2
+      moves it up.
+
+    An offset of 1 is a factor of `reach` on a logarithmic knob, and half the range on a linear one (at reach 10). A
+    discrete action moves an offset by `notch`, at most to 1. The zero action (``relative``), never anything but 0
+    (``discrete``) and never anything but ones (``multi_discrete``) are the baseline, bit for bit: `baseline_action` is
+    that action, None for ``absolute``, which has none. `action_names` names the entries (or choices) of an action.
+
+    | knob | range | scale | usual |
+    | --- | --- | --- | --- |
+    | lr | 1e-05 to 3 | logarithmic | 0.2 |
+    | weight_decay | 1e-07 to 0.1 | logarithmic | 0.0005 |
+    | momentum | 0 to 0.99 | linear | 0.9 |
+    | box_weight | 0.05 to 20 | logarithmic | 1 |
+    | class_weight | 0.05 to 20 | logarithmic | 1 |
+    | focal_gamma | 0 to 5 | linear | 2 |
+    | surrogate_weight | 0 to 1 | linear | 1 |
+    | assign_iou | 0.05 to 0.9 | linear | 0.3 |
+    | augment | 0 to 1 | linear | 0.3 |
+    | nms_iou | 0.1 to 0.95 | linear | 0.6 |
+    | score_threshold | 0 to 0.95 | linear | 0 |
+    | soft_nms_sigma | 0 to 1 | linear | 0 |
+    | detections | 1 to 300 | logarithmic | 100 |
+    | batch_fraction | 0.25 to 1 | logarithmic | 1 |
+    | temperature | 0.1 to 10 | logarithmic | 1 |
+
+    ### Observation space
+    ``Box``, float32, one entry per feature, each within its range; all but the knobs are 0 before the first round.
+    By default every feature that AP's evaluation yields anyway (all but ``calibration_error`` and those of F1 and LRP),
+    the one that shows what the reward pays for, and ``knob_NAME`` of the knobs that are turned. ``features`` chooses
+    others by name; in it ``"knobs"`` stands for the knobs that are turned. `observation_names` lists the entries.
+
+    | feature | range | meaning |
+    | --- | --- | --- |
+    | progress | 0 to 1 | rounds played / rounds of the budget |
+    | ap | 0 to 1 | tune AP of the last round |
+    | ap_gain | -5 to 5 | 10 x (tune AP - that of the round before) |
+    | ap_below_best | 0 to 5 | 10 x (best tune AP so far - tune AP) |
+    | ap_trend | -5 to 5 | 10 x mean gain of tune AP over the last 4 rounds |
+    | ap50 | 0 to 1 | tune AP50 of the last round |
+    | ap75_to_ap50 | 0 to 1 | AP75 / AP50: how well found objects are localised |
+    | ar100 | 0 to 1 | tune AR100: the AP that perfect scores would allow |
+    | ap_spread | 0 to 0.5 | standard deviation of AP over categories |
+    | class_loss_log | -5 to 5 | ln(class loss / class loss of the first round) |
+    | class_loss_change | -5 to 5 | ln(class loss / that of the round before) |
+    | box_loss_log | -5 to 5 | ln(box loss / box loss of the first round) |
+    | box_loss_change | -5 to 5 | ln(box loss / that of the round before) |
+    | gradient_norm_log | -5 to 5 | ln(mean gradient norm / that of the first round) |
+    | gradient_spike | -5 to 5 | ln(largest / mean gradient norm of the round) |
+    | clipped | 0 to 1 | share of the steps whose gradient was clipped |
+    | update_log | -5 to 5 | log10(step length / length of the weights) + 3 |
+    | epochs_log | 0 to 5 | log10(1 + epochs of the training set seen) |
+    | gradient_ratio_log | -5 to 5 | log10(gradient norm / length of the weights) + 1; 0 in records without it |
+    | weight_norm_log | -5 to 5 | ln(length of the weights / that after the first round); 0 in records without it |
+    | ap_1_before | 0 to 1 | tune AP one round before the last; 0 before the beginning |
+    | ap_2_before | 0 to 1 | tune AP two rounds before the last |
+    | ap_3_before | 0 to 1 | tune AP three rounds before the last |
+    | ap_4_before | 0 to 1 | tune AP four rounds before the last |
+    | calibration_error | 0 to 1 | expected calibration error of tune detections; 0 where nothing is detected |
+    | f1 | 0 to 1 | tune F1 at IoU .5 of all reported boxes |
+    | best_f1 | 0 to 1 | the same at the best score threshold of every category |
+    | lrp | 0 to 1 | localisation recall precision error of all reported boxes, 0 good and 1 bad |
+    | optimal_lrp | 0 to 1 | the same at the best score threshold of every category |
+    | knob_NAME | -1 to 1 | present value of a knob, on its own scale |
+
+    ### Rewards
+    All are read on the tune split; the test split has no say in observation or reward. Each may be charged
+    ``cost_per_image`` for every image trained on.
+
+    - ``gain``: gain in tune AP of the round; the return is the final AP, 0 to 1.
+    - ``final``: tune AP at the end of the budget, nothing before; the return is the final AP, 0 to 1.
+    - ``log_gap``: decrease of log10(1 - tune AP), so that late gains count; the return is 0 to 3.
+    - ``oLRP``: gain in 1 - optimal LRP error, that at the best score thresholds; the return is 0 to 1.
+    - ``f1``: gain in F1 at IoU .5 of all reported boxes; the return is the final F1, 0 to 1.
+    - ``best_f1``: gain in F1 at IoU .5 at the best score thresholds; the return is the final one, 0 to 1.
+    - ``lrp``: gain in 1 - LRP error of all reported boxes; the return is 0 to 1.
+
+    A detector is worth 0 before its first round. A run that diverges is worth 0, too: its last reward takes back what
+    was paid, so that an episode's worths add up to 0; and it is charged for the whole budget, so that its return,
+    ``-cost_per_image * budget.images``, is the least an episode can return. LRP is the localisation recall precision
+    error, 0 good and 1 bad. Under ``f1`` and ``lrp`` every reported false alarm costs, and ``score_threshold`` and
+    ``detections`` decide between objects found and false alarms: turn one of them, or nearly all of the 100 boxes of an
+    image are false alarms. Under all other rewards these two knobs are dead: AP never rises when boxes are dropped, and
+    ``best_f1`` and ``oLRP`` choose the best score threshold of every category for themselves.
+
+    ### Starting state
+    Freshly drawn weights; the instance and the training's seed come from the environment's generator, or from
+    ``reset(options={"instance": 3, "training_seed": 7})``. A seed fixes everything that follows, bit for bit. The info
+    of a reset holds ``instance``, ``seed`` and ``description``.
+
+    ### End of the episode
+    ``terminated`` at the end of the budget (progress is observed), on divergence, and where the baseline stops its run:
+    that step plays no round, costs nothing and pays nothing but what is paid at the end. ``truncated`` where training
+    and evaluation have taken `seconds_limit` seconds (a lane's share of them in a fleet), which no seed determines; for
+    fewer steps wrap it in `gymnasium.wrappers.TimeLimit`, whose last info is that of any other step. The environment's
+    own last ``info`` holds ``test_ap``, ``test_ap50``, ``test_ap75`` and ``seconds``.
+
+    ### Info
+    Of every step: ``round``, ``images`` trained and ``evaluated`` so far, ``steps`` of the round, ``diverged``,
+    ``tune_ap``, ``tune_ap50``, ``tune_ap75``, ``tune_ar100``, ``tune_ap_per_category``, what else was measured as
+    ``tune_NAME``, ``class_loss``, ``box_loss``, ``gradient_norm``, ``gradient_norm_max``, ``gradient_ratio``,
+    ``weight_norm``, ``clipped``, ``update_ratio``, ``knobs`` (a dictionary) and ``reward_parts`` (``worth`` and
+    ``cost``: the reward is their difference). Where the baseline stopped the run, all but the last are those of the
+    last round played, and ``stopped`` says why.
+
+    ### Arguments
+    - ``family``: a name in `mapopt.envs.families.FAMILIES`, or an `InstanceFamily`.
+    - ``budget``: images and rounds of an episode, unless its instance brings its own.
+    - ``knobs``, ``action``, ``reach`` (10), ``notch`` (0.25): see above; ``action`` may be an object instead, such as
+      ``RelativeAction(knobs=("lr",), baseline=Constant())``.
+    - ``reward``, ``cost_per_image``, ``features``, ``seconds_limit``: see above.
+    - ``device``: where to train.
+    - ``render_mode``: "ansi" or "rgb_array"; see `render`.
+
+    Episodes can be copied: `get_state` and `set_state` work in memory, also between environments. Many episodes at once
+    are `mapopt.envs.detector_training.vector.DetectorTrainingVectorEnv` (``gymnasium.make_vec``), and for stable-baselines3
+    `mapopt.envs.sb3.FleetVecEnv`.
+
+    ### Version history
+    v0: first version.
+
+    >>> import gymnasium, mapopt.envs
+    >>> from mapopt.envs.families import ShapesFamily
+    >>> from mapopt.training.task import Budget
+    >>> env = gymnasium.make("mapopt/DetectorTraining-v0", family=ShapesFamily(images=(32, 8, 8)),
+    ...                      budget=Budget(images=64, rounds=2), knobs=("lr", "momentum"), reward="log_gap")
+    >>> observation, info = env.reset(seed=0)
+    >>> observation, reward, terminated, truncated, info = env.step(env.action_space.sample() * 0)
+    >>> terminated, info["round"], info["images"], "test_ap" in info
+    (False, 1, 32, False)
+    >>> observation, reward, terminated, truncated, info = env.step(env.action_space.sample() * 0)
+    >>> terminated, "test_ap" in info
+    (True, True)
+    """
+
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 2}
+
+    def __init__(
+        self,
+        family: str | InstanceFamily = "shapes",
+        *,
+        budget: Budget = DEFAULT_BUDGET,
+        knobs: Sequence[str] | None = None,
+        action: str | Action = "relative",
+        reach: float | None = None,
+        notch: float | None = None,
+        reward: str = "gain",
+        cost_per_image: float = 0.0,
+        features: Sequence[str] | None = None,
+        seconds_limit: float | None = None,
+        device: str = "cpu",
+        render_mode: str | None = None,
+    ) -> None:
+        self.world = make_world(
+            family,
+            budget=budget,
+            knobs=knobs,
+            action=action,
+            reach=reach,
+            notch=notch,
+            reward=reward,
+            cost_per_image=cost_per_image,
+            features=features,
+            seconds_limit=seconds_limit,
+            lanes=1,
+            device=device,
+            render_mode=render_mode,
+        )
+        self.action_space, self.observation_space = spaces_of(self.world)
+        self.render_mode = render_mode
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """The name of every entry of an observation; see `mapopt.envs.detector_training.observations`."""
+        return self.world.names
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of every entry of an action, or of every choice where an action is one of several."""
+        return self.world.action.action_names
+
+    @property
+    def baseline_action(self) -> Any:
+        """The action that, always taken, is the baseline; None where the form has none (``absolute``)."""
+        return self.world.action.baseline_action
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode; see the class for the options.
+
+        Raises:
+            ConfigError: an option is unknown or out of its range.
+        """
+        super().reset(seed=seed)
+        return self.world.reset({0: draw_start(self.np_random, self.world.family, options)})[0]
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Plays one round.
+
+        Raises:
+            ConfigError: the action is not one of the action space's.
+            gymnasium.error.ResetNeeded: the episode is over, or never began.
+        """
+        outcome = self.world.step([action])[0]
+        return outcome.observation, outcome.reward, outcome.terminated, outcome.truncated, outcome.info
+
+    def render(self) -> Any:
+        """Returns one line about the last round ("ansi"), or a picture uint8 ``[h, w, 3]`` ("rgb_array").
+
+        The picture shows AP and knobs over the rounds beside a tune image with its objects and what is found now; the
+        image is detected anew, which takes about as long as evaluating a round.
+        """
+        return render(self.world, 0, self.render_mode)
+
+    def get_state(self) -> EpisodeState:
+        """Copies the episode, and the generator that draws the next ones, in memory."""
+        return replace(self.world.get_state(0), generator=self.np_random.bit_generator.state)
+
+    def set_state(self, state: EpisodeState) -> np.ndarray:
+        """Goes on from a copied episode, of this or of an equal environment; returns what an agent sees there.
+
+        What follows is what followed the copy, bit for bit, and the next resets draw the same episodes. A state without
+        a generator leaves the environment's own.
+        """
+        observation = self.world.set_state(0, state)
+        if state.generator is not None:
+            self.np_random.bit_generator.state = dict(state.generator)
+        return observation

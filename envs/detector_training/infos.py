@@ -1,0 +1,96 @@
+"""What the info of a step says: everything a log wants, and at the end of an episode what the test split says.
+
+Values are numbers, arrays and one level of dictionaries, which is what Gymnasium's vector environments can stack.
+Infos of equal episodes are equal, so the seconds, which never are, come with the last one only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from mapopt.envs.detector_training.rewards import RewardParts
+from mapopt.metrics import Report
+from mapopt.training.history import Round
+
+
+def round_info(one: Round, parts: RewardParts) -> dict[str, Any]:
+    """Returns the info of a round.
+
+    Args:
+        one: the round.
+        parts: what it was paid.
+    """
+    interval, tune = one.interval, one.tune
+    info: dict[str, Any] = {
+        "round": one.index + 1,
+        "images": one.images,
+        "evaluated": one.evaluated,
+        "steps": interval.steps,
+        "diverged": interval.diverged,
+        "tune_ap": tune.ap,
+        "tune_ap50": tune.ap50,
+        "tune_ap75": tune.ap75,
+        "tune_ar100": tune.ar100,
+        "tune_ap_per_category": np.array(tune.per_category),
+        "class_loss": interval.class_loss,
+        "box_loss": interval.box_loss,
+        "gradient_norm": interval.gradient_norm,
+        "gradient_norm_max": interval.gradient_norm_max,
+        "gradient_ratio": interval.gradient_ratio,
+        "weight_norm": interval.weight_norm,
+        "clipped": interval.clipped,
+        "update_ratio": interval.update_ratio,
+        "knobs": one.knobs.as_dict(),
+        "reward_parts": {"worth": parts.worth, "cost": parts.cost},
+    }
+    for name in ("calibration_error", "f1", "best_f1", "lrp", "optimal_lrp"):
+        if getattr(tune, name) >= 0:
+            info[f"tune_{name}"] = getattr(tune, name)
+    return info
+
+
+def end_info(one: Round, report: Report | None) -> dict[str, Any]:
+    """Returns what the info of an episode's last round says besides.
+
+    Args:
+        one: the last round.
+        report: of the test split; None for a diverged run, which counts as AP 0.
+    """
+    return {
+        "test_ap": 0.0 if report is None else float(report.ap),
+        "test_ap50": 0.0 if report is None else float(report.ap50),
+        "test_ap75": 0.0 if report is None else float(report.ap75),
+        "seconds": one.seconds,
+    }
+
+
+def lane_info(infos: dict[str, Any], lane: int) -> dict[str, Any]:
+    """Takes one lane's entries out of a vector environment's infos."""
+    mine = {}
+    for name, values in infos.items():
+        if name.startswith("_") or (f"_{name}" in infos and not infos[f"_{name}"][lane]):
+            continue
+        mine[name] = lane_info(values, lane) if isinstance(values, dict) else values[lane]
+    return mine
+
+
+def lane_end(info: Mapping[str, Any], told_first: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divides what a step says of a lane between the episode it played on and the one that begins in the same step.
+
+    Args:
+        info: of the lane, as `lane_info` gives it.
+        told_first: names in the info of a lane's reset.
+
+    Returns:
+        The info of the round that was played, with what wrappers have added to it; the first info of the next episode.
+    """
+    ended, begun = {}, {}
+    for name, value in info.items():
+        if name in told_first:
+            begun[name] = value
+        elif name not in ("final_obs", "final_info"):
+            ended[name] = value
+    return {**ended, **info.get("final_info", {})}, begun

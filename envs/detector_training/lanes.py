@@ -1,0 +1,314 @@
+"""The engine behind every face of the environment: a fleet whose lanes are episodes.
+
+A round is `mapopt.training.run.advance`, the same function a comparison runs through; so an agent's episode and the
+deployed policy's run are the same thing, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from mapopt.envs.detector_training.actions import Action
+from mapopt.envs.detector_training.infos import end_info, round_info
+from mapopt.envs.detector_training.observations import DEFAULT_FEATURES, needed_measures, observation_names, observe
+from mapopt.envs.detector_training.rewards import Reward
+from mapopt.envs.families import Instance, InstanceFamily
+from mapopt.errors import ConfigError
+from mapopt.metrics import Report
+from mapopt.training.controllers import Decision
+from mapopt.training.engine import Snapshot
+from mapopt.training.fleet import Fleet
+from mapopt.training.history import Round
+from mapopt.training.run import advance, check_stop
+from mapopt.training.task import Budget, check_alike
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one step of one lane gave."""
+
+    observation: np.ndarray
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the episode is over."""
+        return self.terminated or self.truncated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """How an episode begins."""
+
+    instance: int
+    """Number of the instance."""
+    seed: int
+    """Of the training: initialisation, order of the data and augmentation."""
+    cut: int | None = None
+    """Rounds after which the episode is cut short (truncated); None plays it to its end."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EpisodeState:
+    """An episode at a moment, in memory: what is needed to go on from there, in the same lane or in another."""
+
+    start: Start
+    history: tuple[Round, ...]
+    snapshot: Snapshot
+    over: bool
+    generator: Mapping[str, Any] | None = None
+    """State of the random generator that draws the lane's next episodes, where a face has one."""
+
+
+class World:
+    """Lanes of detector training, each an episode of its own.
+
+    Args:
+        family: where instances come from.
+        budget: images and rounds of an episode, unless its instance brings its own.
+        action: what an action does, unless its instance brings a baseline of its own.
+        reward: what is paid.
+        features: what is observed; None is everything that costs nothing, and what the reward pays for.
+        seconds_limit: seconds of training and evaluation after which an episode is truncated.
+        lanes: episodes at once.
+        device: where to train.
+    """
+
+    def __init__(
+        self,
+        family: InstanceFamily,
+        budget: Budget,
+        action: Action,
+        *,
+        reward: Reward | None = None,
+        features: Sequence[str] | None = None,
+        seconds_limit: float | None = None,
+        lanes: int = 1,
+        device: str = "cpu",
+    ) -> None:
+        if lanes < 1:
+            raise ConfigError(f"{lanes} lanes: expected at least one")
+        if seconds_limit is not None and not seconds_limit > 0:
+            raise ConfigError(f"seconds_limit is {seconds_limit}: expected a positive number of seconds, or None")
+        self.family, self.budget, self.action, self.lanes = family, budget, action, lanes
+        self.reward = reward or Reward()
+        usual = (*self.reward.features, *DEFAULT_FEATURES)
+        self.names = observation_names(usual if features is None else features, action.knobs)
+        self.measures = tuple(sorted({*self.reward.measures, *needed_measures(self.names)}))
+        self.histories: list[list[Round]] = [[] for _ in range(lanes)]
+        self.instances: list[Instance | None] = [None] * lanes
+        self.over = [True] * lanes
+        self._starts: list[Start | None] = [None] * lanes
+        self._seconds_limit, self._device = seconds_limit, device
+        self._fleet: Fleet | None = None
+
+    @property
+    def fleet(self) -> Fleet:
+        """The lanes; they exist from the first reset on."""
+        if self._fleet is None:
+            raise ConfigError("the environment was stepped before its first reset: call reset() first")
+        return self._fleet
+
+    def reset(self, starts: Mapping[int, Start]) -> dict[int, tuple[np.ndarray, dict[str, Any]]]:
+        """Begins new episodes.
+
+        Args:
+            starts: lane -> how its episode begins.
+
+        Returns:
+            lane -> (first observation, info).
+
+        Raises:
+            ConfigError: there is no such instance, or it differs from the others in what a fleet's lanes have in
+                common, or its rounds are no whole number of steps. Nothing has begun then.
+            DataError: an instance cannot be made, such as one whose tune split has nothing to find.
+        """
+        instances = self._drawn(starts)
+        self._fleet = self._fleet or self._make_fleet(starts, instances)
+        for lane, instance in instances.items():
+            self.instances[lane], self._starts[lane] = instance, starts[lane]
+            self.histories[lane], self.over[lane] = [], False
+            self._fleet.reset(lane, starts[lane].seed, instance.task)
+        return {
+            lane: (
+                self.observe(lane),
+                {"instance": start.instance, "seed": start.seed, "description": str(instances[lane])},
+            )
+            for lane, start in starts.items()
+        }
+
+    def step(self, actions: Sequence[Any] | np.ndarray, *, active: Sequence[bool] | None = None) -> dict[int, Outcome]:
+        """Plays one round on every active lane.
+
+        Args:
+            actions: one per lane.
+            active: lanes to play.
+
+        Returns:
+            lane -> what its round gave.
+
+        Raises:
+            ConfigError: an action is not one of the action space's, or stops a run before its first round.
+            gymnasium.error.ResetNeeded: an active lane's episode is over, or never began.
+        """
+        playing = [lane for lane in range(self.lanes) if active is None or active[lane]]
+        due = [lane for lane in playing if self.over[lane]]
+        if due:
+            where = f" (lanes {due})" if self.lanes > 1 else ""
+            raise gymnasium.error.ResetNeeded(f"the episode is over, or never began{where}: call reset() before step()")
+        decisions = {lane: self._decide(lane, actions[lane]) for lane in playing}
+        stopped = {lane: decision.stop for lane, decision in decisions.items() if decision.stop}
+        for lane, one in self._advance({lane: decisions[lane] for lane in playing if lane not in stopped}).items():
+            self.histories[lane].append(one)
+        ends = {lane: (True, False) if lane in stopped else self._end(lane) for lane in playing}
+        ended = [lane for lane in playing if any(ends[lane])]
+        for lane in ended:
+            self.over[lane] = True
+        reports = self._test(ended)
+        return {
+            lane: self._outcome(lane, *ends[lane], reports.get(lane), stopped=stopped.get(lane, "")) for lane in playing
+        }
+
+    def observe(self, lane: int) -> np.ndarray:
+        """Returns what an agent sees of a lane now."""
+        return observe(self.histories[lane], self.instance_of(lane).task.info, self.budget_of(lane), self.names)
+
+    def begun(self, lane: int) -> bool:
+        """Returns whether a lane was ever reset."""
+        return self.instances[lane] is not None
+
+    def budget_of(self, lane: int) -> Budget:
+        """Returns the budget of a lane's episode."""
+        return self.instance_of(lane).budget or self.budget
+
+    def instance_of(self, lane: int) -> Instance:
+        """Returns the instance of a lane's episode.
+
+        Raises:
+            ConfigError: the lane was never reset.
+        """
+        instance = self.instances[lane]
+        if instance is None:
+            raise ConfigError(f"lane {lane} was never reset: call reset() first")
+        return instance
+
+    def action_of(self, lane: int) -> Action:
+        """Returns what an action does in a lane's episode."""
+        baseline = self.instance_of(lane).baseline
+        return self.action if baseline is None else self.action.over(baseline)
+
+    def start_of(self, lane: int) -> Start:
+        """Returns how a lane's episode began, also where it was put there as a copy."""
+        start = self._starts[lane]
+        if start is None:
+            raise ConfigError(f"lane {lane} was never reset: call reset() first")
+        return start
+
+    def cut(self, lane: int, rounds: int) -> None:
+        """Lets a lane's episode be truncated some rounds before its end."""
+        self._starts[lane] = replace(self.start_of(lane), cut=self.budget_of(lane).rounds - rounds)
+
+    def get_state(self, lane: int) -> EpisodeState:
+        """Copies a lane's episode."""
+        return EpisodeState(
+            start=self.start_of(lane),
+            history=tuple(self.histories[lane]),
+            snapshot=self.fleet.snapshot(lane),
+            over=self.over[lane],
+        )
+
+    def set_state(self, lane: int, state: EpisodeState) -> np.ndarray:
+        """Puts a copied episode into a lane, its own or another, of this or an equal environment.
+
+        Returns:
+            what an agent sees there.
+
+        Raises:
+            CheckpointError: the state is of another detector; the lane stays as it was, as it does on what `reset`
+                raises.
+        """
+        starts = {lane: state.start}
+        self._fleet = self._fleet or self._make_fleet(starts, self._drawn(starts))
+        self._fleet.check(state.snapshot)
+        self.reset(starts)
+        self.fleet.restore(lane, state.snapshot)
+        self.histories[lane], self.over[lane] = list(state.history), state.over
+        return self.observe(lane)
+
+    def _drawn(self, starts: Mapping[int, Start]) -> dict[int, Instance]:
+        """Returns the instances of episodes, by lane, if they can be played here."""
+        instances = {lane: self.family.instance(start.instance) for lane, start in starts.items()}
+        for instance in instances.values():
+            (instance.budget or self.budget).check(instance.task.recipe.batch_size)
+        others = [] if self._fleet is None else self._fleet.tasks[:1]
+        check_alike([*others, *(instance.task for instance in instances.values())])
+        return instances
+
+    def _make_fleet(self, starts: Mapping[int, Start], instances: Mapping[int, Instance]) -> Fleet:
+        """Returns the lanes; those without an episode yet wait with the task of one that has."""
+        waiting, first = next(iter(instances.values())), next(iter(starts.values()))
+        tasks = [instances.get(lane, waiting).task for lane in range(self.lanes)]
+        seeds = [starts.get(lane, first).seed for lane in range(self.lanes)]
+        return Fleet(tasks, seeds, device=self._device)
+
+    def _decide(self, lane: int, action: Any) -> Decision:
+        task, history = self.instance_of(lane).task.info, self.histories[lane]
+        decision = self.action_of(lane).decide(action, history, task, self.budget_of(lane))
+        check_stop(decision, history)
+        return decision
+
+    def _advance(self, decisions: Mapping[int, Decision]) -> dict[int, Round]:
+        """Plays the round of every decided lane; lanes whose budgets have other intervals are played in turn."""
+        fleet = self.fleet
+        played: dict[int, Round] = {}
+        everyone = [decisions.get(lane, Decision(knobs=fleet.knobs[lane])) for lane in range(self.lanes)]
+        for images in sorted({self.budget_of(lane).interval for lane in decisions}):
+            active = [lane in decisions and self.budget_of(lane).interval == images for lane in range(self.lanes)]
+            rounds = advance(fleet, everyone, self.histories, images, active=active, measures=self.measures)
+            played |= {lane: rounds[lane] for lane in range(self.lanes) if active[lane]}
+        return played
+
+    def _end(self, lane: int) -> tuple[bool, bool]:
+        """Returns whether a lane's episode is terminated, and whether it is truncated."""
+        history, start = self.histories[lane], self._starts[lane]
+        if len(history) >= self.budget_of(lane).rounds or history[-1].interval.diverged:
+            return True, False
+        late = self._seconds_limit is not None and history[-1].seconds >= self._seconds_limit
+        cut = start is not None and start.cut is not None and len(history) >= start.cut
+        return False, late or cut
+
+    def _test(self, lanes: Sequence[int]) -> dict[int, Report]:
+        """Reads the test split of lanes that have ended and not diverged."""
+        sound = [lane for lane in lanes if not self.histories[lane][-1].interval.diverged]
+        if not sound:
+            return {}
+        return dict(zip(sound, self.fleet.evaluate("test", mode="reward", lanes=sound), strict=True))
+
+    def _outcome(self, lane: int, terminated: bool, truncated: bool, report: Report | None, *, stopped: str) -> Outcome:
+        history, budget = self.histories[lane], self.budget_of(lane)
+        if stopped:
+            # Paid as a last round in which nothing was trained: no gain, no cost, and what is paid at the end.
+            still = (*history, history[-1])
+            parts = self.reward.parts(still, Budget(images=len(still) * budget.interval, rounds=len(still)))
+        else:
+            parts = self.reward.parts(history, budget)
+        info = round_info(history[-1], parts)
+        if stopped:
+            info["stopped"] = stopped
+        if terminated or truncated:
+            info |= end_info(history[-1], report)
+        return Outcome(
+            observation=self.observe(lane),
+            reward=float(parts.total),
+            terminated=terminated,
+            truncated=truncated,
+            info=info,
+        )

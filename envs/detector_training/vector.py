@@ -1,0 +1,185 @@
+"""The vector face: many episodes on one fleet, in each of Gymnasium's autoreset modes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from mapopt.envs.detector_training.actions import Action
+from mapopt.envs.detector_training.lanes import EpisodeState, Outcome
+from mapopt.envs.detector_training.scene import render
+from mapopt.envs.detector_training.settings import (
+    DEFAULT_BUDGET,
+    RENDER_MODES,
+    draw_start,
+    lanes_to_reset,
+    make_generator,
+    make_world,
+    spaces_of,
+)
+from mapopt.envs.families import InstanceFamily
+from mapopt.errors import ConfigError
+from mapopt.training.task import Budget
+
+
+class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """`DetectorTrainingEnv` many times over, trained as lanes of one network.
+
+    Args:
+        num_envs: episodes at once.
+        family: see `DetectorTrainingEnv`, like everything that is not listed here.
+        autoreset_mode: whether an ended episode is replaced in the same step, in the next one, or by nobody.
+        stagger: let the first episodes of the lanes end at different times, so that resets and tests do not come all
+            at once. After a reset of all lanes, the first episode of lane i is truncated ``i * rounds // num_envs``
+            rounds before its end. Later episodes are the same as without.
+        render_mode: "rgb_array" or "ansi"; `render` returns a picture or a line of every lane.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 16,
+        family: str | InstanceFamily = "shapes",
+        *,
+        budget: Budget = DEFAULT_BUDGET,
+        knobs: Sequence[str] | None = None,
+        action: str | Action = "relative",
+        reach: float | None = None,
+        notch: float | None = None,
+        reward: str = "gain",
+        cost_per_image: float = 0.0,
+        features: Sequence[str] | None = None,
+        seconds_limit: float | None = None,
+        device: str = "cpu",
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        stagger: bool = False,
+        render_mode: str | None = None,
+    ) -> None:
+        self.world = make_world(
+            family,
+            budget=budget,
+            knobs=knobs,
+            action=action,
+            reach=reach,
+            notch=notch,
+            reward=reward,
+            cost_per_image=cost_per_image,
+            features=features,
+            seconds_limit=seconds_limit,
+            lanes=num_envs,
+            device=device,
+            render_mode=render_mode,
+        )
+        self.num_envs = num_envs
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": list(RENDER_MODES), "render_fps": 2}
+        self.render_mode = render_mode
+        self.single_action_space, self.single_observation_space = spaces_of(self.world)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self._generators = [make_generator(None) for _ in range(num_envs)]
+        self._stagger = stagger
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """The name of every entry of an observation; see `mapopt.envs.detector_training.observations`."""
+        return self.world.names
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of every entry of an action, or of every choice where an action is one of several."""
+        return self.world.action.action_names
+
+    @property
+    def baseline_action(self) -> Any:
+        """The action that, always taken, is the baseline; None where the form has none (``absolute``)."""
+        return self.world.action.baseline_action
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode in every lane; a single seed gives lane i the seed + i, as Gymnasium does.
+
+        The options may hold Gymnasium's ``reset_mask``, bool ``[num_envs]``: lanes to reset; the others go on.
+
+        Raises:
+            ConfigError: an option is unknown or out of its range, or the seeds are not one per lane.
+        """
+        mask, seeds, chosen = lanes_to_reset(seed, options, self.num_envs)
+        for lane, given in enumerate(seeds):
+            if given is not None:
+                self._generators[lane] = make_generator(given)
+        everyone = "reset_mask" not in (options or {})
+        infos: dict[str, Any] = {}
+        observations = self._begin(np.flatnonzero(mask).tolist(), infos, chosen, stagger=everyone and self._stagger)
+        for going in np.flatnonzero(~mask).tolist():
+            observations[going] = self.world.observe(going)
+        return self._stacked(observations), infos
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Plays one round on every lane, or begins the next episode where the last step ended one."""
+        if len(actions) != self.num_envs:
+            raise ConfigError(f"{len(actions)} actions were given for {self.num_envs} environments: give each its own")
+        resting = self.autoreset_mode is AutoresetMode.NEXT_STEP
+        # A lane that never began is not due: the world says that it has to be reset first.
+        due = [lane for lane in range(self.num_envs) if resting and self.world.over[lane] and self.world.begun(lane)]
+        outcomes = self.world.step(actions, active=[lane not in due for lane in range(self.num_envs)])
+        infos: dict[str, Any] = {}
+        observations = {lane: outcome.observation for lane, outcome in outcomes.items()}
+        for lane, outcome in outcomes.items():
+            infos = self._add_info(infos, self._told(outcome), lane)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            due = [lane for lane, outcome in outcomes.items() if outcome.ended]
+        if due:
+            observations |= self._begin(due, infos, {})
+        rewards = np.zeros(self.num_envs)
+        terminated, truncated = np.zeros(self.num_envs, dtype=bool), np.zeros(self.num_envs, dtype=bool)
+        for lane, outcome in outcomes.items():
+            rewards[lane], terminated[lane], truncated[lane] = outcome.reward, outcome.terminated, outcome.truncated
+        return self._stacked(observations), rewards, terminated, truncated, infos
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Returns every lane as a picture or as a line, by the render mode; see `DetectorTrainingEnv.render`."""
+        if self.render_mode is None:
+            return None
+        return tuple(render(self.world, lane, self.render_mode) for lane in range(self.num_envs))
+
+    def get_state(self, lane: int) -> EpisodeState:
+        """Copies a lane's episode, and the generator that draws its next ones."""
+        return replace(self.world.get_state(lane), generator=self._generators[lane].bit_generator.state)
+
+    def set_state(self, lane: int, state: EpisodeState) -> np.ndarray:
+        """Puts a copied episode into a lane, its own or another; returns what an agent sees there.
+
+        A state without a generator leaves the lane's own.
+        """
+        observation = self.world.set_state(lane, state)
+        if state.generator is not None:
+            self._generators[lane].bit_generator.state = dict(state.generator)
+        return observation
+
+    def _told(self, outcome: Outcome) -> dict[str, Any]:
+        """Returns an outcome's info as Gymnasium lays it out where the lane's next episode begins in the same step."""
+        if outcome.ended and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            return {"final_obs": outcome.observation, "final_info": outcome.info}
+        return outcome.info
+
+    def _begin(
+        self, lanes: Sequence[int], infos: dict[str, Any], options: dict[str, Any], *, stagger: bool = False
+    ) -> dict[int, np.ndarray]:
+        """Begins the next episodes of some lanes and adds their infos; returns their observations."""
+        starts = {lane: draw_start(self._generators[lane], self.world.family, options) for lane in lanes}
+        begun = self.world.reset(starts)
+        if stagger:
+            for lane in lanes:
+                self.world.cut(lane, lane * self.world.budget_of(lane).rounds // self.num_envs)
+        for lane, (_, info) in begun.items():
+            self._add_info(infos, info, lane)
+        return {lane: observation for lane, (observation, _) in begun.items()}
+
+    def _stacked(self, observations: dict[int, np.ndarray]) -> np.ndarray:
+        return np.stack([observations[lane] for lane in range(self.num_envs)])

@@ -1,0 +1,1 @@
+"""The environment of post-processing: every step sets thresholds and limits on fixed raw outputs."""

@@ -1,0 +1,207 @@
+"""The Gymnasium environment of post-processing; its page is the class docstring."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from mapopt.envs.post_processing.actions import NOTCH
+from mapopt.envs.post_processing.candidates import CandidateFamily
+from mapopt.envs.post_processing.lanes import PostProcessingState
+from mapopt.envs.post_processing.settings import LENGTH, Form, Reward, make_setup
+from mapopt.errors import ConfigError
+
+
+class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
+    """Turn the post-processing of a detector that is trained already, and see at once what that is worth.
+
+    ### Description
+    An instance is what a detector put out on tune and test images before suppression, fixed for the whole episode. A
+    step chooses a setting: how overlapping boxes are suppressed, how many are reported, and, for every class, how many
+    and from which score. What is reported is judged on the tune images. Nothing is trained, so a step takes a fraction
+    of a millisecond, and AP, F1 and LRP are those of `mapopt.metrics`, bit for bit.
+
+    By default instances are **synthetic** (`mapopt.envs.post_processing.synthetic`): boxes drawn from seeded noise around
+    drawn objects; no detector made them. `mapopt.envs.post_processing.candidates.DetectorCandidates` has those of trained ones. The
+    first reset in a process compiles code or loads what was compiled before: some ten seconds once on a machine, half a
+    second later.
+
+    An environment holds the last 64 instances it played, prepared: of the synthetic ones about 0.7 MB each.
+
+    ### Action space
+    ``action="absolute"``: ``Box(-1, 1, (3 + 2 k,))`` for k classes, the whole setting at once. Each number is on the
+    scale of the knob of its name: -1 and 1 are the ends of its range.
+
+    | number | range | scale | default | meaning |
+    | --- | --- | --- | --- | --- |
+    | nms_iou | 0.1 to 0.95 | linear | 0.6 | of two boxes of a class that overlap more, the weaker is dropped |
+    | soft_nms_sigma | 0 to 1 | linear | 0 | width of Gaussian Soft-NMS, which then stands in for it; 0 is off |
+    | detections | 1 to 300 | logarithmic | 100 | boxes per image at most |
+    | score_threshold_k | 0 to 0.95 | linear | 0 | smallest score reported of class k |
+    | detections_k | 1 to 300 | logarithmic | 300 | boxes per image and class k at most, before the limit of all |
+
+    ``action="discrete"``: ``Discrete(7 + 4 k)``. 0 changes nothing; 2 i + 1 moves number i of the table (score
+    thresholds of all classes first, then their limits) a notch down and 2 i + 2 a notch up, on [-1, 1], where it stops.
+
+    ### Observation space
+    ``Box(-5, 5, (16 + 13 k,), float32)``, of the tune images only; `observation_names` lists the entries. "Value" is
+    what the reward pays for. Logarithms and tenfold differences are clipped to the box.
+
+    | entry | range | meaning |
+    | --- | --- | --- |
+    | progress | 0 to 1 | steps made / length |
+    | value | 0 to 1 | what the present setting is worth |
+    | gain | -5 to 5 | 10 (value - that of the default setting) |
+    | change | -5 to 5 | 10 (value - that of the step before) |
+    | below_best | 0 to 5 | 10 (best value so far - value) |
+    | ap | 0 to 1 | AP@[.5:.95] of what is reported |
+    | f1 | 0 to 1 | F1 of what is reported |
+    | lrp | 0 to 1 | LRP error of what is reported |
+    | boxes_log | -5 to 5 | ln((boxes reported + 1) / (objects + 1)) |
+    | gain_n_ago | -5 to 5 | ``gain`` as it was n = 1, 2, 3, 4 steps ago; 0 before the beginning |
+    | knob_NUMBER | -1 to 1 | each number of the present setting, as in the action "absolute" |
+    | ap_k | 0 to 1 | AP of class k |
+    | f1_k | 0 to 1 | F1 of class k |
+    | precision_k | 0 to 1 | of what is reported of class k, the share that is right |
+    | recall_k | 0 to 1 | of the objects of class k, the share that is found |
+    | boxes_log_k | -5 to 5 | as ``boxes_log``, of class k |
+    | share_k | 0 to 1 | of the objects, the share of class k |
+    | score_at_x_k | 0 to 1 | n-th best score before suppression, n being x = .25, .5, 1, 2, 4 times the objects |
+
+    ### Rewards
+    The value of the new setting less that of the one before, so that the return (discount 1) is what the last setting
+    is worth more than the default one.
+
+    - ``ap``: AP@[.5:.95] of what is reported.
+    - ``f1``: F1 at IoU .5 of what is reported, mean over classes.
+    - ``lrp``: 1 - LRP error of what is reported, mean over classes.
+
+    LRP is the localisation recall precision error, 0 good and 1 bad. Under ``f1`` and ``lrp`` every false alarm costs,
+    and nothing is optimised after the agent: the reported set is judged as it is. Over all thresholds of a setting the
+    best value of ``lrp`` is 1 - optimal LRP. AP only falls with a score threshold and with fewer boxes: under ``ap``
+    all these numbers are dead. The test images have no part in observation or reward.
+
+    ### Starting state
+    The default knobs of a detector (see the table of actions). The instance is drawn, or named by
+    ``reset(options={"instance": 3})``. The info of a reset holds ``instance`` and ``description``, besides what that of
+    a step holds.
+
+    ### End of the episode
+    ``terminated`` after `length` steps (progress is observed); ``truncated`` never. The last ``info`` holds
+    ``test_ap``, ``test_f1``, ``test_lrp``, ``test_value`` and ``test_gain``, the value more than the default setting
+    has on the test images.
+
+    ### Info
+    Of every step: ``value``, ``ap``, ``f1``, ``lrp`` and ``knobs``, a dictionary of the setting's numbers by name.
+
+    ### Arguments
+    - ``family``: "synthetic", or a `CandidateFamily`.
+    - ``reward`` ("ap"), ``action`` ("absolute"): see above.
+    - ``length`` (32): steps of an episode.
+    - ``notch`` (0.125): how far a discrete action moves a number on [-1, 1].
+    - ``render_mode``: "ansi" is one line of text.
+
+    Episodes can be copied: `get_state` and `set_state` work in memory. Many episodes at once are
+    `mapopt.envs.post_processing.vector.PostProcessingVectorEnv` (``gymnasium.make_vec``).
+
+    ### Deployment
+    Knobs have one score threshold; a setting has one for every class, and is deployed on a detector's raw candidates by
+    `mapopt.postprocessing.settings.detect_with`, which reports exactly what was judged here::
+
+        setting = Setting.from_dict(info["knobs"])
+        detections = detect_with(LoadedDetector(Path("run/checkpoint.pt"), torch.device("cpu")), images, setting)
+
+    ### Version history
+    v0: first version.
+
+    References: N. Bodla et al., "Soft-NMS - Improving Object Detection With One Line of Code", ICCV 2017; K. Oksuz et
+    al., "One Metric to Measure Them All: Localisation Recall Precision (LRP) for Evaluating Visual Detection Tasks",
+    TPAMI 2021.
+
+    >>> import gymnasium, mapopt.envs
+    >>> env = gymnasium.make("mapopt/PostProcessing-v0", reward="f1", render_mode="ansi")
+    >>> observation, info = env.reset(seed=0, options={"instance": 5})
+    >>> action = np.float32([0.2, -1, 1, -0.3, -0.3, -0.3, 1, 1, 1])
+    >>> observation, reward, terminated, truncated, info = env.step(action)
+    >>> bool(reward > 0), info["knobs"]["detections"], terminated
+    (True, 300, False)
+    """
+
+    metadata = {"render_modes": ["ansi"], "render_fps": 30}
+
+    def __init__(
+        self,
+        family: str | CandidateFamily = "synthetic",
+        *,
+        reward: Reward = "ap",
+        action: Form = "absolute",
+        length: int = LENGTH,
+        notch: float = NOTCH,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode not in (None, "ansi"):
+            raise ConfigError(f"render_mode is {render_mode!r}: expected 'ansi' or None")
+        self._setup = make_setup(family, reward=reward, action=action, length=length, notch=notch)
+        self._tuning = self._setup.tunings[0]
+        self.action_space, self.observation_space = self._setup.spaces
+        self.render_mode = render_mode
+
+    @property
+    def family(self) -> CandidateFamily:
+        """Where instances come from."""
+        return self._setup.family
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """The name of every entry of an observation."""
+        return self._setup.names
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of every entry of an action, or of every choice where an action is one of several."""
+        return self._setup.form.action_names
+
+    @property
+    def baseline_action(self) -> np.int64 | None:
+        """The action that, always taken, keeps the default setting; None where the form has none (``absolute``)."""
+        return self._setup.form.baseline_action
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode; see the class for the options.
+
+        Raises:
+            ConfigError: an option is unknown or out of its range.
+        """
+        super().reset(seed=seed)
+        return self._tuning.reset(self._setup.draw_start(self.np_random, options))
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Applies a setting.
+
+        Raises:
+            ConfigError: the action is not one of the action space's.
+            gymnasium.error.ResetNeeded: the episode is over, or never began.
+        """
+        if self._tuning.over:
+            raise gymnasium.error.ResetNeeded("the episode is over, or never began: call reset() before step()")
+        observation, reward, terminated, info = self._tuning.step(self._tuning.read(action))
+        return observation, reward, terminated, False, info
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """Returns one line about the present setting in the mode "ansi"."""
+        return self._tuning.line() if self.render_mode == "ansi" else None
+
+    def get_state(self) -> PostProcessingState:
+        """Copies the episode, with the generator that draws the next ones."""
+        return dataclasses.replace(self._tuning.state, generator=self.np_random.bit_generator.state)
+
+    def set_state(self, state: PostProcessingState) -> np.ndarray:
+        """Goes back to a state of this environment or of one with the same arguments; returns its observation."""
+        if state.generator is not None:
+            self.np_random.bit_generator.state = state.generator
+        return self._tuning.restore(state)

@@ -1,0 +1,258 @@
+"""The engine behind both faces of the post-processing environment: a setting is tuned on one instance's candidates."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapopt.envs.post_processing.actions import SettingAction, SettingSpace
+from mapopt.envs.post_processing.candidates import CandidateFamily, CandidateInstance, CandidateSet
+from mapopt.errors import ConfigError, unknown_name
+from mapopt.postprocessing.scorer import Judge, Judgement
+from mapopt.postprocessing.settings import Setting
+
+LIMIT = 5.0
+"""Every observed number is clipped to ``[-LIMIT, LIMIT]``."""
+
+WORTHS: dict[str, Callable[[Judgement], float]] = {
+    "ap": lambda judged: judged.ap,
+    "f1": lambda judged: judged.f1,
+    "lrp": lambda judged: 1 - judged.lrp,
+}
+"""What a setting may be paid for."""
+
+_AGO = (1, 2, 3, 4)
+_MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
+INSTANCES_KEPT = 64
+"""Prepared instances that an environment holds: those asked for last."""
+
+_GLOBAL = (
+    "progress",
+    "value",
+    "gain",
+    "change",
+    "below_best",
+    "ap",
+    "f1",
+    "lrp",
+    "boxes_log",
+    *(f"gain_{ago}_ago" for ago in _AGO),
+)
+_PER_CLASS = (
+    "ap",
+    "f1",
+    "precision",
+    "recall",
+    "boxes_log",
+    "share",
+    *(f"score_at_{multiple:g}" for multiple in _MULTIPLES),
+)
+
+
+class Problem:
+    """One instance, ready to be judged.
+
+    Args:
+        instance: the candidates.
+        default: the setting of a detector's default knobs.
+    """
+
+    def __init__(self, instance: CandidateInstance, default: Setting) -> None:
+        self.description, self._default = instance.description, default
+        self._test: CandidateSet | Judge = instance.test
+        self.tune = Judge(instance.tune)
+        self.start = self.tune.judge(default)
+        positives = self.tune.positives
+        self.per_class = np.concatenate([positives / positives.sum(), self.tune.scores_at(_MULTIPLES).T.ravel()])
+        """Features that no setting changes."""
+
+    @property
+    def test(self) -> Judge:
+        """Judges on the test images; nothing here reads it but the last info of an episode."""
+        if isinstance(self._test, CandidateSet):
+            self._test = Judge(self._test)
+        return self._test
+
+    @cached_property
+    def test_start(self) -> Judgement:
+        """How good the default setting is on the test images."""
+        return self.test.judge(self._default)
+
+
+class Problems:
+    """A family's instances, prepared when they are first asked for; several episodes may share them."""
+
+    def __init__(self, family: CandidateFamily, default: Setting) -> None:
+        self.family, self._default = family, default
+        self._kept: OrderedDict[int, Problem] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Returns how many are held."""
+        return len(self._kept)
+
+    def __getitem__(self, number: int) -> Problem:
+        if number not in self._kept:
+            self._kept[number] = Problem(self.family.instance(number), self._default)
+            if len(self._kept) > INSTANCES_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(number)
+        return self._kept[number]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PostProcessingState:
+    """An episode at a moment, in memory: what is needed to go on from there, in the same lane or in another."""
+
+    instance: int
+    units: NDArray[np.float64]
+    setting: Setting
+    judged: Judgement
+    values: tuple[float, ...]
+    over: bool
+    generator: Mapping[str, Any] | None = None
+    """State of the random generator that draws the next episodes."""
+
+
+class Tuning:
+    """Tunes settings, on one instance after the other: an episode each.
+
+    Args:
+        problems: the instances.
+        action: what an action does.
+        reward: key of `WORTHS`.
+        length: steps of an episode.
+
+    Raises:
+        ConfigError: the reward is unknown, or the length is not positive.
+    """
+
+    def __init__(self, problems: Problems, action: SettingAction, *, reward: str, length: int) -> None:
+        if reward not in WORTHS:
+            raise ConfigError(unknown_name("reward", reward, WORTHS))
+        if length < 1:
+            raise ConfigError(f"length is {length}: expected at least one step")
+        self._problems, self._action, self.reward, self.length = problems, action, reward, length
+        self._state: PostProcessingState | None = None
+
+    @property
+    def state(self) -> PostProcessingState:
+        """Where the episode stands.
+
+        Raises:
+            ConfigError: it never began.
+        """
+        if self._state is None:
+            raise ConfigError("the environment was never reset and has no state: call reset() first")
+        return self._state
+
+    @property
+    def over(self) -> bool:
+        """Whether a reset is due."""
+        return self._state is None or self._state.over
+
+    def restore(self, state: PostProcessingState) -> NDArray[np.float32]:
+        """Goes back to a state, and returns its observation."""
+        self._state = state
+        return self.observe()
+
+    def reset(self, number: int) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Begins an episode at the default setting."""
+        problem, space = self._problems[number], self._action.space
+        self._state = PostProcessingState(
+            instance=number,
+            units=space.default_units,
+            setting=space.default,
+            judged=problem.start,
+            values=(WORTHS[self.reward](problem.start),),
+            over=False,
+        )
+        return self.observe(), {"instance": number, "description": problem.description, **self._told()}
+
+    def read(self, action: Any) -> NDArray[np.float64]:
+        """Returns where an action leads, ``[n]`` in [-1, 1]; nothing has happened yet.
+
+        Raises:
+            ConfigError: the action is not one of the action space's.
+        """
+        return self._action.apply(action, self.state.units)
+
+    def step(self, units: NDArray[np.float64]) -> tuple[NDArray[np.float32], float, bool, dict[str, Any]]:
+        """Goes where an action leads; returns observation, reward, whether the episode is over, and info."""
+        before = self.state
+        setting = self._action.space.move(before.setting, before.units, units)
+        problem = self._problems[before.instance]
+        judged = before.judged if setting == before.setting else problem.tune.judge(setting)
+        values = (*before.values, WORTHS[self.reward](judged))
+        over = len(values) > self.length
+        self._state = PostProcessingState(
+            instance=before.instance, units=units, setting=setting, judged=judged, values=values, over=over
+        )
+        info = self._told()
+        if over:
+            tested = problem.test.judge(setting)
+            value = WORTHS[self.reward](tested)
+            info |= {"test_ap": tested.ap, "test_f1": tested.f1, "test_lrp": tested.lrp, "test_value": value}
+            info["test_gain"] = value - WORTHS[self.reward](problem.test_start)
+        return self.observe(), values[-1] - values[-2], over, info
+
+    def observe(self) -> NDArray[np.float32]:
+        """Returns float32 ``[n]`` in ``[-LIMIT, LIMIT]``, in the order of `seen_names`."""
+        state, problem = self.state, self._problems[self.state.instance]
+        judged, values, positives = state.judged, state.values, problem.tune.positives
+        now, start = values[-1], values[0]
+        recent = [10 * (values[-1 - ago] - start) if ago < len(values) else 0.0 for ago in _AGO]
+        head = [
+            (len(values) - 1) / self.length,
+            now,
+            10 * (now - start),
+            10 * (now - values[-2]) if len(values) > 1 else 0.0,
+            10 * (max(values) - now),
+            judged.ap,
+            judged.f1,
+            judged.lrp,
+            np.log((judged.reported.sum() + 1) / (positives.sum() + 1)),
+            *recent,
+        ]
+        boxes = np.log((judged.reported + 1) / (positives + 1))
+        parts = (
+            head, state.units, judged.class_ap, judged.class_f1, judged.precision, judged.recall, boxes,
+            problem.per_class,
+        )  # fmt: skip
+        return np.clip(np.concatenate(parts), -LIMIT, LIMIT).astype(np.float32)
+
+    def line(self) -> str:
+        """Returns where the episode stands, as one line of text."""
+        state, setting = self.state, self.state.setting
+        thresholds = " ".join(f"{value:.2f}" for value in setting.score_thresholds)
+        limits = " ".join(map(str, setting.class_detections))
+        return (
+            f"step {len(state.values) - 1}/{self.length}: {self.reward} {state.values[-1]:.3f} "
+            f"({state.values[-1] - state.values[0]:+.3f}); nms_iou {setting.nms_iou:.2f}, "
+            f"soft_nms_sigma {setting.soft_nms_sigma:.2f}, "
+            f"detections {setting.detections} (of classes {limits}), score thresholds {thresholds}"
+        )
+
+    def _told(self) -> dict[str, Any]:
+        state = self.state
+        return {
+            "value": state.values[-1],
+            "ap": state.judged.ap,
+            "f1": state.judged.f1,
+            "lrp": state.judged.lrp,
+            "knobs": state.setting.as_dict(),
+        }
+
+
+def seen_names(space: SettingSpace) -> tuple[str, ...]:
+    """Returns the name of every entry of an observation."""
+    return (
+        *_GLOBAL,
+        *(f"knob_{name}" for name in space.names),
+        *(f"{name}_{k}" for name in _PER_CLASS for k in range(space.default.classes)),
+    )

@@ -1,0 +1,181 @@
+"""Candidates drawn from seeded noise around drawn objects: no detector, no training, no files.
+
+They have what makes post-processing hard (duplicates, neighbours that look like duplicates, false alarms whose scores
+mix with those of hits, classes on scales of their own), but no detector ever made them: what an agent learns here is
+worth what it does on `DetectorCandidates`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapopt.envs.families.base import MOST_INSTANCES, Side, check_count, check_number, check_side
+from mapopt.envs.post_processing.candidates import CandidateInstance, CandidateSet
+from mapopt.errors import ConfigError
+from mapopt.metrics import GroundTruth
+from mapopt.metrics.overlaps import pair_iou
+
+SIDE = 128.0
+"""Pixels of an image's side."""
+
+_FIRST_SEED: dict[Side, int] = {"train": 3 * MOST_INSTANCES, "judge": 4 * MOST_INSTANCES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticCandidates:
+    """Synthetic instances: each number draws its own dials (`Dials`), then tune and test images with the same dials.
+
+    Raises:
+        ConfigError: `side`, `count`, `classes` or a number of images is out of its range.
+
+    >>> family = SyntheticCandidates()
+    >>> family.instance(3).description[:38]
+    'synthetic-train-3: 3 classes, per obje'
+    """
+
+    side: Side = "train"
+    """Whether the instances are for training an agent or for judging it; they have no seed in common."""
+    count: int = 64
+    """How many instances there are."""
+    classes: int = 3
+    """Categories."""
+    images: tuple[int, int] = (64, 64)
+    """Tune and test images of an instance."""
+
+    def __post_init__(self) -> None:
+        check_side(self.side)
+        check_count(self.count)
+        if min(self.classes, *self.images) < 1:
+            raise ConfigError(f"{self.classes} classes and {self.images} images: expected 1 or more of each")
+
+    def instance(self, number: int) -> CandidateInstance:
+        """Returns the instance of a number in ``[0, count)``."""
+        check_number(number, self.count)
+        return _instance(self, number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dials:
+    """What an instance draws once; per class where it says so."""
+
+    duplicates: float
+    """Mean number of further boxes around an object that is found."""
+    jitter: float
+    """Standard deviation of a box's corners, relative to the object's sides."""
+    crowding: float
+    """Share of the objects that stand beside another of their class and overlap it."""
+    false_alarms: float
+    """Mean number per image and class."""
+    sharpness: float
+    """How much a score, in logits, says about how well the box fits."""
+    noise: float
+    """Standard deviation of a score, in logits."""
+    gap: float
+    """How far false alarms score below boxes that fit perfectly, in logits."""
+    found: NDArray[np.float64]
+    """``[k]`` share of the objects that have any box."""
+    offset: NDArray[np.float64]
+    """``[k]`` logit of a perfect box: classes are not calibrated alike."""
+    frequency: NDArray[np.float64]
+    """``[k]`` share of a class among objects."""
+
+    @classmethod
+    def draw(cls, generator: np.random.Generator, classes: int) -> Dials:
+        """Draws the dials of an instance."""
+        weight = np.exp(generator.normal(0.0, 0.7, classes))
+        return cls(
+            duplicates=float(generator.uniform(1.0, 6.0)),
+            jitter=float(generator.uniform(0.04, 0.14)),
+            crowding=float(generator.uniform(0.0, 0.6)),
+            false_alarms=float(generator.uniform(1.0, 6.0)),
+            sharpness=float(generator.uniform(1.0, 6.0)),
+            noise=float(generator.uniform(0.3, 1.2)),
+            gap=float(generator.uniform(1.5, 5.0)),
+            found=generator.uniform(0.6, 1.0, classes),
+            offset=generator.normal(0.5, 1.2, classes),
+            frequency=weight / weight.sum(),
+        )
+
+
+def _instance(family: SyntheticCandidates, number: int) -> CandidateInstance:
+    generator = np.random.default_rng(_FIRST_SEED[family.side] + number)
+    dials = Dials.draw(generator, family.classes)
+    tune, test = (_draw_set(dials, images, generator) for images in family.images)
+    return CandidateInstance(
+        tune=tune,
+        test=test,
+        description=(
+            f"synthetic-{family.side}-{number}: {family.classes} classes, per object {dials.duplicates:.1f} "
+            f"duplicates with jitter {dials.jitter:.2f}, crowding {dials.crowding:.2f}, {dials.false_alarms:.1f} false "
+            f"alarms per image and class, {len(tune.scores)} candidates on {family.images[0]} tune images; no detector "
+            "made them"
+        ),
+    )
+
+
+def _draw_set(dials: Dials, images: int, generator: np.random.Generator) -> CandidateSet:
+    """Draws objects, boxes around them and false alarms."""
+    classes = len(dials.offset)
+    where = np.repeat(np.arange(images), generator.integers(1, 7, images))
+    what = generator.choice(classes, len(where), p=dials.frequency)
+    what[:classes] = np.arange(classes)[: len(what)]  # every class has an object
+    objects = _random_boxes(len(where), generator)
+    _crowd(objects, where, what, dials, generator)
+
+    found = generator.uniform(size=len(where)) < dials.found[what]
+    owner = np.repeat(np.arange(len(where)), found * (1 + generator.poisson(dials.duplicates, len(where))))
+    sides = np.tile(objects[owner, 2:] - objects[owner, :2], 2)
+    near = _inside(objects[owner] + generator.normal(0, dials.jitter, (len(owner), 4)) * sides)
+    fit = pair_iou(near, objects[owner])
+    logit = dials.offset[what[owner]] + dials.sharpness * (fit - 1)
+
+    alarms = generator.poisson(dials.false_alarms, (images, classes))
+    alarm_image = np.repeat(np.repeat(np.arange(images), classes), alarms.ravel())
+    alarm_class = np.repeat(np.tile(np.arange(classes), images), alarms.ravel())
+    boxes = np.concatenate([near, _random_boxes(len(alarm_image), generator)]).astype(np.float32)
+    place, label = np.append(where[owner], alarm_image), np.append(what[owner], alarm_class)
+    logit = np.append(logit, dials.offset[alarm_class] - dials.gap) + generator.normal(0, dials.noise, len(label))
+    scores = (1 / (1 + np.exp(-logit))).astype(np.float32)
+    order = np.lexsort((-scores, label, place))
+    return CandidateSet(
+        boxes=boxes[order],
+        placed=boxes[order].astype(np.float64),
+        scores=scores[order],
+        labels=label[order],
+        images=place[order],
+        truth=GroundTruth(objects, what, where, images=np.arange(images), categories=np.arange(classes)),
+    )
+
+
+def _random_boxes(count: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    sides = np.exp(generator.uniform(np.log(14.0), np.log(56.0), (count, 2)))
+    corner = generator.uniform(0, 1, (count, 2)) * (SIDE - sides)
+    return np.concatenate([corner, corner + sides], axis=1)
+
+
+def _crowd(
+    objects: NDArray[np.float64],
+    where: NDArray[np.int64],
+    what: NDArray[np.int64],
+    dials: Dials,
+    generator: np.random.Generator,
+) -> None:
+    """Moves some objects beside the one before them, and makes them of its class."""
+    beside = generator.uniform(size=len(where)) < dials.crowding
+    shift = generator.uniform(0.2, 0.6, (len(where), 2)) * generator.choice([-1, 1], (len(where), 2))
+    for i in range(len(what) - 1, len(dials.offset) - 1, -1):
+        if beside[i] and where[i] == where[i - 1]:
+            sides = objects[i - 1, 2:] - objects[i - 1, :2]
+            # Along one axis by a part of the side, along the other hardly: overlaps of about .2 to .6.
+            moved = objects[i - 1] + np.tile(shift[i] * sides * np.roll([1.0, 0.15], i % 2), 2)
+            objects[i : i + 1], what[i] = _inside(moved[None]), what[i - 1]
+
+
+def _inside(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sorts corners that were swapped, and cuts boxes at the image's edges, leaving a pixel at least."""
+    low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
+    low = np.clip(low, 0, SIDE - 1)
+    return np.concatenate([low, np.clip(high, low + 1, SIDE)], axis=1)

@@ -1,0 +1,150 @@
+"""The vector face of post-processing: many episodes that share prepared instances and compiled code."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from mapopt.envs.detector_training.settings import lanes_to_reset, make_generator
+from mapopt.envs.post_processing.actions import NOTCH
+from mapopt.envs.post_processing.candidates import CandidateFamily
+from mapopt.envs.post_processing.lanes import PostProcessingState
+from mapopt.envs.post_processing.settings import LENGTH, Form, Reward, make_setup
+from mapopt.errors import ConfigError
+
+
+class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """`PostProcessingEnv` many times over, one lane after the other on one core.
+
+    Args:
+        num_envs: episodes at once.
+        family: As in `PostProcessingEnv`, like everything that follows but the last.
+        reward: See there.
+        action: See there.
+        length: See there.
+        notch: See there.
+        render_mode: None; a vector renders nothing.
+        autoreset_mode: whether an ended episode is replaced in the same step or in the next one.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 16,
+        family: str | CandidateFamily = "synthetic",
+        *,
+        reward: Reward = "ap",
+        action: Form = "absolute",
+        length: int = LENGTH,
+        notch: float = NOTCH,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    ) -> None:
+        if render_mode is not None:
+            raise ConfigError("a vector of environments renders nothing: leave render_mode out")
+        if num_envs < 1:
+            raise ConfigError(f"num_envs is {num_envs}: expected at least one")
+        self._setup = make_setup(family, reward=reward, action=action, length=length, notch=notch, lanes=num_envs)
+        self._tunings = self._setup.tunings
+        self.num_envs, self.render_mode = num_envs, None
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
+        self.single_action_space, self.single_observation_space = self._setup.spaces
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self._generators = [make_generator(None) for _ in range(num_envs)]
+        self._began = False
+
+    @property
+    def family(self) -> CandidateFamily:
+        """Where instances come from."""
+        return self._setup.family
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """The name of every entry of an observation."""
+        return self._setup.names
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of every entry of an action, or of every choice where an action is one of several."""
+        return self._setup.form.action_names
+
+    @property
+    def baseline_action(self) -> np.int64 | None:
+        """The action that, always taken, keeps the default setting; None where the form has none (``absolute``)."""
+        return self._setup.form.baseline_action
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode in every lane; a single seed gives lane i the seed + i, as Gymnasium does.
+
+        The options may hold Gymnasium's ``reset_mask``, bool ``[num_envs]``: lanes to reset; the others go on.
+
+        Raises:
+            ConfigError: an option is unknown or out of its range, or the seeds are not one per lane.
+        """
+        mask, seeds, chosen = lanes_to_reset(seed, options, self.num_envs)
+        for lane, given in enumerate(seeds):
+            if given is not None:
+                self._generators[lane] = make_generator(given)
+        starts = {lane: self._draw(lane, chosen) for lane in np.flatnonzero(mask).tolist()}
+        observations, infos = self._blank(), dict[str, Any]()
+        for lane, tuning in enumerate(self._tunings):
+            if lane not in starts:
+                observations[lane] = tuning.observe()
+                continue
+            observations[lane], info = tuning.reset(starts[lane])
+            infos = self._add_info(infos, info, lane)
+        self._began = True
+        return observations, infos
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Applies a setting in every lane, or begins the next episode where the last step ended one.
+
+        Raises:
+            ConfigError: there is not one action for every lane, or one is not of the action space; no lane has stepped.
+            gymnasium.error.ResetNeeded: a lane's episode is over, or never began.
+        """
+        if len(actions) != self.num_envs:
+            raise ConfigError(f"{len(actions)} actions were given for {self.num_envs} environments: give each its own")
+        due = [lane for lane, tuning in enumerate(self._tunings) if tuning.over]
+        if due and (self.autoreset_mode is not AutoresetMode.NEXT_STEP or not self._began):
+            raise gymnasium.error.ResetNeeded(f"lanes {due} need a reset before a step")
+        targets = {lane: self._tunings[lane].read(actions[lane]) for lane in range(self.num_envs) if lane not in due}
+        observations, infos = self._blank(), dict[str, Any]()
+        rewards, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
+        for lane, tuning in enumerate(self._tunings):
+            if lane not in targets:
+                observations[lane], info = tuning.reset(self._draw(lane))
+            else:
+                observations[lane], rewards[lane], terminated[lane], info = tuning.step(targets[lane])
+                if terminated[lane] and self.autoreset_mode is AutoresetMode.SAME_STEP:
+                    final = {"final_obs": observations[lane].copy(), "final_info": info}
+                    observations[lane], info = tuning.reset(self._draw(lane))
+                    info |= final
+            infos = self._add_info(infos, info, lane)
+        return observations, rewards, terminated, np.zeros(self.num_envs, bool), infos
+
+    def get_state(self, lane: int) -> PostProcessingState:
+        """Copies a lane's episode, with the generator that draws its next ones."""
+        generator = self._generators[lane].bit_generator.state
+        return dataclasses.replace(self._tunings[lane].state, generator=generator)
+
+    def set_state(self, lane: int, state: PostProcessingState) -> np.ndarray:
+        """Puts an episode into a lane, its own or another's; returns its observation."""
+        if state.generator is not None:
+            self._generators[lane].bit_generator.state = state.generator
+        return self._tunings[lane].restore(state)
+
+    def _blank(self) -> np.ndarray:
+        return np.zeros(self.observation_space.shape or (), np.float32)
+
+    def _draw(self, lane: int, options: dict[str, Any] | None = None) -> int:
+        return self._setup.draw_start(self._generators[lane], options)

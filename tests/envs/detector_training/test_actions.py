@@ -1,0 +1,207 @@
+"""What actions do to the knobs: doing nothing is the baseline, and everything else is what it says."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
+
+from mapopt.envs.detector_training.actions import (
+    ACTIONS,
+    AbsoluteAction,
+    Action,
+    DiscreteAction,
+    MultiDiscreteAction,
+    RelativeAction,
+    make_action,
+)
+from mapopt.errors import ConfigError
+from mapopt.training.controllers import Constant, Decision, Plateau, Schedule
+from mapopt.training.history import Interval, Round, Scores
+from mapopt.training.knobs import Knobs, KnobSpace, ranges
+from mapopt.training.task import Budget, TaskInfo
+
+TASK = TaskInfo(name="t", classes=2, train_images=32, batch_size=4, knobs=Knobs())
+BUDGET = Budget(images=80, rounds=10)
+INTERVAL = Interval(
+    images=8,
+    steps=2,
+    seconds=0.0,
+    class_loss=1.0,
+    box_loss=1.0,
+    gradient_norm=1.0,
+    gradient_norm_max=1.0,
+    clipped=0.0,
+    update_ratio=1e-3,
+    diverged=False,
+)
+SCORES = Scores(ap=0.1, ap50=0.2, ap75=0.05, ar100=0.3, per_category=(0.1, 0.1))
+
+
+def after(history: list[Round], decision: Decision) -> list[Round]:
+    one = Round(
+        index=len(history),
+        knobs=decision.knobs,
+        ramp_from=decision.ramp_from,
+        interval=INTERVAL,
+        tune=SCORES,
+        images=8 * (len(history) + 1),
+        evaluated=0,
+        seconds=0.0,
+    )
+    return [*history, one]
+
+
+def play(action: Action, choices: list[object]) -> list[Round]:
+    history: list[Round] = []
+    for choice in choices:
+        history = after(history, action.decide(choice, history, TASK, BUDGET))
+    return history
+
+
+def idle(action: Action) -> object:
+    return {"relative": np.zeros(2), "discrete": 0, "multi_discrete": np.ones(2, dtype=np.int64)}[form_of(action)]
+
+
+def form_of(action: Action) -> str:
+    return next(form for form, kind in ACTIONS.items() if isinstance(action, kind))
+
+
+@pytest.mark.parametrize("baseline", [Schedule(), Schedule(shape="steps"), Plateau(), Constant()], ids=repr)
+@pytest.mark.parametrize("form", ["relative", "discrete", "multi_discrete"])
+def test_doing_nothing_is_the_baseline_bit_for_bit(form: str, baseline: object) -> None:
+    action = make_action(form, knobs=("lr", "augment"), baseline=baseline)  # type: ignore[arg-type]
+    history: list[Round] = []
+    for _ in range(BUDGET.rounds):
+        decision = action.decide(idle(action), history, TASK, BUDGET)
+        assert decision == baseline.decide(history, TASK, BUDGET)  # type: ignore[attr-defined]
+        history = after(history, decision)
+
+
+@pytest.mark.parametrize("form", list(ACTIONS))
+def test_every_knob_can_be_turned_and_stays_in_its_range(form: str) -> None:
+    action = make_action(form, knobs=tuple(ranges()))
+    space = action.space_of_actions()
+    space.seed(0)
+    history = play(action, [space.sample() for _ in range(BUDGET.rounds)])
+    turned = {name for one in history for name, value in one.knobs.as_dict().items() if value != getattr(Knobs(), name)}
+    if form != "discrete":
+        assert turned == set(ranges())
+    assert len(turned) > 3
+
+
+def test_the_spaces_are_as_large_as_the_knobs_are_many() -> None:
+    knobs = ("lr", "momentum", "augment")
+    assert RelativeAction(knobs=knobs).space_of_actions() == Box(-1.0, 1.0, (3,), np.float32)
+    assert AbsoluteAction(knobs=knobs).space_of_actions() == Box(-1.0, 1.0, (3,), np.float32)
+    assert DiscreteAction(knobs=knobs).space_of_actions() == Discrete(7)
+    assert MultiDiscreteAction(knobs=knobs).space_of_actions() == MultiDiscrete([3, 3, 3])
+
+
+def test_a_relative_action_is_an_offset_from_the_baseline_at_both_ends_of_the_round() -> None:
+    action = RelativeAction(knobs=("lr", "augment"), reach=4.0)
+    usual = Schedule().decide([], TASK, BUDGET)
+    assert usual.ramp_from is not None
+    decision = action.decide([0.5, -1.0], [], TASK, BUDGET)
+    assert decision.ramp_from is not None
+    assert decision.knobs.lr == pytest.approx(2 * usual.knobs.lr)
+    assert decision.ramp_from.lr == pytest.approx(2 * usual.ramp_from.lr)
+    assert decision.knobs.augment == decision.ramp_from.augment < usual.knobs.augment
+    assert decision.knobs.replace(lr=0.2, augment=0.3) == usual.knobs.replace(lr=0.2, augment=0.3)
+
+
+def test_an_absolute_action_sets_its_knobs_and_leaves_the_others_to_the_baseline() -> None:
+    action = AbsoluteAction(knobs=("momentum", "box_weight"))
+    usual = Schedule().decide([], TASK, BUDGET)
+    decision = action.decide([-1.0, 1.0], [], TASK, BUDGET)
+    assert decision.ramp_from is not None
+    assert usual.ramp_from is not None
+    for end, ours in ((usual.knobs, decision.knobs), (usual.ramp_from, decision.ramp_from)):
+        assert ours.momentum == 0.0
+        assert ours.box_weight == pytest.approx(20.0)
+        assert ours.replace(momentum=0.5, box_weight=1.0) == end.replace(momentum=0.5, box_weight=1.0)
+    assert AbsoluteAction(knobs=("lr",)).decide([0.2], [], TASK, BUDGET).knobs.lr == pytest.approx(
+        KnobSpace(["lr"]).from_unit([0.2], Knobs()).lr
+    )
+
+
+@pytest.mark.parametrize("form", ["discrete", "multi_discrete"])
+def test_offsets_stay_and_move_by_notches_as_a_ledger_says(form: str) -> None:
+    knobs, notch, reach = ("lr", "box_weight", "augment"), 0.25, 4.0
+    action = make_action(form, knobs=knobs, notch=notch, reach=reach)
+    rng = np.random.default_rng(1)
+    history: list[Round] = []
+    ledger = [0, 0, 0]
+    for _ in range(BUDGET.rounds):
+        moves = [0, 0, 0]
+        if form == "discrete":
+            choice = int(rng.integers(7))
+            if choice:
+                moves[(choice - 1) // 2] = -1 if choice % 2 else 1
+        else:
+            choice = rng.integers(0, 3, 3)
+            moves = [int(one) - 1 for one in choice]
+        ledger = [min(max(count + move, -4), 4) for count, move in zip(ledger, moves, strict=True)]
+        # These knobs stay clear of the ends of their ranges, but for augment below 0.
+        decision = action.decide(choice, history, TASK, BUDGET)
+        usual = Schedule().decide(history, TASK, BUDGET)
+        expected = KnobSpace(knobs).shift(np.array(ledger) * notch, usual.knobs, reach=reach)
+        assert decision.knobs == expected
+        history = after(history, decision)
+        # Where augment reached 0, only the notches down to there count.
+        ledger[2] = max(ledger[2], -math.ceil(0.3 / (math.log10(reach) / 2) / notch))
+
+
+def test_notches_end_at_the_reach_and_at_the_range() -> None:
+    up = [2] * BUDGET.rounds
+    history = play(DiscreteAction(knobs=("box_weight",), notch=0.5, reach=9.0), up)
+    assert [round(one.knobs.box_weight, 9) for one in history[:4]] == [3.0, 9.0, 9.0, 9.0]
+    history = play(DiscreteAction(knobs=("augment",), notch=0.5), [1, 1, 1, 0, 2, 2, 2, 2, 2, 0, 1])
+    values = [0.05, 0.0, 0.0, 0.0, 0.05, 0.3, 0.55, 0.8, 0.8, 0.8, 0.55]
+    assert [one.knobs.augment for one in history] == pytest.approx(values)
+    # The range ends within the fourth notch: the third from above is the first step back.
+    history = play(DiscreteAction(knobs=("augment",), notch=0.25, reach=100.0), [2, 2, 2, 2, 0, 1])
+    assert [one.knobs.augment for one in history] == pytest.approx([0.55, 0.8, 1.0, 1.0, 1.0, 0.8])
+
+
+def test_an_action_can_be_had_over_another_baseline() -> None:
+    action = make_action("relative", knobs=("lr",), reach=3.0).over(Constant())
+    assert action.decide([0.0], [], TASK, BUDGET) == Decision(knobs=TASK.knobs)
+    assert action == RelativeAction(knobs=("lr",), reach=3.0, baseline=Constant())
+
+
+@pytest.mark.parametrize(
+    ("form", "given", "message"),
+    [
+        ("relative", [0.0], r"shape \(1,\), \[0.0\]: expected \(2,\), finite, in \[-1, 1\]"),
+        ("absolute", [0.0, np.nan], "finite"),
+        ("discrete", 5, "whole numbers from 0 to 4"),
+        ("discrete", 0.5, "whole numbers from 0 to 4"),
+        ("discrete", [1], r"of shape \(\)"),
+        ("multi_discrete", [3, 0], "whole numbers from 0 to 2"),
+        ("multi_discrete", [-1, 0], "whole numbers from 0 to 2"),
+        ("multi_discrete", 1, r"of shape \(2,\)"),
+    ],
+)
+def test_what_is_not_an_action_is_refused(form: str, given: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_action(form, knobs=("lr", "augment")).decide(given, [], TASK, BUDGET)
+
+
+def test_wrong_settings_are_named() -> None:
+    with pytest.raises(ConfigError, match="unknown action form 'relativ': did you mean 'relative'"):
+        make_action("relativ")
+    with pytest.raises(ConfigError, match="reach was given for absolute actions, which have none: leave it out"):
+        make_action("absolute", reach=3.0)
+    with pytest.raises(ConfigError, match="notch was given for relative actions"):
+        make_action("relative", notch=0.1)
+    with pytest.raises(ConfigError, match=r"notch is 1.5: expected more than 0 and at most 1"):
+        make_action("discrete", notch=1.5)
+    with pytest.raises(ConfigError, match=r"reach is 1.0: expected a factor above 1"):
+        make_action("discrete", reach=1.0)
+    with pytest.raises(ConfigError, match="unknown knob 'lrr'"):
+        make_action(knobs=("lrr",))
+    with pytest.raises(ConfigError, match="named twice"):
+        make_action(knobs=("lr", "lr"))

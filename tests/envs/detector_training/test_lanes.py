@@ -1,0 +1,220 @@
+"""What ends an episode, what lanes have in common, and which instances are refused before anything begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+import pytest
+
+from mapopt.envs.detector_training.actions import Action, RelativeAction, make_action
+from mapopt.envs.detector_training.env import DetectorTrainingEnv
+from mapopt.envs.detector_training.lanes import Start
+from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
+from mapopt.envs.families import Instance, ShapesFamily
+from mapopt.errors import ConfigError, DataError
+from mapopt.training.controllers import Controller, Decision, Patience, Schedule
+from mapopt.training.fleet import Trainer
+from mapopt.training.history import Round
+from mapopt.training.knobs import Knobs
+from mapopt.training.run import run
+from mapopt.training.task import Budget, Recipe, TaskInfo
+
+FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
+BUDGET = Budget(images=8 * 6, rounds=6)
+USUAL = FAMILY.instance(0)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A family of instances that are made when they are asked for."""
+
+    make: tuple[Callable[[], Instance], ...]
+    side: Literal["train", "judge"] = "train"
+
+    @property
+    def count(self) -> int:
+        return len(self.make)
+
+    def instance(self, number: int) -> Instance:
+        return self.make[number]()
+
+
+def usual(**task: Any) -> Instance:
+    return replace(USUAL, task=replace(USUAL.task, **task))
+
+
+def of_another_recipe() -> Instance:
+    return usual(recipe=Recipe(batch_size=4, clip=1.0))
+
+
+def of_another_length() -> Instance:
+    splits = USUAL.task.splits
+    return usual(splits=replace(splits, train=splits.test, test=splits.train))
+
+
+def without_tune_objects() -> Instance:
+    splits = USUAL.task.splits
+    notes = splits.tune.annotations
+    ignored = replace(notes, crowd=np.ones(len(notes.boxes), dtype=bool))
+    return usual(splits=replace(splits, tune=replace(splits.tune, annotations=ignored)))
+
+
+@pytest.mark.parametrize(
+    ("other", "error", "message"),
+    [
+        (of_another_recipe, ConfigError, "different recipes or classes"),
+        (of_another_length, ConfigError, "test splits of 8 and 16 images"),
+        (without_tune_objects, DataError, "the tune set has 8 images but no object to find"),
+    ],
+)
+def test_an_instance_that_cannot_be_played_is_refused_and_what_is_played_goes_on(
+    other: Callable[[], Instance], error: type[Exception], message: str
+) -> None:
+    family = Given((usual, other))
+    env, twin = (DetectorTrainingVectorEnv(2, family, budget=BUDGET, knobs=("lr",)) for _ in range(2))
+    with pytest.raises(error, match=message):
+        env.world.reset({lane: Start(instance=lane, seed=lane) for lane in range(2)})
+    assert not env.world.begun(0)
+    for one in (env, twin):
+        one.reset(seed=0, options={"instance": 0})
+        one.step(np.ones((2, 1)))
+    with pytest.raises(error, match=message):
+        env.world.reset({lane: Start(instance=lane, seed=lane) for lane in range(2)})
+    ours, theirs = env.step(np.ones((2, 1))), twin.step(np.ones((2, 1)))
+    assert ours[0].tobytes() == theirs[0].tobytes()
+    assert ours[4]["round"].tolist() == [2, 2]
+
+
+def test_one_lane_takes_one_recipe_too() -> None:
+    env = DetectorTrainingEnv(Given((usual, of_another_recipe)), budget=BUDGET)
+    env.reset(seed=0, options={"instance": 0})
+    with pytest.raises(ConfigError, match="different recipes"):
+        env.reset(options={"instance": 1})
+    assert env.step(np.zeros(4))[4]["round"] == 1
+
+
+def test_every_lane_plays_the_budget_of_its_instance() -> None:
+    budgets = (Budget(images=8, rounds=2), Budget(images=24, rounds=3))
+    family = replace(FAMILY, budgets=budgets)
+    env = DetectorTrainingVectorEnv(2, family, budget=BUDGET, autoreset_mode="Disabled")
+    numbers = [next(n for n in range(4) if family.budget_of(n) == budget) for budget in budgets]
+    env.world.reset({lane: Start(instance=number, seed=3) for lane, number in enumerate(numbers)})
+    assert [env.world.budget_of(lane) for lane in range(2)] == list(budgets)
+    env.step(np.zeros((2, 4)))
+    *_, terminated, _, infos = env.step(np.zeros((2, 4)))
+    assert terminated.tolist() == [True, False]
+    assert infos["images"].tolist() == [8, 16]
+
+
+def stopping(form: str) -> Action:
+    return make_action(form, knobs=("lr",), baseline=Patience(controller=Schedule(), rounds=2, margin=1.0))
+
+
+@pytest.mark.parametrize(
+    ("form", "zero"), [("relative", np.zeros(1)), ("discrete", np.int64(0)), ("multi_discrete", np.ones(1, int))]
+)
+def test_the_zero_action_stops_where_the_baseline_does(form: str, zero: Any) -> None:
+    action = stopping(form)
+    env = DetectorTrainingEnv(FAMILY, budget=BUDGET, action=action, cost_per_image=1e-3)
+    env.reset(options={"instance": 1, "training_seed": 5})
+    result = run(Trainer(FAMILY.instance(1).task, seed=5), action.baseline, BUDGET, select="last")
+    assert result.status == "stopped"
+    played = [env.step(zero) for _ in range(len(result.history) + 1)]
+    assert [terminated for _, _, terminated, *_ in played] == [False] * len(result.history) + [True]
+    assert [one.tune for one in env.world.histories[0]] == [one.tune for one in result.history]
+    info = played[-1][4]
+    assert info["stopped"] == result.reason
+    assert result.test is not None
+    assert info["test_ap"] == result.test.ap
+    assert info["round"] == len(result.history) == 3
+    assert played[-1][1] == 0
+    assert all("stopped" not in info for *_, info in played[:-1])
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(zero)
+
+
+def test_an_absolute_action_stops_with_its_baseline_too() -> None:
+    env = DetectorTrainingEnv(FAMILY, budget=BUDGET, action=stopping("absolute"))
+    env.reset(seed=0)
+    steps = 1
+    while not env.step(np.zeros(1))[2]:
+        steps += 1
+    assert steps == 4
+
+
+@pytest.mark.parametrize("reward", ["gain", "final", "log_gap"])
+def test_a_stopped_episode_returns_what_its_last_round_is_worth(reward: str) -> None:
+    env = DetectorTrainingEnv(FAMILY, budget=BUDGET, action=stopping("relative"), reward=reward)
+    env.reset(seed=0)
+    rewards, terminated = [], False
+    while not terminated:
+        _, paid, terminated, _, _ = env.step(np.zeros(1))
+        rewards.append(paid)
+    last = env.world.histories[0][-1].tune
+    assert last.ap > 0
+    assert sum(rewards) == pytest.approx(env.world.reward.worth(last))
+    assert (rewards[-1] > 0) == (reward == "final")
+
+
+def test_a_lane_that_stops_leaves_the_others_to_play() -> None:
+    calm = replace(USUAL, baseline=Schedule())
+    env = DetectorTrainingVectorEnv(
+        2, Given((usual, lambda: calm)), budget=BUDGET, action=stopping("relative"), autoreset_mode="Disabled"
+    )
+    env.world.reset({lane: Start(instance=lane, seed=7) for lane in range(2)})
+    for _ in range(4):
+        *_, terminated, _, infos = env.step(np.zeros((2, 1)))
+    assert terminated.tolist() == [True, False]
+    assert infos["_stopped"].tolist() == [True, False]
+    assert infos["round"].tolist() == [3, 4]
+
+
+def test_a_run_that_is_stopped_before_its_first_round_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Never:
+        def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
+            return Decision(knobs=Knobs(), stop="no wish")
+
+    never: Controller = Never()
+    env = DetectorTrainingEnv(FAMILY, budget=BUDGET, action=RelativeAction(baseline=never))
+    env.reset(seed=0)
+    with pytest.raises(ConfigError, match=r"stopped before its first round \(no wish\): let it play at least one"):
+        env.step(np.zeros(4))
+    with pytest.raises(ConfigError, match="stopped before its first round"):
+        run(Trainer(USUAL.task), never, BUDGET)
+    with pytest.raises(ConfigError, match="rounds is 0: expected 1 or more"):
+        Patience(controller=Schedule(), rounds=0)
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
+def test_a_step_before_the_first_reset_is_gymnasiums_own_error(mode: str) -> None:
+    env = DetectorTrainingVectorEnv(2, FAMILY, budget=BUDGET, autoreset_mode=mode)
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"lanes \[0, 1\]"):
+        env.step(np.zeros((2, 4)))
+
+
+@pytest.mark.parametrize("mode", ["ansi", "rgb_array"])
+def test_what_never_began_is_not_drawn(mode: str) -> None:
+    env = DetectorTrainingEnv(FAMILY, budget=BUDGET, render_mode=mode)
+    with pytest.raises(ConfigError, match="lane 0 was never reset: call reset"):
+        env.render()
+
+
+def test_a_picture_of_every_lane_looks_at_every_lane_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = DetectorTrainingVectorEnv(3, FAMILY, budget=BUDGET, render_mode="rgb_array")
+    env.reset(seed=0)
+    env.step(np.zeros((3, 4)))
+    asked: list[Any] = []
+    detect = env.world.fleet.detect
+
+    def counted(split: Any, *, lanes: Sequence[int] | None = None) -> Any:
+        asked.extend(range(3) if lanes is None else lanes)
+        return detect(split, lanes=lanes)
+
+    monkeypatch.setattr(env.world.fleet, "detect", counted)
+    assert env.render() is not None
+    assert asked == [0, 1, 2]

@@ -1,0 +1,95 @@
+"""The environment's page: its tables are those of the code, so that neither can change without the other."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from mapopt.envs.detector_training.actions import ACTIONS, DEFAULT_KNOBS, NOTCH, REACH
+from mapopt.envs.detector_training.env import DetectorTrainingEnv
+from mapopt.envs.detector_training.observations import FEATURES
+from mapopt.envs.detector_training.rewards import REWARDS
+from mapopt.envs.families import ShapesFamily
+from mapopt.training.knobs import Knobs, ranges
+from mapopt.training.task import Budget, Recipe
+
+PAGE = inspect.getdoc(DetectorTrainingEnv) or ""
+
+
+def section(title: str) -> str:
+    found = re.search(rf"^### {title}\n(.*?)(?=^### |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert found, f"the page has no section '{title}'"
+    return found[1]
+
+
+def rows(title: str) -> list[str]:
+    return [line for line in section(title).splitlines() if line.startswith("|")][2:]
+
+
+def entries(title: str) -> list[str]:
+    """The entries of a section's list, each on one line."""
+    found = re.findall(r"^- (.*?)(?=^- |^\S|^$|\Z)", section(title), flags=re.MULTILINE | re.DOTALL)
+    return [" ".join(entry.split()) for entry in found]
+
+
+def test_the_sections_are_those_of_gymnasiums_pages() -> None:
+    titles = re.findall(r"^### (.*)$", PAGE, flags=re.MULTILINE)
+    assert titles == [
+        "Description",
+        "Action space",
+        "Observation space",
+        "Rewards",
+        "Starting state",
+        "End of the episode",
+        "Info",
+        "Arguments",
+        "Version history",
+    ]
+
+
+def test_the_table_of_knobs_is_that_of_the_code() -> None:
+    scale = {True: "logarithmic", False: "linear"}
+    assert rows("Action space") == [
+        f"| {name} | {bounds.low:g} to {bounds.high:g} | {scale[bounds.log]} | {getattr(Knobs(), name):g} |"
+        for name, bounds in ranges().items()
+    ]
+
+
+def test_the_forms_of_action_are_those_of_the_code() -> None:
+    expected = [f"``{form}``: {(inspect.getdoc(kind) or '').splitlines()[0]}" for form, kind in ACTIONS.items()]
+    assert entries("Action space") == expected
+    for name in DEFAULT_KNOBS:
+        assert f"``{name}``" in section("Action space")
+    assert f"``reach`` ({REACH:g}), ``notch`` ({NOTCH:g})" in section("Arguments")
+
+
+def test_the_table_of_features_is_that_of_the_code() -> None:
+    expected = [f"| {one.name} | {one.low:g} to {one.high:g} | {one.meaning} |" for one in FEATURES]
+    assert rows("Observation space") == [
+        *expected,
+        "| knob_NAME | -1 to 1 | present value of a knob, on its own scale |",
+    ]
+
+
+def test_the_rewards_are_those_of_the_code() -> None:
+    assert entries("Rewards") == [f"``{name}``: {form.meaning}." for name, form in REWARDS.items()]
+
+
+def test_every_argument_is_on_the_page() -> None:
+    arguments = set(inspect.signature(DetectorTrainingEnv).parameters)
+    assert arguments == set(re.findall(r"``([a-z_]+)``", section("Arguments"))) & arguments
+
+
+@pytest.mark.parametrize("reward", ["gain", "f1"])
+def test_the_names_in_infos_are_on_the_page(reward: str) -> None:
+    family = ShapesFamily(images=(8, 4, 4), count=1, recipe=Recipe(batch_size=4))
+    env = DetectorTrainingEnv(family, budget=Budget(images=4, rounds=1), reward=reward)
+    told = section("Info") + section("End of the episode") + section("Starting state")
+    _, start = env.reset(seed=0)
+    *_, info = env.step(env.action_space.sample() * 0)
+    measured = {"tune_f1", "tune_best_f1", "tune_lrp", "tune_optimal_lrp"}
+    assert (measured <= set(info)) == (reward == "f1")
+    for name in (set(info) | set(start)) - measured:
+        assert f"``{name}``" in told, name

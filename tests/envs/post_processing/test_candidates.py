@@ -1,0 +1,77 @@
+"""Families of candidates: numbered, on one of two sides, and sound."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mapopt.envs.families.base import MOST_INSTANCES
+from mapopt.envs.post_processing.candidates import DetectorCandidates
+from mapopt.envs.post_processing.synthetic import SyntheticCandidates
+from mapopt.errors import ConfigError, DataError
+
+FAMILY = SyntheticCandidates(count=3, images=(8, 8))
+
+
+def test_synthetic_instances_are_functions_of_their_number_and_the_two_sides_share_none() -> None:
+    tune = FAMILY.instance(1).tune
+    again = SyntheticCandidates(count=5, images=(8, 8)).instance(1).tune
+    assert np.array_equal(tune.boxes, again.boxes)
+    assert np.array_equal(tune.scores, again.scores)
+    firsts = [
+        SyntheticCandidates(side=side, count=40).instance(number).tune.scores[:8].tolist()  # type: ignore[arg-type]
+        for side in ("train", "judge")
+        for number in range(40)
+    ]
+    assert len(set(map(tuple, firsts))) == 80
+    assert "no detector made them" in FAMILY.instance(0).description
+    assert not np.array_equal(tune.scores, FAMILY.instance(1).test.scores)
+
+
+def test_the_last_instance_to_train_on_is_not_the_first_to_judge_by() -> None:
+    last = SyntheticCandidates(count=MOST_INSTANCES, images=(4, 4)).instance(MOST_INSTANCES - 1)
+    first = SyntheticCandidates(side="judge", images=(4, 4)).instance(0)
+    assert last.tune.scores[:8].tolist() != first.tune.scores[:8].tolist()
+
+
+def test_a_number_that_is_none_of_the_family_is_refused() -> None:
+    for family in (FAMILY, DetectorCandidates([FAMILY.instance(number) for number in range(3)])):
+        for number in (3, -1, 0.5):
+            with pytest.raises(ConfigError, match=f"instance {number} was asked of a family of 3: expected 0 to 2"):
+                family.instance(number)  # type: ignore[arg-type]
+
+
+def test_detectors_are_on_the_side_they_are_given_for() -> None:
+    instances = [FAMILY.instance(0)]
+    assert [DetectorCandidates(instances).side, DetectorCandidates(instances, side="judge").side] == ["train", "judge"]
+
+
+def test_families_and_candidates_that_make_no_sense_are_refused() -> None:
+    for count in (0, 1_000_001):
+        with pytest.raises(ConfigError, match=f"a family of {count} instances: expected 1 to 1000000"):
+            SyntheticCandidates(count=count)
+    with pytest.raises(ConfigError, match=r"0 classes and \(64, 64\) images: expected 1 or more of each"):
+        SyntheticCandidates(classes=0)
+    for make in (SyntheticCandidates, partial(DetectorCandidates, [FAMILY.instance(0)])):
+        with pytest.raises(ConfigError, match="unknown side of instances 'test'"):
+            make(side="test")  # type: ignore[operator]
+    with pytest.raises(ConfigError, match="no detector was given"):
+        DetectorCandidates([])
+    mixed = [SyntheticCandidates(classes=classes, images=(4, 4)).instance(0) for classes in (2, 3)]
+    with pytest.raises(ConfigError, match=r"detectors of \[2, 3\] classes were given: expected the same number in all"):
+        DetectorCandidates(mixed)
+    one = FAMILY.instance(0).tune
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"scores": one.scores[1:]}, r"columns of \[\d+, \d+, \d+, \d+, \d+\] rows: expected one row for every box"),
+        ({"scores": -one.scores}, "score is negative or not finite: expected scores from 0 up"),
+        ({"labels": one.labels + 1}, "have labels 1 to 3: expected positions, 0 to 2"),
+        ({"images": one.images - 1}, "have images -1 to 6: expected positions, 0 to 7"),
+        ({"truth": replace(one.truth, crowd=np.ones(len(one.truth), bool))}, "has no object to find"),
+    ]
+    for changes, message in wrong:
+        with pytest.raises(DataError, match=message):
+            replace(one, **changes)

@@ -1,0 +1,145 @@
+"""Recorded schedules: replaying one gives the same run, bit for bit, and a file holds all of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+import mapopt.envs  # noqa: F401 - registers the environment
+from mapopt.envs.detector_training.env import DetectorTrainingEnv
+from mapopt.envs.families import NumberedFamily, ShapesFamily
+from mapopt.envs.wrappers import RecordedSchedule, RecordSchedule
+from mapopt.errors import ConfigError, StoreError
+from mapopt.training.fleet import Trainer
+from mapopt.training.run import run
+from mapopt.training.task import Budget, Recipe
+
+FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
+BUDGET = Budget(images=8 * 3, rounds=3)
+
+
+def record(folder: Path | None = None, *, episodes: int = 1, **changes: Any) -> RecordSchedule:
+    env = RecordSchedule(
+        gymnasium.make("mapopt/DetectorTraining-v0", family=FAMILY, budget=BUDGET, **changes), folder, kept=2
+    )
+    env.action_space.seed(0)
+    for episode in range(episodes):
+        env.reset(seed=episode)
+        for _ in range(BUDGET.rounds):
+            env.step(env.action_space.sample())
+    return env
+
+
+@pytest.mark.parametrize("action", ["relative", "absolute", "discrete"])
+def test_a_replayed_file_gives_the_same_run_bit_for_bit(action: str, tmp_path: Path) -> None:
+    env = record(tmp_path, action=action)
+    loaded = RecordedSchedule.load(tmp_path / "episode-000000.json")
+    assert loaded == env.recordings[0]
+    trainer = Trainer(FAMILY.instance(loaded.instance).task, seed=loaded.seed)
+    result = run(trainer, loaded.replay(), loaded.budget, select="last")
+    world = env.unwrapped.world  # type: ignore[attr-defined]
+    assert [one.tune.ap for one in result.history] == [one.tune.ap for one in world.histories[0]]
+    assert [one.interval.class_loss for one in result.history] == [
+        one.interval.class_loss for one in world.histories[0]
+    ]
+    assert tuple(one.tune.ap for one in result.history) == loaded.tune_ap
+    ours, theirs = trainer.snapshot(), world.fleet.snapshot(0)
+    assert set(ours.tensors) == set(theirs.tensors)
+    assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
+
+
+def test_every_episode_that_ends_is_recorded_and_the_last_ones_are_kept(tmp_path: Path) -> None:
+    env = record(tmp_path, episodes=3)
+    env.reset(seed=9)
+    env.step(env.action_space.sample())
+    env.reset(seed=10)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"episode-{place:06d}.json" for place in range(3)]
+    assert list(env.recordings) == [RecordedSchedule.load(tmp_path / f"episode-{place:06d}.json") for place in (1, 2)]
+
+
+def test_a_truncated_episode_is_recorded_as_far_as_it_went() -> None:
+    env = RecordSchedule(
+        gymnasium.make("mapopt/DetectorTraining-v0", family=FAMILY, budget=BUDGET, max_episode_steps=2)
+    )
+    env.reset(seed=0)
+    for _ in range(2):
+        env.step(np.zeros(4, dtype=np.float32))
+    assert len(env.recordings[0].decisions) == 2
+
+
+def test_an_episode_that_was_put_there_as_a_copy_is_recorded_as_what_it_is() -> None:
+    env, other = record(episodes=0), record(episodes=0)
+    env.reset(options={"instance": 1, "training_seed": 5})
+    env.step(np.full(4, 0.3, np.float32))
+    state = env.unwrapped.get_state()  # type: ignore[attr-defined]
+    other.reset(options={"instance": 2, "training_seed": 9})
+    other.unwrapped.set_state(state)  # type: ignore[attr-defined]
+    for one in (env, other):
+        for _ in range(BUDGET.rounds - 1):
+            one.step(np.full(4, -0.2, np.float32))
+    assert other.recordings[0] == env.recordings[0]
+    assert (env.recordings[0].instance, env.recordings[0].seed, len(env.recordings[0].decisions)) == (1, 5, 3)
+    assert env.recordings[0].description == FAMILY.instance(1).description
+
+
+@pytest.mark.parametrize("name", ["shapes", "rescue", "noisy-labels", "from-data"])
+def test_the_family_of_a_recording_can_be_made_again(
+    name: str, tmp_path: Path, tiny_family: Callable[..., NumberedFamily]
+) -> None:
+    family = tiny_family(name, side="judge")
+    env = RecordSchedule(DetectorTrainingEnv(family, budget=Budget(images=4, rounds=1), knobs=("lr",)), tmp_path)
+    env.reset(options={"instance": 3})
+    env.step(np.zeros(1))
+    loaded = RecordedSchedule.load(tmp_path / "episode-000000.json")
+    assert loaded == env.recordings[0]
+    assert (loaded.family, loaded.side) == (name, "judge")
+    assert loaded.make_family() == family
+    assert str(loaded.make_family().instance(loaded.instance)) == loaded.description
+
+
+def test_a_family_that_is_none_of_ours_is_recorded_by_its_name() -> None:
+    class Own(ShapesFamily):
+        pass
+
+    family = Own(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
+    env = RecordSchedule(DetectorTrainingEnv(family, budget=Budget(images=4, rounds=1), knobs=("lr",)))
+    env.reset(seed=0)
+    env.step(np.zeros(1))
+    assert env.recordings[0].family == "Own"
+    with pytest.raises(ConfigError, match=r"recorded on an instance of Own, which is none of shapes, .*: name the f"):
+        env.recordings[0].make_family()
+
+
+def test_a_file_that_is_no_schedule_is_refused(tmp_path: Path) -> None:
+    record(tmp_path)
+    path = tmp_path / "episode-000000.json"
+    whole = json.loads(path.read_text())
+
+    def loading(value: Any) -> pytest.ExceptionInfo[StoreError]:
+        path.write_text(value if isinstance(value, str) else json.dumps(value))
+        with pytest.raises(StoreError) as caught:
+            RecordedSchedule.load(path)
+        return caught
+
+    assert "is not JSON" in str(loading("{"))
+    assert "holds no schedule" in str(loading([]))
+    assert "is of version 9, expected 2" in str(loading({**whole, "version": 9}))
+    assert "damaged" in str(loading({**whole, "budget": {"images": 0, "rounds": 3}}))
+    knobs = {**whole["decisions"][0]["knobs"], "lr": 99.0}
+    assert "damaged" in str(loading({**whole, "decisions": [{"knobs": knobs, "ramp_from": None}]}))
+    with pytest.raises(StoreError, match="cannot be read"):
+        RecordedSchedule.load(tmp_path / "none.json")
+
+
+def test_what_cannot_be_recorded_is_said() -> None:
+    with pytest.raises(ConfigError, match="trains nothing"):
+        RecordSchedule(gymnasium.make("Pendulum-v1"))
+    with pytest.raises(ConfigError, match="kept is -1"):
+        RecordSchedule(gymnasium.make("mapopt/DetectorTraining-v0", family=FAMILY, budget=BUDGET), kept=-1)
