@@ -17,10 +17,10 @@ from mapopt.commands.output import Output
 from mapopt.drawing.style import save
 from mapopt.errors import ConfigError
 from mapopt.experiments.bench.average_precision_tables import draw, table
-from mapopt.experiments.peers.average_precision import PEERS, PYCOCOTOOLS, Peer
-from mapopt.experiments.peers.ours import our_bootstrap, our_lanes, ours
-from mapopt.experiments.peers.sets import SETS, SetSize
-from mapopt.experiments.peers.workers import PeerError, Turn, Worker
+from mapopt.experiments.bench.peers.average_precision import PEERS, PYCOCOTOOLS, Peer
+from mapopt.experiments.bench.peers.ours import our_bootstrap, our_lanes, ours
+from mapopt.experiments.bench.peers.sets import SETS, SetSize
+from mapopt.experiments.bench.peers.workers import PeerError, Turn, Worker
 from mapopt.files import write_json
 
 PATIENCE = 30.0

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mapopt.drawing.style import FAINT, INK, page, styled
-from mapopt.experiments.peers.sets import SetSize
+from mapopt.experiments.bench.peers.sets import SetSize
 
 if TYPE_CHECKING:
     from mapopt.experiments.bench.average_precision import Row

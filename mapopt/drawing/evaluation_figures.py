@@ -23,7 +23,7 @@ from mapopt.evaluation.tables import (
     main_numbers,
     most_frequent,
 )
-from mapopt.experiments.terminal import short
+from mapopt.experiments.reporting.terminal import short
 from mapopt.metrics import Reliability
 
 _LINES = len(plots.COLORS)

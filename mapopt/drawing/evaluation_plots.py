@@ -17,7 +17,7 @@ from mapopt.drawing.style import FAINT, INK
 from mapopt.evaluation.measure import Findings
 from mapopt.evaluation.printed import CAUSE_WORDS
 from mapopt.evaluation.tables import CategoryRow, CauseRow, ConfusionTable, DifferenceRow
-from mapopt.experiments.terminal import short
+from mapopt.experiments.reporting.terminal import short
 from mapopt.metrics import RECALLS, Reliability
 from mapopt.metrics.statistics import Estimate
 

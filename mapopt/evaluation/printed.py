@@ -19,7 +19,7 @@ from mapopt.evaluation.tables import (
     most_frequent,
     worst,
 )
-from mapopt.experiments.terminal import short
+from mapopt.experiments.reporting.terminal import short
 from mapopt.metrics import AREA_RANGES, MAX_DETECTIONS, STATS
 from mapopt.metrics.statistics import Estimate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mapopt.experiments.store import Cost, StoredRun
+from mapopt.experiments.comparison.store import Cost, StoredRun
 from mapopt.training.history import Interval, Round, Scores
 from mapopt.training.knobs import Knobs
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mapopt.errors import ConfigError, DataError
-from mapopt.experiments.peers.ours import our_boxes
-from mapopt.experiments.peers.sets import SetSize, make_set
+from mapopt.experiments.bench.peers.ours import our_boxes
+from mapopt.experiments.bench.peers.sets import SetSize, make_set
 from mapopt.metrics import Detections, GroundTruth, Interval, bootstrap_difference, engines, evaluate
 from mapopt.metrics.analysis import bootstrap, resampling
 from mapopt.metrics.analysis.resampling import Ledger, precisions

@@ -1,0 +1,1 @@
+"""The commands that need agents: train-agent and watch."""

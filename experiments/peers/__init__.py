@@ -1,1 +1,0 @@
-"""Other people's packages behind one face each, so that benchmarks compare with them where they are installed."""

@@ -1,0 +1,126 @@
+"""`mapopt train-agent`: any family by its name, and nothing begun where a flag is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import get_type_hints
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mapopt.agents.commands.family_flags import FamilyFlags
+from mapopt.agents.commands.train_agent import TrainAgent
+from mapopt.agents.policy import Agent
+from mapopt.cli import main
+from mapopt.commands.parsing import parse
+from mapopt.data import ShapesConfig, make_shapes, write_coco
+from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
+from mapopt.envs.families import FAMILIES, FromDataFamily, ImbalancedFamily, RescueFamily, ShapesFamily
+from mapopt.training.knobs import Knobs
+
+SMALL = (
+    *("--family.images", "16", "8", "8", "--family.recipe.batch-size", "4", "--budget.images", "8"),
+    *("--budget.rounds", "2", "--iterations", "1", "--workers", "1", "--lanes", "2", "--device", "cpu"),
+)
+
+
+def train(out: Path, *flags: str) -> int:
+    return main(["train-agent", "--out", str(out), *SMALL, *flags])
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--family", "rescue", "--family.mistakes", "no-warm-up", "rate-too-low", "--family.count", "4"),
+        ("--family=noisy-labels", "--family.share", "0.2", "0.4"),
+    ],
+    ids=["rescue", "noisy-labels"],
+)
+def test_an_agent_is_trained_on_a_family_by_name(flags: tuple[str, ...], tmp_path: Path) -> None:
+    assert train(tmp_path, *flags) == 0
+    agent = Agent.load(tmp_path / "agent")
+    stored = agent.training["settings"]["family"]
+    assert stored["name"] == ("rescue" if "rescue" in flags else "noisy-labels")
+    assert stored["images"] == [16, 8, 8]
+    assert stored.get("mistakes", ["no-warm-up", "rate-too-low"]) == ["no-warm-up", "rate-too-low"]
+    assert stored.get("share", [0.2, 0.4]) == [0.2, 0.4]
+    assert np.isfinite(agent.layers[0][0]).all()
+    assert len(json.loads((tmp_path / "progress.json").read_text())) == 1
+
+
+def test_an_agent_is_trained_on_data_of_ones_own(tmp_path: Path) -> None:
+    scenes = make_shapes(ShapesConfig(objects=(2, 6)), seed=5, count=20)
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    for name, pixels in zip(scenes.annotations.file_names, scenes.pixels, strict=True):
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "data" / "images" / name)
+    write_coco(dataclasses.replace(scenes.annotations, root=tmp_path / "data"), tmp_path / "data" / "train.json")
+    data = tmp_path / "data"
+    assert train(tmp_path / "out", "--family", "from-data", "--data", str(data), "--family.size", "48") == 0
+    stored = Agent.load(tmp_path / "out" / "agent").training["settings"]["family"]
+    assert (stored["name"], stored["path"], stored["size"]) == ("from-data", str(data), 48)
+
+
+def test_another_family_does_not_go_on_with_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path) == 0
+    assert train(tmp_path, "--family", "shapes", "--resume") == 0
+    capsys.readouterr()
+    assert train(tmp_path, "--family", "imbalanced", "--resume", "--iterations", "2") == 2
+    assert "is of a training with other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--family", "rescu"], "unknown family 'rescu': did you mean 'rescue'?"),
+        (["--family", "from-data"], "--family from-data and --data PATH belong together, give both"),
+        (["--data", "."], "--family from-data and --data PATH belong together, give both"),
+        (["--family", "from-data", "--data", "nowhere"], "nowhere"),
+        (["--family", "rescue", "--family.variety", "0.1"], "--family.variety is given, but it says nothing about"),
+        (["--family", "rescue", "--family.count", "5"], "expected a multiple"),
+        (["--family", "--lanes", "2"], "--family.name is '': expected a text"),
+    ],
+)
+def test_a_wrong_family_is_an_error_of_one_line(
+    flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path / "out", *flags) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_setting_of_every_family_is_a_flag() -> None:
+    flags = get_type_hints(FamilyFlags)
+    for name, family in FAMILIES.items():
+        hints = get_type_hints(family)
+        for field in dataclasses.fields(family):
+            if field.name not in ("side", "path", "budgets"):  # A list of budgets is for the library.
+                assert flags[field.name] in (hints[field.name], hints[field.name] | None), (name, field.name)
+
+
+def test_flags_left_open_are_the_familys_own() -> None:
+    for name, family in FAMILIES.items():
+        if family is not FromDataFamily:
+            assert FamilyFlags(name=name).make(None) == family()
+
+
+def test_the_words_of_a_family_build_it() -> None:
+    def family(*words: str) -> object:
+        command = parse(TrainAgent, words, prog="mapopt train-agent")
+        return command.family.make(command.data)
+
+    assert family() == ShapesFamily()
+    assert family("--family.knobs.lr", "0.3", "--family.variety", "0") == ShapesFamily(knobs=Knobs(lr=0.3), variety=0.0)
+    assert family("--family", "imbalanced", "--family.factor", "2", "9") == ImbalancedFamily(factor=(2.0, 9.0))
+    assert family("--family=rescue", "--family.count", "18") == RescueFamily(count=18)
+
+
+def test_a_file_names_the_family_too(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("family: {name: rescue, count: 18}\n")
+    command = parse(TrainAgent, ["--config", str(tmp_path / "c.yaml")], prog="mapopt train-agent")
+    assert command.family.make(None) == RescueFamily(count=18)
+    assert command.budget == DEFAULT_BUDGET

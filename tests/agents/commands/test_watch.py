@@ -1,0 +1,305 @@
+"""`mapopt watch`: the film shows the episode that the environment plays, and nothing half-made is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from PIL import Image
+
+from mapopt.agents.commands import watch
+from mapopt.agents.commands.watch import steady
+from mapopt.agents.policy import Agent, relative_action
+from mapopt.cli import main
+from mapopt.drawing import video
+from mapopt.drawing.episode import RenderedKnob, RenderScene
+from mapopt.drawing.video import check_film, write_film
+from mapopt.envs.detector_training.env import DetectorTrainingEnv
+from mapopt.envs.families import ShapesFamily, make_family
+from mapopt.envs.wrappers import RecordSchedule
+from mapopt.errors import ConfigError, StoreError
+from mapopt.training.knobs import Range
+from mapopt.training.task import Budget, Recipe
+
+IMAGES = (16, 8, 8)
+BUDGET = Budget(images=64, rounds=2)
+
+
+@pytest.fixture(autouse=True)
+def small_instances(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"images": IMAGES, "recipe": Recipe(batch_size=4)}
+    monkeypatch.setattr(watch, "make_family", lambda name, **settings: make_family(name, **settings, **small))
+
+
+def play(*flags: str, out: Path) -> int:
+    return main(["watch", *flags, "--out", str(out), "--images", "64", "--rounds", "2", "--device", "cpu"])
+
+
+def judge() -> ShapesFamily:
+    return ShapesFamily(side="judge", images=IMAGES, recipe=Recipe(batch_size=4))
+
+
+def test_the_film_of_an_agent_is_the_episode_that_the_environment_plays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert play("ppo-shapes", "--instance", "3", "--seed", "5", "--size", "480", out=tmp_path / "film.gif") == 0
+    said = capsys.readouterr().out.splitlines()
+    agent = Agent.load("ppo-shapes")
+    env = DetectorTrainingEnv(
+        judge(), budget=BUDGET, action=relative_action(agent), features=agent.observation, render_mode="ansi"
+    )
+    seen, _ = env.reset(options={"instance": 3, "training_seed": 5})
+    expected = [env.render()]
+    for _ in range(2):
+        seen, _, _, _, info = env.step(agent.act(seen))
+        expected.append(env.render())
+    assert said[:3] == expected
+    assert said[3] == f"final tune AP {info['tune_ap']:.4f}, test AP {info['test_ap']:.4f}"
+    with Image.open(tmp_path / "film.gif") as film:
+        assert (film.n_frames, film.size) == (3, (480, 270))  # type: ignore[attr-defined]
+
+
+def test_the_baseline_is_the_zero_action_also_where_the_instance_brings_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    family = make_family("rescue", side="judge", images=IMAGES, recipe=Recipe(batch_size=4))
+    number = next(one for one in range(48) if family.instance(one).baseline is not None)
+    flags = ("--policy", "baseline", "--family", "rescue", "--instance", str(number), "--size", "320")
+    assert play(*flags, out=tmp_path / "film.gif") == 0
+    env = DetectorTrainingEnv(family, budget=BUDGET, knobs=("lr",), render_mode="ansi")
+    env.reset(options={"instance": number, "training_seed": 0})
+    expected = [env.render()]
+    for _ in range(2):
+        env.step(np.zeros(1))
+        expected.append(env.render())
+    assert capsys.readouterr().out.splitlines()[:3] == expected
+
+
+def test_a_recording_is_replayed_with_its_budget_and_the_knobs_it_turned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = RecordSchedule(
+        DetectorTrainingEnv(judge(), budget=BUDGET, knobs=("augment",), action="absolute"), tmp_path / "recorded"
+    )
+    env.reset(options={"instance": 1, "training_seed": 2})
+    aps = [env.step(np.array([unit]))[4]["tune_ap"] for unit in (0.5, -0.5)]
+    file = str(tmp_path / "recorded" / "episode-000000.json")
+    words = ["--policy", "replay", "--replay", file, "--seed", "2", "--device", "cpu"]
+    assert main(["watch", *words, "--size", "320", "--out", str(tmp_path / "film.gif")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("round 0/2: shapes-judge-1: ")
+    assert said[1].startswith(f"round 1/2: tune AP {aps[0]:.3f}; ")
+    assert said[2].startswith(f"round 2/2: tune AP {aps[1]:.3f}; ")
+    assert "augment 0.25" in said[2]
+    assert main(["watch", *words, "--images", "96", "--rounds", "3", "--out", str(tmp_path / "more.gif")]) == 2
+    assert "rounds is 3: expected 2 at most" in capsys.readouterr().err
+
+
+def test_a_recording_that_was_cut_short_is_replayed_as_far_as_it_went(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = DetectorTrainingEnv(judge(), budget=Budget(images=96, rounds=3), knobs=("lr",))
+    env = RecordSchedule(gymnasium.wrappers.TimeLimit(whole, 2), tmp_path / "recorded")
+    env.reset(options={"instance": 0, "training_seed": 2})
+    aps = [env.step(np.array([unit]))[4]["tune_ap"] for unit in (0.5, -0.5)]
+    file = str(tmp_path / "recorded" / "episode-000000.json")
+    words = ["watch", "--policy", "replay", "--replay", file, "--seed", "2", "--device", "cpu", "--size", "320"]
+    assert main([*words, "--out", str(tmp_path / "film.gif")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line[:24] for line in said[1:3]] == [f"round {n}/3: tune AP {ap:.3f}" for n, ap in enumerate(aps, 1)]
+    assert said[3].startswith(f"final tune AP {aps[1]:.4f}, test AP ")
+    assert main([*words, "--rounds", "3", "--out", str(tmp_path / "more.gif")]) == 2
+    assert "rounds is 3: expected 2 at most" in capsys.readouterr().err
+
+
+def test_a_recording_that_is_replayed_in_another_episode_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = RecordSchedule(DetectorTrainingEnv(judge(), budget=BUDGET, knobs=("lr",)), tmp_path / "recorded")
+    env.reset(options={"instance": 1, "training_seed": 2})
+    for _ in range(2):
+        env.step(np.zeros(1))
+    file = str(tmp_path / "recorded" / "episode-000000.json")
+
+    def first(*flags: str) -> str:
+        out = ["--out", str(tmp_path / "film.gif"), "--overwrite", "--size", "320", "--device", "cpu"]
+        assert main(["watch", "--policy", "replay", "--replay", file, *out, *flags]) == 0
+        return capsys.readouterr().out.splitlines()[0]
+
+    assert first("--seed", "2").startswith("round 0/2: shapes-judge-1: ")
+    assert first() == "replayed in another episode than was recorded: seed 0 (recorded: 2)"
+    other = first("--seed", "2", "--instance", "3")
+    assert other.startswith("replayed in another episode than was recorded: instance shapes-judge-3: ")
+    assert "(recorded: shapes-judge-1: " in other
+    assert "instance rescue-judge-0: " in first("--seed", "2", "--family", "rescue")
+    assert "images 32 (recorded: 64); rounds 1 (recorded: 2)" in first("--seed", "2", "--images", "32", "--rounds", "1")
+
+
+def test_a_recording_of_somebodys_own_family_needs_a_family_to_be_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Own(ShapesFamily):
+        pass
+
+    family = Own(side="judge", images=IMAGES, recipe=Recipe(batch_size=4))
+    env = RecordSchedule(DetectorTrainingEnv(family, budget=BUDGET, knobs=("lr",)), tmp_path / "recorded")
+    env.reset(options={"instance": 1, "training_seed": 0})
+    for _ in range(2):
+        env.step(np.zeros(1))
+    words = ["watch", "--policy", "replay", "--replay", str(tmp_path / "recorded" / "episode-000000.json")]
+    words += ["--out", str(tmp_path / "film.gif"), "--size", "320", "--device", "cpu"]
+    assert main(words) == 2
+    assert "recorded on an instance of Own, which is none of shapes, " in capsys.readouterr().err
+    assert main([*words, "--family", "shapes", "--instance", "1"]) == 0
+    assert capsys.readouterr().out.startswith("round 0/2: shapes-judge-1: ")
+
+
+def test_without_a_budget_an_episode_has_the_usual_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "DEFAULT_BUDGET", Budget(images=32, rounds=1))
+    words = ["--policy", "baseline", "--size", "320", "--device", "cpu", "--out", str(tmp_path / "film.gif")]
+    assert main(["watch", *words]) == 0
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.n_frames == 2  # type: ignore[attr-defined]
+
+
+def test_constant_knobs_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--policy", "constant", "--knobs", "lr", "augment", "--size", "320")
+    assert play(*flags, out=tmp_path / "film.gif") == 0
+    assert capsys.readouterr().out.count("lr 0.2, augment 0.3") == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["nobody"], "unknown agent 'nobody'"),
+        (["--policy", "replay"], "belong together, give both"),
+        (["--replay", "x.json"], "belong together, give both"),
+        (["--family", "from-data"], "--family from-data and --data PATH belong together"),
+        (["--family", "shape"], "did you mean 'shapes'"),
+        (["--instance", "99"], "instance 99 was asked of a family of 48"),
+        (["--fps", "0"], "fps is 0: expected 0.5 to 50"),
+        (["--size", "100"], "size is 100: expected a multiple of 32 from 320 to 3840"),
+        (["--rounds", "7"], "images that divide by the rounds"),
+        (["--knobs", "lrr"], "did you mean 'lr'"),
+        (["--out", "film.avi"], "expected a file that ends in .gif or .mp4"),
+        (["ppo-shapes", "more"], "expected"),
+    ],
+)
+def test_what_cannot_be_watched_is_said_in_a_line(
+    flags: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(["watch", "--out", "film.gif", "--device", "cpu", *flags] if flags[0][0] == "-" else ["watch", *flags])
+        == 2
+    )
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.startswith("mapopt watch: error: ")
+    assert said.count("\n") <= 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_film_is_replaced_only_if_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "film.gif"
+    out.write_text("mine")
+    assert play("--policy", "constant", "--size", "320", out=out) == 2
+    assert "is there already. Give --overwrite to replace it" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+    assert play("--policy", "constant", "--size", "320", "--overwrite", out=out) == 0
+    assert out.read_bytes()[:3] == b"GIF"
+
+
+def test_an_interrupt_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(video, "_gif", stop)
+    assert play("--policy", "constant", "--size", "320", out=tmp_path / "film.gif") == 130
+    assert "No film was written." in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_an_encoder_the_extra_and_the_other_format_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)
+    with pytest.raises(ConfigError, match=r"pip install 'mapopt\[video\]', or give a name in \.gif"):
+        check_film(tmp_path / "film.mp4", overwrite=False)
+    (tmp_path / "a.gif").mkdir()
+    with pytest.raises(StoreError, match="is a folder"):
+        check_film(tmp_path / "a.gif", overwrite=True)
+
+
+def test_a_place_where_no_film_can_be_is_found_out_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StoreError, match=r"film\.gif: cannot be written, .*file being no folder"):
+        check_film(tmp_path / "file" / "deeper" / "film.gif", overwrite=True)
+    check_film(tmp_path / "new" / "folder" / "film.gif", overwrite=False)
+
+
+def pictures(count: int) -> list[np.ndarray]:
+    shade = np.linspace(0, 255, 64).astype(np.uint8)
+    return [
+        np.stack([np.tile(shade, (36, 1)), np.full((36, 64), 40 * one, np.uint8), np.full((36, 64), 255, np.uint8)], -1)
+        for one in range(count)
+    ]
+
+
+def test_a_gif_has_the_pictures_at_their_rate_and_holds_the_last(tmp_path: Path) -> None:
+    shown = pictures(4)
+    write_film(tmp_path / "film.gif", shown, rate=5, hold=1.0)
+    with Image.open(tmp_path / "film.gif") as film:
+        for place, expected in enumerate(shown):
+            film.seek(place)
+            assert np.abs(np.asarray(film.convert("RGB")).astype(int) - expected).max() <= 8
+            assert film.info["duration"] == (1200 if place == 3 else 200)
+
+
+def test_a_gif_keeps_few_colours_exactly(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    colours = generator.integers(0, 256, (90, 3), dtype=np.uint8)
+    shown = [colours[generator.integers(0, 90, (36, 64))] for _ in range(3)]
+    shown[0][:2, :45] = colours.reshape(2, 45, 3)
+    write_film(tmp_path / "film.gif", shown, rate=5)
+    with Image.open(tmp_path / "film.gif") as film:
+        for place, expected in enumerate(shown):
+            film.seek(place)
+            assert np.array_equal(np.asarray(film.convert("RGB")), expected)
+
+
+def test_an_mp4_has_its_size_and_length(tmp_path: Path) -> None:
+    encoder = pytest.importorskip("imageio_ffmpeg", reason="the optional package imageio-ffmpeg is not installed")
+    write_film(tmp_path / "film.mp4", pictures(4), rate=4, hold=1.0)
+    frames = encoder.read_frames(str(tmp_path / "film.mp4"))
+    facts = next(frames)
+    assert facts["size"] == (64, 36)
+    assert len(list(frames)) == 8
+
+
+def scene(values: tuple[float, ...], baseline: tuple[float, ...], ap: tuple[float, ...]) -> RenderScene:
+    knob = RenderedKnob(name="lr", values=values, range=Range(1e-5, 3.0, log=True), baseline=baseline)
+    return RenderScene(title="t", rounds=3, ap=ap, knobs=(knob,))
+
+
+def test_all_pictures_of_an_episode_have_the_scales_of_the_whole() -> None:
+    scenes = steady([scene((), (), ()), scene((0.2,), (0.1,), (0.3,)), scene((0.2, 0.01), (0.1, 0.02), (0.3, 0.1))])
+    assert {one.ap_limit for one in scenes} == {0.35}
+    assert {one.knobs[0].limits for one in scenes} == {scenes[0].knobs[0].limits}
+    assert {one.knobs[0].baseline for one in scenes} == {(0.1, 0.02)}
+    low, high = scenes[0].knobs[0].limits or (0, 0)
+    assert low < 0.01 < 0.2 < high
+    assert low >= 1e-5
+    assert high <= 3.0
+
+
+def test_a_knob_that_stands_still_has_a_scale() -> None:
+    (one,) = steady([scene((3.0, 3.0), (), (0.0, 0.0))])
+    low, high = one.knobs[0].limits or (0, 0)
+    assert 1e-5 < low < high == pytest.approx(3.0)
+    assert one.ap_limit == 0.05

@@ -1,0 +1,124 @@
+"""`mapopt compare` and `mapopt plot` from the outside: idempotent, resumable, and clear about what is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mapopt.cli import main
+from mapopt.experiments.comparison.config import load_experiment
+
+CONFIG = """
+name: small
+budget: {images: 16, rounds: 2}
+tasks:
+  shapes: {images: [16, 8, 8]}
+methods:
+  baseline: {label: baseline, recipe: {batch_size: 4}, search: {grid: {lr: [0.1, 0.2]}, seeds: 2}}
+  diverging: {label: diverging, recipe: {batch_size: 4, clip: 1.0e+30}, knobs: {lr: 3.0, box_weight: 20.0}}
+seeds: 2
+lanes: 2
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.mark.slow
+def test_a_comparison_is_trained_once_taken_up_where_it_was_and_drawn_again(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare = ["compare", "--config", str(config), "--out", str(tmp_path / "runs"), "--workers", "1", "--device", "cpu"]
+    assert main(compare) == 0
+    out = capsys.readouterr().out
+    assert "4 runs, 0 of them" in out
+    assert "baseline" in out
+    folder = tmp_path / "runs" / "small"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["reference"] == "baseline"
+    assert list(folder.glob("*.png"))
+    kept = folder / "shapes" / "baseline" / "0" / "run.json"
+    before = kept.read_bytes(), kept.stat().st_mtime_ns
+
+    shutil.rmtree(folder / "shapes" / "baseline" / "1")
+    assert main(compare) == 0
+    assert "3 of them" in capsys.readouterr().out
+    assert (kept.read_bytes(), kept.stat().st_mtime_ns) == before
+
+    assert main(compare) == 0
+    assert "4 of them" in capsys.readouterr().out
+    plot = ["plot", "--config", str(config), "--out", str(tmp_path / "runs")]
+    assert main([*plot, "--reference", "diverging"]) == 0
+    assert "vs diverging" in capsys.readouterr().out
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["reference"] == "diverging"
+    (task,) = summary["tasks"]
+    assert sum(task["objects"].values()) > 0
+    assert all(one["step_seconds"] > 0 for one in task["methods"])
+
+    shutil.rmtree(folder / "shapes" / "baseline")
+    assert main(plot) == 2
+    assert "holds no runs of the reference method 'baseline'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_search_prints_the_section_to_keep_and_is_not_done_twice(
+    config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    search = ["compare", "--config", str(config), "--search", "--workers", "1", "--device", "cpu", "--out"]
+    assert main([*search, str(tmp_path / "runs")]) == 0
+    out = capsys.readouterr().out
+    section = out[out.index("tuned:") :]
+    config.write_text(CONFIG + section)
+    tuned = load_experiment(config).tuned["shapes"]["baseline"]
+    assert (tuned.runs, tuned.images) == (4, 64)
+    assert tuned.knobs["lr"] in (0.1, 0.2)
+    (kept,) = (tmp_path / "runs" / "small" / "searches").iterdir()
+    before = kept.stat().st_mtime_ns
+    assert main([*search, str(tmp_path / "runs")]) == 0, "what was found before has no influence on what is searched"
+    assert capsys.readouterr().out == out
+    assert kept.stat().st_mtime_ns == before
+    kept.write_text("{")
+    assert main([*search, str(tmp_path / "runs")]) == 2
+    assert "remove it to search again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config", "nowhere.yaml"], "no such file"),
+        (["--methods", "basline"], "did you mean 'baseline'"),
+        (["--reference", "basline"], "unknown reference method 'basline': did you mean 'baseline'"),
+        (["--sed", "3"], "unknown flag"),
+        (["--seeds", "0"], "expected 1 or more"),
+        (["--device", "tpu"], "tpu"),
+        (["--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_status_2_and_nothing_is_written(
+    flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", "--out", str(tmp_path / "runs"), *flags]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) <= 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_plotting_without_runs_says_to_compare_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot", "--methods", "baseline", "--out", str(tmp_path / "runs")]) == 2
+    assert "run `mapopt compare` first" in capsys.readouterr().err
+
+
+def test_print_config_prints_the_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--methods", "baseline", "--seeds", "3", "--print-config"]) == 0
+    out = capsys.readouterr().out
+    assert "seeds: 3" in out
+    assert "plateau:" not in out.split("methods:")[1].split("\n  baseline")[0]

@@ -1,0 +1,134 @@
+"""Experiments as files: what they may say, what a run's key depends on, and what the shipped ones are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mapopt.errors import ConfigError
+from mapopt.experiments.comparison.config import CONFIGS, Experiment, load_experiment
+from mapopt.experiments.comparison.search import combinations
+
+SMALL = """
+name: small
+budget: {images: 32, rounds: 2}
+tasks:
+  shapes: {images: [16, 8, 8]}
+methods:
+  baseline: {label: baseline, recipe: {batch_size: 4}, knobs: {lr: 0.1, augment: 0.5}}
+  constant:
+    label: constant
+    recipe: {batch_size: 4}
+    controller: {kind: constant}
+    search: {of: baseline}
+seeds: 3
+lanes: 2
+tuned:
+  shapes:
+    baseline: {knobs: {lr: 0.4}, runs: 3, images: 10, seconds: 1.5}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Experiment:
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    return load_experiment(path)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_shipped_experiments_can_be_read_and_begin_with_their_command(path: Path) -> None:
+    experiment = load_experiment(path)
+    assert load_experiment(path.stem) == experiment
+    assert experiment.name == path.stem
+    assert path.read_text().startswith("# mapopt compare")
+    for task in experiment.tasks:
+        for method in experiment.methods:
+            assert experiment.search_cost(task, method)["runs"] > 0, "settings come from a search, and its cost is kept"
+
+
+def test_the_default_experiment_has_the_methods_it_promises() -> None:
+    experiment = load_experiment("default")
+    assert set(experiment.methods) >= {"constant", "baseline", "plateau", "ap", "rank_sort", "agent", "replay"}
+    assert experiment.seeds >= 16
+
+
+def test_a_key_depends_on_what_decides_the_numbers_and_on_nothing_else(small: Experiment) -> None:
+    key = small.key("shapes", "baseline")
+    method = small.methods["baseline"]
+
+    def changed(**changes: object) -> str:
+        methods = {**small.methods, "baseline": replace(method, **changes)}  # type: ignore[arg-type]
+        return replace(small, methods=methods).key("shapes", "baseline")
+
+    assert changed(label="another name") == key
+    assert replace(small, seeds=2, lanes=1).key("shapes", "baseline") == key
+    assert changed(knobs={"augment": 0.6}) != key
+    assert replace(small, tuned={}).key("shapes", "baseline") != key
+    assert changed(recipe=replace(method.recipe, clip=1.0)) != key
+    assert replace(small, select="last").key("shapes", "baseline") != key
+    assert small.key("shapes", "constant") != key
+
+
+def test_the_cost_of_a_borrowed_search_counts(small: Experiment) -> None:
+    assert small.search_cost("shapes", "constant") == {"runs": 3, "images": 10, "seconds": 1.5}
+    assert small.training_cost("constant") == {"images": 0, "seconds": 0.0}
+
+
+def test_what_a_search_chose_on_a_task_goes_before_a_methods_own_settings(small: Experiment) -> None:
+    assert small.knobs("shapes", "baseline").lr == 0.4
+    assert small.knobs("shapes", "baseline").augment == 0.5
+    assert small.task("shapes", "constant", 0).knobs.lr == 0.4, "a borrowed search sets the borrower's knobs"
+    assert replace(small, tuned={}).knobs("shapes", "baseline").lr == 0.1
+
+
+def test_every_seed_draws_its_own_images_and_every_method_gets_the_same(small: Experiment) -> None:
+    first, again = small.task("shapes", "baseline", 0), small.task("shapes", "constant", 0)
+    assert first.splits.train.fingerprint == again.splits.train.fingerprint
+    assert first.splits.train.fingerprint != small.task("shapes", "baseline", 1).splits.train.fingerprint
+
+
+def test_a_grid_is_all_its_combinations() -> None:
+    assert len(combinations({"lr": [1.0, 2.0], "augment": [0.1, 0.2, 0.3]})) == 6
+    assert combinations({}) == [{}]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seeds: 3", "seedss: 3", "did you mean 'seeds'"),
+        ("images: 32", "images: 31", "images that divide by the rounds"),
+        ("images: 32, rounds: 2", "images: 20, rounds: 2", "no whole number of steps"),
+        ("kind: constant", "kind: constantly", "kind"),
+        ("of: baseline", "of: basline", "did you mean 'baseline'"),
+        ("{batch_size: 4}, knobs", "{batch_size: 0}, knobs", "batch_size is 0"),
+        ("lr: 0.4", "lrr: 0.4", "did you mean 'lr'"),
+        ("tuned:\n  shapes", "tuned:\n  shape", "did you mean 'shapes'"),
+        ("    baseline: {knobs", "    baselin: {knobs", "did you mean 'baseline'"),
+        ("{of: baseline}", "{grid: {lrr: [1]}}", "did you mean 'lr'"),
+        ("label: constant", "label: constant\n    knobs: {lrr: 1}", "did you mean 'lr'"),
+        ("lanes: 2", "lanes: 2\nreference: base", "did you mean 'baseline'"),
+    ],
+)
+def test_wrong_files_are_named(old: str, new: str, message: str, tmp_path: Path) -> None:
+    assert old in SMALL
+    path = tmp_path / "wrong.yaml"
+    path.write_text(SMALL.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=message):
+        load_experiment(path)
+
+
+def test_an_absent_file_names_the_shipped_experiments() -> None:
+    with pytest.raises(ConfigError, match=r"no such file.*default"):
+        load_experiment("defalt")
+
+
+def test_an_unknown_method_is_named(small: Experiment) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'constant'"):
+        small.only(("constnt",))
+    alone = small.only(("constant",))
+    assert alone.reference == "constant"
+    assert alone.search_cost("shapes", "constant") == small.search_cost("shapes", "constant")
+    assert alone.key("shapes", "constant") == small.key("shapes", "constant")

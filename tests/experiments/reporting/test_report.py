@@ -1,0 +1,193 @@
+"""The summary says what the runs say, and what is not known is not a number."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from mapopt.errors import ConfigError, StoreError
+from mapopt.experiments.comparison.store import Cost, Store
+from mapopt.experiments.reporting.report import summarize
+from mapopt.metrics.statistics import interquartile_mean
+
+
+@pytest.fixture
+def runs(make):
+    """Three methods with four seeds; the agent is .05 better than the baseline on every seed, and costs more."""
+    found = []
+    for seed, ap in enumerate((0.30, 0.34, 0.31, 0.37)):
+        found.append(make.run("baseline", seed, ap))
+        found.append(make.run("agent", seed, ap + 0.05, training=Cost(images=90_000, seconds=50.0, runs=9)))
+        found.append(make.run("constant", seed, ap - 0.1, status="diverged" if seed == 1 else "finished"))
+    return found
+
+
+def _method(summary, name, task=0):
+    return next(one for one in summary.tasks[task].methods if one.method == name)
+
+
+def test_methods_come_best_first(runs):
+    assert [one.method for one in summarize(runs).tasks[0].methods] == ["agent", "baseline", "constant"]
+
+
+def test_the_order_of_the_runs_has_no_say(runs):
+    assert summarize(runs, reference="baseline") == summarize(runs[::-1], reference="baseline")
+
+
+def test_a_methods_numbers_are_interquartile_means_over_its_seeds(runs):
+    baseline = _method(summarize(runs), "baseline")
+    aps = [0.30, 0.34, 0.31, 0.37]
+    assert baseline.seeds == (0, 1, 2, 3)
+    assert baseline.ap.value == interquartile_mean(aps) == pytest.approx((0.31 + 0.34) / 2)
+    assert baseline.ap.low < baseline.ap.value < baseline.ap.high
+    assert baseline.ap50.value == pytest.approx(1.8 * (0.31 + 0.34) / 2)
+    assert baseline.ap75.value == pytest.approx(0.9 * (0.31 + 0.34) / 2)
+    assert baseline.ap50.high - baseline.ap50.low == pytest.approx(1.8 * (baseline.ap.high - baseline.ap.low))
+    assert baseline.tune_ap.value == pytest.approx((0.33 + 0.36) / 2)
+    assert baseline.gap.value == pytest.approx(0.02)
+    assert (baseline.images, baseline.evaluated, baseline.seconds) == (400, 130, 10)
+
+
+def test_costs_are_stated_once_for_a_method_and_not_per_run(runs):
+    agent = _method(summarize(runs), "agent")
+    assert agent.search == Cost(images=4800, seconds=120.0, runs=12)
+    assert agent.training == Cost(images=90_000, seconds=50.0, runs=9)
+    assert _method(summarize(runs), "baseline").training == Cost()
+
+
+def test_the_reference_is_compared_on_common_seeds(runs):
+    summary = summarize(runs, reference="baseline")
+    versus = _method(summary, "agent").versus
+    assert versus.pairs == 4
+    assert versus.difference.value == pytest.approx(0.05)
+    assert versus.difference.low == pytest.approx(0.05)
+    assert 0.5 < versus.improvement.value < 1
+    assert _method(summary, "baseline").versus is None
+
+
+def test_without_a_common_seed_there_is_no_difference_but_a_probability(make):
+    runs = [make.run("baseline", seed, 0.3) for seed in (0, 1)] + [make.run("agent", seed, 0.4) for seed in (5, 6)]
+    versus = _method(summarize(runs, reference="baseline"), "agent").versus
+    assert versus.difference is None
+    assert versus.pairs == 0
+    assert versus.improvement.value == 1
+
+
+def test_a_diverged_run_counts_as_zero_and_has_no_gap(runs):
+    constant = _method(summarize(runs), "constant")
+    assert constant.diverged == 1
+    assert constant.ap.value == pytest.approx((0.20 + 0.21) / 2), "of 0, .20, .21 and .27"
+    assert constant.gap.value == pytest.approx(0.02)
+
+
+def test_a_method_that_always_diverged_has_no_gap_at_all(make):
+    summary = summarize([make.run("ap", seed, status="diverged") for seed in range(3)])
+    assert math.isnan(_method(summary, "ap").gap.value)
+    assert summary.as_dict()["tasks"][0]["methods"][0]["gap"] == {"value": None, "low": None, "high": None}
+
+
+def test_runs_that_stopped_by_themselves_are_counted(make):
+    summary = summarize([make.run("plateau", seed, status="stopped" if seed else "finished") for seed in range(3)])
+    assert _method(summary, "plateau").stopped == 2
+
+
+def test_a_category_without_ground_truth_stays_undefined(make):
+    runs = [make.run(seed=seed, status="diverged" if seed else "finished") for seed in range(3)]
+    assert [run.test.per_category[2] for run in runs] == [-1, 0, 0]
+    assert _method(summarize(runs), "baseline").per_category[2] == -1
+
+
+def test_the_rarest_category_is_reported_where_it_is_known(runs):
+    task = summarize(runs, reference="baseline", objects={"shapes": (9, 2, 4)}).tasks[0]
+    assert task.rarest == "green"
+    assert task.objects == (9, 2, 4)
+    agent, baseline = task.methods[:2]
+    assert baseline.rarest.value == baseline.per_category[1] == pytest.approx(0.9 * (0.31 + 0.34) / 2)
+    assert baseline.rarest.high - baseline.rarest.low == pytest.approx(0.9 * (baseline.ap.high - baseline.ap.low))
+    assert agent.versus.rarest.value == pytest.approx(0.9 * 0.05)
+    assert agent.versus.rarest.low == pytest.approx(0.9 * 0.05), "it is the same on every seed"
+    unknown = summarize(runs, reference="baseline").tasks[0]
+    assert unknown.rarest is unknown.objects is unknown.methods[0].rarest is unknown.methods[0].versus.rarest is None
+
+
+def test_a_rarest_category_without_ground_truth_has_no_interval_and_no_difference(runs):
+    agent = _method(summarize(runs, reference="baseline", objects={"shapes": (9, 4, 2)}), "agent")
+    assert agent.rarest.value == -1
+    assert math.isnan(agent.rarest.low)
+    assert agent.versus.rarest is None
+
+
+@pytest.mark.parametrize(("objects", "imbalanced"), [((9, 4, 2), True), ((8, 4, 2), True), ((7, 3, 2), False)])
+def test_a_task_is_imbalanced_where_the_rarest_has_less_than_half_of_the_mean(runs, objects, imbalanced):
+    assert summarize(runs, objects={"shapes": objects}).tasks[0].imbalanced == imbalanced
+    assert not summarize(runs).tasks[0].imbalanced
+
+
+def test_numbers_of_objects_of_other_categories_are_refused(runs):
+    with pytest.raises(ConfigError, match=r"numbers of objects of shapes are \(1, 2\): expected one per category, 3"):
+        summarize(runs, objects={"shapes": (1, 2)})
+
+
+def test_a_steps_time_is_the_median_over_all_rounds_of_all_runs(make, tmp_path):
+    store = Store(tmp_path)
+    for seed, seconds in enumerate((1.0, 3.0)):
+        rounds = [
+            replace(one, interval=replace(one.interval, steps=10 * (one.index > 0), seconds=seconds * one.index))
+            for one in make.rounds(4)
+        ]
+        store.write(make.run(seed=seed), rounds)
+    # Steps of .1, .2, .3 and of .3, .6, .9 seconds; a round without a step has no say.
+    assert _method(summarize(store.runs("demo")), "baseline").step_seconds == pytest.approx(0.3)
+    assert math.isnan(_method(summarize([make.run()]), "baseline").step_seconds)
+
+
+def test_an_unknown_reference_is_refused_with_the_nearest(runs):
+    with pytest.raises(ConfigError, match="unknown reference method 'baselin': did you mean 'baseline'"):
+        summarize(runs, reference="baselin")
+
+
+def test_no_run_is_refused():
+    with pytest.raises(StoreError, match=r"no run to summarise: expected at least one .* run `mapopt compare` first"):
+        summarize([])
+
+
+def test_several_tasks_are_summed_up_over_the_methods_that_ran_on_all(make, runs):
+    other = [
+        make.run(method, seed, 0.6 + 0.01 * seed, task="cells") for method in ("agent", "baseline") for seed in (0, 1)
+    ]
+    summary = summarize(runs + other, reference="baseline")
+    assert [task.task for task in summary.tasks] == ["cells", "shapes"]
+    assert [one.method for one in summary.overall] == ["agent", "baseline"]
+    agent = summary.overall[0]
+    assert agent.runs == 6
+    assert agent.versus.pairs == 6
+    assert agent.versus.difference.value == pytest.approx((0 + 0.05 * 3) / 4), "middle four of 0, 0 and four times .05"
+    assert summarize(runs).overall == ()
+
+
+def test_summary_json_is_strict_json_with_what_was_promised(runs):
+    record = summarize(runs, reference="baseline", objects={"shapes": (9, 2, 4)}).as_dict()
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["version"] == 2
+    (task,) = record["tasks"]
+    assert (task["rarest"], task["objects"]) == ("green", {"red": 9, "green": 2, "blue": 4})
+    agent = task["methods"][0]
+    assert agent["method"] == "agent"
+    assert agent["seeds"] == [0, 1, 2, 3]
+    for name in ("ap", "ap50", "ap75", "ar100", "rarest"):
+        assert set(agent["test"][name]) == {"value", "low", "high"}
+    assert agent["versus_reference"]["rarest"]["value"] == pytest.approx(0.045)
+    assert agent["step_seconds"] is None, "these runs are in no store"
+    assert agent["test"]["per_category"]["blue"] == -1
+    assert agent["search"] == {"images": 4800, "seconds": 120.0, "runs": 12}
+    assert agent["training"]["images"] == 90_000
+    assert agent["versus_reference"]["pairs"] == 4
+    assert task["methods"][1]["versus_reference"] is None
+
+
+def test_a_single_seed_has_nulls_for_its_interval(make):
+    record = summarize([make.run()]).as_dict()
+    assert record["tasks"][0]["methods"][0]["test"]["ap"] == {"value": 0.3, "low": None, "high": None}
