@@ -20,10 +20,12 @@ from mapopt.envs.detector_training.actions import RelativeAction
 from mapopt.envs.detector_training.observations import needed_measures, observation_names, observe
 from mapopt.errors import AgentError, MapoptError, unknown_name
 from mapopt.files import write_bytes, write_json
-from mapopt.training.controllers import Controller, Decision, Schedule
+from mapopt.training.budget import Budget
+from mapopt.training.controllers.base import Controller, Decision
+from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.history import Measure, Round
 from mapopt.training.knobs import ranges
-from mapopt.training.task import Budget, TaskInfo
+from mapopt.training.task import TaskInfo
 
 VERSION = 1
 ZOO = Path(__file__).parent / "zoo"

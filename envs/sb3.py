@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from mapopt.envs.detector_training.infos import lane_end, lane_info
+from mapopt.envs.lanes import lane_end, lane_info
 from mapopt.envs.wrappers.inside import attribute
 from mapopt.errors import ConfigError
 

@@ -10,7 +10,8 @@ import torch
 
 from mapopt.data import ShapesConfig, Splits, make_shapes_splits
 from mapopt.training.knobs import Knobs
-from mapopt.training.task import Recipe, Task
+from mapopt.training.recipe import Recipe
+from mapopt.training.task import Task
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

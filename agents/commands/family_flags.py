@@ -12,7 +12,7 @@ from mapopt.data.mislabel import Fault
 from mapopt.envs.families import FAMILIES, NumberedFamily, make_family
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.training.knobs import Knobs
-from mapopt.training.task import Recipe
+from mapopt.training.recipe import Recipe
 
 _DATA_FAMILY = "from-data"
 

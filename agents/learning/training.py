@@ -34,8 +34,8 @@ from mapopt.envs.sb3 import FleetVecEnv
 from mapopt.errors import AgentError, ConfigError
 from mapopt.files import write_bytes, write_json
 from mapopt.settings import to_mapping
-from mapopt.training.controllers import Schedule
-from mapopt.training.task import Budget
+from mapopt.training.budget import Budget
+from mapopt.training.controllers.fixed import Schedule
 
 VERSION = 1
 

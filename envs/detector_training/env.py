@@ -14,7 +14,7 @@ from mapopt.envs.detector_training.lanes import EpisodeState
 from mapopt.envs.detector_training.scene import render
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, RENDER_MODES, draw_start, make_world, spaces_of
 from mapopt.envs.families import InstanceFamily
-from mapopt.training.task import Budget
+from mapopt.training.budget import Budget
 
 
 class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
@@ -157,7 +157,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
 
     >>> import gymnasium, mapopt.envs
     >>> from mapopt.envs.families import ShapesFamily
-    >>> from mapopt.training.task import Budget
+    >>> from mapopt.training.budget import Budget
     >>> env = gymnasium.make("mapopt/DetectorTraining-v0", family=ShapesFamily(images=(32, 8, 8)),
     ...                      budget=Budget(images=64, rounds=2), knobs=("lr", "momentum"), reward="log_gap")
     >>> observation, info = env.reset(seed=0)

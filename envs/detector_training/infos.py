@@ -6,7 +6,6 @@ Infos of equal episodes are equal, so the seconds, which never are, come with th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,32 +64,3 @@ def end_info(one: Round, report: Report | None) -> dict[str, Any]:
         "test_ap75": 0.0 if report is None else float(report.ap75),
         "seconds": one.seconds,
     }
-
-
-def lane_info(infos: dict[str, Any], lane: int) -> dict[str, Any]:
-    """Takes one lane's entries out of a vector environment's infos."""
-    mine = {}
-    for name, values in infos.items():
-        if name.startswith("_") or (f"_{name}" in infos and not infos[f"_{name}"][lane]):
-            continue
-        mine[name] = lane_info(values, lane) if isinstance(values, dict) else values[lane]
-    return mine
-
-
-def lane_end(info: Mapping[str, Any], told_first: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divides what a step says of a lane between the episode it played on and the one that begins in the same step.
-
-    Args:
-        info: of the lane, as `lane_info` gives it.
-        told_first: names in the info of a lane's reset.
-
-    Returns:
-        The info of the round that was played, with what wrappers have added to it; the first info of the next episode.
-    """
-    ended, begun = {}, {}
-    for name, value in info.items():
-        if name in told_first:
-            begun[name] = value
-        elif name not in ("final_obs", "final_info"):
-            ended[name] = value
-    return {**ended, **info.get("final_info", {})}, begun

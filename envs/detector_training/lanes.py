@@ -20,12 +20,13 @@ from mapopt.envs.detector_training.rewards import Reward
 from mapopt.envs.families import Instance, InstanceFamily
 from mapopt.errors import ConfigError
 from mapopt.metrics import Report
-from mapopt.training.controllers import Decision
+from mapopt.training.budget import Budget
+from mapopt.training.controllers.base import Decision
 from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Fleet
 from mapopt.training.history import Round
 from mapopt.training.run import advance, check_stop
-from mapopt.training.task import Budget, check_alike
+from mapopt.training.task import check_alike
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.training.budget import Budget
 from mapopt.training.history import Measure, Round, Scores
-from mapopt.training.task import Budget
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Space
-from gymnasium.utils import seeding
 
 from mapopt.envs.detector_training.actions import DEFAULT_KNOBS, Action, make_action
 from mapopt.envs.detector_training.lanes import Start, World
 from mapopt.envs.detector_training.observations import observation_space
 from mapopt.envs.detector_training.rewards import Reward
 from mapopt.envs.families import InstanceFamily, make_family
-from mapopt.errors import ConfigError, unknown_name
-from mapopt.training.task import Budget
+from mapopt.envs.lanes import reset_numbers
+from mapopt.errors import ConfigError
+from mapopt.training.budget import Budget
 
 DEFAULT_BUDGET = Budget(images=16 * 800, rounds=20)
 
@@ -80,73 +80,3 @@ def draw_start(
     given = reset_numbers(options, {"instance": family.count, "training_seed": MOST_SEEDS})
     number, seed = int(generator.integers(family.count)), int(generator.integers(MOST_SEEDS))
     return Start(instance=given.get("instance", number), seed=given.get("training_seed", seed))
-
-
-def reset_numbers(options: Mapping[str, Any] | None, allowed: Mapping[str, int]) -> dict[str, int]:
-    """Returns the whole numbers that reset options give, by name.
-
-    Args:
-        options: what `reset` was given.
-        allowed: the options there are, each with the first number that is too large for it.
-
-    Raises:
-        ConfigError: an option is unknown, is no whole number, or is out of its range.
-    """
-    given = dict(options or {})
-    for name, value in given.items():
-        if name not in allowed:
-            raise ConfigError(unknown_name("reset option", str(name), allowed))
-        if not _is_whole(value) or not 0 <= value < allowed[name]:
-            raise ConfigError(
-                f"reset option '{name}' is {value!r}: expected a whole number from 0 to {allowed[name] - 1}"
-            )
-    return {name: int(value) for name, value in given.items()}
-
-
-def lanes_to_reset(
-    seed: int | Sequence[int | None] | None, options: Mapping[str, Any] | None, num_envs: int
-) -> tuple[np.ndarray, list[int | None], dict[str, Any]]:
-    """Reads what the `reset` of a vector environment was given, as Gymnasium means it.
-
-    Args:
-        seed: one, which gives lane i the seed + i; or one for every lane, None leaving a lane its own generator.
-        options: may hold ``reset_mask``, bool ``[num_envs]``: the lanes to reset; the others go on.
-        num_envs: lanes there are.
-
-    Returns:
-        Which lanes to reset, bool ``[num_envs]``; the seed of each, None for one that goes on; the other options.
-
-    Raises:
-        ConfigError: the mask or the seeds are not one for every lane, or a seed is no whole number from 0.
-    """
-    rest = dict(options or {})
-    mask = np.asarray(rest.pop("reset_mask", np.ones(num_envs, dtype=bool)))
-    if mask.shape != (num_envs,) or mask.dtype != bool or not mask.any():
-        raise ConfigError(
-            f"reset_mask of shape {mask.shape}: expected ({num_envs},) with at least one True, "
-            "and nothing but True and False"
-        )
-    given: list[Any]
-    if seed is None:
-        given = [None] * num_envs
-    elif isinstance(seed, int | np.integer):
-        given = [int(seed) + lane for lane in range(num_envs)]
-    elif isinstance(seed, Sequence | np.ndarray):
-        given = list(seed)
-    else:
-        given = [seed]
-    for one in given:
-        if one is not None and not (_is_whole(one) and one >= 0):
-            raise ConfigError(f"a seed is {one!r}: expected a whole number from 0, or None")
-    if len(given) != num_envs:
-        raise ConfigError(f"{len(given)} seeds were given for {num_envs} environments: give one, or one each")
-    return mask, [None if one is None or not reset else int(one) for one, reset in zip(given, mask, strict=True)], rest
-
-
-def make_generator(seed: int | None) -> np.random.Generator:
-    """Returns the generator Gymnasium makes from a seed, so that vector and single faces draw the same episodes."""
-    return seeding.np_random(seed)[0]
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -13,18 +13,11 @@ from gymnasium.vector.utils import batch_space
 from mapopt.envs.detector_training.actions import Action
 from mapopt.envs.detector_training.lanes import EpisodeState, Outcome
 from mapopt.envs.detector_training.scene import render
-from mapopt.envs.detector_training.settings import (
-    DEFAULT_BUDGET,
-    RENDER_MODES,
-    draw_start,
-    lanes_to_reset,
-    make_generator,
-    make_world,
-    spaces_of,
-)
+from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, RENDER_MODES, draw_start, make_world, spaces_of
 from mapopt.envs.families import InstanceFamily
+from mapopt.envs.lanes import lanes_to_reset, make_generator
 from mapopt.errors import ConfigError
-from mapopt.training.task import Budget
+from mapopt.training.budget import Budget
 
 
 class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):

@@ -10,21 +10,18 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 
 from mapopt.data import Annotations, Splits
+from mapopt.envs.numbering import MOST_INSTANCES, Side, check_count, check_number, check_side
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.training.controllers import Controller
+from mapopt.training.budget import Budget
+from mapopt.training.controllers.base import Controller
 from mapopt.training.knobs import Knobs
-from mapopt.training.task import Budget, Recipe, Task
-
-Side = Literal["train", "judge"]
-"""What instances are for: training an agent, or judging it."""
-
-MOST_INSTANCES = 1_000_000
-"""Instances of a side at most: so many seeds are set apart for each."""
+from mapopt.training.recipe import Recipe
+from mapopt.training.task import Task
 
 _FIRST_SEED: dict[Side, int] = {"train": MOST_INSTANCES, "judge": 2 * MOST_INSTANCES}
 
@@ -137,24 +134,6 @@ class NumberedFamily(ABC):
         spent = "" if budget is None else f", {budget.images} images in {budget.rounds} rounds"
         description = f"{name}: {special}, {self.images[0]} train images{spent}"
         return Instance(task, description, budget=budget, baseline=baseline)
-
-
-def check_side(side: Side) -> None:
-    """Raises ConfigError unless there is such a side."""
-    if side not in get_args(Side):
-        raise ConfigError(unknown_name("side of instances", str(side), get_args(Side)))
-
-
-def check_count(count: int) -> None:
-    """Raises ConfigError unless a side may have so many instances."""
-    if type(count) is not int or not 1 <= count <= MOST_INSTANCES:
-        raise ConfigError(f"a family of {count} instances: expected 1 to {MOST_INSTANCES}")
-
-
-def check_number(number: int, count: int) -> None:
-    """Raises ConfigError unless a family of so many instances has one of this number."""
-    if not isinstance(number, int | np.integer) or not 0 <= number < count:
-        raise ConfigError(f"instance {number!r} was asked of a family of {count}: expected 0 to {count - 1}")
 
 
 def check_band(name: str, band: tuple[float, float], low: float, high: float) -> None:

@@ -18,8 +18,9 @@ from mapopt.data.crops import Windows, read_crops
 from mapopt.data.loading import Part, read_part
 from mapopt.data.scenes import check_range
 from mapopt.data.shapes import MAX_SEED
-from mapopt.envs.families.base import Instance, NumberedFamily, Side, boxes_by_class, check_band
+from mapopt.envs.families.base import Instance, NumberedFamily, boxes_by_class, check_band
 from mapopt.envs.families.cache import HELD
+from mapopt.envs.numbering import Side
 from mapopt.errors import ConfigError, DataError
 
 _READ_FILES = 4

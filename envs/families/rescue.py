@@ -15,7 +15,8 @@ import numpy as np
 from mapopt.envs.families.base import Instance, check_choice
 from mapopt.envs.families.shapes import SceneFamily
 from mapopt.errors import ConfigError
-from mapopt.training.controllers import Controller, Schedule
+from mapopt.training.controllers.base import Controller
+from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.knobs import Knobs, ranges
 
 

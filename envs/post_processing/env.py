@@ -109,10 +109,10 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
 
     ### Deployment
     Knobs have one score threshold; a setting has one for every class, and is deployed on a detector's raw candidates by
-    `mapopt.postprocessing.settings.detect_with`, which reports exactly what was judged here::
+    `LoadedDetector.detect(images, setting)`, which reports exactly what was judged here::
 
         setting = Setting.from_dict(info["knobs"])
-        detections = detect_with(LoadedDetector(Path("run/checkpoint.pt"), torch.device("cpu")), images, setting)
+        detections = LoadedDetector(Path("run/checkpoint.pt"), torch.device("cpu")).detect(images, setting)
 
     ### Version history
     v0: first version.

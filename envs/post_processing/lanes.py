@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapopt.envs.post_processing.actions import SettingAction, SettingSpace
-from mapopt.envs.post_processing.candidates import CandidateFamily, CandidateInstance, CandidateSet
+from mapopt.envs.post_processing.candidates import CandidateFamily, CandidateInstance
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.postprocessing.candidates import CandidateSet
 from mapopt.postprocessing.scorer import Judge, Judgement
 from mapopt.postprocessing.settings import Setting
 

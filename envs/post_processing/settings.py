@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from gymnasium.spaces import Box, Space
 
-from mapopt.envs.detector_training.settings import reset_numbers
+from mapopt.envs.lanes import reset_numbers
 from mapopt.envs.post_processing.actions import NOTCH, SettingAction, SettingSpace
 from mapopt.envs.post_processing.candidates import CandidateFamily
 from mapopt.envs.post_processing.lanes import LIMIT, Problems, Tuning, seen_names

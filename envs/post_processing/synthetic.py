@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.envs.families.base import MOST_INSTANCES, Side, check_count, check_number, check_side
-from mapopt.envs.post_processing.candidates import CandidateInstance, CandidateSet
+from mapopt.envs.numbering import MOST_INSTANCES, Side, check_count, check_number, check_side
+from mapopt.envs.post_processing.candidates import CandidateInstance
 from mapopt.errors import ConfigError
 from mapopt.metrics import GroundTruth
 from mapopt.metrics.overlaps import pair_iou
+from mapopt.postprocessing.candidates import CandidateSet
 
 SIDE = 128.0
 """Pixels of an image's side."""

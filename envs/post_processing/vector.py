@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from mapopt.envs.detector_training.settings import lanes_to_reset, make_generator
+from mapopt.envs.lanes import lanes_to_reset, make_generator
 from mapopt.envs.post_processing.actions import NOTCH
 from mapopt.envs.post_processing.candidates import CandidateFamily
 from mapopt.envs.post_processing.lanes import PostProcessingState

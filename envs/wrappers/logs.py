@@ -12,8 +12,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from mapopt.envs.detector_training.infos import lane_end, lane_info
-from mapopt.envs.detector_training.settings import lanes_to_reset
+from mapopt.envs.lanes import lane_end, lane_info, lanes_to_reset
 from mapopt.envs.wrappers.episodes import Episode, Episodes
 from mapopt.errors import ConfigError
 from mapopt.settings import to_mapping

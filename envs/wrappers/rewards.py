@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from mapopt.envs.detector_training.settings import lanes_to_reset
+from mapopt.envs.lanes import lanes_to_reset
 from mapopt.envs.wrappers.inside import baseline_action
 from mapopt.errors import ConfigError
 

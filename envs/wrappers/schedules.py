@@ -20,9 +20,10 @@ from mapopt.envs.families import FAMILIES, InstanceFamily, NumberedFamily
 from mapopt.errors import ConfigError, MapoptError, StoreError
 from mapopt.files import write_json
 from mapopt.settings import from_mapping, to_mapping
-from mapopt.training.controllers import Decision, Replay
+from mapopt.training.budget import Budget
+from mapopt.training.controllers.base import Decision
+from mapopt.training.controllers.fixed import Replay
 from mapopt.training.knobs import Knobs
-from mapopt.training.task import Budget
 
 VERSION = 2
 

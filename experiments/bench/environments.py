@@ -29,7 +29,7 @@ from mapopt.errors import ConfigError
 from mapopt.experiments.bench.fleet import device_name
 from mapopt.experiments.bench.round import STEPS, TUNE, RoundCost, cost_of, round_table
 from mapopt.files import write_json
-from mapopt.training.task import Budget
+from mapopt.training.budget import Budget
 
 BUDGET = Budget(images=STEPS * 16 * 100, rounds=100)
 """Rounds of the default length, and more of them than are played: no episode ends in the middle of a measurement."""

@@ -20,7 +20,7 @@ from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.detectors.dense.detector import DenseDetector
 from mapopt.training import engine
 from mapopt.training.engine import LaneEngine
-from mapopt.training.optimizer import RowSGD
+from mapopt.training.optimizers.sgd import RowSGD
 from mapopt.training.task import Task
 
 STEPS, TUNE = 40, 128

@@ -17,9 +17,13 @@ from mapopt.agents.policy import Agent, OpenLoopController, PolicyController
 from mapopt.data import ShapesConfig, Splits, load_splits, make_shapes_splits
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.settings import from_mapping, load_yaml, to_mapping
-from mapopt.training.controllers import Constant, Controller, Patience, Plateau, Schedule
+from mapopt.training.budget import Budget
+from mapopt.training.controllers.base import Controller
+from mapopt.training.controllers.fixed import Constant, Schedule
+from mapopt.training.controllers.reactive import Patience, Plateau
 from mapopt.training.knobs import Knobs, ranges
-from mapopt.training.task import Budget, Recipe, Task
+from mapopt.training.recipe import Recipe
+from mapopt.training.task import Task
 
 SEARCH_SEEDS = 1000
 """Searches use the seeds from here on, comparisons those below: no setting is chosen on a seed it is judged on."""

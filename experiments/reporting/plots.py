@@ -18,8 +18,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
 from mapopt.drawing.style import CATEGORY_COLORS, FAINT, INK, Style
+from mapopt.evaluation.numbers import short
 from mapopt.experiments.reporting.tables import Curve, FinalScore, OverallScore, Picture, Trajectory
-from mapopt.experiments.reporting.terminal import short
 from mapopt.metrics.statistics import Estimate
 
 _CROWDED = 8  # boxes in a picture

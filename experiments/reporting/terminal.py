@@ -13,10 +13,10 @@ from rich.segment import Segments
 from rich.table import Table
 from rich.text import Text
 
+from mapopt.evaluation.numbers import UNKNOWN, duration, short
 from mapopt.experiments.reporting.report import MethodSummary, OverallSummary, Summary, TaskSummary, Versus
 from mapopt.metrics.statistics import LEVEL, Estimate
 
-_UNKNOWN = "–"
 _HEADING = f"AP [{LEVEL:.0%}]"
 _LABEL = 24  # widest method name on one line: with it the widest table has 138 columns
 _FEW = 5
@@ -31,31 +31,6 @@ def print_summary(summary: Summary, console: Console) -> None:
         _print(console, _overall(summary))
     for line in _legend(summary):
         console.print(Text(line, style="dim"))
-
-
-def short(value: float, *, signed: bool = False, digits: int = 3) -> str:
-    """Returns a share with few decimals and no leading zero.
-
-    >>> short(0.25), short(-0.0301, signed=True), short(1.0, digits=2)
-    ('.250', '−.030', '1.00')
-    """
-    if math.isnan(value):
-        return _UNKNOWN
-    sign = ("−" if value < 0 else "+" if signed else "") if round(abs(value), digits) else " " if signed else ""
-    return sign + f"{abs(value):.{digits}f}".removeprefix("0")
-
-
-def duration(seconds: float) -> str:
-    """Returns a time in the unit that reads best.
-
-    >>> duration(4.25), duration(75), duration(5400)
-    ('4.2 s', '75 s', '90 min')
-    """
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _results(task: TaskSummary, reference: str | None) -> Table:
@@ -73,7 +48,7 @@ def _results(task: TaskSummary, reference: str | None) -> Table:
         table.add_row(
             _label(one, reference),
             str(len(one.seeds)),
-            *([Text(str(one.diverged or _UNKNOWN), style="bold red")] if failures else []),
+            *([Text(str(one.diverged or UNKNOWN), style="bold red")] if failures else []),
             _interval(one.ap),
             short(one.ap50.value),
             short(one.ap75.value),
@@ -101,7 +76,7 @@ def _costs(task: TaskSummary) -> Table:
             f"{one.images:,.0f}",
             f"{one.evaluated:,.0f}",
             duration(one.seconds),
-            _UNKNOWN if math.isnan(one.step_seconds) else f"{1000 * one.step_seconds:.1f} ms",
+            UNKNOWN if math.isnan(one.step_seconds) else f"{1000 * one.step_seconds:.1f} ms",
             *(
                 [f"{searched.runs:,}", f"{searched.images:,}", duration(searched.seconds)]
                 if searched.images
@@ -188,7 +163,7 @@ def _label(one: MethodSummary | OverallSummary, reference: str | None) -> Text:
 
 def _rarest(one: Estimate, versus: Versus | None) -> Text | str:
     if one.value < 0:
-        return _UNKNOWN
+        return UNKNOWN
     return Text(_interval(one), style=_sign(versus.rarest) if versus is not None and versus.rarest is not None else "")
 
 

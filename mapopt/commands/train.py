@@ -23,15 +23,19 @@ from mapopt.errors import ConfigError, DataError, StoreError
 from mapopt.files import write_json, write_text
 from mapopt.metrics import STATS
 from mapopt.settings import NOT_A_SETTING, to_mapping, to_yaml
+from mapopt.training.budget import Budget
 from mapopt.training.checkpoint import Checkpoint, CheckpointFolder
-from mapopt.training.controllers import Constant, Controller, Patience, Plateau, Schedule
+from mapopt.training.controllers.base import Controller
+from mapopt.training.controllers.fixed import Constant, Schedule
+from mapopt.training.controllers.reactive import Patience, Plateau
 from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Trainer
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs
+from mapopt.training.recipe import Recipe
 from mapopt.training.record import JSON_LINES, TABLE, ProgressPrinter, Recorder
 from mapopt.training.run import RunResult, run
-from mapopt.training.task import Budget, Recipe, Task
+from mapopt.training.task import Task
 
 RESULT_VERSION = 1
 """Of ``result.json``."""

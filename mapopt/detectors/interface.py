@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mapopt.postprocessing.boxes import Boxes
+
 KnobTable = dict[str, Tensor]
 """Each knob's name and its values ``[lanes]``."""
 
@@ -30,22 +32,6 @@ class Targets:
     counted: Tensor | None = None
     """``[lanes, batch]`` bool: False for images that only fill up a lane's batch, after those that count. They have no
     objects and are no background. None counts all."""
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """The boxes a detector reports for a batch, strongest first within an image."""
-
-    boxes: Tensor
-    """``[m, 4]`` xyxy in network pixels."""
-    scores: Tensor
-    """``[m]`` in [0, 1]."""
-    labels: Tensor
-    """``[m]`` positions of categories."""
-    lanes: Tensor
-    """``[m]``"""
-    images: Tensor
-    """``[m]`` positions in the batch."""
 
 
 class Detector(Protocol):

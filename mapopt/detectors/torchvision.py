@@ -18,10 +18,11 @@ from torchvision.models.detection import FasterRCNN, RetinaNet
 from mapopt.detectors.dense.objective import DenseObjective, Scope
 from mapopt.detectors.dense.rows import Row, seeded
 from mapopt.detectors.drop_in import OWN_LOSS, cover_losses
-from mapopt.detectors.interface import Boxes, KnobTable, Targets
+from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.detectors.torchvision_models import MODELS, build_model
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import RankingLoss
+from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.suppress import suppress
 
 _CLASS_TERMS = ("classification", "loss_classifier", "loss_objectness")

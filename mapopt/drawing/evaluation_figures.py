@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from mapopt.drawing import evaluation_plots as plots
 from mapopt.drawing.style import page, styled
 from mapopt.evaluation.measure import Comparison, Findings, share_worse
+from mapopt.evaluation.numbers import short
 from mapopt.evaluation.tables import (
     FEWEST_IMAGES,
     DifferenceRow,
@@ -23,7 +24,6 @@ from mapopt.evaluation.tables import (
     main_numbers,
     most_frequent,
 )
-from mapopt.experiments.reporting.terminal import short
 from mapopt.metrics import Reliability
 
 _LINES = len(plots.COLORS)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from mapopt.drawing.style import FAINT, INK
 from mapopt.evaluation.measure import Findings
+from mapopt.evaluation.numbers import short
 from mapopt.evaluation.printed import CAUSE_WORDS
 from mapopt.evaluation.tables import CategoryRow, CauseRow, ConfusionTable, DifferenceRow
-from mapopt.experiments.reporting.terminal import short
 from mapopt.metrics import RECALLS, Reliability
 from mapopt.metrics.statistics import Estimate
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from mapopt.evaluation.measure import Comparison, Findings, share_worse
+from mapopt.evaluation.numbers import short
 from mapopt.evaluation.tables import (
     FEWEST_IMAGES,
     CategoryRow,
@@ -19,7 +20,6 @@ from mapopt.evaluation.tables import (
     most_frequent,
     worst,
 )
-from mapopt.experiments.reporting.terminal import short
 from mapopt.metrics import AREA_RANGES, MAX_DETECTIONS, STATS
 from mapopt.metrics.statistics import Estimate
 

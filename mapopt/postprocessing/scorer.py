@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapopt.compiling import load_kernels, why_missing
-from mapopt.envs.post_processing.candidates import CandidateSet
 from mapopt.errors import ConfigError
 from mapopt.metrics.accumulation import hits_needed
 from mapopt.metrics.groups import corners_as_pycocotools
 from mapopt.metrics.matching import tracks_up_to_level
 from mapopt.metrics.settings import MAX_DETECTIONS, RECALLS, Settings
+from mapopt.postprocessing.candidates import CandidateSet
 from mapopt.postprocessing.settings import Setting, check_classes
 from mapopt.postprocessing.soft_nms import FLOOR
 
@@ -63,7 +63,7 @@ class Judge:
     """
 
     def __init__(self, candidates: CandidateSet) -> None:
-        self._suppression, self._judging = _kernels("suppression_kernels"), _kernels("judging_kernels")
+        self._suppression, self._judging = _kernels("suppression_kernels"), _kernels("scorer_kernels")
         overlaps = _kernels("overlap_kernels")
         settings = Settings.of(mode="reward")
         truth = candidates.truth.index
@@ -205,7 +205,7 @@ class Judge:
 
 
 def _kernels(name: str) -> ModuleType:
-    module = f"mapopt.envs.{name}"
+    module = f"mapopt.postprocessing.{name}"
     kernels = load_kernels(module)
     if kernels is None:
         raise ConfigError(f"post-processing is judged by compiled code, which cannot be loaded ({why_missing(module)})")

@@ -1,32 +1,53 @@
 """A setting of post-processing: like the knobs of the same names, but with numbers of its own for every class.
 
-What an agent found on kept candidates is deployed here: on the raw boxes of a detector, by the same function that
-post-processes its detections (`mapopt.postprocessing.suppress.suppress`).
+What an agent found on kept candidates is deployed by `LoadedDetector.detect(images, setting)`: on the raw boxes of a
+detector, by the same function that post-processes its detections (`mapopt.postprocessing.suppress.suppress`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mapopt.data import ImageSet
-from mapopt.detectors.interface import Boxes
 from mapopt.errors import ConfigError
-from mapopt.metrics import Detections
+from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.suppress import suppress
-from mapopt.training.inference import LoadedDetector, in_original_pixels
-from mapopt.training.knobs import Knobs, ranges
 
 SHARED = ("nms_iou", "soft_nms_sigma", "detections")
 """What all classes share."""
 
 PER_CLASS = ("score_threshold", "detections")
 """What every class has of its own, under these names with ``_k``."""
+
+
+MAX_DETECTIONS = 300
+"""Boxes reported per image at most: the upper end of the knob ``detections``."""
+
+
+class PostProcessingKnobs(Protocol):
+    """The knobs that post-processing reads."""
+
+    @property
+    def nms_iou(self) -> float:
+        """See `Setting.nms_iou`."""
+
+    @property
+    def soft_nms_sigma(self) -> float:
+        """See `Setting.soft_nms_sigma`."""
+
+    @property
+    def detections(self) -> float:
+        """See `Setting.detections`; rounded."""
+
+    @property
+    def score_threshold(self) -> float:
+        """Smallest score reported, in every class."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +66,14 @@ class Setting:
     """Boxes reported per image at most, by class; the limit of all together comes after it."""
 
     @classmethod
-    def of(cls, knobs: Knobs, classes: int) -> Setting:
+    def of(cls, knobs: PostProcessingKnobs, classes: int) -> Setting:
         """Returns the setting that knobs give a detector: the same for every class, and no limit of a class alone."""
         return cls(
             nms_iou=knobs.nms_iou,
             soft_nms_sigma=knobs.soft_nms_sigma,
             detections=round(knobs.detections),
             score_thresholds=(knobs.score_threshold,) * classes,
-            class_detections=(int(ranges()["detections"].high),) * classes,
+            class_detections=(MAX_DETECTIONS,) * classes,
         )
 
     @classmethod
@@ -94,26 +115,6 @@ def names_of(classes: int) -> tuple[str, ...]:
     ('detections', 'score_threshold_0', 'score_threshold_1', 'detections_0', 'detections_1')
     """
     return (*SHARED, *(f"{name}_{k}" for name in PER_CLASS for k in range(classes)))
-
-
-def detect_with(detector: LoadedDetector, images: ImageSet, setting: Setting) -> Detections:
-    """Detects objects with a setting in place of the post-processing knobs that the detector was trained with.
-
-    Args:
-        detector: as `LoadedDetector` reads it from a checkpoint.
-        images: at the detector's size.
-        setting: for the detector's classes.
-
-    Returns:
-        Boxes in original pixels; images and labels are named by their positions.
-
-    Raises:
-        ConfigError: the setting is for another number of classes.
-    """
-    check_classes(setting, len(detector.categories))
-    found = apply_setting(detector.candidates(images), setting, side=max(images.size))
-    boxes = in_original_pixels(found.boxes.numpy(), found.images.numpy(), images)
-    return Detections(boxes, found.scores.double().numpy(), found.labels.numpy(), found.images.numpy())
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from mapopt.compiling import load_kernels
-from mapopt.detectors.interface import Boxes
+from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.soft_nms import soften
 
 CANDIDATES = 300

@@ -17,7 +17,7 @@ from mapopt.files import write_bytes
 from mapopt.training.engine import Snapshot
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs, ranges
-from mapopt.training.task import Recipe
+from mapopt.training.recipe import Recipe
 
 VERSION = 1
 

@@ -17,17 +17,19 @@ import torch
 from torch import Tensor
 
 from mapopt.data.order import sample_seed
-from mapopt.detectors.interface import Boxes, Detector
+from mapopt.detectors.interface import Detector
 from mapopt.detectors.registry import build_detector, supports_lanes
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.metrics import Detections, Report, evaluate_lanes
+from mapopt.postprocessing.boxes import Boxes
 from mapopt.training.batches import DeviceSet, Plan, make_batch, make_plan
 from mapopt.training.device_sets import DeviceSets
 from mapopt.training.history import Interval, Measure, Scores
 from mapopt.training.knobs import Knobs, stack_knobs
 from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
-from mapopt.training.optimizer import OPTIMIZERS, RowOptimizer, clip_rows
+from mapopt.training.optimizers.base import RowOptimizer, clip_rows
+from mapopt.training.optimizers.registry import OPTIMIZERS
 from mapopt.training.steps import StepPlan
 from mapopt.training.task import Task, check_alike
 

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from mapopt.data import ImageSet
-from mapopt.detectors.interface import Boxes, KnobTable
+from mapopt.detectors.interface import KnobTable
 from mapopt.detectors.registry import build_detector, supports_lanes
 from mapopt.errors import CheckpointError
 from mapopt.metrics import Detections
+from mapopt.postprocessing.boxes import Boxes
+from mapopt.postprocessing.settings import Setting, apply_setting, check_classes
 from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.knobs import stack_knobs
 
@@ -69,9 +71,21 @@ class LoadedDetector:
                     raise CheckpointError(f"{name}: its {part} do not fit a '{recipe.detector}'. Train it again.")
                 place.copy_(held)
 
-    def detect(self, images: ImageSet) -> Detections:
-        """Returns the boxes in original pixels; images and labels are named by their positions."""
-        found = self._run(images, self._detector.detect, self._knobs)
+    def detect(self, images: ImageSet, setting: Setting | None = None) -> Detections:
+        """Returns the boxes in original pixels; images and labels are named by their positions.
+
+        Args:
+            images: at the detector's size.
+            setting: of post-processing, in place of the knobs that the detector was trained with.
+
+        Raises:
+            ConfigError: the setting is for another number of classes.
+        """
+        if setting is None:
+            found = self._run(images, self._detector.detect, self._knobs)
+        else:
+            check_classes(setting, len(self.categories))
+            found = apply_setting(self.candidates(images), setting, side=max(images.size))
         boxes = in_original_pixels(found.boxes.numpy(), found.images.numpy(), images)
         return Detections(boxes, found.scores.double().numpy(), found.labels.numpy(), found.images.numpy())
 

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mapopt.files import write_text
+from mapopt.training.budget import Budget
 from mapopt.training.history import Round
-from mapopt.training.task import Budget
 
 JSON_LINES = "rounds.jsonl"
 """One `Round.as_dict()` a line."""

@@ -13,12 +13,12 @@ from typing import Literal
 
 from mapopt.errors import ConfigError
 from mapopt.metrics import Report
+from mapopt.training.budget import Budget
 from mapopt.training.checkpoint import CheckpointFolder
-from mapopt.training.controllers import Controller, Decision, measures_of
+from mapopt.training.controllers.base import Controller, Decision, measures_of
 from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Fleet, Trainer
 from mapopt.training.history import Measure, Round, Scores
-from mapopt.training.task import Budget
 
 Observer = Callable[[int, Round], None]
 """Called with (lane, round) after every round."""

@@ -22,7 +22,7 @@ from mapopt.settings import from_mapping, load_yaml, to_mapping
 from mapopt.training.checkpoint import Checkpoint, CheckpointFolder
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs
-from mapopt.training.task import Recipe
+from mapopt.training.recipe import Recipe
 
 Refused = Callable[..., str]
 

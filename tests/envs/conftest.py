@@ -12,7 +12,7 @@ from PIL import Image
 
 from mapopt.data import ShapesConfig, make_shapes, write_coco
 from mapopt.envs.families import NumberedFamily, make_family
-from mapopt.training.task import Recipe
+from mapopt.training.recipe import Recipe
 
 TINY: dict[str, Any] = {"images": (12, 6, 6), "count": 9, "recipe": Recipe(batch_size=4)}
 

@@ -17,7 +17,8 @@ from mapopt.data import ShapesConfig
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import ShapesFamily
 from mapopt.envs.sb3 import FleetVecEnv
-from mapopt.training.task import Budget, Recipe
+from mapopt.training.budget import Budget
+from mapopt.training.recipe import Recipe
 
 LANES, ROUNDS, STEPS = 16, 4, 2000
 

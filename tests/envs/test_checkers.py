@@ -18,7 +18,7 @@ from mapopt.envs.detector_training.actions import ACTIONS
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.detector_training.rewards import REWARDS
 from mapopt.envs.families import FAMILIES, NumberedFamily
-from mapopt.training.task import Budget
+from mapopt.training.budget import Budget
 
 MakeFamily = Callable[..., NumberedFamily]
 

@@ -22,7 +22,8 @@ from mapopt.envs.post_processing.vector import PostProcessingVectorEnv
 from mapopt.envs.sb3 import FleetVecEnv
 from mapopt.envs.wrappers import VectorDiscretize, VectorEpisodeLog, VectorFreezeKnobs, VectorRewardNoise
 from mapopt.errors import ConfigError
-from mapopt.training.task import Budget, Recipe
+from mapopt.training.budget import Budget
+from mapopt.training.recipe import Recipe
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
 BUDGET = Budget(images=16, rounds=2)

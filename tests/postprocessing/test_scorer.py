@@ -11,17 +11,19 @@ import pytest
 import torch
 
 from mapopt.data import ShapesConfig, make_shapes_splits
-from mapopt.detectors.interface import Boxes
-from mapopt.envs.post_processing.candidates import CandidateSet, DetectorCandidates
+from mapopt.envs.post_processing.candidates import DetectorCandidates
 from mapopt.envs.post_processing.synthetic import SIDE, SyntheticCandidates
 from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, GroundTruth, evaluate, f1_and_lrp
+from mapopt.postprocessing.boxes import Boxes
+from mapopt.postprocessing.candidates import CandidateSet
 from mapopt.postprocessing.scorer import Judge, Judgement
 from mapopt.postprocessing.settings import Setting
 from mapopt.postprocessing.suppress import suppress
 from mapopt.training.fleet import Trainer
 from mapopt.training.knobs import Knobs, ranges
-from mapopt.training.task import Recipe, Task
+from mapopt.training.recipe import Recipe
+from mapopt.training.task import Task
 
 
 def reported(candidates: CandidateSet, setting: Setting) -> Detections:

@@ -18,13 +18,14 @@ from mapopt.envs.post_processing.env import PostProcessingEnv
 from mapopt.errors import ConfigError
 from mapopt.metrics import evaluate, f1_and_lrp
 from mapopt.postprocessing.scorer import Judge
-from mapopt.postprocessing.settings import Setting, detect_with
+from mapopt.postprocessing.settings import Setting
 from mapopt.training.batches import DeviceSet
 from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.fleet import Trainer
 from mapopt.training.inference import LoadedDetector
 from mapopt.training.knobs import Knobs
-from mapopt.training.task import Recipe, Task
+from mapopt.training.recipe import Recipe
+from mapopt.training.task import Task
 
 SPLITS = make_shapes_splits(ShapesConfig(), seed=1, train=64, tune=16, test=16)
 
@@ -62,7 +63,7 @@ def test_a_setting_of_every_class_reports_on_a_detector_what_was_judged(checkpoi
     for _ in range(8):
         setting = drawn(generator)
         for split, images in (("tune", SPLITS.tune), ("test", SPLITS.test)):
-            found = detect_with(detector, images, setting)
+            found = detector.detect(images, setting)
             truth = DeviceSet(images, torch.device("cpu")).truth
             judged, points = Judge(getattr(kept, split)).judge(setting), f1_and_lrp(truth, found)
             assert judged.ap == evaluate(truth, found).ap
@@ -76,7 +77,7 @@ def test_a_setting_of_every_class_reports_on_a_detector_what_was_judged(checkpoi
 
 def test_knobs_are_the_setting_that_is_the_same_for_every_class(checkpoint: Path) -> None:
     detector = LoadedDetector(checkpoint, torch.device("cpu"))
-    found, expected = detect_with(detector, SPLITS.tune, Setting.of(Knobs(), 3)), detector.detect(SPLITS.tune)
+    found, expected = detector.detect(SPLITS.tune, Setting.of(Knobs(), 3)), detector.detect(SPLITS.tune)
     for name in ("boxes", "scores", "labels", "image_ids"):
         assert np.array_equal(getattr(found, name), getattr(expected, name))
 
@@ -111,6 +112,6 @@ def test_a_dictionary_holds_all_of_a_setting() -> None:
 def test_a_setting_for_other_classes_is_refused(checkpoint: Path) -> None:
     detector = LoadedDetector(checkpoint, torch.device("cpu"))
     with pytest.raises(ConfigError, match="2 score thresholds were given for 3 classes"):
-        detect_with(detector, SPLITS.tune, Setting.of(Knobs(), 2))
+        detector.detect(SPLITS.tune, Setting.of(Knobs(), 2))
     with pytest.raises(ConfigError, match="2 limits were given for 3 classes"):
-        detect_with(detector, SPLITS.tune, replace(Setting.of(Knobs(), 3), class_detections=(1, 2)))
+        detector.detect(SPLITS.tune, replace(Setting.of(Knobs(), 3), class_detections=(1, 2)))

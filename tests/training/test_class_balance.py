@@ -12,7 +12,8 @@ from mapopt.data import ShapesConfig, make_shapes
 from mapopt.errors import ConfigError
 from mapopt.training.batches import DeviceSet, make_plan
 from mapopt.training.fleet import Trainer
-from mapopt.training.task import Recipe, Task
+from mapopt.training.recipe import Recipe
+from mapopt.training.task import Task
 
 
 @pytest.fixture(scope="module")

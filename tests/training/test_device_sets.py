@@ -8,12 +8,13 @@ import torch
 
 from mapopt.data import ShapesConfig, Splits, make_shapes_splits
 from mapopt.training import engine as engine_module
-from mapopt.training.controllers import Decision
+from mapopt.training.controllers.base import Decision
 from mapopt.training.device_sets import DeviceSets
 from mapopt.training.fleet import Fleet
 from mapopt.training.knobs import Knobs
+from mapopt.training.recipe import Recipe
 from mapopt.training.run import advance
-from mapopt.training.task import Recipe, Task
+from mapopt.training.task import Task
 
 
 @pytest.fixture(scope="module")

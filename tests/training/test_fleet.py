@@ -10,7 +10,8 @@ from mapopt.data import ShapesConfig, Splits, make_shapes_splits
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.training.fleet import Fleet, Trainer
 from mapopt.training.knobs import Knobs
-from mapopt.training.task import Recipe, Task
+from mapopt.training.recipe import Recipe
+from mapopt.training.task import Task
 
 
 @pytest.fixture(scope="module")

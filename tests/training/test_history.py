@@ -12,13 +12,16 @@ import torch
 
 from mapopt.errors import ConfigError
 from mapopt.metrics import f1_and_lrp, measure_calibration
+from mapopt.training.budget import Budget
 from mapopt.training.checkpoint import Checkpoint, CheckpointFolder
-from mapopt.training.controllers import Constant, Controller, Decision, Patience, measures_of
+from mapopt.training.controllers.base import Controller, Decision, measures_of
+from mapopt.training.controllers.fixed import Constant
+from mapopt.training.controllers.reactive import Patience
 from mapopt.training.fleet import Fleet, Trainer
 from mapopt.training.history import Measure, Round
 from mapopt.training.knobs import Knobs
 from mapopt.training.run import advance, run, run_fleet
-from mapopt.training.task import Budget, Task
+from mapopt.training.task import Task
 
 MakeTask = Callable[..., Task]
 NEW_KNOBS = ("soft_nms_sigma", "detections", "batch_fraction", "temperature")

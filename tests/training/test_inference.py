@@ -14,7 +14,8 @@ from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.fleet import Trainer
 from mapopt.training.inference import LoadedDetector
 from mapopt.training.knobs import Knobs
-from mapopt.training.task import Recipe, Task
+from mapopt.training.recipe import Recipe
+from mapopt.training.task import Task
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mapopt.training.knobs import Knobs, stack_knobs
-from mapopt.training.optimizer import OPTIMIZERS, clip_rows
+from mapopt.training.optimizers.base import clip_rows
+from mapopt.training.optimizers.registry import OPTIMIZERS
 
 LANES = [Knobs(lr=0.1, momentum=0.9, weight_decay=0.01), Knobs(lr=0.02, momentum=0.5, weight_decay=0.1)]
 

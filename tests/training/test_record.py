@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mapopt.training.budget import Budget
 from mapopt.training.history import Interval, Round, Scores
 from mapopt.training.knobs import Knobs
 from mapopt.training.record import ProgressPrinter, Recorder, describe_round
-from mapopt.training.task import Budget
 
 BUDGET = Budget(images=1280, rounds=20)
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from mapopt.training.budget import Budget
 from mapopt.training.checkpoint import Checkpoint, CheckpointFolder
-from mapopt.training.controllers import Constant, Schedule
+from mapopt.training.controllers.fixed import Constant, Schedule
 from mapopt.training.fleet import Fleet, Trainer
 from mapopt.training.knobs import Knobs, ranges
 from mapopt.training.run import run
-from mapopt.training.task import Budget, Task
+from mapopt.training.task import Task
 
 MakeTask = Callable[..., Task]
 
@@ -321,7 +322,7 @@ def test_a_diverged_run_is_recorded_as_such_and_ends(make_task: MakeTask) -> Non
 
 
 def test_a_controller_decides_the_same_from_a_reread_history(make_task: MakeTask) -> None:
-    from mapopt.training.controllers import Plateau
+    from mapopt.training.controllers.reactive import Plateau
     from mapopt.training.history import Round
 
     task, budget = make_task(), Budget(images=32, rounds=8)

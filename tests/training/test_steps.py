@@ -117,7 +117,7 @@ def test_a_resting_lane_makes_nobody_wait_and_takes_no_step(make_task: MakeTask)
 @pytest.mark.slow
 def test_a_detector_without_lanes_is_given_smaller_batches() -> None:
     from mapopt.data import ShapesConfig, make_shapes_splits
-    from mapopt.training.task import Recipe
+    from mapopt.training.recipe import Recipe
 
     splits = make_shapes_splits(ShapesConfig(size=64), seed=0, train=4, tune=2, test=2)
     trainers = []

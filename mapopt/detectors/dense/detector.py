@@ -9,7 +9,8 @@ from torch import Tensor
 
 from mapopt.detectors.dense.geometry import Priors, decode, make_priors
 from mapopt.detectors.dense.objective import DenseObjective
-from mapopt.detectors.interface import Boxes, KnobTable, Targets
+from mapopt.detectors.interface import KnobTable, Targets
+from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.suppress import suppress, take_candidates
 
 

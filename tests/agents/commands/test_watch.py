@@ -21,8 +21,9 @@ from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.families import ShapesFamily, make_family
 from mapopt.envs.wrappers import RecordSchedule
 from mapopt.errors import ConfigError, StoreError
+from mapopt.training.budget import Budget
 from mapopt.training.knobs import Range
-from mapopt.training.task import Budget, Recipe
+from mapopt.training.recipe import Recipe
 
 IMAGES = (16, 8, 8)
 BUDGET = Budget(images=64, rounds=2)

@@ -15,7 +15,8 @@ from mapopt.agents.policy import Agent, PolicyController
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.families import ShapesFamily
 from mapopt.errors import AgentError, ConfigError
-from mapopt.training.task import Budget, Recipe
+from mapopt.training.budget import Budget
+from mapopt.training.recipe import Recipe
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=3, recipe=Recipe(batch_size=4))
 

@@ -15,10 +15,11 @@ from mapopt.envs.families import ShapesFamily
 from mapopt.envs.post_processing.env import PostProcessingEnv
 from mapopt.envs.post_processing.synthetic import SyntheticCandidates
 from mapopt.envs.post_processing.vector import PostProcessingVectorEnv
-from mapopt.training.controllers import Schedule
+from mapopt.training.budget import Budget
+from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.fleet import Trainer
+from mapopt.training.recipe import Recipe
 from mapopt.training.run import run
-from mapopt.training.task import Budget, Recipe
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=2, recipe=Recipe(batch_size=4))
 BUDGET = Budget(images=16, rounds=2)

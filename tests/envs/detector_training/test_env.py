@@ -13,17 +13,18 @@ import torch
 
 from mapopt.agents.policy import Agent, PolicyController
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
-from mapopt.envs.detector_training.infos import lane_info
 from mapopt.envs.detector_training.observations import FEATURES
 from mapopt.envs.detector_training.rewards import REWARDS
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import FAMILIES, Instance, NumberedFamily, ShapesFamily
+from mapopt.envs.lanes import lane_info
 from mapopt.errors import ConfigError
-from mapopt.training.controllers import Constant, Schedule
+from mapopt.training.budget import Budget
+from mapopt.training.controllers.fixed import Constant, Schedule
 from mapopt.training.fleet import Trainer
 from mapopt.training.knobs import Knobs
+from mapopt.training.recipe import Recipe
 from mapopt.training.run import run
-from mapopt.training.task import Budget, Recipe
 
 MakeFamily = Callable[..., NumberedFamily]
 

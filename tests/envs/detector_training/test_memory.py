@@ -17,8 +17,9 @@ from mapopt.envs.post_processing.env import PostProcessingEnv
 from mapopt.envs.post_processing.lanes import INSTANCES_KEPT, Problems
 from mapopt.envs.post_processing.synthetic import SyntheticCandidates
 from mapopt.postprocessing.settings import Setting
+from mapopt.training.budget import Budget
 from mapopt.training.knobs import Knobs
-from mapopt.training.task import Budget, Recipe
+from mapopt.training.recipe import Recipe
 
 
 def resident() -> float:

@@ -12,8 +12,9 @@ from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.detector_training.observations import FEATURES
 from mapopt.envs.detector_training.rewards import REWARDS
 from mapopt.envs.families import ShapesFamily
+from mapopt.training.budget import Budget
 from mapopt.training.knobs import Knobs, ranges
-from mapopt.training.task import Budget, Recipe
+from mapopt.training.recipe import Recipe
 
 PAGE = inspect.getdoc(DetectorTrainingEnv) or ""
 

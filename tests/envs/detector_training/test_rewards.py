@@ -10,10 +10,10 @@ import pytest
 from mapopt.envs.detector_training.rewards import REWARDS, Reward
 from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, GroundTruth, evaluate
+from mapopt.training.budget import Budget
 from mapopt.training.history import Interval, Round, Scores
 from mapopt.training.knobs import Knobs
 from mapopt.training.measures import measure
-from mapopt.training.task import Budget
 
 BUDGET = Budget(images=400, rounds=4)
 WORTHS = {

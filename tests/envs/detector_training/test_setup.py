@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mapopt.envs.detector_training.settings import lanes_to_reset, reset_numbers
+from mapopt.envs.lanes import lanes_to_reset, reset_numbers
 from mapopt.errors import ConfigError
 
 ALLOWED = {"instance": 4, "training_seed": 2**31}

@@ -15,7 +15,8 @@ from mapopt.envs.detector_training.lanes import EpisodeState
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import ShapesFamily
 from mapopt.errors import CheckpointError, ConfigError
-from mapopt.training.task import Budget, Recipe
+from mapopt.training.budget import Budget
+from mapopt.training.recipe import Recipe
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4, ema=0.9, loss="rank_sort", memory=8))
 BUDGET = Budget(images=8 * 4, rounds=4)

@@ -11,12 +11,13 @@ import pytest
 from stable_baselines3 import A2C
 
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
-from mapopt.envs.detector_training.infos import lane_info
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import ShapesFamily
+from mapopt.envs.lanes import lane_info
 from mapopt.envs.sb3 import FleetVecEnv
 from mapopt.errors import ConfigError
-from mapopt.training.task import Budget, Recipe
+from mapopt.training.budget import Budget
+from mapopt.training.recipe import Recipe
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
 BUDGET = Budget(images=8 * 3, rounds=3)

@@ -13,7 +13,8 @@ from mapopt.data import ShapesConfig, Splits, make_shapes_splits
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import ShapesFamily
 from mapopt.envs.families.cache import HELD, SplitsCache
-from mapopt.training.task import Budget, Recipe
+from mapopt.training.budget import Budget
+from mapopt.training.recipe import Recipe
 
 BYTES = 3 * 48 * 48 * (4 + 2 + 2)
 

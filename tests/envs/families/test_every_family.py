@@ -14,10 +14,11 @@ import pytest
 from mapopt.envs.families import FAMILIES, Instance, NumberedFamily, Side, describe, make_family
 from mapopt.envs.families.cache import HELD
 from mapopt.errors import ConfigError
-from mapopt.training.controllers import Schedule
+from mapopt.training.budget import Budget
+from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.fleet import Trainer
+from mapopt.training.recipe import Recipe
 from mapopt.training.run import run
-from mapopt.training.task import Budget, Recipe
 
 CASES: dict[str, dict[str, Any]] = {
     "shapes": {},

@@ -9,9 +9,9 @@ import pytest
 
 from mapopt.envs.families import MISTAKES, RescueFamily
 from mapopt.errors import ConfigError
-from mapopt.training.controllers import Schedule
+from mapopt.training.budget import Budget
+from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.knobs import Knobs
-from mapopt.training.task import Budget
 
 SMALL: dict[str, Any] = {"images": (8, 4, 4)}
 

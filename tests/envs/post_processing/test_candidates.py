@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mapopt.envs.families.base import MOST_INSTANCES
+from mapopt.envs.numbering import MOST_INSTANCES
 from mapopt.envs.post_processing.candidates import DetectorCandidates
 from mapopt.envs.post_processing.synthetic import SyntheticCandidates
 from mapopt.errors import ConfigError, DataError

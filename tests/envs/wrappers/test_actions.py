@@ -22,7 +22,8 @@ from mapopt.envs.wrappers import (
     VectorFreezeKnobs,
 )
 from mapopt.errors import ConfigError
-from mapopt.training.task import Budget, Recipe
+from mapopt.training.budget import Budget
+from mapopt.training.recipe import Recipe
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
 BUDGET = Budget(images=8 * 3, rounds=3)

@@ -16,7 +16,8 @@ from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import ShapesFamily
 from mapopt.envs.wrappers import Episode, EpisodeLog, Episodes, VectorEpisodeLog, to_minari
 from mapopt.errors import ConfigError, StoreError
-from mapopt.training.task import Budget, Recipe
+from mapopt.training.budget import Budget
+from mapopt.training.recipe import Recipe
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
 BUDGET = Budget(images=8 * 3, rounds=3)

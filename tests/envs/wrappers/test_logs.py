@@ -26,7 +26,8 @@ from mapopt.envs.wrappers import (
     VectorFreezeKnobs,
     VectorRewardNoise,
 )
-from mapopt.training.task import Budget, Recipe
+from mapopt.training.budget import Budget
+from mapopt.training.recipe import Recipe
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
 BUDGET = Budget(images=8 * 3, rounds=3)

@@ -17,9 +17,10 @@ from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.families import NumberedFamily, ShapesFamily
 from mapopt.envs.wrappers import RecordedSchedule, RecordSchedule
 from mapopt.errors import ConfigError, StoreError
+from mapopt.training.budget import Budget
 from mapopt.training.fleet import Trainer
+from mapopt.training.recipe import Recipe
 from mapopt.training.run import run
-from mapopt.training.task import Budget, Recipe
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
 BUDGET = Budget(images=8 * 3, rounds=3)

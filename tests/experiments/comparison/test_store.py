@@ -15,7 +15,8 @@ import pytest
 from mapopt.errors import StoreError
 from mapopt.experiments.comparison import store as module
 from mapopt.experiments.comparison.store import ABANDONED, RunKey, Store, fingerprint
-from mapopt.training.controllers import Constant, Patience, Schedule
+from mapopt.training.controllers.fixed import Constant, Schedule
+from mapopt.training.controllers.reactive import Patience
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import io
 import pytest
 from rich.console import Console
 
+from mapopt.evaluation.numbers import duration, short
 from mapopt.experiments.comparison.store import Cost, Store
 from mapopt.experiments.reporting.report import summarize
-from mapopt.experiments.reporting.terminal import duration, print_summary, short
+from mapopt.experiments.reporting.terminal import print_summary
 
 
 def _printed(summary, *, width: int = 120, color: bool = False) -> str:

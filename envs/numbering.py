@@ -1,0 +1,34 @@
+"""Numbered instances: how many there are, and whether they are for training an agent or for evaluating it."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from mapopt.errors import ConfigError, unknown_name
+
+Side = Literal["train", "judge"]
+"""What instances are for: training an agent, or judging it."""
+
+
+MOST_INSTANCES = 1_000_000
+"""Instances of a side at most: so many seeds are set apart for each."""
+
+
+def check_side(side: Side) -> None:
+    """Raises ConfigError unless there is such a side."""
+    if side not in get_args(Side):
+        raise ConfigError(unknown_name("side of instances", str(side), get_args(Side)))
+
+
+def check_count(count: int) -> None:
+    """Raises ConfigError unless a side may have so many instances."""
+    if type(count) is not int or not 1 <= count <= MOST_INSTANCES:
+        raise ConfigError(f"a family of {count} instances: expected 1 to {MOST_INSTANCES}")
+
+
+def check_number(number: int, count: int) -> None:
+    """Raises ConfigError unless a family of so many instances has one of this number."""
+    if not isinstance(number, int | np.integer) or not 0 <= number < count:
+        raise ConfigError(f"instance {number!r} was asked of a family of {count}: expected 0 to {count - 1}")

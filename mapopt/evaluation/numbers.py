@@ -1,0 +1,33 @@
+"""How numbers are printed: AP without its zero, signs where they matter, durations in words."""
+
+from __future__ import annotations
+
+import math
+
+UNKNOWN = "–"
+"""Stands for a number that is undefined."""
+
+
+def short(value: float, *, signed: bool = False, digits: int = 3) -> str:
+    """Returns a share with few decimals and no leading zero.
+
+    >>> short(0.25), short(-0.0301, signed=True), short(1.0, digits=2)
+    ('.250', '−.030', '1.00')
+    """
+    if math.isnan(value):
+        return UNKNOWN
+    sign = ("−" if value < 0 else "+" if signed else "") if round(abs(value), digits) else " " if signed else ""
+    return sign + f"{abs(value):.{digits}f}".removeprefix("0")
+
+
+def duration(seconds: float) -> str:
+    """Returns a time in the unit that reads best.
+
+    >>> duration(4.25), duration(75), duration(5400)
+    ('4.2 s', '75 s', '90 min')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

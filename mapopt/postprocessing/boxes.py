@@ -1,0 +1,23 @@
+"""Boxes of a batch with their scores, labels, lanes and images: what detectors put out and suppression takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The boxes a detector reports for a batch, strongest first within an image."""
+
+    boxes: Tensor
+    """``[m, 4]`` xyxy in network pixels."""
+    scores: Tensor
+    """``[m]`` in [0, 1]."""
+    labels: Tensor
+    """``[m]`` positions of categories."""
+    lanes: Tensor
+    """``[m]``"""
+    images: Tensor
+    """``[m]`` positions in the batch."""

@@ -1,0 +1,37 @@
+"""How many images a run may train on, and in how many rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mapopt.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Images a run may train on, and the number of rounds they are cut into."""
+
+    images: int
+    rounds: int = 20
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.images < 1 or self.images % self.rounds:
+            raise ConfigError(
+                f"a budget of {self.images} images in {self.rounds} rounds: expected at least one round "
+                "and images that divide by the rounds"
+            )
+
+    @property
+    def interval(self) -> int:
+        """Images a round."""
+        return self.images // self.rounds
+
+    def check(self, batch_size: int) -> None:
+        """Raises ConfigError unless a round is a whole number of steps."""
+        if self.interval % batch_size:
+            lower = self.interval // batch_size * batch_size
+            near = [size for size in (lower, lower + batch_size) if size]
+            raise ConfigError(
+                f"a round of {self.interval} images is no whole number of steps of {batch_size}: "
+                f"choose {' or '.join(str(size * self.rounds) for size in near)} images"
+            )

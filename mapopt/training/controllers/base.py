@@ -1,0 +1,50 @@
+"""What a controller is and what it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mapopt.errors import ConfigError
+from mapopt.training.budget import Budget
+from mapopt.training.history import Measure, Round
+from mapopt.training.knobs import Knobs, ranges
+from mapopt.training.task import TaskInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The knobs of the coming round."""
+
+    knobs: Knobs
+    ramp_from: Knobs | None = None
+    """If given, the knobs move from these to `knobs`, step by step."""
+    stop: str = ""
+    """If not empty, the run ends before the round, for this reason."""
+
+
+class Controller(Protocol):
+    """Whatever decides the knobs.
+
+    One that reads more of a round than AP has an attribute ``measures`` that says what; see `measures_of`.
+    """
+
+    def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
+        """Decides the round that follows `history`; a function of its arguments only."""
+
+
+def measures_of(controller: Controller) -> tuple[Measure, ...]:
+    """Returns what a controller wants to be measured of every round beside AP: its ``measures``, if it has any."""
+    return getattr(controller, "measures", ())
+
+
+def with_rate(knobs: Knobs, share: float) -> Knobs:
+    """Returns the knobs with a share of their rate, which stays inside its range."""
+    return knobs if share == 1.0 else knobs.replace(lr=ranges()["lr"].clip(knobs.lr * share))
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raises ConfigError unless a setting lies within its range."""
+    if not low <= value <= high:
+        raise ConfigError(f"{name} is {value}: expected {low} to {high}")

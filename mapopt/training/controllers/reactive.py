@@ -1,0 +1,84 @@
+"""Controllers that react to AP: a lower rate where it stalls, and early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mapopt.errors import ConfigError
+from mapopt.training.budget import Budget
+from mapopt.training.controllers.base import Controller, Decision, check_range, measures_of, with_rate
+from mapopt.training.controllers.fixed import Schedule
+from mapopt.training.history import Measure, Round
+from mapopt.training.task import TaskInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plateau:
+    """Lowers the rate when tune AP stalls."""
+
+    rounds: int = 2
+    """Rounds without a better tune AP before the rate is lowered."""
+    factor: float = 0.3
+    """What the rate is multiplied with."""
+    margin: float = 0.002
+    """How much better counts as better, in AP."""
+    warmup: float = 0.05
+    """Share of the budget the warm-up takes."""
+    warmup_from: float = 0.1
+    """Share of the rate the warm-up begins at."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ConfigError(f"rounds is {self.rounds}: expected 1 or more")
+        check_range("factor", self.factor, 0, 1)
+        check_range("margin", self.margin, 0, 1)
+
+    def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
+        """Returns the rate that follows from when tune AP last improved."""
+        best, stalled, share = -1.0, 0, 1.0
+        for one in history:
+            if one.tune.ap > best + self.margin:
+                best, stalled = one.tune.ap, 0
+            else:
+                stalled += 1
+            if stalled >= self.rounds:
+                share, stalled = share * self.factor, 0
+        warm = Schedule(shape="constant", warmup=self.warmup, warmup_from=self.warmup_from)
+        ramped = warm.decide(history, task, budget)
+        assert ramped.ramp_from is not None
+        base = task.knobs.lr
+        return Decision(
+            knobs=with_rate(task.knobs, share * ramped.knobs.lr / base),
+            ramp_from=with_rate(task.knobs, share * ramped.ramp_from.lr / base),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """Early stopping: ends the run when tune AP has not improved for a number of rounds."""
+
+    controller: Controller
+    rounds: int = 5
+    margin: float = 0.0
+    """How much better counts as better, in AP."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ConfigError(f"rounds is {self.rounds}: expected 1 or more")
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What the inner controller wants to be measured."""
+        return measures_of(self.controller)
+
+    def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
+        """Returns the inner controller's decision, with the order to stop if it is time."""
+        decision = self.controller.decide(history, task, budget)
+        best, since = -1.0, 0
+        for one in history:
+            best, since = (one.tune.ap, 0) if one.tune.ap > best + self.margin else (best, since + 1)
+        if since >= self.rounds:
+            stop = f"tune AP has not risen above {best:.4f} for {since} rounds"
+            return Decision(knobs=decision.knobs, ramp_from=decision.ramp_from, stop=stop)
+        return decision
