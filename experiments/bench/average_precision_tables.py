@@ -14,7 +14,7 @@ from mapopt.drawing.style import FAINT, INK, page, styled
 from mapopt.experiments.bench.peers.sets import SetSize
 
 if TYPE_CHECKING:
-    from mapopt.experiments.bench.average_precision import Row
+    from mapopt.experiments.bench.average_precision_row import Row
 
 _NONE = "–"
 _OURS = "#d55e00"
