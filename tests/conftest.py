@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from mapopt.data import ShapesConfig, Splits, make_shapes_splits
+from mapopt.data import Annotations, ShapesConfig, Splits, make_shapes_splits
+from mapopt.evaluation.inputs import Claims, known_truth
+from mapopt.metrics import Detections
 from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
 from mapopt.training.task import Task
@@ -42,3 +45,47 @@ def blood_cells() -> Path:
     if not folder.is_dir():
         pytest.skip("shared/data/bccd, the blood cell images, is not here")
     return folder
+
+
+def _scene(categories: int, images: int = 40):
+    """Makes objects on a grid, so that none overlap, and a detector that is right about most of them."""
+    generator = np.random.default_rng(categories)
+    corners = np.stack(np.meshgrid(np.arange(5) * 20.0, np.arange(5) * 20.0), axis=-1).reshape(-1, 2)
+    place = np.tile(corners, (images, 1))
+    boxes = np.concatenate([place, place + 15], axis=1)
+    # Frequencies fall, and the last category has no object at all.
+    weights = 1 / np.arange(1, categories)
+    labels = generator.choice(categories - 1, len(boxes), p=weights / weights.sum())
+    where = np.repeat(np.arange(images), len(corners))
+    notes = Annotations(
+        image_ids=100 + np.arange(images),
+        file_names=tuple(f"{number}.jpg" for number in range(images)),
+        widths=np.full(images, 100),
+        heights=np.full(images, 100),
+        category_ids=10 * (1 + np.arange(categories)),
+        category_names=tuple(f"kind {number}" for number in range(categories)),
+        boxes=boxes,
+        labels=labels,
+        images=where,
+        crowd=np.zeros(len(boxes), bool),
+        area=np.full(len(boxes), 225.0),
+        ids=np.arange(len(boxes)),
+    )
+    truth = known_truth(notes, name="truth.json")
+    return truth, lambda seed, shift: _claims(truth, seed, shift)
+
+
+def _claims(truth, seed, shift):
+    generator, notes = np.random.default_rng(seed), truth.notes
+    found = np.flatnonzero(generator.random(len(notes.boxes)) < 0.8)
+    boxes = notes.boxes[found] + np.tile(generator.normal(0, shift, (len(found), 2)), 2)
+    labels = np.where(generator.random(len(found)) < 0.1, 0, notes.labels[found])
+    scores = np.round(generator.random(len(found)), 3)
+    detections = Detections(boxes, scores, notes.category_ids[labels], notes.image_ids[notes.images[found]])
+    return Claims(name=f"detector {seed}/results.json", detections=detections)
+
+
+@pytest.fixture(scope="session")
+def evaluated_scene():
+    """Makes a truth of so many categories, and a function from a seed and a shift to claims."""
+    return _scene

@@ -28,7 +28,7 @@ from mapopt.training.task import Task
 SEARCH_SEEDS = 1000
 """Searches use the seeds from here on, comparisons those below: no setting is chosen on a seed it is judged on."""
 
-CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 _STORED = 1
 """Part of every run's key; goes up when a change in the code changes runs' numbers."""

@@ -14,9 +14,9 @@ from mapopt.evaluation.measure import Questions, compare
 
 
 @pytest.fixture(scope="module", params=[3, 60])
-def pages(request, scene):
+def pages(request, evaluated_scene):
     """Every figure of a comparison, laid out."""
-    truth, claims = scene(request.param)
+    truth, claims = evaluated_scene(request.param)
     comparison = compare(truth, claims(1, 0.5), claims(2, 1.0), Questions(resamples=20))
     kept = []
 
@@ -68,14 +68,14 @@ def test_no_word_is_on_top_of_another(pages):
             assert across < 1.5 or down < 1.5, f"{name}: {one!r} and {other!r}"
 
 
-def test_two_files_are_called_by_what_tells_them_apart(scene):
-    truth, claims = scene(3)
+def test_two_files_are_called_by_what_tells_them_apart(evaluated_scene):
+    truth, claims = evaluated_scene(3)
     found = compare(truth, claims(1, 0.5), claims(2, 0.5), Questions(resamples=0))
     assert figures._names(found) == ("detector 1/results.json", "detector 2/results.json")
 
 
-def test_the_same_findings_give_the_same_bytes(scene):
-    truth, claims = scene(3)
+def test_the_same_findings_give_the_same_bytes(evaluated_scene):
+    truth, claims = evaluated_scene(3)
     found = compare(truth, claims(1, 0.5), claims(2, 0.5), Questions(resamples=0)).ours
     with figures.styled():
         assert figures._png(figures._causes(found, None)) == figures._png(figures._causes(found, None))

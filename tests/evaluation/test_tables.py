@@ -19,8 +19,8 @@ from mapopt.metrics.analysis.bootstrap import bootstrap
 
 
 @pytest.fixture(scope="module")
-def findings(scene):
-    truth, claims = scene(30)
+def findings(evaluated_scene):
+    truth, claims = evaluated_scene(30)
     return measure(truth, claims(1, 1.0), Questions(resamples=40))
 
 
@@ -85,8 +85,8 @@ def test_a_category_without_objects_is_undefined_everywhere(findings):
     assert stored["optimal_lrp"]["lrp"] is None
 
 
-def test_a_report_is_valid_json_where_much_is_undefined(scene):
-    truth, _ = scene(3)
+def test_a_report_is_valid_json_where_much_is_undefined(evaluated_scene):
+    truth, _ = evaluated_scene(3)
     none = np.zeros(0, np.int64)
     nothing = Claims(name="nothing", detections=Detections(np.zeros((0, 4)), np.zeros(0), none, none))
     empty = measure(truth, nothing, Questions(resamples=3))
@@ -98,8 +98,8 @@ def test_a_report_is_valid_json_where_much_is_undefined(scene):
     assert "inf" not in describe(empty).replace("information", "")
 
 
-def test_scores_that_are_no_probabilities_have_no_calibration_and_everything_else(scene):
-    truth, claims = scene(3)
+def test_scores_that_are_no_probabilities_have_no_calibration_and_everything_else(evaluated_scene):
+    truth, claims = evaluated_scene(3)
     found = claims(2, 1.0).detections
     logits = Detections(found.boxes, 8 * found.scores - 4, found.labels, found.image_ids)
     questions = Questions(resamples=0)
@@ -133,8 +133,8 @@ def test_an_interval_below_its_number_is_explained(findings):
     assert "too large" not in describe(plain)
 
 
-def test_differences_are_ours_less_the_other(scene):
-    truth, claims = scene(4)
+def test_differences_are_ours_less_the_other(evaluated_scene):
+    truth, claims = evaluated_scene(4)
     ours, other = claims(1, 0.5), claims(2, 3.0)
     found = compare(truth, ours, other, Questions(resamples=40))
     main, categories = tables.difference_rows(found)
