@@ -20,6 +20,7 @@ from mapopt.envs.detector_training.actions import RelativeAction
 from mapopt.envs.detector_training.observations import needed_measures, observation_names, observe
 from mapopt.errors import AgentError, MapoptError, unknown_name
 from mapopt.files import write_bytes, write_json
+from mapopt.former_names import translate
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Controller, Decision
 from mapopt.training.controllers.fixed import Schedule
@@ -40,7 +41,7 @@ class Agent:
     """Weight ``[out, in]`` and bias ``[out]`` of each layer; tanh between them."""
     knobs: tuple[str, ...]
     """The knobs its outputs turn."""
-    reach: float
+    scale: float
     """What an output of 1 means; see `RelativeAction`."""
     baseline: dict[str, Any]
     """Settings of the schedule its outputs are relative to."""
@@ -71,7 +72,7 @@ class Agent:
             "version": VERSION,
             "observation": list(self.observation),
             "knobs": list(self.knobs),
-            "reach": self.reach,
+            "scale": self.scale,
             "baseline": self.baseline,
             "open_loop": [list(action) for action in self.open_loop],
             "layers": [list(weight.shape) for weight, _ in self.layers],
@@ -89,7 +90,7 @@ class Agent:
         """
         path = find_agent(name)
         try:
-            description = json.loads(path.read_text())
+            description = translate(json.loads(path.read_text()), "agent")
             tensors = load_file(path.with_suffix(".safetensors"))
         except FileNotFoundError:
             raise AgentError(f"{path.with_suffix('.safetensors')}: no such file; an agent is two files") from None
@@ -107,7 +108,7 @@ class Agent:
         return cls(
             tuple(layers),
             tuple(description["knobs"]),
-            float(description["reach"]),
+            float(description["scale"]),
             dict(description["baseline"]),
             tuple(description["observation"]),
             tuple(tuple(action) for action in description["open_loop"]),
@@ -156,7 +157,7 @@ class OpenLoopController:
 def relative_action(agent: Agent, baseline: Controller | None = None) -> RelativeAction:
     """Returns what the agent's outputs mean: relative to its own schedule, or to the one that an instance brings."""
     usual = Schedule(**agent.baseline) if baseline is None else baseline
-    return RelativeAction(knobs=agent.knobs, reach=agent.reach, baseline=usual)
+    return RelativeAction(knobs=agent.knobs, scale=agent.scale, baseline=usual)
 
 
 def find_agent(name: str | Path) -> Path:
@@ -177,7 +178,7 @@ def _check(path: Path, description: Any) -> None:
             f"{path}: an agent of version {description.get('version')}; this mapopt runs version {VERSION}: "
             "train it again"
         )
-    missing = {"knobs", "reach", "baseline", "layers", "training", "observation", "open_loop"} - set(description)
+    missing = {"knobs", "scale", "baseline", "layers", "training", "observation", "open_loop"} - set(description)
     if missing:
         raise AgentError(f"{path}: the description lacks {', '.join(sorted(missing))}; copy or train it again")
     unknown = [name for name in description["knobs"] if name not in ranges()]
@@ -189,7 +190,7 @@ def _check(path: Path, description: Any) -> None:
         names = observation_names(description["observation"], description["knobs"])
         RelativeAction(
             knobs=tuple(description["knobs"]),
-            reach=description["reach"],
+            scale=description["scale"],
             baseline=Schedule(**description["baseline"]),
         )
     except (MapoptError, TypeError) as error:

@@ -8,24 +8,24 @@ import numpy as np
 
 from mapopt.errors import ConfigError, unknown_name
 
-Side = Literal["train", "judge"]
+InstanceSplit = Literal["train", "eval"]
 """What instances are for: training an agent, or judging it."""
 
 
-MOST_INSTANCES = 1_000_000
+MAX_INSTANCES = 1_000_000
 """Instances of a side at most: so many seeds are set apart for each."""
 
 
-def check_side(side: Side) -> None:
+def check_split(split: InstanceSplit) -> None:
     """Raises ConfigError unless there is such a side."""
-    if side not in get_args(Side):
-        raise ConfigError(unknown_name("side of instances", str(side), get_args(Side)))
+    if split not in get_args(InstanceSplit):
+        raise ConfigError(unknown_name("split of instances", str(split), get_args(InstanceSplit)))
 
 
 def check_count(count: int) -> None:
     """Raises ConfigError unless a side may have so many instances."""
-    if type(count) is not int or not 1 <= count <= MOST_INSTANCES:
-        raise ConfigError(f"a family of {count} instances: expected 1 to {MOST_INSTANCES}")
+    if type(count) is not int or not 1 <= count <= MAX_INSTANCES:
+        raise ConfigError(f"a family of {count} instances: expected 1 to {MAX_INSTANCES}")
 
 
 def check_number(number: int, count: int) -> None:

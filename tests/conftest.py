@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mapopt.data import Annotations, ShapesConfig, Splits, make_shapes_splits
-from mapopt.evaluation.inputs import Claims, known_truth
+from mapopt.evaluation.inputs import Predictions, named_ground_truth
 from mapopt.metrics import Detections
 from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
@@ -24,7 +24,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def small_splits() -> Splits:
     """A set that trains in a blink."""
-    return make_shapes_splits(ShapesConfig(), seed=3, train=24, tune=10, test=12)
+    return make_shapes_splits(ShapesConfig(), seed=3, train=24, val=10, test=12)
 
 
 @pytest.fixture
@@ -71,18 +71,18 @@ def _scene(categories: int, images: int = 40):
         area=np.full(len(boxes), 225.0),
         ids=np.arange(len(boxes)),
     )
-    truth = known_truth(notes, name="truth.json")
-    return truth, lambda seed, shift: _claims(truth, seed, shift)
+    truth = named_ground_truth(notes, name="truth.json")
+    return truth, lambda seed, shift: _predictions(truth, seed, shift)
 
 
-def _claims(truth, seed, shift):
+def _predictions(truth, seed, shift):
     generator, notes = np.random.default_rng(seed), truth.notes
     found = np.flatnonzero(generator.random(len(notes.boxes)) < 0.8)
     boxes = notes.boxes[found] + np.tile(generator.normal(0, shift, (len(found), 2)), 2)
     labels = np.where(generator.random(len(found)) < 0.1, 0, notes.labels[found])
     scores = np.round(generator.random(len(found)), 3)
     detections = Detections(boxes, scores, notes.category_ids[labels], notes.image_ids[notes.images[found]])
-    return Claims(name=f"detector {seed}/results.json", detections=detections)
+    return Predictions(name=f"detector {seed}/results.json", detections=detections)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ LAYERS = {
     "mapopt.errors": 0,
     "mapopt.compiling": 0,
     "mapopt.files": 0,
+    "mapopt.former_names": 0,
     "mapopt.settings": 0,
     "mapopt.losses": 1,
     "mapopt.metrics": 1,

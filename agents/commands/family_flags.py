@@ -41,7 +41,7 @@ class FamilyFlags:
     """small-objects: between these is the size of an instance's largest objects, in pixels."""
     under: float | None = None
     """small-objects: the description says what share of objects is smaller than so many pixels."""
-    share: tuple[float, float] | None = None
+    fraction: tuple[float, float] | None = None
     """noisy-labels: least and largest number of faults per object."""
     faults: tuple[Fault, ...] | None = None
     """noisy-labels: what goes wrong."""
@@ -59,7 +59,7 @@ class FamilyFlags:
     """from-data: largest share of crops without an object."""
     crops_per_image: int | None = None
     """from-data: most crops of one image that are to show an object."""
-    judging: float | None = None
+    eval_fraction: float | None = None
     """from-data: share of the images that is for judging agents."""
     seed: int | None = None
     """from-data: decides which images are for judging."""

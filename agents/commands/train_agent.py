@@ -42,7 +42,7 @@ class TrainAgent(Command):
     """Images and rounds of an episode."""
     knobs: tuple[str, ...] = ("lr", "augment", "assign_iou", "box_weight")
     """The knobs it turns."""
-    reach: float = 4.0
+    scale: float = 4.0
     """What an action of 1 means: this factor on a logarithmic knob."""
     features: tuple[str, ...] | None = None
     """What it is shown; by default what the environment shows. See the page of DetectorTraining-v0."""
@@ -94,7 +94,7 @@ class TrainAgent(Command):
             family=family,
             budget=self.budget,
             knobs=self.knobs,
-            reach=self.reach,
+            scale=self.scale,
             features=self.features,
             reward=self.reward,
             cost_per_image=self.cost_per_image,

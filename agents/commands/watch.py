@@ -13,8 +13,8 @@ from gymnasium.spaces import Discrete, Space
 from mapopt.agents.policy import Agent, PolicyController, relative_action
 from mapopt.commands.command import Command, choose_device
 from mapopt.drawing.episode import RenderedKnob, RenderScene, line, picture
-from mapopt.drawing.video import check_film, write_film
-from mapopt.envs.detector_training.lanes import Start, World
+from mapopt.drawing.video import check_video, write_video
+from mapopt.envs.detector_training.lanes import DetectorTrainingLanes, Start
 from mapopt.envs.detector_training.scene import scene_of
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families import InstanceFamily, make_family
@@ -75,7 +75,7 @@ class Watch(Command):
 
     def run(self) -> int:
         """Plays, prints and writes; returns 1 if the run diverged."""
-        check_film(self.out, overwrite=self.overwrite)
+        check_video(self.out, overwrite=self.overwrite)
         if not 0.5 <= self.fps <= 50:
             raise ConfigError(f"fps is {self.fps:g}: expected 0.5 to 50 rounds a second")
         if self.size % 32 or not 320 <= self.size <= 3840:
@@ -85,30 +85,30 @@ class Watch(Command):
                 f"--policy is {self.policy}: --policy replay and --replay FILE belong together, give both"
             )
         recorded = None if self.replay is None else RecordedSchedule.load(self.replay)
-        world = self._world(recorded)
-        world.reset({0: self._start(recorded)})
+        lanes = self._make_lanes(recorded)
+        lanes.reset({0: self._start(recorded)})
         if recorded is not None:
-            print(_differences(recorded, world), end="", flush=True)
-        scenes, info = self._play(world)
+            print(_differences(recorded, lanes), end="", flush=True)
+        scenes, info = self._play(lanes)
         diverged = bool(info["diverged"])
         ending = "diverged: a loss or gradient was not finite; " if diverged else ""
-        print(f"{ending}final tune AP {info['tune_ap']:.4f}, test AP {info['test_ap']:.4f}", flush=True)
-        write_film(self.out, [picture(one, width=self.size) for one in steady(scenes)], rate=self.fps)
+        print(f"{ending}final tune AP {info['val_ap']:.4f}, test AP {info['test_ap']:.4f}", flush=True)
+        write_video(self.out, [picture(one, width=self.size) for one in steady(scenes)], rate=self.fps)
         print(f"wrote {len(scenes)} pictures to {self.out}")
         return int(diverged)
 
-    def _play(self, world: World) -> tuple[list[RenderScene], dict[str, Any]]:
+    def _play(self, lanes: DetectorTrainingLanes) -> tuple[list[RenderScene], dict[str, Any]]:
         """Plays the episode; returns what there was to see before it and after each round, and its last info."""
-        scenes = [scene_of(world, 0)]
+        scenes = [scene_of(lanes, 0)]
         print(line(scenes[0]), flush=True)
         while True:
-            outcome = world.step([0])[0]
-            scenes.append(scene_of(world, 0))
+            outcome = lanes.step([0])[0]
+            scenes.append(scene_of(lanes, 0))
             print(line(scenes[-1]), flush=True)
             if outcome.ended:
                 return scenes, outcome.info
 
-    def _world(self, recorded: RecordedSchedule | None) -> World:
+    def _make_lanes(self, recorded: RecordedSchedule | None) -> DetectorTrainingLanes:
         """Makes the environment's engine with the chosen decider in it."""
         device = str(choose_device(self.device))
         action, features = self._decider(recorded)
@@ -124,7 +124,7 @@ class Watch(Command):
             raise ConfigError(
                 f"rounds is {self.rounds}: expected {len(recorded.decisions)} at most, as many as {self.replay} holds"
             )
-        return World(self._family(recorded), budget, action, features=features, device=device)
+        return DetectorTrainingLanes(self._family(recorded), budget, action, features=features, device=device)
 
     def _start(self, recorded: RecordedSchedule | None) -> Start:
         """Returns how the episode begins; that of a recording which was cut short is cut where it was."""
@@ -160,7 +160,7 @@ class Watch(Command):
         if (self.data is not None) != (name == "from-data"):
             raise ConfigError(f"--family is {name}: --family from-data and --data PATH belong together, give both")
         settings: dict[str, Any] = {} if self.data is None else {"path": self.data}
-        return make_family(name, side="judge", **settings)
+        return make_family(name, split="eval", **settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,11 +187,11 @@ class _Decider:
         return replace(self, baseline=baseline)
 
 
-def _differences(recorded: RecordedSchedule, world: World) -> str:
+def _differences(recorded: RecordedSchedule, lanes: DetectorTrainingLanes) -> str:
     """Returns a line about what is played otherwise than it was recorded; nothing if all is the same."""
-    start, budget = world.start_of(0), world.budget_of(0)
+    start, budget = lanes.start_of(0), lanes.budget_of(0)
     pairs = (
-        ("instance", recorded.description, str(world.instances[0])),
+        ("instance", recorded.description, str(lanes.instances[0])),
         ("seed", recorded.seed, start.seed),
         ("images", recorded.budget.images, budget.images),
         ("rounds", recorded.budget.rounds, budget.rounds),

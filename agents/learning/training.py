@@ -33,6 +33,7 @@ from mapopt.envs.families import FAMILIES, InstanceFamily, make_family
 from mapopt.envs.sb3 import FleetVecEnv
 from mapopt.errors import AgentError, ConfigError
 from mapopt.files import write_bytes, write_json
+from mapopt.former_names import translate
 from mapopt.settings import to_mapping
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.fixed import Schedule
@@ -48,7 +49,7 @@ class AgentTraining:
     """The instances: a family's name, or a dataclass, as its settings are kept with the agent."""
     budget: Budget = DEFAULT_BUDGET
     knobs: tuple[str, ...] = DEFAULT_KNOBS
-    reach: float = 10.0
+    scale: float = 10.0
     features: tuple[str, ...] | None = None
     """What the agent is shown; see `mapopt.envs.detector_training.observations`. None is the environment's usual."""
     reward: str = "gain"
@@ -87,7 +88,7 @@ class AgentTraining:
                 f"family {type(self.family).__name__} cannot be stored with the agent ({error}): expected a dataclass "
                 "of numbers, texts, lists and dataclasses"
             ) from None
-        if self.instances.side != "train":
+        if self.instances.split != "train":
             raise ConfigError("the family's instances are for judging: train an agent on side='train'")
 
     @property
@@ -133,7 +134,7 @@ def train_agent(
         settings.instances,
         budget=settings.budget,
         knobs=settings.knobs,
-        reach=settings.reach,
+        scale=settings.scale,
         reward=settings.reward,
         cost_per_image=settings.cost_per_image,
         features=settings.features,
@@ -180,7 +181,7 @@ def train_agent(
     agent = Agent(
         _layers(model),
         settings.knobs,
-        settings.reach,
+        settings.scale,
         dataclasses.asdict(Schedule()),
         names,
         open_loop,
@@ -294,7 +295,8 @@ def _resume(model: PPO, path: Path, settings: AgentTraining) -> list[Progress]:
     if not path.is_file():
         return []
     state = torch.load(path, weights_only=True)
-    if state.get("version") != VERSION or not _same_but_length(json.loads(state["settings"]), _plain(settings)):
+    kept = translate(json.loads(state["settings"]), "agent training")
+    if state.get("version") != VERSION or not _same_but_length(kept, _plain(settings)):
         raise AgentError(f"{path} is of a training with other settings: give the same ones, or another --out")
     model.policy.load_state_dict(state["policy"])
     model.policy.optimizer.load_state_dict(state["optimizer"])

@@ -24,8 +24,8 @@ from mapopt.training.task import TaskInfo
 
 DEFAULT_KNOBS = ("lr", "weight_decay", "augment", "assign_iou")
 
-REACH = 10.0
-NOTCH = 0.25
+SCALE = 10.0
+STEP_SIZE = 0.25
 
 
 class Action(Protocol):
@@ -110,12 +110,12 @@ class _OverBaseline:
 class RelativeAction(_OverBaseline):
     """``Box(-1, 1, (n,))``: an offset of every knob from what the baseline does in the same round."""
 
-    reach: float = REACH
+    scale: float = SCALE
     """What an offset of 1 means: this factor on a logarithmic knob; see `KnobSpace.shift`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_reach(self.reach)
+        _check_scale(self.scale)
 
     @property
     def baseline_action(self) -> np.ndarray:
@@ -128,7 +128,7 @@ class RelativeAction(_OverBaseline):
 
     def decide(self, action: Any, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the baseline's decision with the chosen knobs moved by the action."""
-        return _shifted(self, self._numbers(action), self.reach, history, task, budget)
+        return _shifted(self, self._numbers(action), self.scale, history, task, budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ class AbsoluteAction(_OverBaseline):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Notched(_OverBaseline):
+class _Stepped(_OverBaseline):
     """Offsets from the baseline that stay from round to round and move by notches.
 
     The present offset is read from the last round's knobs against what the baseline decided then, to the nearest notch;
@@ -159,42 +159,42 @@ class _Notched(_OverBaseline):
     off, it is the first that reaches the end.
     """
 
-    reach: float = REACH
+    scale: float = SCALE
     """What an offset of 1 means, which is also the largest; see `KnobSpace.shift`."""
-    notch: float = NOTCH
+    step_size: float = STEP_SIZE
     """How far an action moves an offset."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_reach(self.reach)
-        if not 0 < self.notch <= 1:
-            raise ConfigError(f"notch is {self.notch}: expected more than 0 and at most 1, the largest offset")
+        _check_scale(self.scale)
+        if not 0 < self.step_size <= 1:
+            raise ConfigError(f"step_size is {self.step_size}: expected more than 0 and at most 1, the largest offset")
 
-    def notches(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> list[int]:
+    def offset_steps(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> list[int]:
         """Returns how many notches above or below the baseline every knob was in the last round."""
         if not history:
             return [0] * len(self.knobs)
         usual = self.baseline.decide(history[:-1], task, budget).knobs
-        most = self._most
+        most = self._max_steps
         now = history[-1].knobs
-        found = (_count(name, now, usual, reach=self.reach, notch=self.notch) for name in self.knobs)
+        found = (_count(name, now, usual, scale=self.scale, step_size=self.step_size) for name in self.knobs)
         return [min(max(count, -most), most) for count in found]
 
     @property
-    def _most(self) -> int:
-        return int(1 / self.notch + 1e-9)
+    def _max_steps(self) -> int:
+        return int(1 / self.step_size + 1e-9)
 
     def _moved(self, moves: Sequence[int], history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         counts = [
-            min(max(count + move, -self._most), self._most)
-            for count, move in zip(self.notches(history, task, budget), moves, strict=True)
+            min(max(count + move, -self._max_steps), self._max_steps)
+            for count, move in zip(self.offset_steps(history, task, budget), moves, strict=True)
         ]
-        offsets = np.array([count * self.notch for count in counts])
-        return _shifted(self, offsets, self.reach, history, task, budget)
+        offsets = np.array([count * self.step_size for count in counts])
+        return _shifted(self, offsets, self.scale, history, task, budget)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiscreteAction(_Notched):
+class DiscreteAction(_Stepped):
     """``Discrete(1 + 2n)``: 0 keeps the offsets, 1 + 2i and 2 + 2i move that of knob i a notch down and up."""
 
     @property
@@ -221,7 +221,7 @@ class DiscreteAction(_Notched):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiDiscreteAction(_Notched):
+class MultiDiscreteAction(_Stepped):
     """``MultiDiscrete([3] * n)``: for every knob 0 moves its offset a notch down, 1 keeps it, 2 moves it up."""
 
     @property
@@ -252,8 +252,8 @@ def make_action(
     form: str = "relative",
     *,
     knobs: Sequence[str] = DEFAULT_KNOBS,
-    reach: float | None = None,
-    notch: float | None = None,
+    scale: float | None = None,
+    step_size: float | None = None,
     baseline: Controller | None = None,
 ) -> Action:
     """Makes a form of action.
@@ -261,8 +261,8 @@ def make_action(
     Args:
         form: a name in `ACTIONS`.
         knobs: names of the knobs that are turned.
-        reach: what an offset of 1 means; 10 by default.
-        notch: how far a discrete action moves; a quarter by default.
+        scale: what an offset of 1 means; 10 by default.
+        step_size: how far a discrete action moves; a quarter by default.
         baseline: what decides the other knobs; by default a warm-up and cosine.
 
     Raises:
@@ -270,7 +270,7 @@ def make_action(
     """
     if form not in ACTIONS:
         raise ConfigError(unknown_name("action form", form, ACTIONS))
-    given = {"reach": reach, "notch": notch, "baseline": baseline}
+    given = {"scale": scale, "step_size": step_size, "baseline": baseline}
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     foreign = set(settings) - {one.name for one in fields(ACTIONS[form])}
     if foreign:
@@ -281,7 +281,7 @@ def make_action(
 def _shifted(
     action: _OverBaseline,
     offsets: np.ndarray,
-    reach: float,
+    scale: float,
     history: Sequence[Round],
     task: TaskInfo,
     budget: Budget,
@@ -290,19 +290,19 @@ def _shifted(
     usual, space = action.baseline.decide(history, task, budget), action.space
     start = usual.ramp_from
     return Decision(
-        knobs=space.shift(offsets, usual.knobs, reach=reach),
-        ramp_from=None if start is None else space.shift(offsets, start, reach=reach),
+        knobs=space.shift(offsets, usual.knobs, scale=scale),
+        ramp_from=None if start is None else space.shift(offsets, start, scale=scale),
         stop=usual.stop,
     )
 
 
-def _count(name: str, knobs: Knobs, usual: Knobs, *, reach: float, notch: float) -> int:
+def _count(name: str, knobs: Knobs, usual: Knobs, *, scale: float, step_size: float) -> int:
     """Returns the notches with which `KnobSpace.shift` comes from the usual value to the present one."""
     bounds, value, base = ranges()[name], getattr(knobs, name), getattr(usual, name)
     if bounds.log:
-        count = math.log(value / base) / math.log(reach) / notch
+        count = math.log(value / base) / math.log(scale) / step_size
     else:
-        count = (value - base) / (math.log10(reach) / 2 * (bounds.high - bounds.low)) / notch
+        count = (value - base) / (math.log10(scale) / 2 * (bounds.high - bounds.low)) / step_size
     if value == bounds.low < base:
         return math.floor(count + 1e-6)
     if value == bounds.high > base:
@@ -322,9 +322,9 @@ def _choices(action: Any, shape: tuple[int, ...], count: int) -> np.ndarray:
     return choices
 
 
-def _check_reach(reach: float) -> None:
-    if not reach > 1:
-        raise ConfigError(f"reach is {reach}: expected a factor above 1")
+def _check_scale(scale: float) -> None:
+    if not scale > 1:
+        raise ConfigError(f"scale is {scale}: expected a factor above 1")
 
 
 def _shown(values: np.ndarray) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from mapopt.envs.detector_training.actions import Action
 from mapopt.envs.detector_training.lanes import EpisodeState
 from mapopt.envs.detector_training.scene import render
-from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, RENDER_MODES, draw_start, make_world, spaces_of
+from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, RENDER_MODES, draw_start, make_lanes, spaces_of
 from mapopt.envs.families import InstanceFamily
 from mapopt.training.budget import Budget
 
@@ -37,8 +37,8 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     - ``multi_discrete``: ``MultiDiscrete([3] * n)``: for every knob 0 moves its offset a notch down, 1 keeps it, 2
       moves it up.
 
-    An offset of 1 is a factor of `reach` on a logarithmic knob, and half the range on a linear one (at reach 10). A
-    discrete action moves an offset by `notch`, at most to 1. The zero action (``relative``), never anything but 0
+    An offset of 1 is a factor of `scale` on a logarithmic knob, and half the range on a linear one (at reach 10). A
+    discrete action moves an offset by `step_size`, at most to 1. The zero action (``relative``), never anything but 0
     (``discrete``) and never anything but ones (``multi_discrete``) are the baseline, bit for bit: `baseline_action` is
     that action, None for ``absolute``, which has none. `action_names` names the entries (or choices) of an action.
 
@@ -133,8 +133,8 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
 
     ### Info
     Of every step: ``round``, ``images`` trained and ``evaluated`` so far, ``steps`` of the round, ``diverged``,
-    ``tune_ap``, ``tune_ap50``, ``tune_ap75``, ``tune_ar100``, ``tune_ap_per_category``, what else was measured as
-    ``tune_NAME``, ``class_loss``, ``box_loss``, ``gradient_norm``, ``gradient_norm_max``, ``gradient_ratio``,
+    ``val_ap``, ``val_ap50``, ``val_ap75``, ``val_ar100``, ``val_ap_per_category``, what else was measured as
+    ``val_NAME``, ``class_loss``, ``box_loss``, ``gradient_norm``, ``gradient_norm_max``, ``gradient_ratio``,
     ``weight_norm``, ``clipped``, ``update_ratio``, ``knobs`` (a dictionary) and ``reward_parts`` (``worth`` and
     ``cost``: the reward is their difference). Where the baseline stopped the run, all but the last are those of the
     last round played, and ``stopped`` says why.
@@ -142,7 +142,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     ### Arguments
     - ``family``: a name in `mapopt.envs.families.FAMILIES`, or an `InstanceFamily`.
     - ``budget``: images and rounds of an episode, unless its instance brings its own.
-    - ``knobs``, ``action``, ``reach`` (10), ``notch`` (0.25): see above; ``action`` may be an object instead, such as
+    - ``knobs``, ``action``, ``scale`` (10), ``step_size`` (0.25): see above; ``action`` may be an object instead, such as
       ``RelativeAction(knobs=("lr",), baseline=Constant())``.
     - ``reward``, ``cost_per_image``, ``features``, ``seconds_limit``: see above.
     - ``device``: where to train.
@@ -178,8 +178,8 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
         budget: Budget = DEFAULT_BUDGET,
         knobs: Sequence[str] | None = None,
         action: str | Action = "relative",
-        reach: float | None = None,
-        notch: float | None = None,
+        scale: float | None = None,
+        step_size: float | None = None,
         reward: str = "gain",
         cost_per_image: float = 0.0,
         features: Sequence[str] | None = None,
@@ -187,38 +187,38 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
         device: str = "cpu",
         render_mode: str | None = None,
     ) -> None:
-        self.world = make_world(
+        self.lanes = make_lanes(
             family,
             budget=budget,
             knobs=knobs,
             action=action,
-            reach=reach,
-            notch=notch,
+            scale=scale,
+            step_size=step_size,
             reward=reward,
             cost_per_image=cost_per_image,
             features=features,
             seconds_limit=seconds_limit,
-            lanes=1,
+            num_lanes=1,
             device=device,
             render_mode=render_mode,
         )
-        self.action_space, self.observation_space = spaces_of(self.world)
+        self.action_space, self.observation_space = spaces_of(self.lanes)
         self.render_mode = render_mode
 
     @property
     def observation_names(self) -> tuple[str, ...]:
         """The name of every entry of an observation; see `mapopt.envs.detector_training.observations`."""
-        return self.world.names
+        return self.lanes.names
 
     @property
     def action_names(self) -> tuple[str, ...]:
         """The name of every entry of an action, or of every choice where an action is one of several."""
-        return self.world.action.action_names
+        return self.lanes.action.action_names
 
     @property
     def baseline_action(self) -> Any:
         """The action that, always taken, is the baseline; None where the form has none (``absolute``)."""
-        return self.world.action.baseline_action
+        return self.lanes.action.baseline_action
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -229,7 +229,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
             ConfigError: an option is unknown or out of its range.
         """
         super().reset(seed=seed)
-        return self.world.reset({0: draw_start(self.np_random, self.world.family, options)})[0]
+        return self.lanes.reset({0: draw_start(self.np_random, self.lanes.family, options)})[0]
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Plays one round.
@@ -238,7 +238,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
             ConfigError: the action is not one of the action space's.
             gymnasium.error.ResetNeeded: the episode is over, or never began.
         """
-        outcome = self.world.step([action])[0]
+        outcome = self.lanes.step([action])[0]
         return outcome.observation, outcome.reward, outcome.terminated, outcome.truncated, outcome.info
 
     def render(self) -> Any:
@@ -247,11 +247,11 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
         The picture shows AP and knobs over the rounds beside a tune image with its objects and what is found now; the
         image is detected anew, which takes about as long as evaluating a round.
         """
-        return render(self.world, 0, self.render_mode)
+        return render(self.lanes, 0, self.render_mode)
 
     def get_state(self) -> EpisodeState:
         """Copies the episode, and the generator that draws the next ones, in memory."""
-        return replace(self.world.get_state(0), generator=self.np_random.bit_generator.state)
+        return replace(self.lanes.get_state(0), generator=self.np_random.bit_generator.state)
 
     def set_state(self, state: EpisodeState) -> np.ndarray:
         """Goes on from a copied episode, of this or of an equal environment; returns what an agent sees there.
@@ -259,7 +259,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
         What follows is what followed the copy, bit for bit, and the next resets draw the same episodes. A state without
         a generator leaves the environment's own.
         """
-        observation = self.world.set_state(0, state)
+        observation = self.lanes.set_state(0, state)
         if state.generator is not None:
             self.np_random.bit_generator.state = dict(state.generator)
         return observation

@@ -22,18 +22,18 @@ def round_info(one: Round, parts: RewardParts) -> dict[str, Any]:
         one: the round.
         parts: what it was paid.
     """
-    interval, tune = one.interval, one.tune
+    interval, val = one.interval, one.val
     info: dict[str, Any] = {
         "round": one.index + 1,
         "images": one.images,
         "evaluated": one.evaluated,
         "steps": interval.steps,
         "diverged": interval.diverged,
-        "tune_ap": tune.ap,
-        "tune_ap50": tune.ap50,
-        "tune_ap75": tune.ap75,
-        "tune_ar100": tune.ar100,
-        "tune_ap_per_category": np.array(tune.per_category),
+        "val_ap": val.ap,
+        "val_ap50": val.ap50,
+        "val_ap75": val.ap75,
+        "val_ar100": val.ar100,
+        "val_ap_per_category": np.array(val.per_category),
         "class_loss": interval.class_loss,
         "box_loss": interval.box_loss,
         "gradient_norm": interval.gradient_norm,
@@ -43,11 +43,11 @@ def round_info(one: Round, parts: RewardParts) -> dict[str, Any]:
         "clipped": interval.clipped,
         "update_ratio": interval.update_ratio,
         "knobs": one.knobs.as_dict(),
-        "reward_parts": {"worth": parts.worth, "cost": parts.cost},
+        "reward_parts": {"value": parts.value, "cost": parts.cost},
     }
     for name in ("calibration_error", "f1", "best_f1", "lrp", "optimal_lrp"):
-        if getattr(tune, name) >= 0:
-            info[f"tune_{name}"] = getattr(tune, name)
+        if getattr(val, name) >= 0:
+            info[f"val_{name}"] = getattr(val, name)
     return info
 
 

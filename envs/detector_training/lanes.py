@@ -69,7 +69,7 @@ class EpisodeState:
     """State of the random generator that draws the lane's next episodes, where a face has one."""
 
 
-class World:
+class DetectorTrainingLanes:
     """Lanes of detector training, each an episode of its own.
 
     Args:
@@ -92,22 +92,22 @@ class World:
         reward: Reward | None = None,
         features: Sequence[str] | None = None,
         seconds_limit: float | None = None,
-        lanes: int = 1,
+        num_lanes: int = 1,
         device: str = "cpu",
     ) -> None:
-        if lanes < 1:
-            raise ConfigError(f"{lanes} lanes: expected at least one")
+        if num_lanes < 1:
+            raise ConfigError(f"{num_lanes} lanes: expected at least one")
         if seconds_limit is not None and not seconds_limit > 0:
             raise ConfigError(f"seconds_limit is {seconds_limit}: expected a positive number of seconds, or None")
-        self.family, self.budget, self.action, self.lanes = family, budget, action, lanes
+        self.family, self.budget, self.action, self.num_lanes = family, budget, action, num_lanes
         self.reward = reward or Reward()
         usual = (*self.reward.features, *DEFAULT_FEATURES)
         self.names = observation_names(usual if features is None else features, action.knobs)
         self.measures = tuple(sorted({*self.reward.measures, *needed_measures(self.names)}))
-        self.histories: list[list[Round]] = [[] for _ in range(lanes)]
-        self.instances: list[Instance | None] = [None] * lanes
-        self.over = [True] * lanes
-        self._starts: list[Start | None] = [None] * lanes
+        self.histories: list[list[Round]] = [[] for _ in range(num_lanes)]
+        self.instances: list[Instance | None] = [None] * num_lanes
+        self.over = [True] * num_lanes
+        self._starts: list[Start | None] = [None] * num_lanes
         self._seconds_limit, self._device = seconds_limit, device
         self._fleet: Fleet | None = None
 
@@ -160,10 +160,10 @@ class World:
             ConfigError: an action is not one of the action space's, or stops a run before its first round.
             gymnasium.error.ResetNeeded: an active lane's episode is over, or never began.
         """
-        playing = [lane for lane in range(self.lanes) if active is None or active[lane]]
+        playing = [lane for lane in range(self.num_lanes) if active is None or active[lane]]
         due = [lane for lane in playing if self.over[lane]]
         if due:
-            where = f" (lanes {due})" if self.lanes > 1 else ""
+            where = f" (lanes {due})" if self.num_lanes > 1 else ""
             raise gymnasium.error.ResetNeeded(f"the episode is over, or never began{where}: call reset() before step()")
         decisions = {lane: self._decide(lane, actions[lane]) for lane in playing}
         stopped = {lane: decision.stop for lane, decision in decisions.items() if decision.stop}
@@ -256,8 +256,8 @@ class World:
     def _make_fleet(self, starts: Mapping[int, Start], instances: Mapping[int, Instance]) -> Fleet:
         """Returns the lanes; those without an episode yet wait with the task of one that has."""
         waiting, first = next(iter(instances.values())), next(iter(starts.values()))
-        tasks = [instances.get(lane, waiting).task for lane in range(self.lanes)]
-        seeds = [starts.get(lane, first).seed for lane in range(self.lanes)]
+        tasks = [instances.get(lane, waiting).task for lane in range(self.num_lanes)]
+        seeds = [starts.get(lane, first).seed for lane in range(self.num_lanes)]
         return Fleet(tasks, seeds, device=self._device)
 
     def _decide(self, lane: int, action: Any) -> Decision:
@@ -270,11 +270,11 @@ class World:
         """Plays the round of every decided lane; lanes whose budgets have other intervals are played in turn."""
         fleet = self.fleet
         played: dict[int, Round] = {}
-        everyone = [decisions.get(lane, Decision(knobs=fleet.knobs[lane])) for lane in range(self.lanes)]
+        everyone = [decisions.get(lane, Decision(knobs=fleet.knobs[lane])) for lane in range(self.num_lanes)]
         for images in sorted({self.budget_of(lane).interval for lane in decisions}):
-            active = [lane in decisions and self.budget_of(lane).interval == images for lane in range(self.lanes)]
+            active = [lane in decisions and self.budget_of(lane).interval == images for lane in range(self.num_lanes)]
             rounds = advance(fleet, everyone, self.histories, images, active=active, measures=self.measures)
-            played |= {lane: rounds[lane] for lane in range(self.lanes) if active[lane]}
+            played |= {lane: rounds[lane] for lane in range(self.num_lanes) if active[lane]}
         return played
 
     def _end(self, lane: int) -> tuple[bool, bool]:

@@ -47,7 +47,7 @@ class View:
     @property
     def aps(self) -> list[float]:
         """Tune AP before the first round, which is 0, and after every round."""
-        return [0.0, *(one.tune.ap for one in self.history)]
+        return [0.0, *(one.val.ap for one in self.history)]
 
     def ap_before(self, rounds: int) -> float:
         """Returns the tune AP a number of rounds before the last; 0 before the beginning."""
@@ -69,7 +69,7 @@ class Feature:
 
 FEATURES: tuple[Feature, ...] = (
     Feature("progress", "rounds played / rounds of the budget", 0, 1, lambda run: len(run.history) / run.budget.rounds),
-    Feature("ap", "tune AP of the last round", 0, 1, lambda run: run.now.tune.ap),
+    Feature("ap", "tune AP of the last round", 0, 1, lambda run: run.now.val.ap),
     Feature(
         "ap_gain", "10 x (tune AP - that of the round before)", -5, 5, lambda run: 10 * (run.aps[-1] - run.aps[-2])
     ),
@@ -77,15 +77,15 @@ FEATURES: tuple[Feature, ...] = (
         "ap_below_best", "10 x (best tune AP so far - tune AP)", 0, 5, lambda run: 10 * (max(run.aps) - run.aps[-1])
     ),
     Feature("ap_trend", "10 x mean gain of tune AP over the last 4 rounds", -5, 5, lambda run: _trend(run.aps[-5:])),
-    Feature("ap50", "tune AP50 of the last round", 0, 1, lambda run: run.now.tune.ap50),
+    Feature("ap50", "tune AP50 of the last round", 0, 1, lambda run: run.now.val.ap50),
     Feature(
         "ap75_to_ap50",
         "AP75 / AP50: how well found objects are localised",
         0,
         1,
-        lambda run: run.now.tune.ap75 / run.now.tune.ap50 if run.now.tune.ap50 > 0 else 0.0,
+        lambda run: run.now.val.ap75 / run.now.val.ap50 if run.now.val.ap50 > 0 else 0.0,
     ),
-    Feature("ar100", "tune AR100: the AP that perfect scores would allow", 0, 1, lambda run: run.now.tune.ar100),
+    Feature("ar100", "tune AR100: the AP that perfect scores would allow", 0, 1, lambda run: run.now.val.ar100),
     Feature("ap_spread", "standard deviation of AP over categories", 0, 0.5, lambda run: _spread(run.now)),
     Feature(
         "class_loss_log",
@@ -285,7 +285,7 @@ def _trend(aps: Sequence[float]) -> float:
 
 
 def _spread(now: Round) -> float:
-    defined = [value for value in now.tune.per_category if value >= 0]
+    defined = [value for value in now.val.per_category if value >= 0]
     return float(np.std(defined)) if defined else 0.0
 
 
@@ -304,9 +304,9 @@ def _log10(value: float, shift: float) -> float:
 
 def _measured(now: Round, name: str, measure: Measure) -> float:
     """Returns a score that is only there where it was asked for."""
-    value: float = getattr(now.tune, name)
+    value: float = getattr(now.val, name)
     # Without a detection there is nothing to be calibrated; a diverged round has no detections.
-    undefined = now.interval.diverged or (measure == "calibration" and now.tune.ar100 <= 0)
+    undefined = now.interval.diverged or (measure == "calibration" and now.val.ar100 <= 0)
     if value < 0 and not undefined:
         raise ConfigError(
             f"feature '{name}' needs the measure '{measure}', which round {now.index + 1} was played without: "

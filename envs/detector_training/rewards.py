@@ -20,7 +20,7 @@ class RewardForm:
     """One thing an agent may be paid for."""
 
     meaning: str
-    worth: Callable[[Scores], float]
+    value: Callable[[Scores], float]
     """What tune scores are worth; a fresh detector is worth 0, and so is a diverged one."""
     only_at_end: bool = False
     """Paid at the end of the budget, instead of as gains."""
@@ -76,13 +76,13 @@ REWARDS: dict[str, RewardForm] = {
 class RewardParts:
     """What a round paid, and what it cost."""
 
-    worth: float
+    value: float
     cost: float
 
     @property
     def total(self) -> float:
         """The reward."""
-        return self.worth - self.cost
+        return self.value - self.cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +121,9 @@ class Reward:
         feature = REWARDS[self.name].feature
         return () if feature is None else (feature,)
 
-    def worth(self, scores: Scores) -> float:
+    def value(self, scores: Scores) -> float:
         """Returns what tune scores are worth."""
-        return REWARDS[self.name].worth(scores)
+        return REWARDS[self.name].value(scores)
 
     def parts(self, history: Sequence[Round], budget: Budget) -> RewardParts:
         """Returns what the last round is paid.
@@ -140,7 +140,7 @@ class Reward:
         diverged, form = now.interval.diverged, REWARDS[self.name]
         spent = before.images if before is not None else 0
         cost = self.cost_per_image * ((budget.images if diverged else now.images) - spent)
-        value = 0.0 if diverged else self.worth(now.tune)
+        value = 0.0 if diverged else self.value(now.val)
         if form.only_at_end:
-            return RewardParts(worth=value if len(history) == budget.rounds else 0.0, cost=cost)
-        return RewardParts(worth=value - (self.worth(before.tune) if before is not None else 0.0), cost=cost)
+            return RewardParts(value=value if len(history) == budget.rounds else 0.0, cost=cost)
+        return RewardParts(value=value - (self.value(before.val) if before is not None else 0.0), cost=cost)

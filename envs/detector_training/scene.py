@@ -5,38 +5,38 @@ from __future__ import annotations
 import numpy as np
 
 from mapopt.drawing.episode import RenderedImage, RenderedKnob, RenderScene, line, picture
-from mapopt.envs.detector_training.lanes import World
+from mapopt.envs.detector_training.lanes import DetectorTrainingLanes
 from mapopt.training.knobs import ranges
 
 _CROWDED = 6
 """Objects from which on boxes hide each other."""
 
 
-def render(world: World, lane: int, mode: str | None) -> str | np.ndarray | None:
+def render(lanes: DetectorTrainingLanes, lane: int, mode: str | None) -> str | np.ndarray | None:
     """Returns a lane as a line of text ("ansi"), as a picture uint8 ``[h, w, 3]`` ("rgb_array"), or as nothing."""
     if mode == "ansi":
-        return line(scene_of(world, lane, with_image=False))
+        return line(scene_of(lanes, lane, with_image=False))
     if mode == "rgb_array":
-        return picture(scene_of(world, lane))
+        return picture(scene_of(lanes, lane))
     return None
 
 
-def scene_of(world: World, lane: int, *, with_image: bool = True) -> RenderScene:
+def scene_of(lanes: DetectorTrainingLanes, lane: int, *, with_image: bool = True) -> RenderScene:
     """Returns what there is to see of a lane.
 
     Args:
-        world: whose lane.
+        lanes: whose lane.
         lane: which.
         with_image: look at a tune image, too: the boxes are detected anew for it.
     """
-    instance = world.instance_of(lane)
-    budget, history = world.budget_of(lane), world.histories[lane]
-    baseline, task = world.action_of(lane).baseline, instance.task
+    instance = lanes.instance_of(lane)
+    budget, history = lanes.budget_of(lane), lanes.histories[lane]
+    baseline, task = lanes.action_of(lane).baseline, instance.task
     usual = [baseline.decide(history[:count], task.info, budget).knobs for count in range(len(history))]
     return RenderScene(
         title=str(instance),
         rounds=budget.rounds,
-        ap=tuple(one.tune.ap for one in history),
+        ap=tuple(one.val.ap for one in history),
         knobs=tuple(
             RenderedKnob(
                 name=name,
@@ -44,27 +44,27 @@ def scene_of(world: World, lane: int, *, with_image: bool = True) -> RenderScene
                 range=ranges()[name],
                 baseline=tuple(getattr(knobs, name) for knobs in usual),
             )
-            for name in world.action.knobs
+            for name in lanes.action.knobs
         ),
-        categories=tuple(task.splits.tune.annotations.category_names),
-        image=_image(world, lane) if with_image else None,
+        categories=tuple(task.splits.val.annotations.category_names),
+        image=_image(lanes, lane) if with_image else None,
     )
 
 
-def _image(world: World, lane: int) -> RenderedImage | None:
+def _image(lanes: DetectorTrainingLanes, lane: int) -> RenderedImage | None:
     """Returns the tune image that has the most objects, but not more than can be told apart, at the network's size."""
-    tune = world.fleet.tasks[lane].splits.tune
-    notes = tune.annotations
+    val = lanes.fleet.tasks[lane].splits.val
+    notes = val.annotations
     if not len(notes.images):
         return None
     counts = np.bincount(notes.images, minlength=len(notes))
     few = np.where(counts <= _CROWDED, counts, 0)
     chosen = int(few.argmax() if few.any() else counts.argmax())
-    mine, scale = notes.images == chosen, float(np.asarray(tune.scale)[chosen])
-    found = world.fleet.detect("tune", lanes=[lane])[0]
+    mine, scale = notes.images == chosen, float(np.asarray(val.scale)[chosen])
+    found = lanes.fleet.detect("val", lanes=[lane])[0]
     here = found.image_ids == chosen
     return RenderedImage(
-        pixels=np.ascontiguousarray(tune.pixels[chosen].permute(1, 2, 0).cpu().numpy()),
+        pixels=np.ascontiguousarray(val.pixels[chosen].permute(1, 2, 0).cpu().numpy()),
         true_boxes=notes.boxes[mine] * scale,
         true_labels=notes.labels[mine],
         boxes=found.boxes[here] * scale,

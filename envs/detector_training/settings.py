@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 
 from mapopt.envs.detector_training.actions import DEFAULT_KNOBS, Action, make_action
-from mapopt.envs.detector_training.lanes import Start, World
+from mapopt.envs.detector_training.lanes import DetectorTrainingLanes, Start
 from mapopt.envs.detector_training.observations import observation_space
 from mapopt.envs.detector_training.rewards import Reward
 from mapopt.envs.families import InstanceFamily, make_family
@@ -21,26 +21,26 @@ DEFAULT_BUDGET = Budget(images=16 * 800, rounds=20)
 
 RENDER_MODES = ("ansi", "rgb_array")
 
-MOST_SEEDS = 2**31
+NUM_SEEDS = 2**31
 """Seeds that a training may have: those below."""
 
 
-def make_world(
+def make_lanes(
     family: str | InstanceFamily,
     *,
     budget: Budget,
     knobs: Sequence[str] | None,
     action: str | Action,
-    reach: float | None,
-    notch: float | None,
+    scale: float | None,
+    step_size: float | None,
     reward: str,
     cost_per_image: float,
     features: Sequence[str] | None,
     seconds_limit: float | None,
-    lanes: int,
+    num_lanes: int,
     device: str,
     render_mode: str | None,
-) -> World:
+) -> DetectorTrainingLanes:
     """Makes the world behind a face; see `DetectorTrainingEnv` for the arguments.
 
     Raises:
@@ -49,24 +49,24 @@ def make_world(
     if render_mode not in (None, *RENDER_MODES):
         raise ConfigError(f"render_mode is {render_mode!r}: expected {', '.join(map(repr, RENDER_MODES))} or None")
     if isinstance(action, str):
-        action = make_action(action, knobs=DEFAULT_KNOBS if knobs is None else knobs, reach=reach, notch=notch)
-    elif any(one is not None for one in (knobs, reach, notch)):
+        action = make_action(action, knobs=DEFAULT_KNOBS if knobs is None else knobs, scale=scale, step_size=step_size)
+    elif any(one is not None for one in (knobs, scale, step_size)):
         raise ConfigError("an action object was given with knobs, reach or notch, which it brings: leave them out")
-    return World(
+    return DetectorTrainingLanes(
         make_family(family) if isinstance(family, str) else family,
         budget,
         action,
         reward=Reward(name=reward, cost_per_image=cost_per_image),
         features=features,
         seconds_limit=seconds_limit,
-        lanes=lanes,
+        num_lanes=num_lanes,
         device=device,
     )
 
 
-def spaces_of(world: World) -> tuple[Space[Any], Box]:
+def spaces_of(lanes: DetectorTrainingLanes) -> tuple[Space[Any], Box]:
     """Returns the action space and the observation space of one lane."""
-    return world.action.space_of_actions(), observation_space(world.names)
+    return lanes.action.space_of_actions(), observation_space(lanes.names)
 
 
 def draw_start(
@@ -77,6 +77,6 @@ def draw_start(
     Raises:
         ConfigError: an option is unknown or out of its range.
     """
-    given = reset_numbers(options, {"instance": family.count, "training_seed": MOST_SEEDS})
-    number, seed = int(generator.integers(family.count)), int(generator.integers(MOST_SEEDS))
+    given = reset_numbers(options, {"instance": family.count, "training_seed": NUM_SEEDS})
+    number, seed = int(generator.integers(family.count)), int(generator.integers(NUM_SEEDS))
     return Start(instance=given.get("instance", number), seed=given.get("training_seed", seed))

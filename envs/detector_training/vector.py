@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from mapopt.envs.detector_training.actions import Action
 from mapopt.envs.detector_training.lanes import EpisodeState, Outcome
 from mapopt.envs.detector_training.scene import render
-from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, RENDER_MODES, draw_start, make_world, spaces_of
+from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, RENDER_MODES, draw_start, make_lanes, spaces_of
 from mapopt.envs.families import InstanceFamily
 from mapopt.envs.lanes import lanes_to_reset, make_generator
 from mapopt.errors import ConfigError
@@ -41,8 +41,8 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         budget: Budget = DEFAULT_BUDGET,
         knobs: Sequence[str] | None = None,
         action: str | Action = "relative",
-        reach: float | None = None,
-        notch: float | None = None,
+        scale: float | None = None,
+        step_size: float | None = None,
         reward: str = "gain",
         cost_per_image: float = 0.0,
         features: Sequence[str] | None = None,
@@ -52,18 +52,18 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         stagger: bool = False,
         render_mode: str | None = None,
     ) -> None:
-        self.world = make_world(
+        self.lanes = make_lanes(
             family,
             budget=budget,
             knobs=knobs,
             action=action,
-            reach=reach,
-            notch=notch,
+            scale=scale,
+            step_size=step_size,
             reward=reward,
             cost_per_image=cost_per_image,
             features=features,
             seconds_limit=seconds_limit,
-            lanes=num_envs,
+            num_lanes=num_envs,
             device=device,
             render_mode=render_mode,
         )
@@ -71,7 +71,7 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": list(RENDER_MODES), "render_fps": 2}
         self.render_mode = render_mode
-        self.single_action_space, self.single_observation_space = spaces_of(self.world)
+        self.single_action_space, self.single_observation_space = spaces_of(self.lanes)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._generators = [make_generator(None) for _ in range(num_envs)]
@@ -80,17 +80,17 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     @property
     def observation_names(self) -> tuple[str, ...]:
         """The name of every entry of an observation; see `mapopt.envs.detector_training.observations`."""
-        return self.world.names
+        return self.lanes.names
 
     @property
     def action_names(self) -> tuple[str, ...]:
         """The name of every entry of an action, or of every choice where an action is one of several."""
-        return self.world.action.action_names
+        return self.lanes.action.action_names
 
     @property
     def baseline_action(self) -> Any:
         """The action that, always taken, is the baseline; None where the form has none (``absolute``)."""
-        return self.world.action.baseline_action
+        return self.lanes.action.baseline_action
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -110,7 +110,7 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         infos: dict[str, Any] = {}
         observations = self._begin(np.flatnonzero(mask).tolist(), infos, chosen, stagger=everyone and self._stagger)
         for going in np.flatnonzero(~mask).tolist():
-            observations[going] = self.world.observe(going)
+            observations[going] = self.lanes.observe(going)
         return self._stacked(observations), infos
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -119,8 +119,8 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise ConfigError(f"{len(actions)} actions were given for {self.num_envs} environments: give each its own")
         resting = self.autoreset_mode is AutoresetMode.NEXT_STEP
         # A lane that never began is not due: the world says that it has to be reset first.
-        due = [lane for lane in range(self.num_envs) if resting and self.world.over[lane] and self.world.begun(lane)]
-        outcomes = self.world.step(actions, active=[lane not in due for lane in range(self.num_envs)])
+        due = [lane for lane in range(self.num_envs) if resting and self.lanes.over[lane] and self.lanes.begun(lane)]
+        outcomes = self.lanes.step(actions, active=[lane not in due for lane in range(self.num_envs)])
         infos: dict[str, Any] = {}
         observations = {lane: outcome.observation for lane, outcome in outcomes.items()}
         for lane, outcome in outcomes.items():
@@ -139,18 +139,18 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Returns every lane as a picture or as a line, by the render mode; see `DetectorTrainingEnv.render`."""
         if self.render_mode is None:
             return None
-        return tuple(render(self.world, lane, self.render_mode) for lane in range(self.num_envs))
+        return tuple(render(self.lanes, lane, self.render_mode) for lane in range(self.num_envs))
 
     def get_state(self, lane: int) -> EpisodeState:
         """Copies a lane's episode, and the generator that draws its next ones."""
-        return replace(self.world.get_state(lane), generator=self._generators[lane].bit_generator.state)
+        return replace(self.lanes.get_state(lane), generator=self._generators[lane].bit_generator.state)
 
     def set_state(self, lane: int, state: EpisodeState) -> np.ndarray:
         """Puts a copied episode into a lane, its own or another; returns what an agent sees there.
 
         A state without a generator leaves the lane's own.
         """
-        observation = self.world.set_state(lane, state)
+        observation = self.lanes.set_state(lane, state)
         if state.generator is not None:
             self._generators[lane].bit_generator.state = dict(state.generator)
         return observation
@@ -165,11 +165,11 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self, lanes: Sequence[int], infos: dict[str, Any], options: dict[str, Any], *, stagger: bool = False
     ) -> dict[int, np.ndarray]:
         """Begins the next episodes of some lanes and adds their infos; returns their observations."""
-        starts = {lane: draw_start(self._generators[lane], self.world.family, options) for lane in lanes}
-        begun = self.world.reset(starts)
+        starts = {lane: draw_start(self._generators[lane], self.lanes.family, options) for lane in lanes}
+        begun = self.lanes.reset(starts)
         if stagger:
             for lane in lanes:
-                self.world.cut(lane, lane * self.world.budget_of(lane).rounds // self.num_envs)
+                self.lanes.cut(lane, lane * self.lanes.budget_of(lane).rounds // self.num_envs)
         for lane, (_, info) in begun.items():
             self._add_info(infos, info, lane)
         return {lane: observation for lane, (observation, _) in begun.items()}

@@ -6,7 +6,7 @@ from mapopt.envs.families.registry import FAMILIES, describe, make_family
 from mapopt.envs.families.rescue import MISTAKES, Mistake, RescueFamily
 from mapopt.envs.families.scenes import ImbalancedFamily, NoisyLabelsFamily, SmallObjectsFamily
 from mapopt.envs.families.shapes import SceneFamily, ShapesFamily
-from mapopt.envs.numbering import Side
+from mapopt.envs.numbering import InstanceSplit
 
 __all__ = [
     "FAMILIES",
@@ -15,13 +15,13 @@ __all__ = [
     "ImbalancedFamily",
     "Instance",
     "InstanceFamily",
+    "InstanceSplit",
     "Mistake",
     "NoisyLabelsFamily",
     "NumberedFamily",
     "RescueFamily",
     "SceneFamily",
     "ShapesFamily",
-    "Side",
     "SmallObjectsFamily",
     "describe",
     "make_family",

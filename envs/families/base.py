@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from mapopt.data import Annotations, Splits
-from mapopt.envs.numbering import MOST_INSTANCES, Side, check_count, check_number, check_side
+from mapopt.envs.numbering import MAX_INSTANCES, InstanceSplit, check_count, check_number, check_split
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Controller
@@ -23,7 +23,7 @@ from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
 from mapopt.training.task import Task
 
-_FIRST_SEED: dict[Side, int] = {"train": MOST_INSTANCES, "judge": 2 * MOST_INSTANCES}
+_FIRST_SEED: dict[InstanceSplit, int] = {"train": MAX_INSTANCES, "eval": 2 * MAX_INSTANCES}
 
 _BUDGET_STREAM = 0xB06E7
 """Keeps the draw of a budget apart from the draws of the data."""
@@ -49,7 +49,7 @@ class InstanceFamily(Protocol):
     """Numbered instances."""
 
     @property
-    def side(self) -> Side:
+    def split(self) -> InstanceSplit:
         """Whether the instances are for training an agent or for judging it."""
 
     @property
@@ -68,7 +68,7 @@ class NumberedFamily(ABC):
         ConfigError: a setting is out of its range; the message names it.
     """
 
-    side: Side = "train"
+    split: InstanceSplit = "train"
     """Whether the instances are for training an agent or for judging it."""
     count: int = 48
     """How many instances there are."""
@@ -82,7 +82,7 @@ class NumberedFamily(ABC):
     """Drawn for each instance, each as likely as the others; none leaves the environment's."""
 
     def __post_init__(self) -> None:
-        check_side(self.side)
+        check_split(self.split)
         check_count(self.count)
         whole = isinstance(self.images, tuple | list) and all(type(one) is int and one >= 1 for one in self.images)
         if not whole or len(self.images) != 3:
@@ -108,7 +108,7 @@ class NumberedFamily(ABC):
             ConfigError: there is no instance of this number.
         """
         check_number(number, self.count)
-        return _FIRST_SEED[self.side] + int(number)
+        return _FIRST_SEED[self.split] + int(number)
 
     def budget_of(self, number: int) -> Budget | None:
         """Returns an instance's own budget, whatever else is drawn for it; None leaves the environment's."""
@@ -128,7 +128,7 @@ class NumberedFamily(ABC):
         baseline: Controller | None = None,
     ) -> Instance:
         """Returns an instance of these data, named by its kind and number and described by what is special."""
-        name = f"{kind}-{self.side}-{number}"
+        name = f"{kind}-{self.split}-{number}"
         task = Task(name=name, splits=splits, recipe=self.recipe, knobs=knobs or self.knobs)
         budget = self.budget_of(number)
         spent = "" if budget is None else f", {budget.images} images in {budget.rounds} rounds"

@@ -20,7 +20,7 @@ from mapopt.data.scenes import check_range
 from mapopt.data.shapes import MAX_SEED
 from mapopt.envs.families.base import Instance, NumberedFamily, boxes_by_class, check_band
 from mapopt.envs.families.cache import HELD
-from mapopt.envs.numbering import Side
+from mapopt.envs.numbering import InstanceSplit
 from mapopt.errors import ConfigError, DataError
 
 _READ_FILES = 4
@@ -30,7 +30,7 @@ _READ_FILES = 4
 class FromDataFamily(NumberedFamily):
     """Crops of a folder's images (COCO, Pascal VOC or YOLO) or of a COCO file's, at a scale drawn for each instance.
 
-    Both sides have to be made with the same `path`, `part`, `judging` and `seed`: these say which image is for which.
+    Both sides have to be made with the same `path`, `part`, `eval_fraction` and `seed`: these say which image is for which.
 
     Raises:
         ConfigError: a setting is out of its range; the message names it.
@@ -51,7 +51,7 @@ class FromDataFamily(NumberedFamily):
     """Largest share of crops without an object: so many lie anywhere in any image, the others show an object."""
     crops_per_image: int = 8
     """Most crops of one image that are to show an object."""
-    judging: float = 0.4
+    eval_fraction: float = 0.4
     """Share of the images that is for judging agents; the others are for training them."""
     seed: int = 0
     """Decides which images are for judging."""
@@ -66,7 +66,7 @@ class FromDataFamily(NumberedFamily):
             ("visible", 0, 1, False),
             ("empty", 0, 0.95, False),
             ("crops_per_image", 1, 1_000_000, True),
-            ("judging", 0.05, 0.95, False),
+            ("eval_fraction", 0.05, 0.95, False),
             ("seed", 0, MAX_SEED, True),
         ):
             check_range(name, getattr(self, name), low, high, whole=whole)
@@ -78,7 +78,7 @@ class FromDataFamily(NumberedFamily):
     def instance(self, number: int) -> Instance:
         """Returns the instance of a number in ``[0, count)``."""
         seed = self.seed_of(number)
-        settings = (self.size, self.crop, self.visible, self.empty, self.crops_per_image, self.judging, self.seed)
+        settings = (self.size, self.crop, self.visible, self.empty, self.crops_per_image, self.eval_fraction, self.seed)
         key = (FromDataFamily, self.path.resolve(), self.part, self.invalid, settings, self.images, seed)
         splits = HELD.get(key, lambda: self._draw(seed))
         return self.make_instance("from-data", number, splits, splits.note)
@@ -88,7 +88,7 @@ class FromDataFamily(NumberedFamily):
         generator = np.random.default_rng(seed)
         share = float(generator.uniform(*self.crop))
         shown = _shown(source, share, self.visible)
-        mine = generator.permutation(self._images_of(self.side))
+        mine = generator.permutation(self._images_of(self.split))
         has_object = np.isin(mine, source.images[shown])
         useful = _portions(mine[has_object], self._needed(), self.images)
         bare = _portions(mine[~has_object], (0, 0, 0), self.images)
@@ -108,7 +108,7 @@ class FromDataFamily(NumberedFamily):
             f"{' + '.join(str(len(part)) for part in useful)} images: {boxes_by_class(train)}, "
             f"{int(train.crowd.sum())} ignored, {empty:.0%} of train crops empty"
         )
-        return Splits(train=sets[0], tune=sets[1], test=sets[2], note=note)
+        return Splits(train=sets[0], val=sets[1], test=sets[2], note=note)
 
     def _windows(
         self,
@@ -145,15 +145,15 @@ class FromDataFamily(NumberedFamily):
 
     def _needed(self) -> tuple[int, int, int]:
         """Returns the images with an object that the splits of an instance need."""
-        train, tune, test = (-(-(count - self._anywhere(count)) // self.crops_per_image) for count in self.images)
-        return train, tune, test
+        train, val, test = (-(-(count - self._anywhere(count)) // self.crops_per_image) for count in self.images)
+        return train, val, test
 
-    def _images_of(self, side: Side) -> NDArray[np.int64]:
+    def _images_of(self, split: InstanceSplit) -> NDArray[np.int64]:
         """Returns the positions of the images that are for one side."""
         count = len(self._source())
         order = np.random.default_rng([self.seed, 0x51DE]).permutation(count)
-        judging = round(self.judging * count)
-        return order[:judging] if side == "judge" else order[judging:]
+        eval_fraction = round(self.eval_fraction * count)
+        return order[:eval_fraction] if split == "eval" else order[eval_fraction:]
 
     def _source(self) -> Annotations:
         return _read(self.path.resolve(), self.part, self.invalid)
@@ -162,11 +162,11 @@ class FromDataFamily(NumberedFamily):
         source, needed = self._source(), sum(self._needed())
         # The smallest crops show the fewest objects, so what is enough for them is enough for all.
         useful = np.unique(source.images[_shown(source, self.crop[0], self.visible)])
-        purposes: dict[Side, str] = {"train": "training", "judge": "judging"}
-        for side, purpose in purposes.items():
-            found = int(np.isin(self._images_of(side), useful).sum())
+        purposes: dict[InstanceSplit, str] = {"train": "training", "eval": "judging"}
+        for split, purpose in purposes.items():
+            found = int(np.isin(self._images_of(split), useful).sum())
             if found < needed:
-                total = int(np.ceil(needed / min(self.judging, 1 - self.judging)))
+                total = int(np.ceil(needed / min(self.eval_fraction, 1 - self.eval_fraction)))
                 raise DataError(
                     f"{self.path}: of {len(source)} images, {found} are for {purpose} agents and have an object that "
                     f"shows in a crop; {needed} are needed (about {total} in all) for instances of "
@@ -177,11 +177,11 @@ class FromDataFamily(NumberedFamily):
 
 def _shown(source: Annotations, share: float, visible: float) -> NDArray[np.bool_]:
     """Returns ``[N]`` True for the objects that a crop of a share of its image's shorter side can show enough of."""
-    side = share * np.minimum(source.widths, source.heights)[source.images]
+    split = share * np.minimum(source.widths, source.heights)[source.images]
     limits = np.stack([source.widths, source.heights] * 2, axis=1)[source.images]
     boxes = np.clip(source.boxes, 0, limits)
     extent = boxes[:, 2:] - boxes[:, :2]
-    return ~source.crowd & (np.minimum(1, side[:, None] / extent).prod(axis=1) >= visible)
+    return ~source.crowd & (np.minimum(1, split[:, None] / extent).prod(axis=1) >= visible)
 
 
 def _portions(

@@ -68,8 +68,8 @@ class Mistake:
 
 
 MISTAKES: dict[str, Mistake] = {
-    "rate-too-high": Mistake(knob="lr", factor=(10.0, 10.0)),
-    "rate-too-low": Mistake(knob="lr", factor=(0.1, 0.1)),
+    "learning-rate-too-high": Mistake(knob="lr", factor=(10.0, 10.0)),
+    "learning-rate-too-low": Mistake(knob="lr", factor=(0.1, 0.1)),
     "no-warm-up": Mistake(baseline=Schedule(warmup=0.0), text="the schedule begins at the full rate"),
     "box-weight-too-small": Mistake(knob="box_weight", factor=(0.05, 0.1)),
     "assignment-too-low": Mistake(knob="assign_iou", value=(0.05, 0.1)),

@@ -80,10 +80,10 @@ class SmallObjectsFamily(SceneFamily):
         largest = _draw(self.largest, self.seed_of(number))
         splits = self.draw(replace(self.scenes, object_size=(_SMALLEST_OBJECT, largest)), number)
         boxes = splits.train.annotations.boxes
-        share = float(((boxes[:, 2:] - boxes[:, :2]).max(axis=1) < self.under).mean())
+        fraction = float(((boxes[:, 2:] - boxes[:, :2]).max(axis=1) < self.under).mean())
         special = (
             f"{self.scenes.classes} classes of {_SMALLEST_OBJECT:g} to {largest:.1f} of "
-            f"{self.scenes.size} pixels, {share:.0%} of {len(boxes)} objects under {self.under:g} pixels"
+            f"{self.scenes.size} pixels, {fraction:.0%} of {len(boxes)} objects under {self.under:g} pixels"
         )
         return self.make_instance("small-objects", number, splits, special)
 
@@ -100,15 +100,15 @@ class NoisyLabelsFamily(SceneFamily):
     tune and test clean, 64 train images
     """
 
-    share: tuple[float, float] = (0.1, 0.5)
+    fraction: tuple[float, float] = (0.1, 0.5)
     """Least and largest number of faults per object."""
     faults: tuple[Fault, ...] = FAULTS
     """What goes wrong, each as often: missing, shifted, swapped or spurious boxes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_band("share", self.share, 0, 1)
-        self._leaves("label_noise", "share")
+        check_band("fraction", self.fraction, 0, 1)
+        self._leaves("label_noise", "fraction")
         check_choice("faults", self.faults, FAULTS)
         object.__setattr__(self, "faults", tuple(self.faults))
         if "swapped" in self.faults and self.scenes.classes < 2:
@@ -117,16 +117,16 @@ class NoisyLabelsFamily(SceneFamily):
     def instance(self, number: int) -> Instance:
         """Returns the instance of a number in ``[0, count)``."""
         seed = self.seed_of(number)
-        share = float(np.random.default_rng(seed).uniform(*self.share))
-        key = (NoisyLabelsFamily, self.scenes, seed, self.images, share, self.faults)
-        splits = HELD.get(key, lambda: self._draw_noisy(seed, share))
+        fraction = float(np.random.default_rng(seed).uniform(*self.fraction))
+        key = (NoisyLabelsFamily, self.scenes, seed, self.images, fraction, self.faults)
+        splits = HELD.get(key, lambda: self._draw_noisy(seed, fraction))
         return self.make_instance("noisy-labels", number, splits, splits.note)
 
-    def _draw_noisy(self, seed: int, share: float) -> Splits:
+    def _draw_noisy(self, seed: int, fraction: float) -> Splits:
         """Returns splits whose train annotations are partly wrong, with a note that says how."""
         clean = draw_splits(self.scenes, seed, self.images)
         true = clean.train.annotations
-        noted, counts = mislabel(true, share=share, faults=self.faults, seed=seed)
+        noted, counts = mislabel(true, fraction=fraction, faults=self.faults, seed=seed)
         kinds = ", ".join(f"{count} {fault}" for fault, count in counts.items())
         note = f"{sum(counts.values())} of {len(true.ids)} train boxes wrong on purpose ({kinds}), tune and test clean"
         return replace(clean, train=replace(clean.train, annotations=noted), note=note)

@@ -14,7 +14,7 @@ from mapopt.envs.families.cache import HELD
 from mapopt.errors import ConfigError
 
 _BAND = {
-    "colour": (0.2, 0.3, 1.0),
+    "color": (0.2, 0.3, 1.0),
     "clutter": (1.0, 0.0, 4.0),
     "occlusion": (0.2, 0.0, 0.6),
     "noise": (0.03, 0.0, 0.1),
@@ -35,11 +35,13 @@ class SceneFamily(NumberedFamily):
         key = (SceneFamily, scenes, seed, self.images)
         return HELD.get(key, lambda: draw_splits(scenes, seed, self.images))
 
-    def _leaves(self, dial: str, setting: str) -> None:
+    def _leaves(self, parameter: str, setting: str) -> None:
         """Raises ConfigError where a dial is given that the family draws by itself."""
-        given, default = getattr(self.scenes, dial), getattr(ShapesConfig(), dial)
+        given, default = getattr(self.scenes, parameter), getattr(ShapesConfig(), parameter)
         if given != default:
-            raise ConfigError(f"scenes.{dial} is {given}, but this family draws it: leave it out and give {setting}")
+            raise ConfigError(
+                f"scenes.{parameter} is {given}, but this family draws it: leave it out and give {setting}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ class ShapesFamily(SceneFamily):
         smallest, largest = scenes.object_size
         special = (
             f"{scenes.classes} classes of {smallest:g} to {largest:g} pixels, imbalance {scenes.imbalance:.2f}, "
-            f"colour {scenes.colour:.2f}, clutter {scenes.clutter:.2f}, occlusion {scenes.occlusion:.2f}, "
+            f"colour {scenes.color:.2f}, clutter {scenes.clutter:.2f}, occlusion {scenes.occlusion:.2f}, "
             f"noise {scenes.noise:.3f}"
         )
         return self.make_instance("shapes", number, self.draw(scenes, number), special)
@@ -88,5 +90,5 @@ class ShapesFamily(SceneFamily):
 
 def draw_splits(scenes: ShapesConfig, seed: int, images: tuple[int, int, int]) -> Splits:
     """Returns train, tune and test scenes of a seed."""
-    train, tune, test = images
-    return make_shapes_splits(scenes, seed=seed, train=train, tune=tune, test=test)
+    train, val, test = images
+    return make_shapes_splits(scenes, seed=seed, train=train, val=val, test=test)

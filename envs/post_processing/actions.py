@@ -14,7 +14,7 @@ from mapopt.postprocessing.settings import PER_CLASS, SHARED, Setting, names_of
 from mapopt.training.knobs import Knobs, ranges
 
 ACTIONS = ("absolute", "discrete")
-NOTCH = 0.125
+STEP_SIZE = 0.125
 
 
 class SettingSpace:
@@ -80,18 +80,18 @@ class SettingAction:
     Args:
         space: the settings.
         form: "absolute", a box, or "discrete", one number a notch down or up.
-        notch: how far a discrete action moves a number on [-1, 1].
+        step_size: how far a discrete action moves a number on [-1, 1].
 
     Raises:
         ConfigError: there is no such form, or the notch is not in (0, 2].
     """
 
-    def __init__(self, space: SettingSpace, form: str, *, notch: float = NOTCH) -> None:
+    def __init__(self, space: SettingSpace, form: str, *, step_size: float = STEP_SIZE) -> None:
         if form not in ACTIONS:
             raise ConfigError(unknown_name("action", form, ACTIONS))
-        if not 0 < notch <= 2:
-            raise ConfigError(f"notch is {notch}: expected a part of [-1, 1], such as {NOTCH}")
-        self.space, self._discrete, self._notch = space, form == "discrete", notch
+        if not 0 < step_size <= 2:
+            raise ConfigError(f"step_size is {step_size}: expected a part of [-1, 1], such as {STEP_SIZE}")
+        self.space, self._discrete, self._step_size = space, form == "discrete", step_size
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -128,5 +128,5 @@ class SettingAction:
         moved = units.copy()
         if number > 0:
             place, up = divmod(int(number) - 1, 2)
-            moved[place] = min(max(moved[place] + (self._notch if up else -self._notch), -1.0), 1.0)
+            moved[place] = min(max(moved[place] + (self._step_size if up else -self._step_size), -1.0), 1.0)
         return moved

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from mapopt.data import ImageSet
-from mapopt.envs.numbering import Side, check_number, check_side
+from mapopt.envs.numbering import InstanceSplit, check_number, check_split
 from mapopt.errors import ConfigError
 from mapopt.postprocessing.candidates import CandidateSet
 from mapopt.training.batches import DeviceSet
@@ -26,7 +26,7 @@ from mapopt.training.inference import LoadedDetector, in_original_pixels
 class CandidateInstance:
     """One detector's candidates, as one problem of post-processing."""
 
-    tune: CandidateSet
+    val: CandidateSet
     """What rewards and is observed."""
     test: CandidateSet
     """What is only told at the end."""
@@ -37,7 +37,7 @@ class CandidateFamily(Protocol):
     """Numbered instances, all with the same number of classes."""
 
     @property
-    def side(self) -> Side:
+    def split(self) -> InstanceSplit:
         """Whether the instances are for training an agent or for judging it."""
 
     @property
@@ -63,29 +63,29 @@ class DetectorCandidates:
 
     Args:
         instances: as `from_trainer` and `from_checkpoint` make them.
-        side: whether they are for training an agent or for judging it.
+        split: whether they are for training an agent or for judging it.
 
     Raises:
         ConfigError: there is none, or they differ in their number of classes.
     """
 
-    def __init__(self, instances: Sequence[CandidateInstance], *, side: Side = "train") -> None:
-        check_side(side)
+    def __init__(self, instances: Sequence[CandidateInstance], *, split: InstanceSplit = "train") -> None:
+        check_split(split)
         if not instances:
             raise ConfigError("no detector was given: give the candidates of at least one")
-        classes = {one.classes for instance in instances for one in (instance.tune, instance.test)}
+        classes = {one.classes for instance in instances for one in (instance.val, instance.test)}
         if len(classes) > 1:
             raise ConfigError(f"detectors of {sorted(classes)} classes were given: expected the same number in all")
-        self._instances, self._classes, self.side = list(instances), classes.pop(), side
+        self._instances, self._classes, self.split = list(instances), classes.pop(), split
 
     @classmethod
-    def from_trainer(cls, *trainers: Trainer, side: Side = "train") -> DetectorCandidates:
+    def from_trainer(cls, *trainers: Trainer, split: InstanceSplit = "train") -> DetectorCandidates:
         """Runs trainers' detectors, as they are now, on the tune and test sets of their tasks."""
-        return cls([_of_trainer(trainer) for trainer in trainers], side=side)
+        return cls([_of_trainer(trainer) for trainer in trainers], split=split)
 
     @classmethod
     def from_checkpoint(
-        cls, path: Path | str, *, tune: ImageSet, test: ImageSet, side: Side = "train", device: str = "cpu"
+        cls, path: Path | str, *, val: ImageSet, test: ImageSet, split: InstanceSplit = "train", device: str = "cpu"
     ) -> DetectorCandidates:
         """Runs a checkpoint's detector on images that are at its size.
 
@@ -94,14 +94,14 @@ class DetectorCandidates:
             ConfigError: the images have another size or other categories.
         """
         checkpoint = Checkpoint.load(Path(path))
-        for images in (tune, test):
+        for images in (val, test):
             if images.size != checkpoint.size or images.annotations.category_names != checkpoint.categories:
                 raise ConfigError(
                     f"{path} was trained on {', '.join(checkpoint.categories)} at {checkpoint.size} pixels, the images "
                     f"have {', '.join(images.annotations.category_names)} at {images.size}: load them as it was trained"
                 )
         detector = LoadedDetector(checkpoint, torch.device(device))
-        return cls([_instance(detector, tune, test, str(path))], side=side)
+        return cls([_instance(detector, val, test, str(path))], split=split)
 
     @property
     def count(self) -> int:
@@ -130,12 +130,12 @@ def _of_trainer(trainer: Trainer) -> CandidateInstance:
         settings={},
     )
     detector = LoadedDetector(checkpoint, snapshot.tensors["weights"].device)
-    return _instance(detector, task.splits.tune, task.splits.test, f"{task.name} after {trainer.images} images")
+    return _instance(detector, task.splits.val, task.splits.test, f"{task.name} after {trainer.images} images")
 
 
-def _instance(detector: LoadedDetector, tune: ImageSet, test: ImageSet, name: str) -> CandidateInstance:
+def _instance(detector: LoadedDetector, val: ImageSet, test: ImageSet, name: str) -> CandidateInstance:
     return CandidateInstance(
-        tune=_candidate_set(detector, tune),
+        val=_candidate_set(detector, val),
         test=_candidate_set(detector, test),
         description=f"{name}: the candidates of a trained {detector.checkpoint.recipe.detector}",
     )

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from mapopt.envs.post_processing.actions import NOTCH
+from mapopt.envs.post_processing.actions import STEP_SIZE
 from mapopt.envs.post_processing.candidates import CandidateFamily
 from mapopt.envs.post_processing.lanes import PostProcessingState
 from mapopt.envs.post_processing.settings import LENGTH, Form, Reward, make_setup
@@ -101,7 +101,7 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
     - ``family``: "synthetic", or a `CandidateFamily`.
     - ``reward`` ("ap"), ``action`` ("absolute"): see above.
     - ``length`` (32): steps of an episode.
-    - ``notch`` (0.125): how far a discrete action moves a number on [-1, 1].
+    - ``step_size`` (0.125): how far a discrete action moves a number on [-1, 1].
     - ``render_mode``: "ansi" is one line of text.
 
     Episodes can be copied: `get_state` and `set_state` work in memory. Many episodes at once are
@@ -139,13 +139,13 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
         reward: Reward = "ap",
         action: Form = "absolute",
         length: int = LENGTH,
-        notch: float = NOTCH,
+        step_size: float = STEP_SIZE,
         render_mode: str | None = None,
     ) -> None:
         if render_mode not in (None, "ansi"):
             raise ConfigError(f"render_mode is {render_mode!r}: expected 'ansi' or None")
-        self._setup = make_setup(family, reward=reward, action=action, length=length, notch=notch)
-        self._tuning = self._setup.tunings[0]
+        self._setup = make_setup(family, reward=reward, action=action, length=length, step_size=step_size)
+        self._lane = self._setup.lanes[0]
         self.action_space, self.observation_space = self._setup.spaces
         self.render_mode = render_mode
 
@@ -178,7 +178,7 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
             ConfigError: an option is unknown or out of its range.
         """
         super().reset(seed=seed)
-        return self._tuning.reset(self._setup.draw_start(self.np_random, options))
+        return self._lane.reset(self._setup.draw_start(self.np_random, options))
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Applies a setting.
@@ -187,21 +187,21 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
             ConfigError: the action is not one of the action space's.
             gymnasium.error.ResetNeeded: the episode is over, or never began.
         """
-        if self._tuning.over:
+        if self._lane.over:
             raise gymnasium.error.ResetNeeded("the episode is over, or never began: call reset() before step()")
-        observation, reward, terminated, info = self._tuning.step(self._tuning.read(action))
+        observation, reward, terminated, info = self._lane.step(self._lane.read(action))
         return observation, reward, terminated, False, info
 
     def render(self) -> str | None:  # type: ignore[override]
         """Returns one line about the present setting in the mode "ansi"."""
-        return self._tuning.line() if self.render_mode == "ansi" else None
+        return self._lane.line() if self.render_mode == "ansi" else None
 
     def get_state(self) -> PostProcessingState:
         """Copies the episode, with the generator that draws the next ones."""
-        return dataclasses.replace(self._tuning.state, generator=self.np_random.bit_generator.state)
+        return dataclasses.replace(self._lane.state, generator=self.np_random.bit_generator.state)
 
     def set_state(self, state: PostProcessingState) -> np.ndarray:
         """Goes back to a state of this environment or of one with the same arguments; returns its observation."""
         if state.generator is not None:
             self.np_random.bit_generator.state = state.generator
-        return self._tuning.restore(state)
+        return self._lane.restore(state)

@@ -15,16 +15,16 @@ from mapopt.envs.post_processing.actions import SettingAction, SettingSpace
 from mapopt.envs.post_processing.candidates import CandidateFamily, CandidateInstance
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.postprocessing.candidates import CandidateSet
-from mapopt.postprocessing.scorer import Judge, Judgement
+from mapopt.postprocessing.scorer import Scorer, SettingScore
 from mapopt.postprocessing.settings import Setting
 
 LIMIT = 5.0
 """Every observed number is clipped to ``[-LIMIT, LIMIT]``."""
 
-WORTHS: dict[str, Callable[[Judgement], float]] = {
-    "ap": lambda judged: judged.ap,
-    "f1": lambda judged: judged.f1,
-    "lrp": lambda judged: 1 - judged.lrp,
+VALUES: dict[str, Callable[[SettingScore], float]] = {
+    "ap": lambda score: score.ap,
+    "f1": lambda score: score.f1,
+    "lrp": lambda score: 1 - score.lrp,
 }
 """What a setting may be paid for."""
 
@@ -51,7 +51,7 @@ _PER_CLASS = (
     "precision",
     "recall",
     "boxes_log",
-    "share",
+    "fraction",
     *(f"score_at_{multiple:g}" for multiple in _MULTIPLES),
 )
 
@@ -66,24 +66,24 @@ class Problem:
 
     def __init__(self, instance: CandidateInstance, default: Setting) -> None:
         self.description, self._default = instance.description, default
-        self._test: CandidateSet | Judge = instance.test
-        self.tune = Judge(instance.tune)
-        self.start = self.tune.judge(default)
-        positives = self.tune.positives
-        self.per_class = np.concatenate([positives / positives.sum(), self.tune.scores_at(_MULTIPLES).T.ravel()])
+        self._test: CandidateSet | Scorer = instance.test
+        self.val = Scorer(instance.val)
+        self.start = self.val.score(default)
+        positives = self.val.positives
+        self.per_class = np.concatenate([positives / positives.sum(), self.val.scores_at(_MULTIPLES).T.ravel()])
         """Features that no setting changes."""
 
     @property
-    def test(self) -> Judge:
+    def test(self) -> Scorer:
         """Judges on the test images; nothing here reads it but the last info of an episode."""
         if isinstance(self._test, CandidateSet):
-            self._test = Judge(self._test)
+            self._test = Scorer(self._test)
         return self._test
 
     @cached_property
-    def test_start(self) -> Judgement:
+    def test_start(self) -> SettingScore:
         """How good the default setting is on the test images."""
-        return self.test.judge(self._default)
+        return self.test.score(self._default)
 
 
 class Problems:
@@ -113,20 +113,20 @@ class PostProcessingState:
     instance: int
     units: NDArray[np.float64]
     setting: Setting
-    judged: Judgement
+    score: SettingScore
     values: tuple[float, ...]
     over: bool
     generator: Mapping[str, Any] | None = None
     """State of the random generator that draws the next episodes."""
 
 
-class Tuning:
+class PostProcessingLane:
     """Tunes settings, on one instance after the other: an episode each.
 
     Args:
         problems: the instances.
         action: what an action does.
-        reward: key of `WORTHS`.
+        reward: key of `VALUES`.
         length: steps of an episode.
 
     Raises:
@@ -134,8 +134,8 @@ class Tuning:
     """
 
     def __init__(self, problems: Problems, action: SettingAction, *, reward: str, length: int) -> None:
-        if reward not in WORTHS:
-            raise ConfigError(unknown_name("reward", reward, WORTHS))
+        if reward not in VALUES:
+            raise ConfigError(unknown_name("reward", reward, VALUES))
         if length < 1:
             raise ConfigError(f"length is {length}: expected at least one step")
         self._problems, self._action, self.reward, self.length = problems, action, reward, length
@@ -169,8 +169,8 @@ class Tuning:
             instance=number,
             units=space.default_units,
             setting=space.default,
-            judged=problem.start,
-            values=(WORTHS[self.reward](problem.start),),
+            score=problem.start,
+            values=(VALUES[self.reward](problem.start),),
             over=False,
         )
         return self.observe(), {"instance": number, "description": problem.description, **self._told()}
@@ -188,24 +188,24 @@ class Tuning:
         before = self.state
         setting = self._action.space.move(before.setting, before.units, units)
         problem = self._problems[before.instance]
-        judged = before.judged if setting == before.setting else problem.tune.judge(setting)
-        values = (*before.values, WORTHS[self.reward](judged))
+        score = before.score if setting == before.setting else problem.val.score(setting)
+        values = (*before.values, VALUES[self.reward](score))
         over = len(values) > self.length
         self._state = PostProcessingState(
-            instance=before.instance, units=units, setting=setting, judged=judged, values=values, over=over
+            instance=before.instance, units=units, setting=setting, score=score, values=values, over=over
         )
         info = self._told()
         if over:
-            tested = problem.test.judge(setting)
-            value = WORTHS[self.reward](tested)
+            tested = problem.test.score(setting)
+            value = VALUES[self.reward](tested)
             info |= {"test_ap": tested.ap, "test_f1": tested.f1, "test_lrp": tested.lrp, "test_value": value}
-            info["test_gain"] = value - WORTHS[self.reward](problem.test_start)
+            info["test_gain"] = value - VALUES[self.reward](problem.test_start)
         return self.observe(), values[-1] - values[-2], over, info
 
     def observe(self) -> NDArray[np.float32]:
         """Returns float32 ``[n]`` in ``[-LIMIT, LIMIT]``, in the order of `seen_names`."""
         state, problem = self.state, self._problems[self.state.instance]
-        judged, values, positives = state.judged, state.values, problem.tune.positives
+        score, values, positives = state.score, state.values, problem.val.positives
         now, start = values[-1], values[0]
         recent = [10 * (values[-1 - ago] - start) if ago < len(values) else 0.0 for ago in _AGO]
         head = [
@@ -214,15 +214,15 @@ class Tuning:
             10 * (now - start),
             10 * (now - values[-2]) if len(values) > 1 else 0.0,
             10 * (max(values) - now),
-            judged.ap,
-            judged.f1,
-            judged.lrp,
-            np.log((judged.reported.sum() + 1) / (positives.sum() + 1)),
+            score.ap,
+            score.f1,
+            score.lrp,
+            np.log((score.reported.sum() + 1) / (positives.sum() + 1)),
             *recent,
         ]
-        boxes = np.log((judged.reported + 1) / (positives + 1))
+        boxes = np.log((score.reported + 1) / (positives + 1))
         parts = (
-            head, state.units, judged.class_ap, judged.class_f1, judged.precision, judged.recall, boxes,
+            head, state.units, score.class_ap, score.class_f1, score.precision, score.recall, boxes,
             problem.per_class,
         )  # fmt: skip
         return np.clip(np.concatenate(parts), -LIMIT, LIMIT).astype(np.float32)
@@ -243,9 +243,9 @@ class Tuning:
         state = self.state
         return {
             "value": state.values[-1],
-            "ap": state.judged.ap,
-            "f1": state.judged.f1,
-            "lrp": state.judged.lrp,
+            "ap": state.score.ap,
+            "f1": state.score.f1,
+            "lrp": state.score.lrp,
             "knobs": state.setting.as_dict(),
         }
 

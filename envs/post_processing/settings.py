@@ -10,9 +10,9 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 
 from mapopt.envs.lanes import reset_numbers
-from mapopt.envs.post_processing.actions import NOTCH, SettingAction, SettingSpace
+from mapopt.envs.post_processing.actions import STEP_SIZE, SettingAction, SettingSpace
 from mapopt.envs.post_processing.candidates import CandidateFamily
-from mapopt.envs.post_processing.lanes import LIMIT, Problems, Tuning, seen_names
+from mapopt.envs.post_processing.lanes import LIMIT, PostProcessingLane, Problems, seen_names
 from mapopt.envs.post_processing.synthetic import SyntheticCandidates
 from mapopt.errors import ConfigError, unknown_name
 
@@ -31,7 +31,7 @@ class Setup:
 
     family: CandidateFamily
     form: SettingAction
-    tunings: tuple[Tuning, ...]
+    lanes: tuple[PostProcessingLane, ...]
     """One for every lane; they share prepared instances."""
 
     @property
@@ -56,7 +56,13 @@ class Setup:
 
 
 def make_setup(
-    family: str | CandidateFamily, *, reward: str, action: str, length: int, notch: float = NOTCH, lanes: int = 1
+    family: str | CandidateFamily,
+    *,
+    reward: str,
+    action: str,
+    length: int,
+    step_size: float = STEP_SIZE,
+    num_lanes: int = 1,
 ) -> Setup:
     """Makes what is behind a face; see `PostProcessingEnv` for the arguments.
 
@@ -67,7 +73,7 @@ def make_setup(
         if family not in CANDIDATE_FAMILIES:
             raise ConfigError(unknown_name("family of candidates", family, CANDIDATE_FAMILIES))
         family = CANDIDATE_FAMILIES[family]()
-    form = SettingAction(SettingSpace(family.classes), action, notch=notch)
+    form = SettingAction(SettingSpace(family.classes), action, step_size=step_size)
     problems = Problems(family, form.space.default)
-    tunings = tuple(Tuning(problems, form, reward=reward, length=length) for _ in range(lanes))
-    return Setup(family=family, form=form, tunings=tunings)
+    lanes = tuple(PostProcessingLane(problems, form, reward=reward, length=length) for _ in range(num_lanes))
+    return Setup(family=family, form=form, lanes=lanes)

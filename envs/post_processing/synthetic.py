@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.envs.numbering import MOST_INSTANCES, Side, check_count, check_number, check_side
+from mapopt.envs.numbering import MAX_INSTANCES, InstanceSplit, check_count, check_number, check_split
 from mapopt.envs.post_processing.candidates import CandidateInstance
 from mapopt.errors import ConfigError
 from mapopt.metrics import GroundTruth
@@ -22,22 +22,22 @@ from mapopt.postprocessing.candidates import CandidateSet
 SIDE = 128.0
 """Pixels of an image's side."""
 
-_FIRST_SEED: dict[Side, int] = {"train": 3 * MOST_INSTANCES, "judge": 4 * MOST_INSTANCES}
+_FIRST_SEED: dict[InstanceSplit, int] = {"train": 3 * MAX_INSTANCES, "eval": 4 * MAX_INSTANCES}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticCandidates:
-    """Synthetic instances: each number draws its own dials (`Dials`), then tune and test images with the same dials.
+    """Synthetic instances: each number draws its own dials (`CandidateParameters`), then tune and test images with the same dials.
 
     Raises:
-        ConfigError: `side`, `count`, `classes` or a number of images is out of its range.
+        ConfigError: `split`, `count`, `classes` or a number of images is out of its range.
 
     >>> family = SyntheticCandidates()
     >>> family.instance(3).description[:38]
     'synthetic-train-3: 3 classes, per obje'
     """
 
-    side: Side = "train"
+    split: InstanceSplit = "train"
     """Whether the instances are for training an agent or for judging it; they have no seed in common."""
     count: int = 64
     """How many instances there are."""
@@ -47,7 +47,7 @@ class SyntheticCandidates:
     """Tune and test images of an instance."""
 
     def __post_init__(self) -> None:
-        check_side(self.side)
+        check_split(self.split)
         check_count(self.count)
         if min(self.classes, *self.images) < 1:
             raise ConfigError(f"{self.classes} classes and {self.images} images: expected 1 or more of each")
@@ -59,7 +59,7 @@ class SyntheticCandidates:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dials:
+class CandidateParameters:
     """What an instance draws once; per class where it says so."""
 
     duplicates: float
@@ -76,7 +76,7 @@ class Dials:
     """Standard deviation of a score, in logits."""
     gap: float
     """How far false alarms score below boxes that fit perfectly, in logits."""
-    found: NDArray[np.float64]
+    detected: NDArray[np.float64]
     """``[k]`` share of the objects that have any box."""
     offset: NDArray[np.float64]
     """``[k]`` logit of a perfect box: classes are not calibrated alike."""
@@ -84,7 +84,7 @@ class Dials:
     """``[k]`` share of a class among objects."""
 
     @classmethod
-    def draw(cls, generator: np.random.Generator, classes: int) -> Dials:
+    def draw(cls, generator: np.random.Generator, classes: int) -> CandidateParameters:
         """Draws the dials of an instance."""
         weight = np.exp(generator.normal(0.0, 0.7, classes))
         return cls(
@@ -95,50 +95,52 @@ class Dials:
             sharpness=float(generator.uniform(1.0, 6.0)),
             noise=float(generator.uniform(0.3, 1.2)),
             gap=float(generator.uniform(1.5, 5.0)),
-            found=generator.uniform(0.6, 1.0, classes),
+            detected=generator.uniform(0.6, 1.0, classes),
             offset=generator.normal(0.5, 1.2, classes),
             frequency=weight / weight.sum(),
         )
 
 
 def _instance(family: SyntheticCandidates, number: int) -> CandidateInstance:
-    generator = np.random.default_rng(_FIRST_SEED[family.side] + number)
-    dials = Dials.draw(generator, family.classes)
-    tune, test = (_draw_set(dials, images, generator) for images in family.images)
+    generator = np.random.default_rng(_FIRST_SEED[family.split] + number)
+    parameters = CandidateParameters.draw(generator, family.classes)
+    val, test = (_draw_set(parameters, images, generator) for images in family.images)
     return CandidateInstance(
-        tune=tune,
+        val=val,
         test=test,
         description=(
-            f"synthetic-{family.side}-{number}: {family.classes} classes, per object {dials.duplicates:.1f} "
-            f"duplicates with jitter {dials.jitter:.2f}, crowding {dials.crowding:.2f}, {dials.false_alarms:.1f} false "
-            f"alarms per image and class, {len(tune.scores)} candidates on {family.images[0]} tune images; no detector "
+            f"synthetic-{family.split}-{number}: {family.classes} classes, per object {parameters.duplicates:.1f} "
+            f"duplicates with jitter {parameters.jitter:.2f}, crowding {parameters.crowding:.2f}, {parameters.false_alarms:.1f} false "
+            f"alarms per image and class, {len(val.scores)} candidates on {family.images[0]} tune images; no detector "
             "made them"
         ),
     )
 
 
-def _draw_set(dials: Dials, images: int, generator: np.random.Generator) -> CandidateSet:
+def _draw_set(parameters: CandidateParameters, images: int, generator: np.random.Generator) -> CandidateSet:
     """Draws objects, boxes around them and false alarms."""
-    classes = len(dials.offset)
+    classes = len(parameters.offset)
     where = np.repeat(np.arange(images), generator.integers(1, 7, images))
-    what = generator.choice(classes, len(where), p=dials.frequency)
+    what = generator.choice(classes, len(where), p=parameters.frequency)
     what[:classes] = np.arange(classes)[: len(what)]  # every class has an object
     objects = _random_boxes(len(where), generator)
-    _crowd(objects, where, what, dials, generator)
+    _crowd(objects, where, what, parameters, generator)
 
-    found = generator.uniform(size=len(where)) < dials.found[what]
-    owner = np.repeat(np.arange(len(where)), found * (1 + generator.poisson(dials.duplicates, len(where))))
+    detected = generator.uniform(size=len(where)) < parameters.detected[what]
+    owner = np.repeat(np.arange(len(where)), detected * (1 + generator.poisson(parameters.duplicates, len(where))))
     sides = np.tile(objects[owner, 2:] - objects[owner, :2], 2)
-    near = _inside(objects[owner] + generator.normal(0, dials.jitter, (len(owner), 4)) * sides)
+    near = _inside(objects[owner] + generator.normal(0, parameters.jitter, (len(owner), 4)) * sides)
     fit = pair_iou(near, objects[owner])
-    logit = dials.offset[what[owner]] + dials.sharpness * (fit - 1)
+    logit = parameters.offset[what[owner]] + parameters.sharpness * (fit - 1)
 
-    alarms = generator.poisson(dials.false_alarms, (images, classes))
+    alarms = generator.poisson(parameters.false_alarms, (images, classes))
     alarm_image = np.repeat(np.repeat(np.arange(images), classes), alarms.ravel())
     alarm_class = np.repeat(np.tile(np.arange(classes), images), alarms.ravel())
     boxes = np.concatenate([near, _random_boxes(len(alarm_image), generator)]).astype(np.float32)
     place, label = np.append(where[owner], alarm_image), np.append(what[owner], alarm_class)
-    logit = np.append(logit, dials.offset[alarm_class] - dials.gap) + generator.normal(0, dials.noise, len(label))
+    logit = np.append(logit, parameters.offset[alarm_class] - parameters.gap) + generator.normal(
+        0, parameters.noise, len(label)
+    )
     scores = (1 / (1 + np.exp(-logit))).astype(np.float32)
     order = np.lexsort((-scores, label, place))
     return CandidateSet(
@@ -161,13 +163,13 @@ def _crowd(
     objects: NDArray[np.float64],
     where: NDArray[np.int64],
     what: NDArray[np.int64],
-    dials: Dials,
+    parameters: CandidateParameters,
     generator: np.random.Generator,
 ) -> None:
     """Moves some objects beside the one before them, and makes them of its class."""
-    beside = generator.uniform(size=len(where)) < dials.crowding
+    beside = generator.uniform(size=len(where)) < parameters.crowding
     shift = generator.uniform(0.2, 0.6, (len(where), 2)) * generator.choice([-1, 1], (len(where), 2))
-    for i in range(len(what) - 1, len(dials.offset) - 1, -1):
+    for i in range(len(what) - 1, len(parameters.offset) - 1, -1):
         if beside[i] and where[i] == where[i - 1]:
             sides = objects[i - 1, 2:] - objects[i - 1, :2]
             # Along one axis by a part of the side, along the other hardly: overlaps of about .2 to .6.

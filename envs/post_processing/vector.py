@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from mapopt.envs.lanes import lanes_to_reset, make_generator
-from mapopt.envs.post_processing.actions import NOTCH
+from mapopt.envs.post_processing.actions import STEP_SIZE
 from mapopt.envs.post_processing.candidates import CandidateFamily
 from mapopt.envs.post_processing.lanes import PostProcessingState
 from mapopt.envs.post_processing.settings import LENGTH, Form, Reward, make_setup
@@ -28,7 +28,7 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         reward: See there.
         action: See there.
         length: See there.
-        notch: See there.
+        step_size: See there.
         render_mode: None; a vector renders nothing.
         autoreset_mode: whether an ended episode is replaced in the same step or in the next one.
     """
@@ -41,7 +41,7 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         reward: Reward = "ap",
         action: Form = "absolute",
         length: int = LENGTH,
-        notch: float = NOTCH,
+        step_size: float = STEP_SIZE,
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ) -> None:
@@ -49,8 +49,10 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise ConfigError("a vector of environments renders nothing: leave render_mode out")
         if num_envs < 1:
             raise ConfigError(f"num_envs is {num_envs}: expected at least one")
-        self._setup = make_setup(family, reward=reward, action=action, length=length, notch=notch, lanes=num_envs)
-        self._tunings = self._setup.tunings
+        self._setup = make_setup(
+            family, reward=reward, action=action, length=length, step_size=step_size, num_lanes=num_envs
+        )
+        self._lanes = self._setup.lanes
         self.num_envs, self.render_mode = num_envs, None
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
@@ -96,7 +98,7 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 self._generators[lane] = make_generator(given)
         starts = {lane: self._draw(lane, chosen) for lane in np.flatnonzero(mask).tolist()}
         observations, infos = self._blank(), dict[str, Any]()
-        for lane, tuning in enumerate(self._tunings):
+        for lane, tuning in enumerate(self._lanes):
             if lane not in starts:
                 observations[lane] = tuning.observe()
                 continue
@@ -114,13 +116,13 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """
         if len(actions) != self.num_envs:
             raise ConfigError(f"{len(actions)} actions were given for {self.num_envs} environments: give each its own")
-        due = [lane for lane, tuning in enumerate(self._tunings) if tuning.over]
+        due = [lane for lane, tuning in enumerate(self._lanes) if tuning.over]
         if due and (self.autoreset_mode is not AutoresetMode.NEXT_STEP or not self._began):
             raise gymnasium.error.ResetNeeded(f"lanes {due} need a reset before a step")
-        targets = {lane: self._tunings[lane].read(actions[lane]) for lane in range(self.num_envs) if lane not in due}
+        targets = {lane: self._lanes[lane].read(actions[lane]) for lane in range(self.num_envs) if lane not in due}
         observations, infos = self._blank(), dict[str, Any]()
         rewards, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
-        for lane, tuning in enumerate(self._tunings):
+        for lane, tuning in enumerate(self._lanes):
             if lane not in targets:
                 observations[lane], info = tuning.reset(self._draw(lane))
             else:
@@ -135,13 +137,13 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def get_state(self, lane: int) -> PostProcessingState:
         """Copies a lane's episode, with the generator that draws its next ones."""
         generator = self._generators[lane].bit_generator.state
-        return dataclasses.replace(self._tunings[lane].state, generator=generator)
+        return dataclasses.replace(self._lanes[lane].state, generator=generator)
 
     def set_state(self, lane: int, state: PostProcessingState) -> np.ndarray:
         """Puts an episode into a lane, its own or another's; returns its observation."""
         if state.generator is not None:
             self._generators[lane].bit_generator.state = state.generator
-        return self._tunings[lane].restore(state)
+        return self._lanes[lane].restore(state)
 
     def _blank(self) -> np.ndarray:
         return np.zeros(self.observation_space.shape or (), np.float32)

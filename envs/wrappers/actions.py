@@ -24,7 +24,7 @@ LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 Choices = Literal["each", "one", "all"]
 
-_MOST = 4096
+_MAX_CHOICES = 4096
 """Choices that a learner can still tell apart, each having an output of its own."""
 
 
@@ -276,10 +276,10 @@ class _Table:
             for entry in range(entries):
                 self._table[1 + entry * len(values) : 1 + (entry + 1) * len(values), entry] = values
         elif choices == "all":
-            if len(values) ** entries > _MOST:
+            if len(values) ** entries > _MAX_CHOICES:
                 raise ConfigError(
                     f"{len(values)} levels of {entries} entries have {len(values) ** entries} combinations, "
-                    f"more than {_MOST}: choose 'one' or 'each', or fewer levels"
+                    f"more than {_MAX_CHOICES}: choose 'one' or 'each', or fewer levels"
                 )
             grid = np.meshgrid(*[values] * entries, indexing="ij")
             self._table = np.stack([axis.ravel() for axis in grid], axis=-1)

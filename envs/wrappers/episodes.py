@@ -19,6 +19,7 @@ import numpy as np
 
 from mapopt.errors import ConfigError, StoreError
 from mapopt.files import write_bytes, write_json
+from mapopt.former_names import translate
 
 VERSION = 1
 
@@ -132,6 +133,7 @@ class Episodes:
             raise StoreError(f"{description}: is of version {record.get('version')}, expected {VERSION}. Log it again.")
         if hashlib.sha256(content).hexdigest() != record.get("sha256"):
             raise StoreError(f"{data}: is not the file that {description.name} was written with. Copy both again.")
+        record = translate(record, "episodes")
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 columns = {name: arrays[name] for name in arrays.files}
@@ -162,7 +164,7 @@ def _cut(columns: Mapping[str, np.ndarray], records: list[dict[str, Any]]) -> tu
                 rewards=columns["rewards"][first:last],
                 terminations=columns["terminations"][first:last],
                 truncations=columns["truncations"][first:last],
-                infos={name: columns[f"info:{name}"][first:last] for name in record["infos"]},
+                infos=translate({name: columns[f"info:{name}"][first:last] for name in record["infos"]}, "info"),
                 start=record["start"],
                 seed=record["seed"],
             )

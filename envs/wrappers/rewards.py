@@ -34,7 +34,7 @@ class RewardNoise(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     Args:
         env: any.
-        deviation: standard deviation of the noise, in units of the reward. An AP of 64 images has about 0.018, of 256
+        standard_deviation: standard deviation of the noise, in units of the reward. An AP of 64 images has about 0.018, of 256
             images 0.008; a gain, being a difference of two, 1.4 times that.
 
     Raises:
@@ -44,10 +44,10 @@ class RewardNoise(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     >>> env = RewardNoise(gymnasium.make("mapopt/DetectorTraining-v0"), 0.02)
     """
 
-    def __init__(self, env: gymnasium.Env, deviation: float) -> None:
-        RecordConstructorArgs.__init__(self, deviation=deviation)
+    def __init__(self, env: gymnasium.Env, standard_deviation: float) -> None:
+        RecordConstructorArgs.__init__(self, standard_deviation=standard_deviation)
         gymnasium.Wrapper.__init__(self, env)
-        self._deviation = _checked(deviation)
+        self._standard_deviation = _checked(standard_deviation)
         self._generator: np.random.Generator | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -62,7 +62,7 @@ class RewardNoise(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         observation, reward, terminated, truncated, info = self.env.step(action)
         if self._generator is None:
             raise gymnasium.error.ResetNeeded("the episode never began: call reset() before step()")
-        noisy = float(reward) + self._deviation * float(self._generator.standard_normal())
+        noisy = float(reward) + self._standard_deviation * float(self._generator.standard_normal())
         return observation, noisy, terminated, truncated, {**info, "reward_without_noise": float(reward)}
 
 
@@ -73,15 +73,15 @@ class VectorRewardNoise(VectorWrapper[Any, Any, Any, Any, np.ndarray]):
 
     Args:
         env: any.
-        deviation: as in `RewardNoise`.
+        standard_deviation: as in `RewardNoise`.
 
     Raises:
         ConfigError: as in `RewardNoise`.
     """
 
-    def __init__(self, env: VectorEnv, deviation: float) -> None:
+    def __init__(self, env: VectorEnv, standard_deviation: float) -> None:
         super().__init__(env)
-        self._deviation = _checked(deviation)
+        self._standard_deviation = _checked(standard_deviation)
         self._generators: list[np.random.Generator | None] = [None] * env.num_envs
         self._over = np.zeros(env.num_envs, dtype=bool)
 
@@ -108,7 +108,7 @@ class VectorRewardNoise(VectorWrapper[Any, Any, Any, Any, np.ndarray]):
             if generator is None:
                 raise gymnasium.error.ResetNeeded(f"lane {lane} never began: call reset() before step()")
             if not begun[lane]:
-                noisy[lane] += self._deviation * generator.standard_normal()
+                noisy[lane] += self._standard_deviation * generator.standard_normal()
         self._over = terminated | truncated
         return observations, noisy, terminated, truncated, {**infos, "reward_without_noise": rewards}
 
@@ -160,7 +160,7 @@ class RelativeToBaseline(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructo
             raise ConfigError(f"the baseline's action is {baseline}: expected one of {env.action_space}")
         if remembered < 1:
             raise ConfigError(f"remembered is {remembered}: expected 1 or more")
-        self._baseline, self._most = baseline, remembered
+        self._baseline, self._max_remembered = baseline, remembered
         self._known: OrderedDict[tuple[tuple[str, int], ...], tuple[float, ...]] = OrderedDict()
         self._rest: list[float] = []
 
@@ -180,7 +180,7 @@ class RelativeToBaseline(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructo
             self._known[played] = self._play()
             observation, info = self.env.reset(options=dict(played))
             self.unwrapped.np_random.bit_generator.state = state
-            while len(self._known) > self._most:
+            while len(self._known) > self._max_remembered:
                 self._known.popitem(last=False)
         self._known.move_to_end(played)
         self._rest = list(self._known[played])
@@ -203,10 +203,10 @@ class RelativeToBaseline(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructo
         return tuple(rewards)
 
 
-def _checked(deviation: float) -> float:
-    if not (math.isfinite(deviation) and deviation >= 0):
-        raise ConfigError(f"deviation is {deviation}: expected a finite number from 0 on")
-    return float(deviation)
+def _checked(standard_deviation: float) -> float:
+    if not (math.isfinite(standard_deviation) and standard_deviation >= 0):
+        raise ConfigError(f"standard_deviation is {standard_deviation}: expected a finite number from 0 on")
+    return float(standard_deviation)
 
 
 def _noise(seed: int | None) -> np.random.Generator:

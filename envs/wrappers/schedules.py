@@ -19,6 +19,7 @@ from gymnasium.utils import RecordConstructorArgs
 from mapopt.envs.families import FAMILIES, InstanceFamily, NumberedFamily
 from mapopt.errors import ConfigError, MapoptError, StoreError
 from mapopt.files import write_json
+from mapopt.former_names import translate, translate_description
 from mapopt.settings import from_mapping, to_mapping
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Decision
@@ -36,7 +37,7 @@ class RecordedSchedule:
     """Number of the instance in its family."""
     family: str
     """Name of the family in `mapopt.envs.families.FAMILIES`, or of the class of one that is not there."""
-    side: str
+    split: str
     """"train" or "judge": what the family's instances are for."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The family's settings, its side among them; nothing of a family that is not in `FAMILIES`."""
@@ -47,7 +48,7 @@ class RecordedSchedule:
     budget: Budget
     decisions: tuple[Decision, ...]
     """One per round."""
-    tune_ap: tuple[float, ...]
+    val_ap: tuple[float, ...]
     """After each round."""
 
     def replay(self) -> Replay:
@@ -78,13 +79,13 @@ class RecordedSchedule:
             "format": "mapopt schedule",
             "version": VERSION,
             "family": self.family,
-            "side": self.side,
+            "split": self.split,
             "settings": dict(self.settings),
             "instance": self.instance,
             "seed": self.seed,
             "description": self.description,
             "budget": {"images": self.budget.images, "rounds": self.budget.rounds},
-            "tune_ap": list(self.tune_ap),
+            "val_ap": list(self.val_ap),
             "decisions": [
                 {
                     "knobs": decision.knobs.as_dict(),
@@ -114,17 +115,18 @@ class RecordedSchedule:
             raise StoreError(f"{path}: holds no schedule. Give a file that RecordSchedule wrote.")
         if record.get("version") != VERSION:
             raise StoreError(f"{path}: is of version {record.get('version')}, expected {VERSION}. Record it again.")
+        record = translate(record, "schedule")
         try:
             return cls(
                 family=str(record["family"]),
-                side=str(record["side"]),
+                split=str(record["split"]),
                 settings=dict(record["settings"]),
                 instance=int(record["instance"]),
                 seed=int(record["seed"]),
-                description=str(record["description"]),
+                description=translate_description(str(record["description"])),
                 budget=Budget(**record["budget"]),
                 decisions=tuple(_decision(one) for one in record["decisions"]),
-                tune_ap=tuple(float(ap) for ap in record["tune_ap"]),
+                val_ap=tuple(float(ap) for ap in record["val_ap"]),
             )
         except (KeyError, TypeError, ValueError, MapoptError) as error:
             raise StoreError(f"{path}: a damaged schedule ({error!r}). Record it again.") from None
@@ -158,7 +160,7 @@ class RecordSchedule(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
     def __init__(self, env: gymnasium.Env, folder: str | Path | None = None, *, kept: int = 16) -> None:
         RecordConstructorArgs.__init__(self, folder=folder, kept=kept)
         gymnasium.Wrapper.__init__(self, env)
-        if not hasattr(env.unwrapped, "world"):
+        if not hasattr(env.unwrapped, "lanes"):
             raise ConfigError(
                 f"{env.unwrapped} trains nothing, so has no schedule: expected mapopt/DetectorTraining-v0"
             )
@@ -177,18 +179,18 @@ class RecordSchedule(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
         return result
 
     def _record(self) -> None:
-        world = self.unwrapped.world  # type: ignore[attr-defined]
-        history, start, family = world.histories[0], world.start_of(0), world.family
+        lanes = self.unwrapped.lanes  # type: ignore[attr-defined]
+        history, start, family = lanes.histories[0], lanes.start_of(0), lanes.family
         recording = RecordedSchedule(
             family=_name_of(family),
-            side=family.side,
+            split=family.split,
             settings=to_mapping(family) if _name_of(family) in FAMILIES else {},
             instance=start.instance,
             seed=start.seed,
-            description=str(world.instances[0]),
-            budget=world.budget_of(0),
+            description=str(lanes.instances[0]),
+            budget=lanes.budget_of(0),
             decisions=Replay.of(history).decisions,
-            tune_ap=tuple(one.tune.ap for one in history),
+            val_ap=tuple(one.val.ap for one in history),
         )
         self.recordings.append(recording)
         if self._folder is not None:

@@ -21,7 +21,7 @@ class Claim:
     verdict: Verdict
 
 
-def judge(points: Sequence[Point], differences: dict[str, tuple[float, float]]) -> list[Claim]:
+def check_claims(points: Sequence[Point], differences: dict[str, tuple[float, float]]) -> list[Claim]:
     """Returns every claim with its figure.
 
     Args:
@@ -55,7 +55,7 @@ class _Table:
     def __init__(self, points: Sequence[Point]) -> None:
         self._turns: dict[float, dict[tuple[str, int, int], Point]] = {}
         for one in points:
-            self._turns.setdefault(one.share, {})[one.name, one.size, one.positives] = one
+            self._turns.setdefault(one.fraction, {})[one.name, one.size, one.positives] = one
 
     def seconds(self, *wanted: tuple[str, int, int]) -> list[float] | None:
         """Returns the seconds of several points, from turns in which all were measured."""

@@ -27,7 +27,7 @@ from mapopt.envs.post_processing.synthetic import SyntheticCandidates
 from mapopt.envs.sb3 import FleetVecEnv
 from mapopt.errors import ConfigError
 from mapopt.experiments.bench.fleet import device_name
-from mapopt.experiments.bench.round import STEPS, TUNE, RoundCost, cost_of, round_table
+from mapopt.experiments.bench.round import STEPS, VAL_IMAGES, RoundCost, cost_of, round_table
 from mapopt.files import write_json
 from mapopt.training.budget import Budget
 
@@ -83,16 +83,18 @@ class BenchEnv(Command):
         console.print(rate_table(rows, title=f"DetectorTraining-v0 ({name})"))
         names, costs = [f"{row.lanes} of {row.size} px" for row in rows], [row.cost for row in rows]
         console.print(round_table(names, costs, title=f"a step of DetectorTraining-v0 ({name})"))
-        faces = measure_faces(max(self.lanes), self, device) if self.workers else []
-        if faces:
-            console.print(face_table(faces, title=f"{self.workers} processes of one thread, 48 px ({device.type})"))
+        interfaces = measure_interfaces(max(self.lanes), self, device) if self.workers else []
+        if interfaces:
+            console.print(
+                interface_table(interfaces, title=f"{self.workers} processes of one thread, 48 px ({device.type})")
+            )
         settings = measure_post_processing(self.steps, self.repeats, self.seed) if self.steps else {}
         if settings:
             console.print(_rewards_table(settings))
         if output is not None:
             record = {
                 "fleets": [asdict(row) for row in rows],
-                "faces": [asdict(face) for face in faces],
+                "interfaces": [asdict(interface) for interface in interfaces],
                 "post_processing_steps_per_second": settings,
             }
             write_json(output.folder / "env.json", record)
@@ -125,7 +127,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Face:
+class Interface:
     """What environments give on some cores."""
 
     name: str
@@ -152,7 +154,7 @@ def make_single(*, device: str = "cpu") -> gymnasium.Env[np.ndarray, np.ndarray]
     return gymnasium.make(DETECTOR_TRAINING, family=_family(48), budget=BUDGET, device=device)
 
 
-def measure_faces(lanes: int, command: BenchEnv, device: torch.device) -> list[Face]:
+def measure_interfaces(lanes: int, command: BenchEnv, device: torch.device) -> list[Interface]:
     """Lets fleets and environments of single lanes take turns on the same cores; the fastest turn of each counts."""
     torch.set_num_threads(1)  # as in the processes that have one each
     fleets = FleetVecEnv(partial(make_vector, lanes, device=str(device)), workers=command.workers)
@@ -176,7 +178,7 @@ def measure_faces(lanes: int, command: BenchEnv, device: torch.device) -> list[F
         for _, _, env in both:
             env.close()
     return [
-        Face(name=name, lanes=each, processes=command.workers, seconds=seconds)
+        Interface(name=name, lanes=each, processes=command.workers, seconds=seconds)
         for (name, each, _), seconds in zip(both, best, strict=True)
     ]
 
@@ -213,7 +215,7 @@ def _fastest(work: Callable[[], object], repeats: int) -> float:
 def _family(size: int) -> ShapesFamily:
     smallest, largest = ShapesConfig.object_size
     scenes = ShapesConfig(size=size, object_size=(max(4, smallest * size / 48), largest * size / 48))
-    return ShapesFamily(scenes=scenes, count=INSTANCES, images=(256, TUNE, 8))
+    return ShapesFamily(scenes=scenes, count=INSTANCES, images=(256, VAL_IMAGES, 8))
 
 
 def _still(env: VecEnv) -> np.ndarray:
@@ -238,19 +240,19 @@ def rate_table(rows: list[Row], *, title: str) -> Table:
     return table
 
 
-def face_table(faces: list[Face], *, title: str) -> Table:
+def interface_table(interfaces: list[Interface], *, title: str) -> Table:
     """Lays out steps a second and core, and their ratio to the last row's."""
     table = Table(title=title)
     table.add_column("environments")
     for heading in ("lanes each", "s a step", "environment steps a second and core", "times the last"):
         table.add_column(heading, justify="right")
-    for face in faces:
+    for interface in interfaces:
         table.add_row(
-            face.name,
-            str(face.lanes),
-            f"{face.seconds:.2f}",
-            f"{face.per_core:.2f}",
-            f"{face.per_core / faces[-1].per_core:.2f}",
+            interface.name,
+            str(interface.lanes),
+            f"{interface.seconds:.2f}",
+            f"{interface.per_core:.2f}",
+            f"{interface.per_core / interfaces[-1].per_core:.2f}",
         )
     return table
 

@@ -78,7 +78,7 @@ class FleetCost:
 
 def measure_fleet(lanes: int, steps: int, repeats: int, device: torch.device, seed: int = 0) -> FleetCost:
     """Times training steps of the default detector at 48 pixels."""
-    splits = make_shapes_splits(ShapesConfig(), seed=seed, train=256, tune=1, test=1)
+    splits = make_shapes_splits(ShapesConfig(), seed=seed, train=256, val=1, test=1)
     fleet = Fleet(Task(name="bench", splits=splits), list(range(lanes)), device=device)
     batch = fleet.tasks[0].recipe.batch_size
     fleet.train(2 * batch)

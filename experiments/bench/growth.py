@@ -56,7 +56,7 @@ class Point:
     Attributes:
         name: the contender.
         ours: the member that it is compared with.
-        share: of positives, or 0 where their number is fixed.
+        fraction: of positives, or 0 where their number is fixed.
         size: of the list.
         positives: in it.
         seconds: forward and backward, None where it was skipped.
@@ -66,7 +66,7 @@ class Point:
 
     name: str
     ours: str
-    share: float
+    fraction: float
     size: int
     positives: int
     seconds: float | None = None
@@ -163,7 +163,7 @@ def _measure_size(
     courses: Mapping[str, _Course],
     size: int,
     positives: int,
-    share: float,
+    fraction: float,
     limits: Limits,
     device: torch.device,
     seed: int,
@@ -181,7 +181,7 @@ def _measure_size(
     seconds = fastest(works, repeats=limits.repeats, device=device, patience=_PATIENCE)
     points = []
     for name, course in courses.items():
-        one, common = course.contender, {"share": share, "size": size, "positives": positives}
+        one, common = course.contender, {"fraction": fraction, "size": size, "positives": positives}
         if name in skipped:
             points.append(Point(name=name, ours=one.ours, skipped=skipped[name], **common))  # type: ignore[arg-type]
             continue

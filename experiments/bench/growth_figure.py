@@ -41,7 +41,7 @@ def draw_time(points: Sequence[Point], *, where: str) -> Figure:
     return _draw(
         lines,
         title="Time of a ranking loss, forward and backward, against the length of the list",
-        caption=f"{_share(points)} of the scores are positives. Solid: ours, the three exact ones in colour. Dashed: "
+        caption=f"{_fraction(points)} of the scores are positives. Solid: ours, the three exact ones in colour. Dashed: "
         "the published loop over the positives of the same loss. Dotted: the matrix of all pairs and plain autograd. "
         "A line ends where the next size would take too long or too much memory. Thin dashes: n log n through "
         f"AP-loss's last point. {where}; the fastest of several turns.",
@@ -56,7 +56,7 @@ def draw_memory(points: Sequence[Point], *, where: str) -> Figure:
     return _draw(
         lines,
         title="Memory of a ranking loss beyond its input, forward and backward",
-        caption=f"{_share(points)} of the scores are positives. The most that torch's allocator held at once. Colours "
+        caption=f"{_fraction(points)} of the scores are positives. The most that torch's allocator held at once. Colours "
         f"and dashes as in the figure of the time. A line also ends where measuring would take too long. {where}.",
         label="megabytes",
         guide=False,
@@ -66,7 +66,7 @@ def draw_memory(points: Sequence[Point], *, where: str) -> Figure:
 def _lines(points: Sequence[Point], values: dict[Point, float]) -> list[_Line]:
     lines = []
     for name in dict.fromkeys(one.name for one in points):
-        row = sorted((one for one in values if one.name == name and one.share), key=lambda one: one.size)
+        row = sorted((one for one in values if one.name == name and one.fraction), key=lambda one: one.size)
         if row:
             lines.append(_Line(name, [one.size for one in row], [values[one] for one in row]))
     return lines
@@ -169,6 +169,6 @@ def spread_apart(places: Sequence[float], gap: float) -> list[float]:
     return moved
 
 
-def _share(points: Sequence[Point]) -> str:
-    share = next((one.share for one in points if one.share), 0.0)
-    return f"{share:.3g}".rstrip("0") if share == 0 else f"{share:.2%}".replace(".00%", " %")
+def _fraction(points: Sequence[Point]) -> str:
+    fraction = next((one.fraction for one in points if one.fraction), 0.0)
+    return f"{fraction:.3g}".rstrip("0") if fraction == 0 else f"{fraction:.2%}".replace(".00%", " %")

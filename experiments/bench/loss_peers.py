@@ -110,8 +110,8 @@ def on_embeddings(peers: Peers, *, repeats: int, device: torch.device, seed: int
     for number in _CLASSES:
         generator = torch.Generator().manual_seed(seed)
         classes = torch.arange(number).repeat_interleave(number)
-        centres = torch.randn(number, _DIMENSIONS, generator=generator)
-        embeddings = (centres[classes] + 2 * torch.randn(number**2, _DIMENSIONS, generator=generator)).to(device)
+        centers = torch.randn(number, _DIMENSIONS, generator=generator)
+        embeddings = (centers[classes] + 2 * torch.randn(number**2, _DIMENSIONS, generator=generator)).to(device)
         classes = classes.to(device)
         for name, peer, ours in (
             ("FastAP", theirs.FastAPLoss(), _fast_ap),

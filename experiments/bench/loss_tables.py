@@ -11,7 +11,7 @@ from mapopt.experiments.bench.claims import Claim
 from mapopt.experiments.bench.growth import Point, exponent
 from mapopt.experiments.bench.loss_peers import OnEmbeddings
 from mapopt.experiments.bench.problems import CLASSES
-from mapopt.experiments.bench.worth import RATES, Descent, Fidelity, Mass
+from mapopt.experiments.bench.worth import LEARNING_RATES, Descent, Fidelity, Mass
 
 _NONE = "–"
 
@@ -19,7 +19,9 @@ _NONE = "–"
 def growth(points: Sequence[Point]) -> Table:
     """Milliseconds, the ratio to ours, megabytes and the fitted exponent, a row per contender."""
     first = points[0]
-    positives = f"{100 * first.share:.3g} % of the scores positive" if first.share else f"{first.positives:,} positives"
+    positives = (
+        f"{100 * first.fraction:.3g} % of the scores positive" if first.fraction else f"{first.positives:,} positives"
+    )
     table = _table(
         f"forward and backward, {positives}: ms (and times ours)",
         "ours is the same loss for a published loop, and AP-loss for every other row; MB is the most that torch's "
@@ -105,7 +107,7 @@ def descent(rows: Sequence[Descent]) -> Table:
     """Steps until AP is 1, fastest first."""
     table = _table(
         "descent on the scores alone: steps until AP is 1 (200 scores, 20 positives, random start)",
-        f"median over the lists at the best of the rates {', '.join(map(str, RATES))}: how far the score that moves "
+        f"median over the lists at the best of the rates {', '.join(map(str, LEARNING_RATES))}: how far the score that moves "
         "most moves in a step",
     )
     table.add_column("loss")
@@ -113,7 +115,7 @@ def descent(rows: Sequence[Descent]) -> Table:
         table.add_column(heading, justify="right")
     for one in sorted(rows, key=lambda one: (one.steps is None, one.steps or 0.0, -one.ap)):
         steps = f"not in {one.limit} steps" if one.steps is None else f"{one.steps:.0f}"
-        table.add_row(one.name, steps, f"{one.arrived:.0%}", str(one.rate), f"{one.ap:.3f}")
+        table.add_row(one.name, steps, f"{one.arrived:.0%}", str(one.learning_rate), f"{one.ap:.3f}")
     return table
 
 
@@ -133,7 +135,7 @@ def mass(rows: Sequence[Mass]) -> Table:
         cells = []
         for scope in ("batch", "class"):
             one = by_scope[scope]
-            cells += [f"{_share(one.positives[key])} / {_share(one.negatives[key])}" for key in CLASSES]
+            cells += [f"{_fraction(one.positives[key])} / {_fraction(one.negatives[key])}" for key in CLASSES]
         table.add_row(name, *cells)
     return table
 
@@ -172,7 +174,7 @@ def claims(rows: Sequence[Claim]) -> Table:
     return table
 
 
-def _share(value: float) -> str:
+def _fraction(value: float) -> str:
     return f"{100 * value:.0f}" if value >= 0.095 or value == 0 else f"{100 * value:.1f}"
 
 

@@ -17,18 +17,18 @@ from mapopt.commands.output import Output
 from mapopt.drawing.style import save
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.experiments.bench import loss_peers, loss_tables
-from mapopt.experiments.bench.claims import Claim, judge
+from mapopt.experiments.bench.claims import Claim, check_claims
 from mapopt.experiments.bench.growth import Contender, Limits, Point, contenders, largest_differences, measure_growth
 from mapopt.experiments.bench.growth_figure import draw_memory, draw_time
 from mapopt.experiments.bench.problems import KINDS
 from mapopt.experiments.bench.worth import (
     Descent,
     Fidelity,
-    ListLoss,
+    LossPerList,
     Mass,
     descend,
+    measure_fidelities,
     measure_mass,
-    measure_worth,
     member,
 )
 from mapopt.files import write_json
@@ -109,9 +109,9 @@ class BenchLosses(Command):
             console.print(note)
         found = Measured(seed=self.seed, device=where, threads=self.threads, torch=torch.__version__, notes=notes)
         self._measure_time(found, on_scores, peers, device, console)
-        self._measure_worth(found, on_scores, console)
+        self._measure_quality(found, on_scores, console)
         if "time" in self.parts:
-            found.claims.extend(judge(found.points, found.differences))
+            found.claims.extend(check_claims(found.points, found.differences))
             console.print(loss_tables.claims(found.claims))
         if output is not None:
             for path in _write(found, output.folder):
@@ -164,7 +164,9 @@ class BenchLosses(Command):
         found.differences.update(largest_differences(self.members, seed=self.seed))
         for count in self.positives:
             part = [
-                one for one in points if (one.share == count if count < 1 else not one.share and one.positives == count)
+                one
+                for one in points
+                if (one.fraction == count if count < 1 else not one.fraction and one.positives == count)
             ]
             if part:
                 console.print(loss_tables.growth(part))
@@ -172,12 +174,12 @@ class BenchLosses(Command):
         if found.embeddings:
             console.print(loss_tables.embeddings(found.embeddings))
 
-    def _measure_worth(self, found: Measured, on_scores: Sequence[Contender], console: Console) -> None:
+    def _measure_quality(self, found: Measured, on_scores: Sequence[Contender], console: Console) -> None:
         """Measures what depends on numbers only, on the CPU."""
-        losses: dict[str, ListLoss] = {name: member(name) for name in self.members}
+        losses: dict[str, LossPerList] = {name: member(name) for name in self.members}
         losses |= {one.name: loss_peers.by_list(one) for one in on_scores}
         if "fidelity" in self.parts:
-            found.fidelity.extend(measure_worth(losses, KINDS, lists=self.lists, seed=self.seed))
+            found.fidelity.extend(measure_fidelities(losses, KINDS, lists=self.lists, seed=self.seed))
             for table in loss_tables.fidelity(found.fidelity):
                 console.print(table)
         if "descent" in self.parts:
@@ -193,7 +195,7 @@ class BenchLosses(Command):
 def _write(found: Measured, folder: Path) -> list[Path]:
     write_json(folder / "losses.json", asdict(found))
     paths = [folder / "losses.json"]
-    if any(one.share and one.seconds for one in found.points):
+    if any(one.fraction and one.seconds for one in found.points):
         where = found.device[0].upper() + found.device[1:]
         paths.append(save(draw_time(found.points, where=where), folder / "time.png"))
         paths.append(save(draw_memory(found.points, where=where), folder / "memory.png"))

@@ -23,7 +23,7 @@ from mapopt.training.engine import LaneEngine
 from mapopt.training.optimizers.sgd import RowSGD
 from mapopt.training.task import Task
 
-STEPS, TUNE = 40, 128
+STEPS, VAL_IMAGES = 40, 128
 """Training steps and evaluated images of a default round."""
 
 
@@ -55,12 +55,12 @@ class RoundCost:
         return sum(getattr(self, one.name) for one in fields(self))
 
     @property
-    def evaluation_share(self) -> float:
+    def evaluation_fraction(self) -> float:
         """Of the round: the whole evaluation, its network included."""
         return (self.network + self.suppression + self.transfer + self.average_precision) / self.total
 
     @property
-    def beside_share(self) -> float:
+    def beside_fraction(self) -> float:
         """Of the round: everything that is not forward, be it of the evaluation, backward or optimizer."""
         return 1 - (self.forward + self.backward + self.optimizer + self.network) / self.total
 
@@ -74,15 +74,15 @@ def measure_round(lanes: int, repeats: int, device: torch.device, seed: int = 0)
         device: where.
         seed: of the scenes and the lanes.
     """
-    splits = make_shapes_splits(ShapesConfig(), seed=seed, train=256, tune=TUNE, test=1)
+    splits = make_shapes_splits(ShapesConfig(), seed=seed, train=256, val=VAL_IMAGES, test=1)
     fleet = LaneEngine([Task(name="bench", splits=splits)] * lanes, list(range(seed, seed + lanes)), device=device)
     fleet.train(2 * fleet.recipe.batch_size)
 
     def play() -> None:
         fleet.train(STEPS * fleet.recipe.batch_size)
-        fleet.score("tune")
+        fleet.score("val")
 
-    fleet.score("tune")
+    fleet.score("val")
     return cost_of(play, repeats, device)
 
 
@@ -119,8 +119,8 @@ def round_table(names: Sequence[str], costs: Sequence[RoundCost], *, title: str,
         table.add_row(
             name,
             *(f"{1e3 * getattr(cost, one.name):.0f}" for one in fields(RoundCost)),
-            f"{cost.evaluation_share:.1%}",
-            f"{cost.beside_share:.1%}",
+            f"{cost.evaluation_fraction:.1%}",
+            f"{cost.beside_fraction:.1%}",
             f"{cost.average_precision / cost.total:.1%}",
         )
     table.caption = (
@@ -144,7 +144,7 @@ def _watched(device: torch.device) -> Iterator[dict[str, float]]:
         (LaneEngine, "detect", "transfer"),
         (DenseDetector, "detect", "suppression"),
         (DenseDetector, "outputs", "network"),
-        (LaneEngine, "_judge", "average_precision"),
+        (LaneEngine, "_evaluate_detections", "average_precision"),
     )
     with ExitStack() as patches:
         for owner, name, piece in pieces:

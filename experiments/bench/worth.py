@@ -15,7 +15,7 @@ from torch import Tensor
 from mapopt.experiments.bench.problems import CLASSES, draw_batch, draw_lists, exact_ap
 from mapopt.losses import LOSSES
 
-ListLoss = Callable[[Tensor, Tensor], Tensor]
+LossPerList = Callable[[Tensor, Tensor], Tensor]
 """Scores and labels ``[lists, n]`` to a loss per list ``[lists]``."""
 
 OF_AP = frozenset(
@@ -31,7 +31,7 @@ OF_AP = frozenset(
 )
 """Members whose value approximates 1 - AP, so that their distance from it means something."""
 
-RATES = (0.03, 0.1, 0.3)
+LEARNING_RATES = (0.03, 0.1, 0.3)
 """How far the score that moves most moves in a step of `descend`; each loss is judged by its best."""
 
 _STEP = 0.05  # the same in `measure_fidelity`, small beside the scores' spread of 1
@@ -66,7 +66,7 @@ class Descent:
         name: the loss.
         steps: median over the seeds at the best rate; None where less than half of them arrived.
         arrived: share of the seeds that arrived, at that rate.
-        rate: the best of `RATES`.
+        learning_rate: the best of `LEARNING_RATES`.
         ap: mean AP at the end, at that rate.
         limit: most steps.
     """
@@ -74,7 +74,7 @@ class Descent:
     name: str
     steps: float | None
     arrived: float
-    rate: float
+    learning_rate: float
     ap: float
     limit: int
 
@@ -96,18 +96,18 @@ class Mass:
     negatives: dict[str, float]
 
 
-def member(name: str) -> ListLoss:
+def member(name: str) -> LossPerList:
     """Returns a member of the family as a loss per list: the sum of its components."""
     loss = LOSSES[name]()
     return lambda scores, labels: torch.stack(list(loss.lists(scores, labels).values())).sum(0)
 
 
-def measure_fidelity(name: str, loss: ListLoss, kind: str, *, lists: int, seed: int) -> Fidelity:
+def measure_fidelity(name: str, loss: LossPerList, kind: str, *, lists: int, seed: int) -> Fidelity:
     """Compares a loss with the exact AP on `lists` lists of 200 scores, 20 of them positives."""
     scores, labels = draw_lists(kind, lists, 200, 20, seed=seed)
     values, gradient = _with_gradient(loss, scores, labels)
     missing = 1.0 - exact_ap(scores, labels)
-    moved = 1.0 - exact_ap(scores - _STEP * _normalised(gradient) * _unit(scores), labels)
+    moved = 1.0 - exact_ap(scores - _STEP * _normalized(gradient) * _unit(scores), labels)
     open_ = missing > 1e-12
     number = max(1, int(open_.sum()))
     varies = bool(missing.std() > 1e-9) and bool(values.std() > 0)
@@ -121,16 +121,16 @@ def measure_fidelity(name: str, loss: ListLoss, kind: str, *, lists: int, seed: 
     )
 
 
-def descend(name: str, loss: ListLoss, *, seeds: int, limit: int, seed: int) -> Descent:
+def descend(name: str, loss: LossPerList, *, seeds: int, limit: int, seed: int) -> Descent:
     """Moves the scores of random lists of 200 with 20 positives against the gradient until AP is 1.
 
     Every list takes steps of its own, scaled so that the score that moves most moves by the rate; all losses try the
     same rates, and the one with the fewest median steps (then the highest AP) counts.
     """
     first, labels = draw_lists("random", seeds, 200, 20, seed=seed)
-    scores = first.repeat(len(RATES), 1)
-    labels = labels.repeat(len(RATES), 1)
-    rates = torch.tensor(RATES, dtype=scores.dtype).repeat_interleave(seeds)[:, None]
+    scores = first.repeat(len(LEARNING_RATES), 1)
+    labels = labels.repeat(len(LEARNING_RATES), 1)
+    rates = torch.tensor(LEARNING_RATES, dtype=scores.dtype).repeat_interleave(seeds)[:, None]
     arrival = torch.full((len(scores),), torch.inf, dtype=torch.float64)
     for step in range(limit + 1):
         arrival = torch.where(arrival.isinf() & (exact_ap(scores, labels) == 1), float(step), arrival)
@@ -138,23 +138,23 @@ def descend(name: str, loss: ListLoss, *, seeds: int, limit: int, seed: int) -> 
         if step == limit or not running.any():
             break
         _, gradient = _with_gradient(loss, scores[running], labels[running])
-        scores[running] = scores[running] - rates[running] * _normalised(gradient)
-    arrivals = arrival.reshape(len(RATES), seeds)
-    reached = exact_ap(scores, labels).reshape(len(RATES), seeds).mean(1)
+        scores[running] = scores[running] - rates[running] * _normalized(gradient)
+    arrivals = arrival.reshape(len(LEARNING_RATES), seeds)
+    reached = exact_ap(scores, labels).reshape(len(LEARNING_RATES), seeds).mean(1)
     medians = arrivals.quantile(0.5, dim=1, interpolation="higher")
-    best = min(range(len(RATES)), key=lambda i: (float(medians[i]), -float(reached[i])))
+    best = min(range(len(LEARNING_RATES)), key=lambda i: (float(medians[i]), -float(reached[i])))
     median = float(medians[best])
     return Descent(
         name=name,
         steps=median if median < torch.inf else None,
         arrived=float(arrivals[best].isfinite().double().mean()),
-        rate=RATES[best],
+        learning_rate=LEARNING_RATES[best],
         ap=float(reached[best]),
         limit=limit,
     )
 
 
-def measure_mass(name: str, loss: ListLoss, *, candidates: int, seed: int) -> list[Mass]:
+def measure_mass(name: str, loss: LossPerList, *, candidates: int, seed: int) -> list[Mass]:
     """Returns how a loss shares its gradient among classes of different frequency, in both scopes."""
     scores, labels = draw_batch(candidates, seed=seed)
     found = []
@@ -171,14 +171,16 @@ def measure_mass(name: str, loss: ListLoss, *, candidates: int, seed: int) -> li
     return found
 
 
-def measure_worth(losses: dict[str, ListLoss], kinds: Sequence[str], *, lists: int, seed: int) -> list[Fidelity]:
+def measure_fidelities(
+    losses: dict[str, LossPerList], kinds: Sequence[str], *, lists: int, seed: int
+) -> list[Fidelity]:
     """Returns the fidelity of every loss on every kind of list."""
     return [
         measure_fidelity(name, loss, kind, lists=lists, seed=seed) for name, loss in losses.items() for kind in kinds
     ]
 
 
-def _with_gradient(loss: ListLoss, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _with_gradient(loss: LossPerList, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     leaf = scores.clone().requires_grad_()
     values = loss(leaf, labels)
     if not values.requires_grad:
@@ -187,7 +189,7 @@ def _with_gradient(loss: ListLoss, scores: Tensor, labels: Tensor) -> tuple[Tens
     return values.detach(), torch.zeros_like(scores) if leaf.grad is None else leaf.grad
 
 
-def _normalised(gradient: Tensor) -> Tensor:
+def _normalized(gradient: Tensor) -> Tensor:
     """Scales every list so that its largest entry is 1; a list without a gradient stays."""
     largest = gradient.abs().amax(-1, keepdim=True)
     return torch.where(largest > 0, gradient / largest, 0.0)

@@ -121,7 +121,7 @@ def _follow(experiment: Experiment, messages: object, missing: int, console: Con
             assert isinstance(message, Message)
             group = message.group
             label = (
-                f"{group.task} {group.method} seeds {group.seeds[0]}-{group.seeds[-1]}: tune AP {message.tune_ap:.3f}"
+                f"{group.task} {group.method} seeds {group.seeds[0]}-{group.seeds[-1]}: tune AP {message.val_ap:.3f}"
             )
             if group not in bars:
                 bars[group] = progress.add_task(label, total=experiment.budget.rounds)
@@ -181,7 +181,7 @@ def _search(experiment: Experiment, folder: Path, workers: int, device: str, con
         outcomes.append(found)
         console.print(f"# {found.task}, {found.method}: {found.seconds:.0f} s", highlight=False)
         for tried in found.tried:
-            spread = " ".join(f"{value:.3f}" for value in tried.tune_ap)
+            spread = " ".join(f"{value:.3f}" for value in tried.val_ap)
             lost = f", {tried.diverged} diverged" if tried.diverged else ""
             console.print(f"#   {tried.knobs}: tune AP {tried.mean:.4f} ({spread}{lost})", highlight=False)
     order = list(experiment.methods)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from mapopt.agents.policy import Agent, OpenLoopController, PolicyController
 from mapopt.data import ShapesConfig, Splits, load_splits, make_shapes_splits
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.former_names import translate
 from mapopt.settings import from_mapping, load_yaml, to_mapping
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Controller
@@ -92,7 +93,7 @@ class SearchConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuned:
+class Searched:
     """What a search chose for a method on a task, and what it cost."""
 
     knobs: dict[str, float]
@@ -130,7 +131,7 @@ class Experiment:
     """Seeds trained together."""
     select: Literal["best", "last"] = "best"
     """Which weights are tested: those of the round with the best tune AP, or the last."""
-    tuned: dict[str, dict[str, Tuned]] = field(default_factory=dict)
+    searched: dict[str, dict[str, Searched]] = field(default_factory=dict)
     """Task -> method -> the outcome of its search, as `mapopt compare --search` prints it."""
 
     def __post_init__(self) -> None:
@@ -165,7 +166,7 @@ class Experiment:
 
     def knobs(self, task: str, method: str) -> Knobs:
         """Returns a method's knobs on a task: its own settings, and over them what its search chose there."""
-        found = self._found(task, method)
+        found = self._searched(task, method)
         return Knobs.from_dict({**self.methods[method].knobs, **(found.knobs if found else {})})
 
     def key(self, task: str, method: str) -> str:
@@ -180,10 +181,12 @@ class Experiment:
             "controller": to_mapping(chosen.controller),
             "select": self.select,
         }
+        # Hashed under the name that the runs stored so far were hashed with, so that they still count as done.
+        content["task"]["scenes"]["colour"] = content["task"]["scenes"].pop("color")
         if data.data is not None:
             # The folder may stand elsewhere tomorrow; what is in it decides.
             splits = _splits(json.dumps(to_mapping(data), sort_keys=True), 0)
-            content["task"]["data"] = [one.fingerprint for one in (splits.train, splits.tune, splits.test)]
+            content["task"]["data"] = [one.fingerprint for one in (splits.train, splits.val, splits.test)]
         if chosen.controller.kind in ("agent", "replay"):
             agent = Agent.load(chosen.controller.agent)
             content["agent"] = hashlib.sha256(b"".join(weight.tobytes() for weight, _ in agent.layers)).hexdigest()
@@ -191,7 +194,7 @@ class Experiment:
 
     def search_cost(self, task: str, method: str) -> dict[str, Any]:
         """Returns what choosing a method's settings on a task cost: runs, images, seconds."""
-        found = self._found(task, method)
+        found = self._searched(task, method)
         if found is None:
             return {"runs": 0, "images": 0, "seconds": 0.0}
         return {"runs": found.runs, "images": found.images, "seconds": found.seconds}
@@ -204,8 +207,8 @@ class Experiment:
         cost = Agent.load(controller.agent).training.get("cost", {})
         return {"images": cost.get("images", 0), "seconds": cost.get("seconds", 0.0)}
 
-    def _found(self, task: str, method: str) -> Tuned | None:
-        return self.tuned.get(task, {}).get(self.methods[method].search.of or method)
+    def _searched(self, task: str, method: str) -> Searched | None:
+        return self.searched.get(task, {}).get(self.methods[method].search.of or method)
 
 
 def load_experiment(path: str | Path) -> Experiment:
@@ -219,14 +222,14 @@ def load_experiment(path: str | Path) -> Experiment:
     if not found.is_file():
         names = [one.stem for one in CONFIGS.glob("*.yaml")]
         raise ConfigError(f"{path}: no such file; give a configuration file, or one of {', '.join(sorted(names))}")
-    experiment: Experiment = from_mapping(Experiment, load_yaml(found), str(found))
+    experiment: Experiment = from_mapping(Experiment, translate(load_yaml(found), "experiment"), str(found))
     _check_searches(experiment)
     return experiment
 
 
 def _check_searches(experiment: Experiment) -> None:
     """Names what is misspelt in the settings and in the outcomes of searches."""
-    for task, outcomes in experiment.tuned.items():
+    for task, outcomes in experiment.searched.items():
         if task not in experiment.tasks:
             raise ConfigError(unknown_name("task under 'tuned'", task, experiment.tasks))
         for name in outcomes:
@@ -248,8 +251,8 @@ def _splits(config: str, seed: int) -> Splits:
     task: TaskConfig = from_mapping(TaskConfig, json.loads(config), "task")
     if task.data is not None:
         return _folder(task.data, task.size, task.invalid)
-    train, tune, test = task.images
-    return make_shapes_splits(task.scenes, seed=seed, train=train, tune=tune, test=test)
+    train, val, test = task.images
+    return make_shapes_splits(task.scenes, seed=seed, train=train, val=val, test=test)
 
 
 @lru_cache(maxsize=4)

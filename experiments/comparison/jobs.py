@@ -49,7 +49,7 @@ class Message:
     kind: str
     """round, done, error (the user's) or crash."""
     rounds: int = 0
-    tune_ap: float = 0.0
+    val_ap: float = 0.0
     text: str = ""
 
 
@@ -78,7 +78,7 @@ def work(experiment: Experiment, store: Store, group: Group, device: str, tell: 
     latest: dict[int, float] = {}
 
     def observe(lane: int, one: Round) -> None:
-        latest[lane] = one.tune.ap
+        latest[lane] = one.val.ap
         if lane == max(latest):
             tell(Message(group, "round", one.index + 1, float(np.mean(list(latest.values())))))
 
@@ -87,7 +87,7 @@ def work(experiment: Experiment, store: Store, group: Group, device: str, tell: 
     for lane, result in enumerate(results):
         stored = _stored(experiment, group, lane, tasks[lane], result, device)
         store.write(stored, result.history, _drawn(tasks[lane], found[lane]))
-    tell(Message(group, "done", experiment.budget.rounds, float(np.mean([one.tune.ap for one in results]))))
+    tell(Message(group, "done", experiment.budget.rounds, float(np.mean([one.val.ap for one in results]))))
 
 
 def run_groups(
@@ -170,7 +170,7 @@ def _stored(experiment: Experiment, group: Group, lane: int, task: Task, result:
         reason=result.reason,
         selected=result.selected,
         device=device,
-        tune=result.tune,
+        val=result.val,
         test=test,
         stats=tuple(float(value) for value in result.test.stats) if result.test is not None else (0.0,) * 12,
         images=last.images,

@@ -20,8 +20,9 @@ import torch
 import yaml
 
 from mapopt.errors import ConfigError, StoreError
-from mapopt.experiments.comparison.config import SEARCH_SEEDS, Experiment, Tuned
+from mapopt.experiments.comparison.config import SEARCH_SEEDS, Experiment, Searched
 from mapopt.files import write_json
+from mapopt.former_names import translate
 from mapopt.settings import from_mapping, to_mapping
 from mapopt.training.fleet import Fleet
 from mapopt.training.knobs import Knobs
@@ -33,18 +34,18 @@ class Tried:
     """One combination with what it reached."""
 
     knobs: dict[str, float]
-    tune_ap: tuple[float, ...]
+    val_ap: tuple[float, ...]
     """At the selected round, per seed."""
     diverged: int
 
     @property
     def mean(self) -> float:
         """Mean tune AP over the seeds."""
-        return float(np.mean(self.tune_ap))
+        return float(np.mean(self.val_ap))
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchOutcome:
     """The outcome of one method's search on one task."""
 
     task: str
@@ -60,12 +61,12 @@ class Found:
         return max(self.tried, key=lambda one: one.mean)
 
     @property
-    def tuned(self) -> Tuned:
+    def searched(self) -> Searched:
         """What the configuration keeps of it."""
-        return Tuned(knobs=self.best.knobs, runs=self.runs, images=self.images, seconds=round(self.seconds, 1))
+        return Searched(knobs=self.best.knobs, runs=self.runs, images=self.images, seconds=round(self.seconds, 1))
 
 
-def search(experiment: Experiment, folder: Path, *, workers: int, device: str) -> Iterator[Found]:
+def search(experiment: Experiment, folder: Path, *, workers: int, device: str) -> Iterator[SearchOutcome]:
     """Searches the settings of every method that has a grid, on every task.
 
     Args:
@@ -98,14 +99,14 @@ def search(experiment: Experiment, folder: Path, *, workers: int, device: str) -
         yield from pool.imap_unordered(_search_one, missing)
 
 
-def as_yaml(found: Sequence[Found]) -> str:
-    """Returns the section ``tuned`` of a configuration, to stand at its end."""
-    lines = ["tuned:"]
+def as_yaml(found: Sequence[SearchOutcome]) -> str:
+    """Returns the section ``vald`` of a configuration, to stand at its end."""
+    lines = ["searched:"]
     for task in dict.fromkeys(one.task for one in found):
         lines.append(f"  {task}:")
         for one in found:
             if one.task == task:
-                text = yaml.safe_dump(to_mapping(one.tuned), sort_keys=False, default_flow_style=True, width=1000)
+                text = yaml.safe_dump(to_mapping(one.searched), sort_keys=False, default_flow_style=True, width=1000)
                 lines.append(f"    {one.method}: {text.strip()}")
     return "\n".join(lines)
 
@@ -121,21 +122,21 @@ def combinations(grid: dict[str, list[float]]) -> list[dict[str, float]]:
 
 def _key(experiment: Experiment, task: str, method: str) -> str:
     """Returns a hash of everything that decides a search's outcome."""
-    plain = replace(experiment, tuned={})
+    plain = replace(experiment, searched={})
     grid = to_mapping(experiment.methods[method].search)
     return hashlib.sha256(json.dumps([plain.key(task, method), grid], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _read(path: Path) -> Found:
+def _read(path: Path) -> SearchOutcome:
     try:
-        content = json.loads(path.read_text())
-        found: Found = from_mapping(Found, content, str(path))
+        content = translate(json.loads(path.read_text()), "search outcome")
+        found: SearchOutcome = from_mapping(SearchOutcome, content, str(path))
     except (OSError, ValueError, ConfigError) as error:
         raise StoreError(f"{path}: is no outcome of a search ({error}); remove it to search again") from error
     return found
 
 
-def _search_one(job: tuple[Experiment, str, str, str, Path]) -> Found:
+def _search_one(job: tuple[Experiment, str, str, str, Path]) -> SearchOutcome:
     experiment, task_name, method, device, path = job
     config = experiment.methods[method]
     points = combinations(config.search.grid)
@@ -152,9 +153,9 @@ def _search_one(job: tuple[Experiment, str, str, str, Path]) -> Found:
     tried = []
     for index, point in enumerate(points):
         mine = results[index * len(seeds) : (index + 1) * len(seeds)]
-        tried.append(Tried(point, tuple(one.tune.ap for one in mine), sum(one.status == "diverged" for one in mine)))
+        tried.append(Tried(point, tuple(one.val.ap for one in mine), sum(one.status == "diverged" for one in mine)))
     images = sum(result.history[-1].images for result in results)
-    found = Found(task_name, method, tuple(tried), len(lanes), images, seconds)
+    found = SearchOutcome(task_name, method, tuple(tried), len(lanes), images, seconds)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, asdict(found))
     return found

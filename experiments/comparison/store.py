@@ -27,6 +27,7 @@ import numpy as np
 
 from mapopt.errors import StoreError, unknown_name
 from mapopt.files import write_bytes, write_json, write_text
+from mapopt.former_names import translate
 from mapopt.training.history import Round, Scores
 
 VERSION = 1
@@ -84,7 +85,7 @@ class StoredRun:
     selected: int
     """Position of the round whose weights were tested."""
     device: str
-    tune: Scores
+    val: Scores
     """At the selected round."""
     test: Scores
     """Zeros where the run diverged."""
@@ -236,7 +237,7 @@ def _plain(value: Any) -> Any:
 
 def _as_dict(run: StoredRun) -> dict[str, Any]:
     record = {one.name: getattr(run, one.name) for one in dataclasses.fields(run) if one.name != "folder"}
-    for name in ("tune", "test", "search", "training"):
+    for name in ("val", "test", "search", "training"):
         record[name] = dataclasses.asdict(record[name])
     record["test"]["stats"] = record.pop("stats")
     return {"version": VERSION, **record}
@@ -245,7 +246,7 @@ def _as_dict(run: StoredRun) -> dict[str, Any]:
 def _read(folder: Path) -> StoredRun:
     path = folder / "run.json"
     try:
-        record = json.loads(path.read_text())
+        record = translate(json.loads(path.read_text()), "stored run")
         version = record.pop("version")
         if version == VERSION:
             return _from_dict(record, folder)
@@ -259,7 +260,7 @@ def _read(folder: Path) -> StoredRun:
 
 def _from_dict(record: dict[str, Any], folder: Path) -> StoredRun:
     record["stats"] = tuple(record["test"].pop("stats"))
-    for name in ("tune", "test"):
+    for name in ("val", "test"):
         record[name] = Scores(**{**record[name], "per_category": tuple(record[name]["per_category"])})
     for name in ("search", "training"):
         record[name] = Cost(**record[name])

@@ -63,7 +63,7 @@ class MethodSummary:
     per_category: tuple[float, ...]
     rarest: Estimate | None
     """Test AP of the task's rarest category, where that is known."""
-    tune_ap: Estimate
+    val_ap: Estimate
     gap: Estimate
     """Tune - test AP of the same weights, over the runs that did not diverge."""
     images: float
@@ -228,8 +228,8 @@ def _method(runs: list[StoredRun], against: list[StoredRun] | None, rarest: int 
             _middle([run.test.per_category[position] for run in runs]) for position in range(len(runs[0].categories))
         ),
         rarest=None if rarest is None else _estimate([run.test.per_category[rarest] for run in runs]),
-        tune_ap=estimate([run.tune.ap for run in runs], seed=_SEED),
-        gap=estimate([run.tune.ap - run.test.ap for run in sound], seed=_SEED)
+        val_ap=estimate([run.val.ap for run in runs], seed=_SEED),
+        gap=estimate([run.val.ap - run.test.ap for run in sound], seed=_SEED)
         if sound
         else Estimate(math.nan, math.nan, math.nan),
         images=float(np.mean([run.images for run in runs])),
@@ -320,7 +320,7 @@ def _method_dict(one: MethodSummary, task: TaskSummary) -> dict[str, Any]:
             "per_category": dict(zip(task.categories, one.per_category, strict=True)),
             "rarest": _known(one.rarest),
         },
-        "tune": {"ap": _known(one.tune_ap)},
+        "val": {"ap": _known(one.val_ap)},
         "gap": _known(one.gap),
         "images": one.images,
         "evaluated": one.evaluated,

@@ -117,7 +117,7 @@ def learning_curves(
         grid = _grid(chosen, against)
         points = np.array(
             [
-                np.interp(grid, [getattr(r, against) for r in run.rounds], [r.tune.ap for r in run.rounds])
+                np.interp(grid, [getattr(r, against) for r in run.rounds], [r.val.ap for r in run.rounds])
                 for run in chosen
             ]
         ).T

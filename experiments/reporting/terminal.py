@@ -53,7 +53,7 @@ def _results(task: TaskSummary, reference: str | None) -> Table:
             short(one.ap50.value),
             short(one.ap75.value),
             *([] if one.rarest is None else [_rarest(one.rarest, one.versus)]),
-            short(one.tune_ap.value),
+            short(one.val_ap.value),
             short(one.gap.value, signed=True),
             *_versus_cells(one.versus, compared),
         )

@@ -52,8 +52,8 @@ class DataFlags:
                 limit=self.data_limit,
                 seed=self.data_seed,
             )
-        train, tune, test = self.scene_counts
-        return make_shapes_splits(self.scenes, seed=self.data_seed, train=train, tune=tune, test=test)
+        train, val, test = self.scene_counts
+        return make_shapes_splits(self.scenes, seed=self.data_seed, train=train, val=val, test=test)
 
     def check(self, size: tuple[int, int] | None) -> None:
         """Raises ConfigError where a flag is given that these data would ignore."""

@@ -16,7 +16,7 @@ from mapopt.data import ShapesConfig, read_coco
 from mapopt.data.results import write_results
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.evaluation.document import as_document
-from mapopt.evaluation.inputs import Claims, Truth, Unknown, known_truth, read_claims
+from mapopt.evaluation.inputs import NamedGroundTruth, Predictions, Unknown, named_ground_truth, read_predictions
 from mapopt.evaluation.measure import Comparison, Findings, Questions, compare, measure
 from mapopt.evaluation.printed import describe
 from mapopt.files import write_bytes, write_json
@@ -39,7 +39,7 @@ class Evaluate(DataFlags, Command):
     """best.pt of a training run."""
     data: str | None = None  # type: ignore[assignment]
     """A folder of images with annotations, or "shapes"; by default the data that the checkpoint was trained with."""
-    split: Literal["test", "tune", "train"] = "test"
+    split: Literal["test", "val", "train"] = "test"
     """Which images of the data."""
     sample: int = 0
     """Only so many images of the split, drawn by --seed; 0 takes all."""
@@ -75,9 +75,9 @@ class Evaluate(DataFlags, Command):
             results = ["results.json"] if self.checkpoint else []
             output = Output(self.out, ["report.json", *(f"{name}.png" for name in FIGURES), *results])
             output.check(overwrite=self.overwrite)
-        truth, claims, other = self._read() if self.checkpoint is None else self._detect(self.checkpoint)
-        comparison = None if other is None else compare(truth, claims, other, questions)
-        findings = measure(truth, claims, questions) if comparison is None else comparison.ours
+        truth, predictions, other = self._read() if self.checkpoint is None else self._detect(self.checkpoint)
+        comparison = None if other is None else compare(truth, predictions, other, questions)
+        findings = measure(truth, predictions, questions) if comparison is None else comparison.ours
         if output is not None:
             self._store(output, findings, comparison)
         print(describe(findings, comparison))
@@ -98,23 +98,23 @@ class Evaluate(DataFlags, Command):
             write_bytes(output.folder / name, content)
         if self.checkpoint is not None:
             notes, path = findings.truth.notes, output.folder / "results.json"
-            found = findings.claims.detections
+            found = findings.predictions.detections
             write_results(path, found, image_ids=notes.image_ids, category_ids=notes.category_ids)
         write_json(output.folder / "report.json", document)
 
-    def _read(self) -> tuple[Truth, Claims, Claims | None]:
+    def _read(self) -> tuple[NamedGroundTruth, Predictions, Predictions | None]:
         """Reads files of results."""
         if self.truth is None or self.results is None:
             raise ConfigError("nothing to evaluate: give --checkpoint, or both --truth and --results")
         for name, default in (("data", None), ("split", "test"), ("sample", 0)):
             if getattr(self, name) != default:
                 raise ConfigError(f"--{name} is given, but it says nothing about --truth and --results: leave it out")
-        truth = known_truth(read_coco(self.truth, invalid=self.invalid), name=str(self.truth))
-        claims = read_claims(self.results, truth, unknown=self.unknown)
-        other = None if self.compare is None else read_claims(self.compare, truth, unknown=self.unknown)
-        return truth, claims, other
+        truth = named_ground_truth(read_coco(self.truth, invalid=self.invalid), name=str(self.truth))
+        predictions = read_predictions(self.results, truth, unknown=self.unknown)
+        other = None if self.compare is None else read_predictions(self.compare, truth, unknown=self.unknown)
+        return truth, predictions, other
 
-    def _detect(self, path: Path) -> tuple[Truth, Claims, Claims | None]:
+    def _detect(self, path: Path) -> tuple[NamedGroundTruth, Predictions, Predictions | None]:
         """Runs a checkpoint's detector."""
         if self.truth is not None or self.results is not None:
             raise ConfigError("both --checkpoint and --truth or --results are given: evaluate one or the other")
@@ -125,14 +125,14 @@ class Evaluate(DataFlags, Command):
         if self.sample:
             images = images.select(draw_sample(len(images), self.sample, self.seed))
         name = f"{flags.data}, {self.split}"
-        truth = known_truth(images.annotations, name=name, by_position=True)
+        truth = named_ground_truth(images.annotations, name=name, by_position=True)
         # What is wrong with the other results is said before the detector works for minutes.
-        other = None if self.compare is None else read_claims(self.compare, truth, unknown=self.unknown)
+        other = None if self.compare is None else read_predictions(self.compare, truth, unknown=self.unknown)
         found = detector.detect(images)
         labels = positions[found.labels] if len(found) else found.labels
         return (
             truth,
-            Claims(name=name, detections=Detections(found.boxes, found.scores, labels, found.image_ids)),
+            Predictions(name=name, detections=Detections(found.boxes, found.scores, labels, found.image_ids)),
             other,
         )
 

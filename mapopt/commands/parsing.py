@@ -20,6 +20,7 @@ import tyro
 
 from mapopt.commands.command import Command
 from mapopt.errors import ConfigError
+from mapopt.former_names import translate
 from mapopt.settings import describe, from_mapping, leaves, load_yaml
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
@@ -134,7 +135,7 @@ def _defaults(cls: type[AnyCommand], given: dict[str, list[str]], prog: str) -> 
     if len(given["config"]) != 1:
         raise ConfigError(f"--config is '{' '.join(given['config'])}': expected one path of a YAML file")
     path = given["config"][0]
-    return from_mapping(cls, load_yaml(path), path, missing=tyro.MISSING)
+    return from_mapping(cls, translate(load_yaml(path), "flags"), path, missing=tyro.MISSING)
 
 
 def _missing(settings: Any, prefix: str = "") -> list[str]:

@@ -60,7 +60,7 @@ class Predict(Command):
         detector = LoadedDetector(self.checkpoint, choose_device(self.device, threads=self.threads))
         paths = find_images(self.images)
         paths = [paths[position] for position in draw_sample(len(paths), self.sample, self.seed)]
-        notes = _unlabelled(paths, detector.categories)
+        notes = _unlabeled(paths, detector.categories)
         found = _detect(detector, notes)
 
         if self.overwrite:
@@ -107,7 +107,7 @@ def find_images(given: tuple[Path, ...]) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def _unlabelled(paths: list[Path], categories: tuple[str, ...]) -> Annotations:
+def _unlabeled(paths: list[Path], categories: tuple[str, ...]) -> Annotations:
     """Returns annotations without an object."""
     sizes = np.array([image_size(path) for path in paths])
     none = np.zeros(0, dtype=np.int64)

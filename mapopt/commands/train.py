@@ -138,7 +138,7 @@ class Train(DataFlags, Command):
                 history=history,
                 best=best,
             )
-        summary = self._summarise(result, splits, device)
+        summary = self._summarize(result, splits, device)
         write_json(self.out / "result.json", summary)
         return self._tell(result, summary)
 
@@ -223,7 +223,7 @@ class Train(DataFlags, Command):
         if self.resume:
             print(f"going on after round {played} of {budget.rounds}" if played else "nothing to resume: beginning")
 
-    def _summarise(self, result: RunResult, splits: Splits, device: torch.device) -> dict[str, Any]:
+    def _summarize(self, result: RunResult, splits: Splits, device: torch.device) -> dict[str, Any]:
         last, test = result.history[-1], result.test
         summary: dict[str, Any] = {
             "version": RESULT_VERSION,
@@ -237,14 +237,14 @@ class Train(DataFlags, Command):
             "seed": self.seed,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "categories": list(splits.train.annotations.category_names),
-            "tune": to_mapping(result.tune),
+            "val": to_mapping(result.val),
             "test": None,
             "gap": None,
         }
         if test is not None:
             summary["test"] = dict(zip(STATS, test.stats.tolist(), strict=True))
             summary["test"]["per_category"] = list(test.per_category.values())
-            summary["gap"] = result.tune.ap - test.ap
+            summary["gap"] = result.val.ap - test.ap
         return summary
 
     def _tell(self, result: RunResult, summary: dict[str, Any]) -> int:
@@ -256,7 +256,7 @@ class Train(DataFlags, Command):
         test = summary["test"]
         print(
             f"test AP {test['ap']:.4f}, AP50 {test['ap50']:.4f}, AP75 {test['ap75']:.4f} with the weights of round "
-            f"{result.selected + 1} (tune AP {result.tune.ap:.4f}, gap {summary['gap']:+.4f})\n"
+            f"{result.selected + 1} (tune AP {result.val.ap:.4f}, gap {summary['gap']:+.4f})\n"
             f"{summary['images']} images in {summary['seconds']:.1f} s; see {self.out}{os.sep}result.json"
         )
         return 0

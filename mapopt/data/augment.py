@@ -25,7 +25,7 @@ from mapopt.data.order import sample_uniforms
 _STREAM = 1
 _NUMBERS = 10
 _NOISE_BANK = 1 << 20
-_GREY = 114.0
+_GRAY = 114.0
 _LUMA = (0.2989, 0.587, 0.114)
 
 
@@ -91,13 +91,13 @@ def augment_together(images: Tensor, drawn: Draw) -> Tensor:
     """Does what `augment_images` does with torch's operations on the whole batch, as a GPU wants it."""
     count, channels, height, width = images.shape
     # Grey, not black, fills what a zoomed-out sample leaves free: resample the difference from grey.
-    values = images.float().sub_(_GREY)
+    values = images.float().sub_(_GRAY)
     columns = _resampling(width, drawn.scale, drawn.shift_x, drawn.flip)
     values = torch.bmm(values.view(count, channels * height, width), columns.transpose(1, 2))
     values = values.view(count, channels, height, width)
     rows = _resampling(height, drawn.scale, drawn.shift_y, torch.zeros_like(drawn.flip))
     values = torch.stack([torch.bmm(rows, values[:, channel]) for channel in range(channels)], dim=1)
-    values = _colour(values, drawn)
+    values = _color(values, drawn)
     noisy = drawn.noise.nonzero().squeeze(1)
     if len(noisy):
         noise = _noise(drawn.noise_offset[noisy], values.shape)
@@ -114,7 +114,7 @@ def _augment_one_by_one(images: Tensor, drawn: Draw, kernel: Callable[..., None]
         *(value.contiguous().numpy() for value in (drawn.brightness, drawn.contrast, drawn.saturation, drawn.noise)),
         _noise_starts(drawn.noise_offset, bank, images[0].numel()).numpy(),
         bank.numpy(),
-        np.float32(_GREY),
+        np.float32(_GRAY),
         np.array(_LUMA, dtype=np.float32),
         augmented.numpy(),
     )
@@ -137,12 +137,12 @@ def augment_boxes(boxes: Tensor, drawn: Draw, size: tuple[int, int]) -> Tensor:
     x1, y1, x2, y2 = boxes.unbind(-1)
     mirrored = drawn.flip[:, None] > 0
     x1, x2 = torch.where(mirrored, width - x2, x1), torch.where(mirrored, width - x1, x2)
-    centre_x, centre_y = width * (0.5 + drawn.shift_x[:, None]), height * (0.5 + drawn.shift_y[:, None])
+    center_x, center_y = width * (0.5 + drawn.shift_x[:, None]), height * (0.5 + drawn.shift_y[:, None])
     moved = (
-        ((x1 - width / 2) * scale + centre_x).clamp(0, width),
-        ((y1 - height / 2) * scale + centre_y).clamp(0, height),
-        ((x2 - width / 2) * scale + centre_x).clamp(0, width),
-        ((y2 - height / 2) * scale + centre_y).clamp(0, height),
+        ((x1 - width / 2) * scale + center_x).clamp(0, width),
+        ((y1 - height / 2) * scale + center_y).clamp(0, height),
+        ((x2 - width / 2) * scale + center_x).clamp(0, width),
+        ((y2 - height / 2) * scale + center_y).clamp(0, height),
     )
     return torch.stack(moved, dim=-1)
 
@@ -159,17 +159,17 @@ def _area(boxes: Tensor) -> Tensor:
 
 def _resampling(size: int, scale: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
     """Returns ``[n, size, size]``: the triangle-filter weights from input pixels to output pixels along one axis."""
-    centres = torch.arange(size, dtype=torch.float32, device=scale.device) + 0.5
+    centers = torch.arange(size, dtype=torch.float32, device=scale.device) + 0.5
     # Output pixel x shows input position (x - centre - shift) / scale + centre.
-    source = (centres[None] - size / 2 - shift[:, None] * size) / scale[:, None] + size / 2
+    source = (centers[None] - size / 2 - shift[:, None] * size) / scale[:, None] + size / 2
     source = torch.where(flip[:, None] > 0, size - source, source)
     support = (1 / scale).clamp(min=1.0)[:, None, None]
-    weights = (1 - (centres[None, None, :] - source[:, :, None]).abs() / support).clamp(min=0)
+    weights = (1 - (centers[None, None, :] - source[:, :, None]).abs() / support).clamp(min=0)
     inside = ((source > 0) & (source < size))[:, :, None]
     return weights / weights.sum(-1, keepdim=True).clamp(min=1e-6) * inside
 
 
-def _colour(values: Tensor, drawn: Draw) -> Tensor:
+def _color(values: Tensor, drawn: Draw) -> Tensor:
     """Brightness, saturation and contrast as torchvision defines them, as one 3 x 3 matrix and bias per image.
 
     Args:
@@ -180,8 +180,8 @@ def _colour(values: Tensor, drawn: Draw) -> Tensor:
     brightness, contrast, saturation = drawn.brightness, drawn.contrast, drawn.saturation
     keep = (brightness * contrast * saturation)[:, None, None] * torch.eye(3, device=values.device)
     matrix = keep + (brightness * contrast * (1 - saturation))[:, None, None] * weights.expand(3, 3)
-    mean = ((values.mean((2, 3)) + _GREY) * weights).sum(1) * brightness
-    bias = _GREY * matrix.sum(2) + ((1 - contrast) * mean)[:, None]
+    mean = ((values.mean((2, 3)) + _GRAY) * weights).sum(1) * brightness
+    bias = _GRAY * matrix.sum(2) + ((1 - contrast) * mean)[:, None]
     return torch.baddbmm(bias[:, :, None], matrix, values.flatten(2)).view(values.shape)
 
 

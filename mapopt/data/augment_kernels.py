@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mapopt.compiling import compiled
 
 _Floats = NDArray[np.float32]
-_HALF, _ONE, _ZERO, _TOP, _LEAST = (np.float32(value) for value in (0.5, 1.0, 0.0, 255.0, 1e-6))
+_HALF, _ONE, _ZERO, _TOP, _MIN_TOTAL = (np.float32(value) for value in (0.5, 1.0, 0.0, 255.0, 1e-6))
 
 
 @compiled
@@ -30,7 +30,7 @@ def augment(
     noise: _Floats,
     noise_start: NDArray[np.int64],
     bank: _Floats,
-    grey: np.float32,
+    gray: np.float32,
     luma: _Floats,
     out: _Floats,
 ) -> None:
@@ -48,41 +48,41 @@ def augment(
         noise: ``[n]`` standard deviations.
         noise_start: ``[n]`` where in the bank each image's noise begins.
         bank: standard normal numbers.
-        grey: what is outside of an image.
+        gray: what is outside of an image.
         luma: ``[3]`` shares of the channels in brightness.
         out: ``[n, 3, h, w]``, overwritten.
     """
     count, _, height, width = images.shape
     most = int(2 * max(_ONE / scale.min(), _ONE)) + 3
-    column_place, column_share = np.zeros((most, width), np.uint32), np.zeros((most, width), np.float32)
-    row_place, row_share = np.zeros((most, height), np.uint32), np.zeros((most, height), np.float32)
+    column_place, column_weight = np.zeros((most, width), np.uint32), np.zeros((most, width), np.float32)
+    row_place, row_weight = np.zeros((most, height), np.uint32), np.zeros((most, height), np.float32)
     line, sums = np.empty(width, np.float32), np.empty(width, np.float32)
     wide, moved = np.empty((3, height, width), np.float32), np.empty((3, height, width), np.float32)
     matrix, bias = np.empty((3, 3), np.float32), np.empty(3, np.float32)
     area = np.float32(height * width)
     for image in range(count):
-        taps = _taps(width, scale[image], shift_x[image], flip[image] > 0, column_place, column_share)
-        _resample_columns(images, image, grey, column_place, column_share, taps, line, wide)
-        taps = _taps(height, scale[image], shift_y[image], False, row_place, row_share)
-        _resample_rows(wide, row_place, row_share, taps, moved)
+        taps = _taps(width, scale[image], shift_x[image], flip[image] > 0, column_place, column_weight)
+        _resample_columns(images, image, gray, column_place, column_weight, taps, line, wide)
+        taps = _taps(height, scale[image], shift_y[image], False, row_place, row_weight)
+        _resample_rows(wide, row_place, row_weight, taps, moved)
         light = _ZERO
         for channel in range(3):
-            light += luma[channel] * (_total(moved, channel, sums) / area + grey)
+            light += luma[channel] * (_total(moved, channel, sums) / area + gray)
         gain = brightness[image] * contrast[image]
         for channel in range(3):
             matrix[channel] = gain * (_ONE - saturation[image]) * luma
             matrix[channel, channel] += gain * saturation[image]
-            bias[channel] = grey * matrix[channel].sum() + (_ONE - contrast[image]) * light * brightness[image]
-        _colour(moved, matrix, bias, noise[image], noise_start[image], bank, image, out)
+            bias[channel] = gray * matrix[channel].sum() + (_ONE - contrast[image]) * light * brightness[image]
+        _color(moved, matrix, bias, noise[image], noise_start[image], bank, image, out)
 
 
 @compiled
 def _resample_columns(
     images: NDArray[np.uint8],
     image: int,
-    grey: np.float32,
+    gray: np.float32,
     place: NDArray[np.uint32],
-    share: _Floats,
+    weights: _Floats,
     taps: int,
     line: _Floats,
     wide: _Floats,
@@ -92,33 +92,35 @@ def _resample_columns(
     for channel in range(channels):
         for y in range(height):
             for x in range(width):
-                line[x] = np.float32(images[image, channel, y, x]) - grey
+                line[x] = np.float32(images[image, channel, y, x]) - gray
             if taps == 2:  # where an image grows
                 for x in range(width):
-                    wide[channel, y, x] = share[0, x] * line[place[0, x]] + share[1, x] * line[place[1, x]]
+                    wide[channel, y, x] = weights[0, x] * line[place[0, x]] + weights[1, x] * line[place[1, x]]
                 continue
             for x in range(width):
                 wide[channel, y, x] = (
-                    share[0, x] * line[place[0, x]] + share[1, x] * line[place[1, x]] + share[2, x] * line[place[2, x]]
+                    weights[0, x] * line[place[0, x]]
+                    + weights[1, x] * line[place[1, x]]
+                    + weights[2, x] * line[place[2, x]]
                 )
             for tap in range(3, taps):  # only where it shrinks a lot
                 for x in range(width):
-                    wide[channel, y, x] += share[tap, x] * line[place[tap, x]]
+                    wide[channel, y, x] += weights[tap, x] * line[place[tap, x]]
 
 
 @compiled
-def _resample_rows(wide: _Floats, place: NDArray[np.uint32], share: _Floats, taps: int, moved: _Floats) -> None:
+def _resample_rows(wide: _Floats, place: NDArray[np.uint32], weights: _Floats, taps: int, moved: _Floats) -> None:
     channels, height, width = wide.shape
     for channel in range(channels):
         for y in range(height):
             one, two, three = place[0, y], place[1, y], place[2, y]
-            first, second, third = share[0, y], share[1, y], share[2, y]
+            first, second, third = weights[0, y], weights[1, y], weights[2, y]
             for x in range(width):
                 moved[channel, y, x] = (
                     first * wide[channel, one, x] + second * wide[channel, two, x] + third * wide[channel, three, x]
                 )
             for tap in range(3, taps):
-                further, weight = place[tap, y], share[tap, y]
+                further, weight = place[tap, y], weights[tap, y]
                 for x in range(width):
                     moved[channel, y, x] += weight * wide[channel, further, x]
 
@@ -140,7 +142,7 @@ def _total(moved: _Floats, channel: int, sums: _Floats) -> np.float32:
 
 
 @compiled
-def _colour(
+def _color(
     moved: _Floats,
     matrix: _Floats,
     bias: _Floats,
@@ -169,12 +171,12 @@ def _colour(
 
 @compiled
 def _taps(
-    size: int, scale: np.float32, shift: np.float32, flip: bool, place: NDArray[np.uint32], share: _Floats
+    size: int, scale: np.float32, shift: np.float32, flip: bool, place: NDArray[np.uint32], weights: _Floats
 ) -> int:
     """Fills in from which pixels each output pixel is made, ``[taps, size]``; returns the most that one needs."""
     length = np.float32(size)
     support, half = max(_ONE / scale, _ONE), length / 2
-    place[:], share[:] = 0, 0
+    place[:], weights[:] = 0, 0
     most = 1
     for x in range(size):
         source = (np.float32(x) + _HALF - half - shift * length) / scale + half
@@ -188,10 +190,10 @@ def _taps(
         for pixel in range(first, last + 1):
             weight = _ONE - abs(np.float32(pixel) + _HALF - source) / support
             if weight > 0:
-                place[taps, x], share[taps, x] = pixel, weight
+                place[taps, x], weights[taps, x] = pixel, weight
                 total += weight
                 taps += 1
         for tap in range(taps):
-            share[tap, x] /= max(total, _LEAST)
+            weights[tap, x] /= max(total, _MIN_TOTAL)
         most = max(most, taps)
     return most

@@ -23,9 +23,9 @@ from mapopt.data.yolo import read_data_yaml, read_yolo
 from mapopt.errors import ConfigError, DataError, unknown_name
 
 Layout = Literal["auto", "coco", "voc", "yolo"]
-Part = Literal["train", "tune", "test"]
+Part = Literal["train", "val", "test"]
 
-_SPLITS = {"train": ("train",), "tune": ("val", "valid", "validation", "tune"), "test": ("test",)}
+_SPLITS = {"train": ("train",), "val": ("val", "valid", "validation", "val"), "test": ("test",)}
 _COCO_PATTERNS = ("{}.json", "annotations/{}.json", "annotations/instances_{}*.json", "{}/_annotations.coco.json")
 _EXPECTED = (
     "Expected one of: COCO (train.json and val.json beside images/, or annotations/instances_train*.json and "
@@ -65,24 +65,24 @@ def load_splits(
     path = Path(path)
     readers = _find(path, layout, invalid)
     notes = []
-    train, tune = readers["train"](), readers["tune"]()
+    train, val = readers["train"](), readers["val"]()
     if "test" in readers:
         test = readers["test"]()
     else:
-        if len(tune) < 2:
+        if len(val) < 2:
             raise DataError(f"{path}: has no test set, and one tune image cannot be divided. Add a test set.")
-        first, second = divide(len(tune), seed=seed)
-        tune, test = tune.select(first), tune.select(second)
+        first, second = divide(len(val), seed=seed)
+        val, test = val.select(first), val.select(second)
         notes.append(f"No test set was found: the validation set is divided into two halves by seed {seed}.")
     sets = []
-    for number, found in enumerate((train, tune, test)):
+    for number, found in enumerate((train, val, test)):
         if limit is not None and limit < len(found):
             chosen = np.random.default_rng([seed, number]).permutation(len(found))[:limit]
             found = found.select(np.sort(chosen))
         sets.append(ImageSet.read(found, size=size, workers=workers))
     if limit is not None:
         notes.append(f"At most {limit} images of each set are used, drawn by seed {seed}.")
-    return Splits(train=sets[0], tune=sets[1], test=sets[2], note=" ".join(notes))
+    return Splits(train=sets[0], val=sets[1], test=sets[2], note=" ".join(notes))
 
 
 def read_part(path: str | Path, part: Part = "train", *, invalid: Invalid = "error") -> Annotations:
@@ -106,7 +106,7 @@ def read_part(path: str | Path, part: Part = "train", *, invalid: Invalid = "err
                 f"{path}: is one set, and its {part} part is asked for. Name the file of that set instead."
             )
         return read_coco(path, invalid=invalid)
-    readers = _recognise(path, "auto", invalid)
+    readers = _recognize(path, "auto", invalid)
     if part not in readers:
         raise DataError(f"{path}: has no {_SPLITS[part][0]} set. Name one that is there: {', '.join(readers)}.")
     return readers[part]()
@@ -114,14 +114,14 @@ def read_part(path: str | Path, part: Part = "train", *, invalid: Invalid = "err
 
 def _find(path: Path, layout: Layout, invalid: Invalid) -> dict[str, _Reader]:
     """Returns what reads each set that is there; sets to train and to tune on must be."""
-    readers = _recognise(path, layout, invalid)
-    for name in ("train", "tune"):
+    readers = _recognize(path, layout, invalid)
+    for name in ("train", "val"):
         if name not in readers:
             raise DataError(f"{path}: has no {_SPLITS[name][0]} set. {_EXPECTED}.")
     return readers
 
 
-def _recognise(path: Path, layout: Layout, invalid: Invalid) -> dict[str, _Reader]:
+def _recognize(path: Path, layout: Layout, invalid: Invalid) -> dict[str, _Reader]:
     """Returns what reads each set that is there, at least one."""
     if layout not in get_args(Layout):
         raise ConfigError(unknown_name("layout", str(layout), get_args(Layout)))

@@ -29,7 +29,7 @@ _OVERLAP = 0.1
 
 
 def mislabel(
-    annotations: Annotations, *, share: float, seed: int, faults: Sequence[Fault] = FAULTS
+    annotations: Annotations, *, fraction: float, seed: int, faults: Sequence[Fault] = FAULTS
 ) -> tuple[Annotations, dict[Fault, int]]:
     """Returns the annotations with a share of faults, and how many of each kind there are.
 
@@ -37,7 +37,7 @@ def mislabel(
 
     Args:
         annotations: the true ones.
-        share: faults per object, 0 to 1.
+        fraction: faults per object, 0 to 1.
         seed: which objects, and how.
         faults: the kinds of faults.
 
@@ -56,13 +56,13 @@ def mislabel(
             raise ConfigError(unknown_name("fault of annotations", str(fault), FAULTS))
     if not faults or len(set(faults)) < len(faults):
         raise ConfigError(f"faults is {tuple(faults)!r}: expected at least one of {', '.join(FAULTS)}, each once")
-    if not 0 <= share <= 1:
-        raise ConfigError(f"share is {share}: expected 0 to 1 faults per object")
+    if not 0 <= fraction <= 1:
+        raise ConfigError(f"share is {fraction}: expected 0 to 1 faults per object")
     if "swapped" in faults and len(annotations.category_ids) < 2:
         raise DataError("there is one class, so no box can have another. Leave 'swapped' out of the faults.")
     generator = np.random.default_rng([seed, 0xFA17])
     objects = np.flatnonzero(~annotations.crowd)
-    chosen = generator.permutation(objects)[: round(share * len(objects))]
+    chosen = generator.permutation(objects)[: round(fraction * len(objects))]
     hit = {fault: chosen[start :: len(faults)] for start, fault in enumerate(faults)}
     none = np.empty(0, dtype=np.int64)
     boxes, labels, area = annotations.boxes.copy(), annotations.labels.copy(), annotations.area.copy()
@@ -100,8 +100,8 @@ def _place(
     for row, model in enumerate(chosen):
         tries = generator.integers(0, len(annotations), _TRIES)
         # The box's size as a share of its image, so that it fits into any other.
-        share = annotations.boxes[model] / _limits(annotations, annotations.images[[model]])[0]
-        sides = np.clip(share[2:] - share[:2], 0, 1)
+        fraction = annotations.boxes[model] / _limits(annotations, annotations.images[[model]])[0]
+        sides = np.clip(fraction[2:] - fraction[:2], 0, 1)
         corners = generator.uniform(0, 1, (_TRIES, 2)) * (1 - sides)
         candidates = np.concatenate([corners, corners + sides], axis=1) * _limits(annotations, tries)
         covered = [

@@ -14,7 +14,9 @@ _WEIGHTED = 3  # stream of the numbers that draw images with unequal shares
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def sample_order(seed: int, start: int, count: int, size: int, *, shares: np.ndarray | None = None) -> np.ndarray:
+def sample_order(
+    seed: int, start: int, count: int, size: int, *, probabilities: np.ndarray | None = None
+) -> np.ndarray:
     """Returns which images are the ones from `start` on: each epoch is one permutation of the set.
 
     Args:
@@ -22,7 +24,7 @@ def sample_order(seed: int, start: int, count: int, size: int, *, shares: np.nda
         start: images the run has seen already.
         count: how many to name.
         size: images in the training set.
-        shares: ``[size]`` probabilities with which images are drawn instead, with replacement and without epochs.
+        probabilities: ``[size]`` probabilities with which images are drawn instead, with replacement and without epochs.
 
     Returns:
         int64 ``[count]``, positions in the set.
@@ -30,9 +32,9 @@ def sample_order(seed: int, start: int, count: int, size: int, *, shares: np.nda
     >>> sorted(sample_order(0, 10, 5, 5))
     [np.int64(0), np.int64(1), np.int64(2), np.int64(3), np.int64(4)]
     """
-    if shares is not None:
+    if probabilities is not None:
         drawn = sample_uniforms(seed, start, count, 1, stream=_WEIGHTED)[:, 0]
-        bounds = np.cumsum(shares)
+        bounds = np.cumsum(probabilities)
         return np.searchsorted(bounds / bounds[-1], drawn, side="right").clip(max=size - 1)
     seen = np.arange(start, start + count)
     epochs = seen // size

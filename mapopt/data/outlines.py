@@ -16,7 +16,7 @@ CLASSES = ("disc", "box", "triangle", "ring", "cross", "star")
 """Names of the classes, in the order a scene takes them."""
 CLUTTER = ("line", "bar", "drop", "crescent", "cloud", "rag")
 """Names of the distractors. They follow the classes in every table."""
-REACH = 1.5
+EXTENT = 1.5
 """A distance table covers -REACH to REACH of the unit frame in both directions."""
 
 _POINTS = 48
@@ -32,8 +32,8 @@ def outline_points() -> NDArray[np.float64]:
 @lru_cache(maxsize=4)
 def distance_tables(cells: int) -> NDArray[np.float32]:
     """Returns the signed distance to each shape's edge at the cells' centres, ``[shapes, cells (y), cells (x)]``."""
-    centres = ((np.arange(cells) + 0.5) / cells * 2 - 1) * REACH
-    x, y = np.meshgrid(centres, centres)
+    centers = ((np.arange(cells) + 0.5) / cells * 2 - 1) * EXTENT
+    x, y = np.meshgrid(centers, centers)
     tables = []
     for name in (*CLASSES, *CLUTTER):
         if name in ("disc", "ring"):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mapopt.data.outlines import REACH, distance_tables
+from mapopt.data.outlines import EXTENT, distance_tables
 
 Floats = NDArray[np.float32]
 
@@ -37,10 +37,10 @@ class Layers:
         origin: ``[L, 2]``, where the unit frame's origin lies, in pixels.
         to_unit: ``[L, 2, 2]``, from pixels (relative to the origin) to the unit frame.
         unit: ``[L]``, pixels that one unit of the frame measures, on the geometric mean.
-        colour: ``[L, 3]``, in 0 to 1.
+        color: ``[L, 3]``, in 0 to 1.
         light: ``[L, 2]``, how brightness changes per pixel to the right and down.
         stripes: ``[L, 4]``, amplitude, phase, and cycles per pixel to the right and down.
-        most_hidden: ``[L]``, the largest part that may be hidden; more, and the shape is left out.
+        max_hidden: ``[L]``, the largest part that may be hidden; more, and the shape is left out.
     """
 
     scene: NDArray[np.int64]
@@ -49,10 +49,10 @@ class Layers:
     origin: NDArray[np.float64]
     to_unit: NDArray[np.float64]
     unit: NDArray[np.float64]
-    colour: NDArray[np.float64]
+    color: NDArray[np.float64]
     light: NDArray[np.float64]
     stripes: NDArray[np.float64]
-    most_hidden: NDArray[np.float64]
+    max_hidden: NDArray[np.float64]
 
 
 def paint(background: Floats, layers: Layers, *, largest: float) -> tuple[Floats, NDArray[np.bool_]]:
@@ -72,8 +72,8 @@ def paint(background: Floats, layers: Layers, *, largest: float) -> tuple[Floats
     # How fine the tables are must not depend on the shapes at hand: a scene is the same whatever is painted with it.
     cover, shade, corner = _patches(layers, distance_tables(_cells(largest)))
     painted = np.zeros(len(layers.scene), dtype=bool)
-    colour = layers.colour.astype(np.float32)[:, :, None, None]
-    least_visible = (1 - layers.most_hidden - _SLACK).tolist()
+    color = layers.color.astype(np.float32)[:, :, None, None]
+    min_visible = (1 - layers.max_hidden - _SLACK).tolist()
     for index, (scene, (left, top)) in enumerate(zip(layers.scene.tolist(), corner, strict=True)):
         alpha = cover[index]
         right, bottom = left + alpha.shape[1], top + alpha.shape[0]
@@ -83,10 +83,10 @@ def paint(background: Floats, layers: Layers, *, largest: float) -> tuple[Floats
         window = (scene, slice(None), slice(y, min(bottom, size)), slice(x, min(right, size)))
         part = (slice(y - top, min(bottom, size) - top), slice(x - left, min(right, size) - left))
         shown = alpha[part] * free[window]
-        if float(shown.sum()) < least_visible[index] * float(alpha.sum()):
+        if float(shown.sum()) < min_visible[index] * float(alpha.sum()):
             continue
         painted[index] = True
-        picture[window] += colour[index] * (shown * shade[index][part])
+        picture[window] += color[index] * (shown * shade[index][part])
         free[window] -= shown
     picture += free * background
     return picture, painted
@@ -118,10 +118,10 @@ def backgrounds(numbers: NDArray[np.float64], *, size: int) -> tuple[Floats, Flo
     texture = np.matmul(rows.transpose(0, 2, 1).astype(np.float32), columns.astype(np.float32))[:, None]
     slope = np.cos(angle)[:, None] * where, np.sin(angle)[:, None] * where
     gradient = (slope[0][:, None, :] + slope[1][:, :, None]).astype(np.float32)[:, None]
-    colours = base.astype(np.float32)
+    colors = base.astype(np.float32)
     return (
-        colours[:, :, None, None] + gradient * change.astype(np.float32)[:, :, None, None] * 1.4 + texture,
-        colours,
+        colors[:, :, None, None] + gradient * change.astype(np.float32)[:, :, None, None] * 1.4 + texture,
+        colors,
     )
 
 
@@ -176,7 +176,7 @@ def _patch_group(
     offset = corner[:, :, None] + grid - layers.origin[members][:, :, None]
     across, down = offset[:, 0, None, :], offset[:, 1, :, None]
     cells = tables.shape[1]
-    matrix = layers.to_unit[members] * (cells / (2 * REACH))
+    matrix = layers.to_unit[members] * (cells / (2 * EXTENT))
 
     def separable(right: NDArray[np.float64], below: NDArray[np.float64], start: float | NDArray = 0.0) -> Floats:
         return (right * across + start).astype(np.float32) + (below * down).astype(np.float32)
@@ -204,4 +204,4 @@ def _patch_group(
 
 def _cells(largest: float) -> int:
     """Returns how many cells a distance table needs for a look-up to be wrong by about a fifth of a pixel at most."""
-    return int(min(1024, 2 ** np.ceil(np.log2(max(64.0, 2 * REACH * largest)))))
+    return int(min(1024, 2 ** np.ceil(np.log2(max(64.0, 2 * EXTENT * largest)))))

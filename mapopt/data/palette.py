@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 
 
-def category_colour(label: int) -> tuple[int, int, int]:
+def category_color(label: int) -> tuple[int, int, int]:
     """Returns a light colour for a category; neighbours differ, as the golden angle lies between them."""
     red, green, blue = colorsys.hsv_to_rgb(label * 0.381966 % 1, 0.6, 1.0)
     return int(red * 255), int(green * 255), int(blue * 255)

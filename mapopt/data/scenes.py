@@ -22,19 +22,19 @@ Floats = NDArray[np.float64]
 _COUNTS, _BACKGROUND, _OBJECTS, _CLUTTER, _ANNOTATOR = range(32, 37)
 
 _TRIES = 6
-_COLOURS = 4
+_COLORS = 4
 # Uniform numbers of one shape: eleven properties, then colours and places to choose among.
 _KIND, _SIZE, _STRETCH, _ANGLE, _HIDDEN, _DEPTH, _LIGHT = range(7)
 _STRIPES = slice(7, 11)
-_COLOUR = slice(11, 11 + 3 * _COLOURS)
-_PLACE = slice(_COLOUR.stop, _COLOUR.stop + 2 * _TRIES)
+_COLOR = slice(11, 11 + 3 * _COLORS)
+_PLACE = slice(_COLOR.stop, _COLOR.stop + 2 * _TRIES)
 _NUMBERS = _PLACE.stop
 
 _CONTRAST = 0.45
 """Least distance in RGB between a shape and its background, where one of its colours to choose among has it."""
 
 
-_CLASS_COLOURS = (
+_CLASS_COLORS = (
     (0.85, 0.25, 0.20),
     (0.20, 0.65, 0.30),
     (0.25, 0.40, 0.90),
@@ -65,7 +65,7 @@ class ShapesConfig:
     """How many times as frequent the first class is as the last, 1 to 100; those between are spaced evenly."""
     clutter: float = 1.0
     """Mean number of distractors in a scene, 0 to 20: lines, bars and blobs that are no object."""
-    colour: float = 0.7
+    color: float = 0.7
     """How much a class has a colour of its own, 0 to 1: at 0 only the outline tells, at 1 the colour alone does."""
     occlusion: float = 0.3
     """Largest part of an object that may be hidden or outside, 0 to 0.9. What would be hidden more is left out."""
@@ -80,7 +80,7 @@ class ShapesConfig:
             ("classes", 1, len(CLASSES)),
             ("imbalance", 1, 100),
             ("clutter", 0, 20),
-            ("colour", 0, 1),
+            ("color", 0, 1),
             ("occlusion", 0, 0.9),
             ("noise", 0, 0.5),
             ("label_noise", 0, 1),
@@ -109,8 +109,8 @@ class Objects:
 def draw_scenes(config: ShapesConfig, *, seed: int, start: int, count: int) -> tuple[NDArray[np.uint8], Objects]:
     """Returns some scenes, uint8 ``[count, 3, size, size]``, and what their annotator noted."""
     ground = sample_uniforms(seed, start, count, BACKGROUND_NUMBERS, stream=_BACKGROUND)
-    picture, colours = backgrounds(ground, size=config.size)
-    layers, labels, slots = _draw_layers(config, seed, start, colours)
+    picture, colors = backgrounds(ground, size=config.size)
+    layers, labels, slots = _draw_layers(config, seed, start, colors)
     picture, painted = paint(picture, layers, largest=config.object_size[1])
     if config.noise:
         picture += sensor_noise(seed, start, count, size=config.size, strength=config.noise)
@@ -178,18 +178,18 @@ def _draw_layers(
     def flat(values: NDArray) -> NDArray:
         return values.reshape(-1, *values.shape[2:])[chosen]
 
-    u, k, wh, centre = flat(numbers), flat(unit), flat(sides), flat(middle)
+    u, k, wh, center = flat(numbers), flat(unit), flat(sides), flat(middle)
     layers = Layers(
         scene=scene,
         outline=flat(outline),
-        boxes=np.concatenate([centre - wh / 2, centre + wh / 2], axis=1),
-        origin=centre - k[:, None] * flat(extent_low + extent_high) / 2,
+        boxes=np.concatenate([center - wh / 2, center + wh / 2], axis=1),
+        origin=center - k[:, None] * flat(extent_low + extent_high) / 2,
         to_unit=np.linalg.inv(flat(shape)) / k[:, None, None],
         unit=k,
-        colour=_colours(config, u[:, _COLOUR], flat(labels), background[scene].astype(np.float64)),
+        color=_colors(config, u[:, _COLOR], flat(labels), background[scene].astype(np.float64)),
         light=_light(u[:, _LIGHT], wh),
         stripes=_stripes(u[:, _STRIPES]),
-        most_hidden=np.where(flat(labels) >= 0, config.occlusion, 1.0),
+        max_hidden=np.where(flat(labels) >= 0, config.occlusion, 1.0),
     )
     return layers, flat(labels), np.broadcast_to(slots, exists.shape).reshape(-1)[chosen]
 
@@ -241,11 +241,11 @@ def _place(
     return middle
 
 
-def _colours(config: ShapesConfig, numbers: Floats, labels: NDArray[np.int64], background: Floats) -> Floats:
+def _colors(config: ShapesConfig, numbers: Floats, labels: NDArray[np.int64], background: Floats) -> Floats:
     """Returns colours ``[n, 3]``: the first of a few that stands out from the background, else the farthest."""
-    candidates = 0.08 + 0.84 * numbers.reshape(len(numbers), _COLOURS, 3)
-    own = np.array(_CLASS_COLOURS)[labels][:, None]
-    pull = np.where(labels >= 0, config.colour, 0.0)[:, None, None]
+    candidates = 0.08 + 0.84 * numbers.reshape(len(numbers), _COLORS, 3)
+    own = np.array(_CLASS_COLORS)[labels][:, None]
+    pull = np.where(labels >= 0, config.color, 0.0)[:, None, None]
     candidates = candidates + pull * (own - candidates)
     lacking = _CONTRAST - np.linalg.norm(candidates - background[:, None], axis=2)
     return candidates[np.arange(len(numbers)), np.maximum(lacking, 0).argmin(axis=1)]

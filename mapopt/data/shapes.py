@@ -2,7 +2,7 @@
 
 A scene is a pure function of ``(seed, index)`` and of the dials in `ShapesConfig`, so a data set of any size needs no
 download and no storage, and a dial changes one thing at a time. Shading, stripes and size are drawn alike for all
-classes: the outline tells what a shape is, and the colour as much as the dial `ShapesConfig.colour` lets it.
+classes: the outline tells what a shape is, and the colour as much as the dial `ShapesConfig.color` lets it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mapopt.data.splits import Splits
 MAX_SEED = 2**48 - 1
 """Seeds go from 0 to this."""
 
-_TUNE_START = 1 << 30
+_VAL_START = 1 << 30
 _TEST_START = 1 << 31
 _BATCH = 64
 
@@ -76,9 +76,7 @@ def make_shapes(config: ShapesConfig, *, seed: int, count: int, start: int = 0) 
     )
 
 
-def make_shapes_splits(
-    config: ShapesConfig, *, seed: int, train: int = 512, tune: int = 128, test: int = 512
-) -> Splits:
+def make_shapes_splits(config: ShapesConfig, *, seed: int, train: int = 512, val: int = 128, test: int = 512) -> Splits:
     """Makes the three sets of a task from one seed; label noise is in the train set only.
 
     The sets take their scenes from fixed ranges of numbers, so they share none, and more training scenes leave the
@@ -88,10 +86,10 @@ def make_shapes_splits(
         ConfigError: a number of scenes is out of range.
         DataError: a set has no object; make it larger.
     """
-    check_range("train", train, 1, _TUNE_START, whole=True)
+    check_range("train", train, 1, _VAL_START, whole=True)
     clean = replace(config, label_noise=0.0)
     return Splits(
         train=make_shapes(config, seed=seed, count=train),
-        tune=make_shapes(clean, seed=seed, count=tune, start=_TUNE_START),
+        val=make_shapes(clean, seed=seed, count=val, start=_VAL_START),
         test=make_shapes(clean, seed=seed, count=test, start=_TEST_START),
     )

@@ -20,7 +20,7 @@ class Splits:
 
     Attributes:
         train: what the detector learns from.
-        tune: what rewards, selects and stops.
+        val: what rewards, selects and stops.
         test: read once, for the published number.
         note: what a reader of the results should know about how the sets came about; often empty.
 
@@ -29,7 +29,7 @@ class Splits:
     """
 
     train: ImageSet
-    tune: ImageSet
+    val: ImageSet
     test: ImageSet
     note: str = ""
 
@@ -50,7 +50,7 @@ class Splits:
 
     def named(self) -> tuple[tuple[str, ImageSet], ...]:
         """Returns the three sets with their names, in the order train, tune, test."""
-        return ("train", self.train), ("tune", self.tune), ("test", self.test)
+        return ("train", self.train), ("val", self.val), ("test", self.test)
 
 
 def divide(positions: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from torchvision.models.detection.ssd import SSD
 from mapopt.detectors.dense.objective import DenseObjective, Scope
 from mapopt.detectors.list_losses import IGNORED, Examples, ListLosses, pad_rows, part_crowds
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.losses import RankingLoss
+from mapopt.losses import ListLoss
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -29,7 +29,7 @@ _FAMILIES = (RetinaNet, FCOS, SSD, FasterRCNN)
 
 def replace_class_loss(
     model: Model,
-    loss: RankingLoss | str,
+    loss: ListLoss | str,
     *,
     scope: Scope | None = None,
     box_loss: str = "giou",
@@ -74,7 +74,7 @@ def replace_class_loss(
     >>> model = replace_class_loss(model, RankSortLoss(delta=0.5))
     >>> model = restore_class_loss(model)
     """
-    if not isinstance(loss, RankingLoss | str):
+    if not isinstance(loss, ListLoss | str):
         raise ConfigError(
             f"replace_class_loss got a loss {_describe(loss)}; expected one of mapopt.losses, such as RankSortLoss() "
             "or its name"

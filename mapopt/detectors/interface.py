@@ -80,12 +80,12 @@ class Detector(Protocol):
 
 
 _MEAN = (123.675, 116.28, 103.53)
-_DEVIATION = (58.395, 57.12, 57.375)
+_STANDARD_DEVIATION = (58.395, 57.12, 57.375)
 
 
 def normalize(images: Tensor) -> Tensor:
     """Maps ``[..., 3, h, w]`` of 0 to 255 to about zero mean and unit variance, with ImageNet's statistics."""
-    scale = 1 / torch.tensor(_DEVIATION, device=images.device)[:, None, None]
+    scale = 1 / torch.tensor(_STANDARD_DEVIATION, device=images.device)[:, None, None]
     shift = -torch.tensor(_MEAN, device=images.device)[:, None, None] * scale
     return torch.addcmul(shift, images, scale)
 

@@ -152,5 +152,5 @@ def _in_crowds(places: Tensor, examples: Examples) -> Tensor:
         )
     regions = [one[_CROWDS].to(places.dtype) for one in examples]
     real = pad_rows([one.new_ones(len(one), dtype=torch.bool) for one in regions])
-    centres = (places[..., :2] + places[..., 2:]) / 2
-    return in_crowd(centres[None], pad_rows(regions)[None], real[None])[0]
+    centers = (places[..., :2] + places[..., 2:]) / 2
+    return in_crowd(centers[None], pad_rows(regions)[None], real[None])[0]

@@ -14,7 +14,7 @@ from mapopt.detectors.dense.tiny import STRIDE, TinyNetwork
 from mapopt.detectors.interface import Detector
 from mapopt.detectors.torchvision import OWN_LOSS, TorchvisionDetector
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.losses import RankingLoss
+from mapopt.losses import ListLoss
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def build_detector(
     classes: int,
     size: tuple[int, int],
     lanes: int = 1,
-    loss: str | RankingLoss = "focal",
+    loss: str | ListLoss = "focal",
     box_loss: str = "giou",
     scope: Scope | None = None,
     balance: bool | None = None,

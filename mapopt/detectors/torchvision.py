@@ -21,7 +21,7 @@ from mapopt.detectors.drop_in import OWN_LOSS, cover_losses
 from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.detectors.torchvision_models import MODELS, build_model
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.losses import RankingLoss
+from mapopt.losses import ListLoss
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.suppress import suppress
 
@@ -64,7 +64,7 @@ class TorchvisionDetector:
         name: str,
         classes: int,
         *,
-        loss: str | RankingLoss = OWN_LOSS,
+        loss: str | ListLoss = OWN_LOSS,
         box_loss: str = "giou",
         scope: Scope | None = None,
         balance: bool | None = None,
@@ -155,7 +155,9 @@ class TorchvisionDetector:
         With Soft-NMS, what torchvision would suppress among goes through ours.
         """
         if float(knobs["soft_nms_sigma"][0]) <= 0:
-            return self._report(images, knobs, nms_iou=float(knobs["nms_iou"][0]), most=_rounded(knobs["detections"]))
+            return self._report(
+                images, knobs, nms_iou=float(knobs["nms_iou"][0]), max_detections=_rounded(knobs["detections"])
+            )
         return suppress(
             self.candidates(images, knobs),
             knobs["score_threshold"],
@@ -169,13 +171,13 @@ class TorchvisionDetector:
     def candidates(self, images: Tensor, knobs: KnobTable) -> Boxes:
         """Returns the boxes before suppression; see `Detector.candidates`."""
         # No two boxes overlap by more than 1.
-        found = self._report(images, knobs, nms_iou=1.0, most=sys.maxsize)
+        found = self._report(images, knobs, nms_iou=1.0, max_detections=sys.maxsize)
         order = (found.images * self.classes + found.labels).argsort(stable=True)
         return Boxes(*(getattr(found, name)[order] for name in Boxes.__dataclass_fields__))
 
-    def _report(self, images: Tensor, knobs: KnobTable, *, nms_iou: float, most: int) -> Boxes:
+    def _report(self, images: Tensor, knobs: KnobTable, *, nms_iou: float, max_detections: int) -> Boxes:
         self._set_knobs(knobs)
-        self._reporting.nms_thresh, self._reporting.detections_per_img = nms_iou, most
+        self._reporting.nms_thresh, self._reporting.detections_per_img = nms_iou, max_detections
         self.model.eval()
         try:
             found = self._run(images)
@@ -222,7 +224,7 @@ def _rounded(knob: Tensor) -> int:
     return int(knob[0].round())
 
 
-def _objective(loss: str | RankingLoss, **settings: Any) -> DenseObjective | None:
+def _objective(loss: str | ListLoss, **settings: Any) -> DenseObjective | None:
     if loss != OWN_LOSS:
         return DenseObjective(loss, **settings)
     usual = {"box_loss": "giou", "memory": 0}

@@ -79,19 +79,19 @@ class FixedSize(nn.Module):
 
     Args:
         mean: of each channel, for pixels of 0 to 1.
-        deviation: likewise.
+        standard_deviation: likewise.
     """
 
-    def __init__(self, mean: tuple[float, ...], deviation: tuple[float, ...]) -> None:
+    def __init__(self, mean: tuple[float, ...], standard_deviation: tuple[float, ...]) -> None:
         super().__init__()
-        self._mean, self._deviation = mean, deviation
+        self._mean, self._standard_deviation = mean, standard_deviation
 
     def forward(self, images: Tensor, targets: list[dict[str, Tensor]] | None = None) -> tuple[ImageList, Any]:
         """Returns the images ``[batch, 3, h, w]`` of 0 to 255 as torchvision's list, and the targets untouched."""
         mean = torch.tensor(self._mean, device=images.device)[:, None, None]
-        deviation = torch.tensor(self._deviation, device=images.device)[:, None, None]
+        standard_deviation = torch.tensor(self._standard_deviation, device=images.device)[:, None, None]
         size = (images.shape[-2], images.shape[-1])
-        return ImageList((images / 255 - mean) / deviation, [size] * len(images)), targets
+        return ImageList((images / 255 - mean) / standard_deviation, [size] * len(images)), targets
 
     def postprocess(self, result: Any, image_shapes: Any, original_sizes: Any) -> Any:
         """Returns the boxes as they are."""

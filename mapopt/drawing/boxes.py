@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from mapopt.data.palette import category_colour
+from mapopt.data.palette import category_color
 
 _SMALLEST = 320
 """Pictures are enlarged by a whole factor until their longer side has so many pixels: text needs room."""
@@ -34,9 +34,9 @@ def draw_boxes(
     brush = ImageDraw.Draw(drawn)
     for box, label, score in reversed(list(zip(boxes.tolist(), labels.tolist(), scores.tolist(), strict=True))):
         left, top, right, bottom = (value * factor for value in box)
-        brush.rectangle((left, top, right, bottom), outline=category_colour(label), width=2)
+        brush.rectangle((left, top, right, bottom), outline=category_color(label), width=2)
         text = f"{names[label]} {score:.2f}"
         frame = brush.textbbox((left, max(0.0, top - 12)), text)
-        brush.rectangle(frame, fill=category_colour(label))
+        brush.rectangle(frame, fill=category_color(label))
         brush.text(frame[:2], text, fill="black", anchor="la")
     return drawn

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mapopt.data.palette import category_colour
+from mapopt.data.palette import category_color
 from mapopt.training.knobs import Range
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ def _draw_image(page: Axes, image: RenderedImage, scene: RenderScene) -> None:
         _draw_box(page, corner + factor * box, int(label), frame, dashed=True)
     for place in strongest[::-1] if len(strongest) <= _CROWDED else ():
         x, y = corner[:2] + factor * np.maximum(image.boxes[place, :2], 0)
-        paper = {"facecolor": _colour(int(image.labels[place])), "edgecolor": "none", "pad": 0.6}
+        paper = {"facecolor": _color(int(image.labels[place])), "edgecolor": "none", "pad": 0.6}
         text = page.text(x, max(y - 1, _TOP + 11), f"{image.scores[place]:.2f}", fontsize=7, bbox=paper)
         text.set_clip_path(frame)
     _write(page, left, _TOP - 6, "One tune image", size=11, bold=True, above=True)
@@ -293,7 +293,7 @@ def _draw_image(page: Axes, image: RenderedImage, scene: RenderScene) -> None:
     _write(page, left, below, f"dashed: truth, {objects}; solid: as many strongest boxes, with scores", size=7.5)
     for place, name in enumerate(scene.categories[:_NAMED]):
         x, y = left + place % 4 * 86, below + 18 + place // 4 * 15
-        page.add_patch(Rectangle((x, y), 10, 10, facecolor=_colour(place), edgecolor=_FAINT, linewidth=0.6))
+        page.add_patch(Rectangle((x, y), 10, 10, facecolor=_color(place), edgecolor=_FAINT, linewidth=0.6))
         _write(page, x + 14, y - 1, name if len(name) <= 11 else f"{name[:9]}...", size=7.5)
 
 
@@ -303,9 +303,9 @@ def _draw_box(page: Axes, box: np.ndarray, label: int, frame: Rectangle, *, dash
 
     x1, y1, x2, y2 = (float(value) for value in box)
     ground, dash = (0.9, (0, (2, 1.5))) if dashed else (2.8, "-")
-    lines = (("black", ground, "-"), (_colour(label), 1.5, dash))
-    for colour, width, style in lines:
-        one = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=width, linestyle=style)
+    lines = (("black", ground, "-"), (_color(label), 1.5, dash))
+    for color, width, style in lines:
+        one = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=width, linestyle=style)
         page.add_patch(one)
         one.set_clip_path(frame)
 
@@ -332,8 +332,8 @@ def _points(panel: _Panel, values: Sequence[float]) -> tuple[np.ndarray, np.ndar
     return panel.across(np.arange(1, len(values) + 1)), panel.down(values)
 
 
-def _colour(label: int) -> tuple[float, float, float]:
-    red, green, blue = category_colour(label)
+def _color(label: int) -> tuple[float, float, float]:
+    red, green, blue = category_color(label)
     return red / 255, green / 255, blue / 255
 
 

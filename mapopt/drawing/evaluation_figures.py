@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mapopt.drawing import evaluation_plots as plots
 from mapopt.drawing.style import page, styled
-from mapopt.evaluation.measure import Comparison, Findings, share_worse
+from mapopt.evaluation.measure import Comparison, Findings, fraction_worse
 from mapopt.evaluation.numbers import short
 from mapopt.evaluation.tables import (
     FEWEST_IMAGES,
@@ -174,7 +174,7 @@ def _comparison(comparison: Comparison) -> Figure:
             f" Bars: {found.level:.0%} bootstrap intervals of the difference, both detectors on the same "
             f"{comparison.ours.questions.resamples} resamples of the images; grey where 0 is inside, "
             f"and no bar for categories in fewer than {FEWEST_IMAGES} images. AP is better in "
-            f"{found.better:.1%} of them and worse in {share_worse(found):.1%}."
+            f"{found.better:.1%} of them and worse in {fraction_worse(found):.1%}."
         )
         if len(categories) >= 20:
             caption += f" Of {len(categories)} equal categories about {round((1 - found.level) * len(categories))} "
@@ -196,7 +196,9 @@ def _upper(row: DifferenceRow) -> DifferenceRow:
 
 def _names(comparison: Comparison) -> tuple[str, str]:
     """Returns what tells the two apart: the shortest end of their paths that differs."""
-    ours, other = (claims.name.split("/") for claims in (comparison.ours.claims, comparison.other.claims))
+    ours, other = (
+        predictions.name.split("/") for predictions in (comparison.ours.predictions, comparison.other.predictions)
+    )
     for length in range(1, max(len(ours), len(other))):
         if ours[-length:] != other[-length:]:
             return "/".join(ours[-length:]), "/".join(other[-length:])

@@ -22,7 +22,7 @@ _EXACT = 96
 """Colours of a GIF's 256 that are taken as they are: those of lines, letters and grounds."""
 
 
-def check_film(path: Path, *, overwrite: bool) -> None:
+def check_video(path: Path, *, overwrite: bool) -> None:
     """Finds out whether a film can be written here; writes nothing.
 
     Raises:
@@ -47,7 +47,7 @@ def check_film(path: Path, *, overwrite: bool) -> None:
             ) from None
 
 
-def write_film(path: Path, pictures: Sequence[np.ndarray], *, rate: float, hold: float = 2.5) -> None:
+def write_video(path: Path, pictures: Sequence[np.ndarray], *, rate: float, hold: float = 2.5) -> None:
     """Writes a film in one step.
 
     Args:
@@ -60,7 +60,7 @@ def write_film(path: Path, pictures: Sequence[np.ndarray], *, rate: float, hold:
         ConfigError: the ending is of no known format, or its encoder is not installed.
         StoreError: the file cannot be written, or the encoder fails.
     """
-    check_film(path, overwrite=True)
+    check_video(path, overwrite=True)
     encode = _gif if path.suffix.lower() == ".gif" else _mp4
     write_bytes(path, encode(pictures, rate, hold))
 
@@ -70,7 +70,7 @@ def _gif(pictures: Sequence[np.ndarray], rate: float, hold: float) -> bytes:
     parts = [np.unique(_code(one), return_inverse=True, return_counts=True) for one in pictures]
     palette = _palette(np.concatenate([part[0] for part in parts]), np.concatenate([part[2] for part in parts]))
     shape = pictures[0].shape[:2]
-    images = [_indexed(colours, places.reshape(shape), palette) for colours, places, _ in parts]
+    images = [_indexed(colors, places.reshape(shape), palette) for colors, places, _ in parts]
     # A GIF counts in hundredths of a second.
     shown = max(20, 10 * round(100 / rate))
     buffer = io.BytesIO()
@@ -94,14 +94,14 @@ def _decode(codes: np.ndarray) -> np.ndarray:
     return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1)
 
 
-def _palette(colours: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _palette(colors: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Returns up to 256 colours ``[n, 3]``: what is frequent as it is, and for the rest what is near to it.
 
     Args:
-        colours: ``[m]``, as `_code` has them, in any order and with repetitions.
+        colors: ``[m]``, as `_code` has them, in any order and with repetitions.
         counts: ``[m]``, how many pixels have them.
     """
-    known, places = np.unique(colours, return_inverse=True)
+    known, places = np.unique(colors, return_inverse=True)
     order = np.argsort(-np.bincount(places, weights=counts), kind="stable")
     exact, rest = known[order[:_EXACT]], known[order[_EXACT:]]
     if not len(rest):
@@ -110,15 +110,15 @@ def _palette(colours: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.concatenate([_decode(exact), np.array(near.getpalette()).reshape(-1, 3)[: 256 - _EXACT]])
 
 
-def _indexed(colours: np.ndarray, places: np.ndarray, palette: np.ndarray) -> Image.Image:
+def _indexed(colors: np.ndarray, places: np.ndarray, palette: np.ndarray) -> Image.Image:
     """Returns a picture in the palette's nearest colours.
 
     Args:
-        colours: ``[m]``, as `_code` has them.
+        colors: ``[m]``, as `_code` has them.
         places: ``[height, width]`` positions among them.
         palette: ``[n, 3]``.
     """
-    wanted, given = _decode(colours).astype(np.float32), palette.astype(np.float32)
+    wanted, given = _decode(colors).astype(np.float32), palette.astype(np.float32)
     # Squared distances but for a part that all entries share.
     distances = (given**2).sum(axis=1) - 2 * wanted @ given.T
     image = Image.fromarray(distances.argmin(axis=1).astype(np.uint8)[places])
@@ -132,15 +132,15 @@ def _mp4(pictures: Sequence[np.ndarray], rate: float, hold: float) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
         # Sizes are taken as they are; most players know no other layout of colours than the default, 4:2:0.
-        film = encoder.write_frames(str(path), (width, height), fps=rate, quality=8, macro_block_size=1)
+        video = encoder.write_frames(str(path), (width, height), fps=rate, quality=8, macro_block_size=1)
         try:
-            film.send(None)
+            video.send(None)
             for one in [*pictures, *[pictures[-1]] * round(hold * rate)]:
-                film.send(np.ascontiguousarray(one))
+                video.send(np.ascontiguousarray(one))
         except OSError as error:
             raise StoreError(f"the encoder of MP4 failed ({error}): give --out a name in .gif") from None
         finally:
-            film.close()
+            video.close()
         if not path.is_file() or not path.stat().st_size:
             raise StoreError("the encoder of MP4 wrote nothing: give --out a name in .gif")
         return path.read_bytes()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mapopt.evaluation.measure import Comparison, Findings, share_worse
+from mapopt.evaluation.measure import Comparison, Findings, fraction_worse
 from mapopt.evaluation.tables import (
     MAIN,
     CategoryRow,
@@ -34,12 +34,12 @@ def as_document(findings: Findings, comparison: Comparison | None = None) -> dic
     names = findings.truth.names
     content = {
         "version": REPORT_VERSION,
-        "subject": findings.claims.name,
+        "subject": findings.predictions.name,
         "truth": findings.truth.name,
         "images": len(findings.truth.notes),
         "objects": len(findings.truth.notes.labels),
-        "detections": len(findings.claims.detections),
-        "left_out": findings.claims.left_out,
+        "detections": len(findings.predictions.detections),
+        "left_out": findings.predictions.left_out,
         "iou": asked.iou,
         **{name: defined(value) for name, value in zip(STATS, report.stats.tolist(), strict=True)},
         "intervals": findings.intervals
@@ -98,10 +98,10 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     main, categories = difference_rows(comparison)
     pairs = zip(cause_rows(comparison.ours), cause_rows(comparison.other), strict=True)
     return {
-        "with": comparison.other.claims.name,
+        "with": comparison.other.predictions.name,
         **{row.name: _difference(row) for row in main},
-        "share_better": difference and difference.better,
-        "share_worse": difference and share_worse(difference),
+        "fraction_better": difference and difference.better,
+        "fraction_worse": difference and fraction_worse(difference),
         "categories": {row.name: _difference(row) for row in categories},
         "causes": {
             ours.cause: {

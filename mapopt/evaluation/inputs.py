@@ -26,8 +26,8 @@ _FAR = 0.1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Truth:
-    """True boxes, and what their ids mean; made by `known_truth`.
+class NamedGroundTruth:
+    """True boxes, and what their ids mean; made by `named_ground_truth`.
 
     Attributes:
         name: What messages call it.
@@ -50,7 +50,7 @@ class Truth:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Claims:
+class Predictions:
     """What a detector claims.
 
     Attributes:
@@ -64,7 +64,7 @@ class Claims:
     left_out: int = 0
 
 
-def known_truth(notes: Annotations, *, name: str, by_position: bool = False) -> Truth:
+def named_ground_truth(notes: Annotations, *, name: str, by_position: bool = False) -> NamedGroundTruth:
     """Returns the truth of some annotations, named by the file's ids or by position.
 
     Raises:
@@ -86,10 +86,10 @@ def known_truth(notes: Annotations, *, name: str, by_position: bool = False) -> 
         images=images,
         categories=categories,
     )
-    return Truth(name=name, notes=notes, boxes=boxes, image_ids=images, category_ids=categories)
+    return NamedGroundTruth(name=name, notes=notes, boxes=boxes, image_ids=images, category_ids=categories)
 
 
-def read_claims(path: Path, truth: Truth, *, unknown: Unknown = "error") -> Claims:
+def read_predictions(path: Path, truth: NamedGroundTruth, *, unknown: Unknown = "error") -> Predictions:
     """Returns the boxes of a file of results.
 
     Args:
@@ -113,7 +113,7 @@ def read_claims(path: Path, truth: Truth, *, unknown: Unknown = "error") -> Clai
     if fault:
         raise DataError(f"{path}: {fault}")
     detections = Detections(found.boxes[kept], found.scores[kept], truth.category_ids[category], truth.image_ids[image])
-    return Claims(name=str(path), detections=detections, left_out=len(found) - len(kept))
+    return Predictions(name=str(path), detections=detections, left_out=len(found) - len(kept))
 
 
 def misplaced(
@@ -167,7 +167,7 @@ def _places(given: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.in
 
 
 def _stranger(
-    found: Detections, image: NDArray[np.int64], category: NDArray[np.int64], truth: Truth, unknown: Unknown
+    found: Detections, image: NDArray[np.int64], category: NDArray[np.int64], truth: NamedGroundTruth, unknown: Unknown
 ) -> str:
     """Says which box the truth knows nothing of."""
     kind, place, given, known = (

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from mapopt.errors import ConfigError
-from mapopt.evaluation.inputs import Claims, Truth
+from mapopt.evaluation.inputs import NamedGroundTruth, Predictions
 from mapopt.metrics import (
     Analysis,
     Calibration,
@@ -62,7 +62,7 @@ class Findings:
 
     Attributes:
         truth: What is really there.
-        claims: What the detector claims.
+        predictions: What the detector claims.
         questions: What was asked.
         report: COCO's numbers.
         analysis: Everything at one IoU threshold.
@@ -70,8 +70,8 @@ class Findings:
         intervals: How far AP may be off; None where it was not asked for.
     """
 
-    truth: Truth
-    claims: Claims
+    truth: NamedGroundTruth
+    predictions: Predictions
     questions: Questions
     report: Report
     analysis: Analysis
@@ -81,7 +81,7 @@ class Findings:
     @cached_property
     def calibration(self) -> Calibration | None:
         """What scores are worth; None where they are no probabilities."""
-        scores = self.claims.detections.scores
+        scores = self.predictions.detections.scores
         return self.analysis.calibration if ((scores >= 0) & (scores <= 1)).all() else None
 
     @cached_property
@@ -89,7 +89,7 @@ class Findings:
         """The same for the detections that reach the pooled best F1's threshold; the others would not be used."""
         if self.calibration is None:
             return None
-        found = self.claims.detections
+        found = self.predictions.detections
         kept = found.scores >= self.analysis.operating_points.pooled.best_f1.threshold[0]
         used = Detections(found.boxes[kept], found.scores[kept], found.labels[kept], found.image_ids[kept])
         return measure_calibration(self.truth.boxes, used, iou=self.questions.iou)
@@ -110,21 +110,23 @@ class Comparison:
     difference: BootstrapDifference | None
 
 
-def measure(truth: Truth, claims: Claims, questions: Questions, *, intervals: Bootstrap | None = None) -> Findings:
+def measure(
+    truth: NamedGroundTruth, predictions: Predictions, questions: Questions, *, intervals: Bootstrap | None = None
+) -> Findings:
     """Measures one detector.
 
     Args:
         truth: What is really there.
-        claims: What the detector claims.
+        predictions: What the detector claims.
         questions: What to measure.
         intervals: Where they are known already.
     """
-    boxes, found = truth.boxes, claims.detections
+    boxes, found = truth.boxes, predictions.detections
     if intervals is None and questions.resamples:
         intervals = bootstrap(boxes, found, resamples=questions.resamples, seed=questions.seed)
     return Findings(
         truth=truth,
-        claims=claims,
+        predictions=predictions,
         questions=questions,
         report=evaluate(boxes, found, backend=questions.backend),
         analysis=analyze(boxes, found, iou=questions.iou),
@@ -137,7 +139,7 @@ def measure(truth: Truth, claims: Claims, questions: Questions, *, intervals: Bo
     )
 
 
-def compare(truth: Truth, ours: Claims, other: Claims, questions: Questions) -> Comparison:
+def compare(truth: NamedGroundTruth, ours: Predictions, other: Predictions, questions: Questions) -> Comparison:
     """Measures two detectors, and their difference on the same resamples of the images."""
     difference = None
     if questions.resamples:
@@ -151,7 +153,7 @@ def compare(truth: Truth, ours: Claims, other: Claims, questions: Questions) -> 
     )
 
 
-def share_worse(difference: BootstrapDifference) -> float:
+def fraction_worse(difference: BootstrapDifference) -> float:
     """Returns the share of resamples in which ours has the smaller AP; what is left are ties."""
     defined = difference.samples[~np.isnan(difference.samples)]
     return float((defined < 0).mean()) if len(defined) else float("nan")

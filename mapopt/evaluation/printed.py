@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mapopt.evaluation.measure import Comparison, Findings, share_worse
+from mapopt.evaluation.measure import Comparison, Findings, fraction_worse
 from mapopt.evaluation.numbers import short
 from mapopt.evaluation.tables import (
     FEWEST_IMAGES,
@@ -47,8 +47,8 @@ def describe(findings: Findings, comparison: Comparison | None = None) -> str:
 
 
 def _head(findings: Findings) -> str:
-    truth, claims, report = findings.truth, findings.claims, findings.report
-    lines = [f"{claims.name}: {len(truth.notes)} images, {len(truth.notes.labels)} objects"]
+    truth, predictions, report = findings.truth, findings.predictions, findings.report
+    lines = [f"{predictions.name}: {len(truth.notes)} images, {len(truth.notes.labels)} objects"]
     lines += [f" {_line(name)} = {value:0.3f}" for name, value in zip(STATS, report.stats, strict=True)]
     if findings.intervals is not None:
         numbers = ", ".join(f"{name.upper()} {_interval(one)}" for name, one in main_numbers(findings).items())
@@ -60,8 +60,10 @@ def _head(findings: Findings) -> str:
             lines.append(
                 " AP of few images is too large; an interval says what it would be on endlessly many like these"
             )
-    if claims.left_out:
-        lines.append(f" {claims.left_out} boxes were left out: the truth lists not their image or not their category")
+    if predictions.left_out:
+        lines.append(
+            f" {predictions.left_out} boxes were left out: the truth lists not their image or not their category"
+        )
     return "\n".join(lines)
 
 
@@ -143,12 +145,12 @@ def _comparison(comparison: Comparison) -> str:
     rows = [["", "objects", "this", "other", f"difference{level}"]]
     rows += [_difference(row, name=row.name.upper()) for row in main]
     rows += [_difference(row, name=row.name) for row in shown]
-    lines = [f" Compared with {comparison.other.claims.name} on the same images", *_aligned(rows)]
+    lines = [f" Compared with {comparison.other.predictions.name} on the same images", *_aligned(rows)]
     if len(shown) < len(categories):
         lines.append(f" The {len(shown)} of {len(categories)} categories with the largest differences.")
     if found is not None:
         lines.append(
-            f" AP is better in {found.better:.1%} of the resamples, worse in {share_worse(found):.1%}; "
+            f" AP is better in {found.better:.1%} of the resamples, worse in {fraction_worse(found):.1%}; "
             "an interval without 0 is a difference."
         )
     table = [["cause of mistakes", "this", "other", "dAP, this", "other", "difference"]]

@@ -123,7 +123,7 @@ def category_rows(findings: Findings) -> list[CategoryRow]:
     points, calibration = analysis.operating_points, findings.calibration
     at75 = report.precision[:, :, :, report.area_names.index("all"), -1][np.isclose(report.iou_thresholds, 0.75)][0]
     claimed = np.bincount(
-        np.searchsorted(report.categories, findings.claims.detections.labels), minlength=len(report.categories)
+        np.searchsorted(report.categories, findings.predictions.detections.labels), minlength=len(report.categories)
     )
     errors = (
         np.full(len(report.categories), np.nan)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses.alrp import ALRPLoss
 from mapopt.losses.average_precision import APLoss
-from mapopt.losses.base import RankingLoss
+from mapopt.losses.base import ListLoss
 from mapopt.losses.blackbox import BlackboxAPLoss
 from mapopt.losses.boxes import BOX_LOSSES, giou_loss, smooth_l1_loss
 from mapopt.losses.histogram_ap import FastAPLoss, QuantizedAPLoss
@@ -28,7 +28,7 @@ from mapopt.losses.rank_sort import BucketedRankSortLoss, RankSortLoss
 from mapopt.losses.smooth_ranks import ApproxNDCGLoss, SmoothAPLoss
 from mapopt.losses.sums.transforms import IOU_THRESHOLDS, ScoreMemory, gather_lists, split_by_iou
 
-LOSSES: dict[str, type[RankingLoss]] = {
+LOSSES: dict[str, type[ListLoss]] = {
     # Ranking: what a score is worth depends on the other scores.
     "ap": APLoss,
     "alrp": ALRPLoss,
@@ -55,7 +55,7 @@ LOSSES: dict[str, type[RankingLoss]] = {
 }
 
 
-def make_loss(name: str, settings: Mapping[str, int | float | bool | str] | None = None) -> RankingLoss:
+def make_loss(name: str, settings: Mapping[str, int | float | bool | str] | None = None) -> ListLoss:
     """Makes a loss from its name and its parameters, as a configuration file has them.
 
     Args:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mapopt.losses.base import RankingLoss
+from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.gradients import Component, error_driven, positive_mass, soft_ranks
 from mapopt.losses.sums.lists import Lists, PositiveTable
 from mapopt.losses.sums.ranking import Ranking
@@ -21,7 +21,7 @@ from mapopt.losses.sums.ranking import Ranking
 _SMALLEST_MASS = 1e-5  # with fewer false positives above it a positive makes no update; the published epsilon
 
 
-class ALRPLoss(RankingLoss):
+class ALRPLoss(ListLoss):
     """aLRP loss: mean over positives of (false positives above + localisation errors above) / rank.
 
     With H(x) = clip(x / (2 delta) + 1/2, 0, 1), b_i the sum of H(s_j - s_i) over negatives and

@@ -11,13 +11,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mapopt.losses.base import RankingLoss
+from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.gradients import Component, error_driven, soft_ranks
 from mapopt.losses.sums.lists import Lists
 from mapopt.losses.sums.ranking import Ranking
 
 
-class APLoss(RankingLoss):
+class APLoss(ListLoss):
     """AP-loss: 1 - mean over positives i of a_i / (a_i + b_i).
 
     a_i = 1/2 + sum of H(s_j - s_i) over the positives j (the positive counts 1 in its own rank), b_i = sum of

@@ -17,7 +17,7 @@ from mapopt.errors import ConfigError
 from mapopt.losses.sums.lists import Lists, accumulation_type
 
 
-class RankingLoss(nn.Module, ABC):
+class ListLoss(nn.Module, ABC):
     """A differentiable surrogate of 1 - AP on lists of scores.
 
     Attributes:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mapopt.losses.base import RankingLoss
+from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.lists import Lists, middle_ranks
 
 
-class BlackboxAPLoss(RankingLoss):
+class BlackboxAPLoss(ListLoss):
     """Blackbox AP: 1 - mean over positives of (rank among positives) / (rank among all), with hard ranks.
 
     Where the loss of a list depends on ranks r(s) with derivative g, the gradient is (r(s + strength g) - r(s)) /

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mapopt.errors import ConfigError
-from mapopt.losses.base import RankingLoss
+from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.lists import Lists, accumulation_type, totals
 
 
-class QuantizedAPLoss(RankingLoss):
+class QuantizedAPLoss(ListLoss):
     """Quantised AP: 1 - sum over bins, best first, of precision times the gain in recall.
 
     A score p = sigmoid(s) is shared linearly between the two nearest of the bins' centres 1, ..., 0. Component:
@@ -45,12 +45,12 @@ class QuantizedAPLoss(RankingLoss):
         self.sigmoid = sigmoid
 
     def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
-        intervals = _whole(self, self.bins, at_least=2) - 1
+        intervals = _whole(self, self.bins, minimum=2) - 1
         error = _tie_aware_error if self.tie_aware else _error
         return {"rank": error(*_histograms(lists, intervals, squash=self.sigmoid)) / lists.count.clamp(min=1)}
 
 
-class FastAPLoss(RankingLoss):
+class FastAPLoss(ListLoss):
     """FastAP: average precision of a histogram over the distance 4 (1 - sigmoid(s)). Component: ``rank``.
 
     Args:
@@ -71,14 +71,14 @@ class FastAPLoss(RankingLoss):
         self.sigmoid = sigmoid
 
     def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
-        histograms = _histograms(lists, _whole(self, self.bins, at_least=1), squash=self.sigmoid)
+        histograms = _histograms(lists, _whole(self, self.bins, minimum=1), squash=self.sigmoid)
         return {"rank": _error(*histograms) / lists.count.clamp(min=1)}
 
 
-def _whole(loss: RankingLoss, bins: int, *, at_least: int) -> int:
-    if bins < at_least or int(bins) != bins:
+def _whole(loss: ListLoss, bins: int, *, minimum: int) -> int:
+    if bins < minimum or int(bins) != bins:
         raise ConfigError(
-            f"{type(loss).__name__} got bins={bins}; expected a whole number of at least {at_least}, or no score "
+            f"{type(loss).__name__} got bins={bins}; expected a whole number of at least {minimum}, or no score "
             "could be told from another"
         )
     return int(bins)
@@ -134,8 +134,8 @@ class _Histograms(torch.autograd.Function):
         slopes = torch.nn.functional.pad(upstream.diff(dim=-1), (0, 1)).flatten()
         at = (flat + lower).flatten()
         gradient = slopes[at].reshape(place.shape)
-        centred = (place == lower) & (lower > 0)
-        if centred.any():  # on a centre the two slopes differ: their mean, so that neither side is preferred
-            gradient = torch.where(centred, 0.5 * (gradient + slopes[at - 1].reshape(place.shape)), gradient)
+        centered = (place == lower) & (lower > 0)
+        if centered.any():  # on a centre the two slopes differ: their mean, so that neither side is preferred
+            gradient = torch.where(centered, 0.5 * (gradient + slopes[at - 1].reshape(place.shape)), gradient)
         inside = (place > 0) & (place < ctx.intervals)  # the ends are where scores are clipped
         return gradient * inside, None, None

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mapopt.losses.base import RankingLoss
+from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.lists import Lists, middle_ranks
 from mapopt.losses.sums.pairs import Curve, PairWeights, pair_sums, softplus_curve
 
 
-class LambdaAPLoss(RankingLoss):
+class LambdaAPLoss(ListLoss):
     """LambdaRank with AP: sum over pairs of |change of AP if i and j were swapped| log(1 + exp((s_j - s_i) / t)).
 
     Pairs of a positive i and a negative j; t is the temperature. Component: ``rank``. Time grows with P x N.

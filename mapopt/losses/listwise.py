@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mapopt.losses.base import RankingLoss
+from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.lists import Lists, accumulation_type
 
 
-class ListNetLoss(RankingLoss):
+class ListNetLoss(ListLoss):
     """ListNet: cross-entropy between the labels, scaled to sum to 1, and the softmax of the scores.
 
     It is the chance of being drawn first. Component: ``rank``.
@@ -34,7 +34,7 @@ class ListNetLoss(RankingLoss):
         return {"rank": (target * surprise).sum(-1)}
 
 
-class ListMLELoss(RankingLoss):
+class ListMLELoss(ListLoss):
     """ListMLE: negative log-likelihood of the order by label under the Plackett-Luce model, per positive.
 
     Positives are drawn one by one, by label, each from what has no higher label; the order among the negatives does

@@ -10,12 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mapopt.losses.base import RankingLoss
+from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.lists import Lists
 from mapopt.losses.sums.pairs import pair_sums, sigmoid_curve, softplus_curve, windowed
 
 
-class APELoss(RankingLoss):
+class APELoss(ListLoss):
     """APE loss: mean over positives i of label_i times the pairwise errors of what is above i, per place of its rank.
 
     The error of a pair is log(1 + exp(k (s_j - s_i))) / k, k the steepness, for every j among the negatives and the

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from mapopt.errors import ConfigError
-from mapopt.losses.base import RankingLoss
+from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.gradients import negative_mass, positive_mass
 from mapopt.losses.sums.lists import Lists
 from mapopt.losses.sums.ranking import Ranking
 
 
-class ParameterizedAPLoss(RankingLoss):
+class ParameterizedAPLoss(ListLoss):
     """Parameterized AP loss: mean over positives i of 1 - Q(y_i) + W(y_i) sum_j E(x_ij) (1 - O(y_j)) / sum_j R(x_ij).
 
     x_ij = clip((s_j - s_i) / (2 delta) + 1/2, 0, 1) over all scores j, y the labels. R (``rank``), E (``error``), Q

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mapopt.errors import ConfigError
-from mapopt.losses.base import RankingLoss
+from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.lists import Lists, accumulation_type
 
 
-class PlackettLuceAPLoss(RankingLoss):
+class PlackettLuceAPLoss(ListLoss):
     """1 - mean AP of rankings drawn from the Plackett-Luce model of the scores. Component: ``rank``.
 
     The gradient is an unbiased estimate of that of the expected value: each ranking's log-probability is pushed by

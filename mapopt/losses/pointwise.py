@@ -11,11 +11,11 @@ from abc import abstractmethod
 from torch import Tensor, nn
 
 from mapopt.errors import ConfigError
-from mapopt.losses.base import RankingLoss
+from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.lists import Lists, accumulation_type
 
 
-class PointwiseLoss(RankingLoss):
+class PointwiseLoss(ListLoss):
     """A loss that is a sum over the entries of a list, per positive. Component: ``rank``.
 
     Args:

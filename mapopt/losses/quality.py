@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mapopt.losses.base import RankingLoss
+from mapopt.losses.base import ListLoss
 from mapopt.losses.pointwise import PointwiseLoss, surprise
 from mapopt.losses.sums.lists import Lists
 
@@ -74,7 +74,7 @@ class VarifocalLoss(PointwiseLoss):
         return weight * _cross_entropy(lists.scores, labels)
 
 
-class CorrelationLoss(RankingLoss):
+class CorrelationLoss(ListLoss):
     """1 - correlation between sigmoid(score) and label over the positives of a list. Component: ``rank``.
 
     An auxiliary term beside any classification loss: it says nothing about negatives. Lists with fewer than two

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mapopt.losses.base import RankingLoss
+from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.dominance import wrong_pairs
 from mapopt.losses.sums.gradients import Component, error_driven, positive_mass, soft_ranks, wrong_mass
 from mapopt.losses.sums.grid import EdgeCounter
@@ -21,7 +21,7 @@ from mapopt.losses.sums.ranking import Ranking
 _SMALLEST_MASS = 1e-10  # below it there is nothing to distribute an error to; the published epsilon
 
 
-class RankSortLoss(RankingLoss):
+class RankSortLoss(ListLoss):
     """Rank & Sort loss: ranking error plus sorting error, each a mean over the positives.
 
     Ranking error of positive i: b_i / (a_i + b_i), with a_i and b_i the sums of H(s_j - s_i) over positives (itself

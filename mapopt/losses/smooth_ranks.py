@@ -11,12 +11,12 @@ import math
 import torch
 from torch import Tensor
 
-from mapopt.losses.base import RankingLoss
+from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.lists import Lists
 from mapopt.losses.sums.pairs import Curve, pair_sums, sigmoid_curve
 
 
-class SmoothAPLoss(RankingLoss):
+class SmoothAPLoss(ListLoss):
     """Smooth-AP: 1 - mean over positives i of (1 + a_i) / (1 + a_i + b_i).
 
     a_i and b_i are sums of sigmoid((p_j - p_i) / temperature) over the other positives and the negatives, where p are
@@ -48,7 +48,7 @@ class SmoothAPLoss(RankingLoss):
         return {"rank": table.mean(negatives / (positives + negatives))}
 
 
-class ApproxNDCGLoss(RankingLoss):
+class ApproxNDCGLoss(ListLoss):
     """ApproxNDCG: 1 - DCG / its best value, DCG = sum over positives of (2^label - 1) / log2(1 + rank).
 
     rank_i = 1 + sum of sigmoid((s_j - s_i) / temperature) over all other j. Component: ``rank``. The gradient is exact;

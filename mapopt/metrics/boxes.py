@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapopt.errors import DataError
-from mapopt.metrics.groups import TruthIndex
+from mapopt.metrics.groups import GroundTruthIndex
 
 # Beyond these an area leaves float64's range, and 0/0 or inf/inf would decide a match.
 _LARGEST_COORDINATE = 1e150
@@ -78,9 +78,9 @@ class GroundTruth:
         return f"GroundTruth({len(self)} boxes, {len(self.images)} images, {len(self.categories)} categories)"
 
     @cached_property
-    def index(self) -> TruthIndex:
+    def index(self) -> GroundTruthIndex:
         """The boxes grouped by image and category, made at the first evaluation and kept."""
-        return TruthIndex.of(
+        return GroundTruthIndex.of(
             boxes=self.boxes,
             image=np.searchsorted(self.images, self.image_ids),
             category=np.searchsorted(self.categories, self.labels),

@@ -24,8 +24,8 @@ from mapopt.metrics.settings import MAX_DETECTIONS, RECALLS, Settings
 Mode = Literal["full", "reward"]
 
 # Of lanes that are judged together: detections, and numbers in their precision curves.
-_MOST_DETECTIONS = 1 << 15
-_MOST_NUMBERS = 1 << 18
+_MAX_BLOCK_DETECTIONS = 1 << 15
+_MAX_BLOCK_NUMBERS = 1 << 18
 
 
 def evaluate(
@@ -136,7 +136,7 @@ def _parts(truths: Sequence[GroundTruth], lanes: Sequence[Detections], settings:
     for lane, (truth, boxes) in enumerate(zip(truths, lanes, strict=True)):
         detections += len(boxes)
         numbers += per_class * len(truth.categories)
-        if lane > first and (detections > _MOST_DETECTIONS or numbers > _MOST_NUMBERS):
+        if lane > first and (detections > _MAX_BLOCK_DETECTIONS or numbers > _MAX_BLOCK_NUMBERS):
             yield slice(first, lane)
             first, detections, numbers = lane, len(boxes), per_class * len(truth.categories)
     yield slice(first, len(lanes))

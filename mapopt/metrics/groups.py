@@ -15,7 +15,7 @@ _LARGEST_TABLE = 1 << 25
 
 
 @dataclass(frozen=True, eq=False)
-class TruthIndex:
+class GroundTruthIndex:
     """Ground truths in group order; within a group they keep the order they were given in.
 
     Attributes:
@@ -52,7 +52,7 @@ class TruthIndex:
         area: NDArray[np.float64],
         images: NDArray[np.int64],
         categories: NDArray[np.int64],
-    ) -> TruthIndex:
+    ) -> GroundTruthIndex:
         """Sorts ``[n, 4]`` boxes with their image and category indices into groups."""
         group = image * len(categories) + category
         source = np.argsort(group, kind="stable")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mapopt.errors import DataError
 from mapopt.metrics.boxes import Detections, GroundTruth
-from mapopt.metrics.groups import TruthIndex
+from mapopt.metrics.groups import GroundTruthIndex
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -132,7 +132,7 @@ def lay_out(truths: Sequence[GroundTruth], lanes: Sequence[Detections], *, limit
     )
 
 
-def _places(index: TruthIndex, detections: Detections) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _places(index: GroundTruthIndex, detections: Detections) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Returns image and category indices of one lane, -1 for a category that is not judged."""
     image = index.images(detections.image_ids)
     if len(image) and image.min() < 0:
@@ -145,7 +145,7 @@ def _places(index: TruthIndex, detections: Detections) -> tuple[NDArray[np.int64
 
 
 def _spans(
-    indices: Sequence[TruthIndex], group: NDArray[np.int64], group_starts: NDArray[np.int64]
+    indices: Sequence[GroundTruthIndex], group: NDArray[np.int64], group_starts: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Returns for ascending groups of all lanes where their ground truths start and how many there are."""
     truth_starts = _starts([len(index.crowd) for index in indices])

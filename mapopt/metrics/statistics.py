@@ -146,13 +146,13 @@ def probability_of_improvement(
         level: of the interval.
     """
     tasks = list(zip(_by_task(a), _by_task(b), strict=True))
-    value = float(np.mean([_share_better(first, second) for first, second in tasks]))
+    value = float(np.mean([_fraction_better(first, second) for first, second in tasks]))
     freedom = min(sum(one.shape[-1] - 1 for one in side) for side in zip(*tasks, strict=True))
     if freedom < 1:
         return Estimate(value, math.nan, math.nan)
     generator = np.random.default_rng(seed)
     shares = [
-        _share_better(_redraw(first, resamples, generator), _redraw(second, resamples, generator))
+        _fraction_better(_redraw(first, resamples, generator), _redraw(second, resamples, generator))
         for first, second in tasks
     ]
     low, high = _ends(np.mean(shares, axis=0), np.array(value), runs=freedom + len(tasks), freedom=freedom, level=level)
@@ -190,7 +190,7 @@ def _ends(
     return low, high
 
 
-def _share_better(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _fraction_better(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Returns ``[...]``: the share of pairs in which ``[..., n]`` exceeds ``[..., m]``, ties half."""
     signs = np.sign(first[..., :, None] - second[..., None, :])
     return (signs.mean(axis=(-2, -1)) + 1) / 2

@@ -25,7 +25,7 @@ from mapopt.postprocessing.soft_nms import FLOOR
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Judgement:
+class SettingScore:
     """How good the boxes are that a setting reports.
 
     Of F1 and LRP, both at IoU .5, there is no choice of a threshold left: they judge all that is reported, so that
@@ -52,7 +52,7 @@ class Judgement:
     reported: NDArray[np.int64]
 
 
-class Judge:
+class Scorer:
     """Judges settings on one set of candidates.
 
     Args:
@@ -63,7 +63,7 @@ class Judge:
     """
 
     def __init__(self, candidates: CandidateSet) -> None:
-        self._suppression, self._judging = _kernels("suppression_kernels"), _kernels("scorer_kernels")
+        self._suppression, self._scoring = _kernels("suppression_kernels"), _kernels("scorer_kernels")
         overlaps = _kernels("overlap_kernels")
         settings = Settings.of(mode="reward")
         truth = candidates.truth.index
@@ -117,7 +117,7 @@ class Judge:
         self._curves = np.zeros((self._steps, len(RECALLS), len(self._defined)))
         self._tallies, self._misplaced = np.zeros((self.classes, 3), np.int64), np.zeros(self.classes)
 
-    def judge(self, setting: Setting) -> Judgement:
+    def score(self, setting: Setting) -> SettingScore:
         """Post-processes with a setting, and judges what is reported.
 
         Raises:
@@ -144,7 +144,7 @@ class Judge:
             self._sequence,
             self._counts,
         )
-        self._judging.match(
+        self._scoring.match(
             self._bounds,
             self._counts,
             self._sequence,
@@ -155,7 +155,7 @@ class Judge:
             self._correct,
             self._errors,
         )
-        self._judging.count(
+        self._scoring.count(
             self._class_bounds,
             self._class_order,
             sigma > 0,
@@ -182,7 +182,7 @@ class Judge:
                 found[k, column] = falling[place] if place < len(falling) else 0.0
         return found
 
-    def _read(self) -> Judgement:
+    def _read(self) -> SettingScore:
         hits, claims, reported = self._tallies.T.copy()
         positives, defined = self.positives, self._defined
         total = claims + positives - hits
@@ -192,7 +192,7 @@ class Judge:
         class_ap[defined] = self._curves.mean(axis=(0, 1))
         nothing = positives == 0
         f1[nothing] = 0.0
-        return Judgement(
+        return SettingScore(
             ap=float(self._curves.reshape(-1).mean()),
             f1=float(f1[defined].mean()),
             lrp=float(lrp[defined].mean()),

@@ -53,7 +53,7 @@ class DeviceSet:
         return torch.from_numpy(counts.sum() / (len(counts) * counts)).float()
 
     @cached_property
-    def balanced_shares(self) -> np.ndarray:
+    def balanced_probabilities(self) -> np.ndarray:
         """The probabilities ``[images]`` with which images are drawn so that classes come equally often.
 
         A class is drawn, then one of the images that hold it. Images without objects keep their share.
@@ -66,10 +66,10 @@ class DeviceSet:
         holds[notes.images, notes.labels] = True
         empty = ~holds.any(1)
         holding = holds[:, holds.any(0)] / holds.sum(0)[holds.any(0)]
-        shares = np.full(len(self), 1 / len(self))
+        probabilities = np.full(len(self), 1 / len(self))
         if holding.size:
-            shares[~empty] = (holding.mean(1) * (~empty).mean())[~empty]
-        return shares
+            probabilities[~empty] = (holding.mean(1) * (~empty).mean())[~empty]
+        return probabilities
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def make_plan(
     lanes = list(zip(seeds, seen, sets, strengths, strict=True))
     order = np.stack(
         [
-            sample_order(seed, start, count, len(one), shares=one.balanced_shares if balanced else None)
+            sample_order(seed, start, count, len(one), probabilities=one.balanced_probabilities if balanced else None)
             for seed, start, one, _ in lanes
         ]
     )

@@ -14,6 +14,7 @@ import torch
 
 from mapopt.errors import CheckpointError
 from mapopt.files import write_bytes
+from mapopt.former_names import translate
 from mapopt.training.engine import Snapshot
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs, ranges
@@ -81,6 +82,7 @@ class Checkpoint:
                 f"{path}: a checkpoint of version {content.get('version')}; this mapopt reads version {VERSION}: "
                 "use the mapopt that wrote it, or train again"
             )
+        content = {**content, **translate({name: content[name] for name in ("history", "settings")}, "checkpoint")}
         state = content["state"]
         recipe, knobs = _without_limit(path, content["recipe"], state["knobs"])
         return cls(

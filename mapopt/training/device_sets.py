@@ -44,7 +44,7 @@ class DeviceSets:
             sets[name] = DeviceSet(getattr(splits, name), self._device)
         return sets[name]
 
-    def let_go(self, in_use: Sequence[Splits]) -> None:
+    def evict(self, in_use: Sequence[Splits]) -> None:
         """Forgets the oldest of the splits that are not in use, where they are more than may be spared."""
         for splits in in_use:
             if id(splits) in self._held:

@@ -99,7 +99,7 @@ class LaneEngine:
         if task is not None:
             check_alike([self.tasks[lane], task])
             self.tasks[lane] = task
-            self._sets.let_go([one.splits for one in self.tasks])
+            self._sets.evict([one.splits for one in self.tasks])
         self.seeds[lane], self.seen[lane] = seed, 0
         self.knobs[lane] = self.tasks[lane].knobs
         self.diverged[lane] = False
@@ -205,17 +205,17 @@ class LaneEngine:
     @torch.no_grad()
     def evaluate(
         self,
-        split: Literal["tune", "test"],
+        split: Literal["val", "test"],
         *,
         mode: Literal["full", "reward"] = "reward",
         lanes: Sequence[int] | None = None,
     ) -> list[Report]:
         """Evaluates lanes, all by default, on their own split, with averaged weights where the recipe keeps them."""
-        return self._judge(split, self.detect(split, lanes=lanes), mode, lanes)
+        return self._evaluate_detections(split, self.detect(split, lanes=lanes), mode, lanes)
 
     @torch.no_grad()
     def score(
-        self, split: Literal["tune", "test"], *, measures: Sequence[Measure] = (), lanes: Sequence[int] | None = None
+        self, split: Literal["val", "test"], *, measures: Sequence[Measure] = (), lanes: Sequence[int] | None = None
     ) -> list[Scores]:
         """Evaluates lanes, all by default, as for a reward, and measures what else is asked for.
 
@@ -227,14 +227,16 @@ class LaneEngine:
         chosen, lost = list(range(self.lanes)) if lanes is None else list(lanes), self.diverged.tolist()
         found = self.detect(split, lanes=chosen)
         scores = []
-        for lane, boxes, report in zip(chosen, found, self._judge(split, found, "reward", chosen), strict=True):
+        for lane, boxes, report in zip(
+            chosen, found, self._evaluate_detections(split, found, "reward", chosen), strict=True
+        ):
             if lost[lane]:
                 scores.append(Scores.failed(self.classes, measures=measures))
             else:
                 scores.append(Scores.of(report, **measure(self._set(lane, split).truth, boxes, measures)))
         return scores
 
-    def _judge(
+    def _evaluate_detections(
         self, split: str, found: list[Detections], mode: Literal["full", "reward"], lanes: Sequence[int] | None
     ) -> list[Report]:
         truths = [self._set(lane, split).truth for lane in (range(self.lanes) if lanes is None else lanes)]
@@ -242,9 +244,7 @@ class LaneEngine:
         return evaluate_lanes(shared, found, mode=mode)
 
     @torch.no_grad()
-    def detect(
-        self, split: Literal["train", "tune", "test"], *, lanes: Sequence[int] | None = None
-    ) -> list[Detections]:
+    def detect(self, split: Literal["train", "val", "test"], *, lanes: Sequence[int] | None = None) -> list[Detections]:
         """Returns the boxes of lanes, all by default, on their own split, in the images' original pixels."""
         everyone = list(range(self.lanes))
         chosen = everyone if lanes is None else list(lanes)
@@ -258,7 +258,7 @@ class LaneEngine:
         pixels = self.size[0] * self.size[1]
         batch = max(1, int(_EVALUATION_IMAGES * 48 * 48 / pixels) // len(running))
         parts = []
-        with self._weights_to_judge(running):
+        with self._weights_to_evaluate(running):
             for start in range(0, len(sets[0]), batch):
                 images = torch.stack([one.pixels[start : start + batch] for one in sets]).float()
                 found = self.detector.detect(images, knobs)
@@ -266,7 +266,7 @@ class LaneEngine:
         return _by_lane(parts, sets)[: len(chosen)]
 
     @contextmanager
-    def _weights_to_judge(self, lanes: list[int]) -> Iterator[None]:
+    def _weights_to_evaluate(self, lanes: list[int]) -> Iterator[None]:
         """Gives the detector the weights that are judged, of some lanes, and then its own again."""
         own = self.detector.weights
         if lanes != list(range(self.lanes)):

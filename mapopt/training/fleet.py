@@ -95,7 +95,7 @@ class Fleet:
 
     def evaluate(
         self,
-        split: Literal["tune", "test"] = "tune",
+        split: Literal["val", "test"] = "val",
         *,
         mode: Literal["full", "reward"] = "reward",
         lanes: Sequence[int] | None = None,
@@ -105,7 +105,7 @@ class Fleet:
 
     def score(
         self,
-        split: Literal["tune", "test"] = "tune",
+        split: Literal["val", "test"] = "val",
         *,
         measures: Sequence[Measure] = (),
         lanes: Sequence[int] | None = None,
@@ -113,9 +113,7 @@ class Fleet:
         """Evaluates lanes, all by default, as for a reward, and measures what else is asked for."""
         return self._ask(lanes, lambda engine, mine: engine.score(split, measures=measures, lanes=mine))
 
-    def detect(
-        self, split: Literal["train", "tune", "test"], *, lanes: Sequence[int] | None = None
-    ) -> list[Detections]:
+    def detect(self, split: Literal["train", "val", "test"], *, lanes: Sequence[int] | None = None) -> list[Detections]:
         """Returns the boxes of lanes, all by default, in original pixels; images are named by their positions."""
         return self._ask(lanes, lambda engine, mine: engine.detect(split, lanes=mine))
 
@@ -190,11 +188,11 @@ class Trainer:
         """Trains on further images, with the knobs moving from `ramp_from` to the present ones if it is given."""
         return self.fleet.train(images, ramp_from=[ramp_from])[0]
 
-    def evaluate(self, split: Literal["tune", "test"] = "tune", *, mode: Literal["full", "reward"] = "full") -> Report:
+    def evaluate(self, split: Literal["val", "test"] = "val", *, mode: Literal["full", "reward"] = "full") -> Report:
         """Evaluates; touches no random stream, mode or statistic of the training."""
         return self.fleet.evaluate(split, mode=mode)[0]
 
-    def detect(self, split: Literal["train", "tune", "test"]) -> Detections:
+    def detect(self, split: Literal["train", "val", "test"]) -> Detections:
         """Returns the boxes on a split, in original pixels; images are named by their positions."""
         return self.fleet.detect(split)[0]
 

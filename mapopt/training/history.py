@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mapopt.former_names import translate
 from mapopt.metrics import Report
 from mapopt.training.knobs import Knobs
 
@@ -108,7 +109,7 @@ class Round:
     ramp_from: Knobs | None
     """At its beginning, where the knobs moved during it."""
     interval: Interval
-    tune: Scores
+    val: Scores
     images: int
     """Images trained since the run began."""
     evaluated: int
@@ -119,21 +120,22 @@ class Round:
     def as_dict(self) -> dict[str, Any]:
         """Returns plain numbers for a line of JSON."""
         record = dataclasses.asdict(self)
-        record["tune"]["per_category"] = list(self.tune.per_category)
+        record["val"]["per_category"] = list(self.val.per_category)
         return record
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Round:
         """Reads what `as_dict` wrote."""
+        record = translate(record, "round")
         start = record["ramp_from"]
-        tune = dict(record["tune"])
-        tune["per_category"] = tuple(tune["per_category"])
+        val = dict(record["val"])
+        val["per_category"] = tuple(val["per_category"])
         return cls(
             index=record["index"],
             knobs=Knobs(**record["knobs"]),
             ramp_from=None if start is None else Knobs(**start),
             interval=Interval(**record["interval"]),
-            tune=Scores(**tune),
+            val=Scores(**val),
             images=record["images"],
             evaluated=record["evaluated"],
             seconds=record["seconds"],

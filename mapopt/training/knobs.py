@@ -177,13 +177,13 @@ class KnobSpace:
         chosen = {name: ranges()[name].from_unit(float(unit)) for name, unit in zip(self.names, units, strict=True)}
         return base.replace(**chosen)
 
-    def shift(self, offsets: Sequence[float] | np.ndarray, base: Knobs, *, reach: float) -> Knobs:
+    def shift(self, offsets: Sequence[float] | np.ndarray, base: Knobs, *, scale: float) -> Knobs:
         """Moves the chosen knobs away from `base`; zero offsets return `base` itself, bit for bit.
 
         Args:
             offsets: ``[n]`` numbers in [-1, 1].
             base: where to start from.
-            reach: what an offset of 1 means: a factor of ``reach`` on a logarithmic knob, and on a linear one a
+            scale: what an offset of 1 means: a factor of ``scale`` on a logarithmic knob, and on a linear one a
                 move by ``log10(reach) / 2`` of its range.
         """
         if len(offsets) != len(self.names):
@@ -194,9 +194,9 @@ class KnobSpace:
             if move == 0.0:
                 continue
             if bounds.log:
-                changes[name] = bounds.clip(value * reach**move)
+                changes[name] = bounds.clip(value * scale**move)
             else:
-                changes[name] = bounds.clip(value + move * math.log10(reach) / 2 * (bounds.high - bounds.low))
+                changes[name] = bounds.clip(value + move * math.log10(scale) / 2 * (bounds.high - bounds.low))
         return base.replace(**changes) if changes else base
 
 

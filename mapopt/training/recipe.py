@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mapopt.errors import ConfigError
-from mapopt.losses import LOSSES, RankingLoss, make_loss
+from mapopt.losses import LOSSES, ListLoss, make_loss
 from mapopt.training.optimizers.registry import OPTIMIZERS
 
 
@@ -74,6 +74,6 @@ class Recipe:
         if self.optimizer not in OPTIMIZERS:
             raise ConfigError(f"optimizer is {self.optimizer!r}: expected one of {', '.join(OPTIMIZERS)}")
 
-    def make_loss(self) -> str | RankingLoss:
+    def make_loss(self) -> str | ListLoss:
         """Returns the class loss, or the name of torchvision's own losses."""
         return self.loss if self.loss == "torchvision" else make_loss(self.loss, self.loss_settings)

@@ -26,7 +26,7 @@ JSON_LINES = "rounds.jsonl"
 """One `Round.as_dict()` a line."""
 
 TABLE = "rounds.csv"
-"""The same numbers in flat columns: ``index``, ``knobs.lr``, ``interval.class_loss``, ``tune.ap`` and so on."""
+"""The same numbers in flat columns: ``index``, ``knobs.lr``, ``interval.class_loss``, ``val.ap`` and so on."""
 
 
 class Recorder:
@@ -72,9 +72,9 @@ class Recorder:
         return buffer.getvalue()
 
     def _named(self, record: dict[str, Any]) -> dict[str, Any]:
-        values = record["tune"].pop("per_category")
+        values = record["val"].pop("per_category")
         names = self._categories or [str(position) for position in range(len(values))]
-        record["tune"]["category"] = dict(zip(names, values, strict=True))
+        record["val"]["category"] = dict(zip(names, values, strict=True))
         return record
 
 
@@ -91,7 +91,7 @@ class ProgressPrinter:
 
     def __init__(self, budget: Budget, *, history: Sequence[Round] = (), stream: TextIO | None = None) -> None:
         self._budget, self._done = budget, len(history)
-        self._best = max((one.tune.ap for one in history), default=-1.0)
+        self._best = max((one.val.ap for one in history), default=-1.0)
         self._stream = stream or sys.stdout
         self._progress: Progress | None = None
         console = Console(file=self._stream)
@@ -122,7 +122,7 @@ class ProgressPrinter:
 
     def __call__(self, lane: int, one: Round) -> None:
         """Shows a round."""
-        self._done, self._best = self._done + 1, max(self._best, one.tune.ap)
+        self._done, self._best = self._done + 1, max(self._best, one.val.ap)
         line = describe_round(one, self._budget)
         if self._progress is None:
             print(line, file=self._stream, flush=True)
@@ -142,7 +142,7 @@ def describe_round(one: Round, budget: Budget) -> str:
         return f"round {one.index + 1:{width}}/{budget.rounds}  images {one.images}  diverged: not finite"
     return (
         f"round {one.index + 1:{width}}/{budget.rounds}  images {one.images:{len(str(budget.images))}}  "
-        f"tune AP {one.tune.ap:.4f}  AP50 {one.tune.ap50:.4f}  lr {one.knobs.lr:.3g}  "
+        f"tune AP {one.val.ap:.4f}  AP50 {one.val.ap50:.4f}  lr {one.knobs.lr:.3g}  "
         f"loss {interval.class_loss + interval.box_loss:.4f}  gradient {interval.gradient_norm:.3g}  "
         f"{one.seconds:.1f} s"
     )

@@ -36,7 +36,7 @@ class RunResult:
     """Why it stopped early; empty if it did not."""
     selected: int
     """Position of the round whose weights were tested; -1 for a run that diverged before its first round ended."""
-    tune: Scores
+    val: Scores
     """At the selected round. Selection makes it optimistic: the gap to the test shows by how much."""
     test: Report | None
     """None for a diverged run, which counts as AP 0."""
@@ -65,7 +65,7 @@ def advance(
     fleet.set_knobs([decision.knobs for decision in decisions])
     intervals = fleet.train(images, ramp_from=[decision.ramp_from for decision in decisions], active=active)
     playing = [lane for lane in range(fleet.lanes) if active is None or active[lane]]
-    scores = dict(zip(playing, fleet.score("tune", measures=measures, lanes=playing), strict=True))
+    scores = dict(zip(playing, fleet.score("val", measures=measures, lanes=playing), strict=True))
     share = (time.perf_counter() - began) / max(1, len(playing))
     rounds = []
     for lane, (decision, interval) in enumerate(zip(decisions, intervals, strict=True)):
@@ -77,9 +77,9 @@ def advance(
                 knobs=decision.knobs,
                 ramp_from=decision.ramp_from,
                 interval=interval,
-                tune=scores[lane] if lane in scores else Scores.failed(task.classes),
+                val=scores[lane] if lane in scores else Scores.failed(task.classes),
                 images=interval.images + (before.images if before else 0),
-                evaluated=len(task.splits.tune) + (before.evaluated if before else 0),
+                evaluated=len(task.splits.val) + (before.evaluated if before else 0),
                 seconds=share + (before.seconds if before else 0.0),
             )
         )
@@ -200,7 +200,7 @@ def _conclude(
                 status="diverged" if diverged else "stopped" if stopped[lane] else "finished",
                 reason=stopped[lane],
                 selected=chosen,
-                tune=Scores.failed(fleet.tasks[lane].classes) if diverged else history[chosen].tune,
+                val=Scores.failed(fleet.tasks[lane].classes) if diverged else history[chosen].val,
                 test=None if diverged else reports[lane],
             )
         )
@@ -211,7 +211,7 @@ def _selected(history: Sequence[Round], select: Select) -> int:
     """Returns the position of the round whose weights count: of equal tune APs the earliest."""
     if select == "last" or not history:
         return len(history) - 1
-    return max(range(len(history)), key=lambda position: (history[position].tune.ap, -position))
+    return max(range(len(history)), key=lambda position: (history[position].val.ap, -position))
 
 
 def _ended(history: Sequence[Round]) -> str:

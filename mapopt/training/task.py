@@ -60,7 +60,7 @@ def check_alike(tasks: Sequence[Task]) -> None:
         raise ConfigError("the lanes of a fleet have different recipes or classes: give each recipe its own fleet")
     if any(task.splits.train.size != first.splits.train.size for task in tasks):
         raise ConfigError("the lanes of a fleet have images of different sizes: load them all at one size")
-    for split in ("tune", "test"):
+    for split in ("val", "test"):
         lengths = sorted({len(getattr(task.splits, split)) for task in tasks})
         if len(lengths) > 1:
             raise ConfigError(

@@ -38,7 +38,7 @@ def test_an_agent_survives_the_disk_bit_for_bit(tmp_path: Path) -> None:
     again = Agent.load(tmp_path / "a")
     observation = np.linspace(-1, 1, len(NAMES))
     assert np.array_equal(agent.act(observation), again.act(observation))
-    for name in ("knobs", "reach", "baseline", "observation", "open_loop", "training"):
+    for name in ("knobs", "scale", "baseline", "observation", "open_loop", "training"):
         assert getattr(again, name) == getattr(agent, name)
 
 
@@ -56,7 +56,7 @@ def test_a_silent_agent_is_the_baseline() -> None:
     assert PolicyController(silent).decide((), TASK, BUDGET) == Schedule().decide((), TASK, BUDGET)
 
 
-def test_the_open_loop_repeats_the_mean_actions_at_their_share_of_the_budget() -> None:
+def test_the_open_loop_repeats_the_mean_actions_at_their_fraction_of_the_budget() -> None:
     agent = make_agent()
     usual = Schedule().decide((), TASK, Budget(images=64, rounds=2))
     decided = OpenLoopController(agent).decide((), TASK, Budget(images=64, rounds=2))
@@ -71,7 +71,7 @@ def test_the_open_loop_repeats_the_mean_actions_at_their_share_of_the_budget() -
         ({"version": 99}, "version 99"),
         ({"observation": ["ap", "mood"]}, "unknown feature 'mood'"),
         ({"observation": ["ap", "knobs"]}, "sizes are not those"),
-        ({"reach": 0.5}, "reach is 0.5"),
+        ({"scale": 0.5}, "reach is 0.5"),
         ({"knobs": ["lr", "warp"]}, "turns warp, which this mapopt does not have"),
         ({"knobs": ["lr"]}, "sizes are not those"),
         ({"format": "other"}, "not an agent of mapopt"),
@@ -137,7 +137,7 @@ def played(rounds: int) -> list[Round]:
                 knobs=Knobs(lr=0.2 / (1 + index), augment=0.05 * (index % 7), box_weight=0.5 + 0.1 * index),
                 ramp_from=None,
                 interval=interval,
-                tune=Scores(ap=ap, ap50=1.7 * ap, ap75=0.8 * ap, ar100=ap + 0.1, per_category=(ap, 0.5 * ap, -1.0)),
+                val=Scores(ap=ap, ap50=1.7 * ap, ap75=0.8 * ap, ar100=ap + 0.1, per_category=(ap, 0.5 * ap, -1.0)),
                 images=640 * (index + 1),
                 evaluated=128 * (index + 1),
                 seconds=float(index),
@@ -157,18 +157,18 @@ def first_observation(history: list[Round], names: list[str], task: TaskInfo, bu
         return math.log(max(value, 1e-9) / max(base, 1e-9))
 
     now, before, first = history[-1], history[-2] if len(history) > 1 else history[-1], history[0]
-    aps = [0.0, *(one.tune.ap for one in history)]
+    aps = [0.0, *(one.val.ap for one in history)]
     recent = aps[-5:]
-    defined = [value for value in now.tune.per_category if value >= 0]
+    defined = [value for value in now.val.per_category if value >= 0]
     numbers = [
         len(history) / budget.rounds,
-        now.tune.ap,
+        now.val.ap,
         10 * (aps[-1] - aps[-2]),
         10 * (max(aps) - aps[-1]),
         10 * (recent[-1] - recent[0]) / (len(recent) - 1),
-        now.tune.ap50,
-        now.tune.ap75 / now.tune.ap50 if now.tune.ap50 > 0 else 0.0,
-        now.tune.ar100,
+        now.val.ap50,
+        now.val.ap75 / now.val.ap50 if now.val.ap50 > 0 else 0.0,
+        now.val.ar100,
         float(np.std(defined)),
         log_ratio(now.interval.class_loss, first.interval.class_loss),
         log_ratio(now.interval.class_loss, before.interval.class_loss),
@@ -195,7 +195,7 @@ def test_the_first_agent_sees_and_decides_what_it_did_when_it_was_trained() -> N
         assert seen.tobytes() == observe(history, task, budget, agent.observation).tobytes()
         decision = PolicyController(agent).decide(history, task, budget)
         usual = Schedule(**agent.baseline).decide(history, task, budget).knobs
-        assert decision.knobs == KnobSpace(agent.knobs).shift(agent.act(seen), usual, reach=agent.reach)
+        assert decision.knobs == KnobSpace(agent.knobs).shift(agent.act(seen), usual, scale=agent.scale)
         rates.append(decision.knobs.lr)
     # Decided by the version that shipped it.
     expected = [0.19066486403024263, 0.17604677456150394, 0.0027472102529459766]
@@ -222,7 +222,7 @@ def test_the_open_loop_moves_away_from_the_same_schedule_as_the_agent() -> None:
     for rounds in range(4):
         usual = theirs.decide(played(rounds), TASK, BUDGET).knobs
         mean = [float(np.interp((rounds + 0.5) / 2 - 0.5, [0, 1], column)) for column in np.array(agent.open_loop).T]
-        expected = KnobSpace(agent.knobs).shift(mean, usual, reach=agent.reach)
+        expected = KnobSpace(agent.knobs).shift(mean, usual, scale=agent.scale)
         assert OpenLoopController(agent, theirs).decide(played(rounds), TASK, BUDGET).knobs == expected
     own, other = OpenLoopController(agent), OpenLoopController(agent, theirs)
     assert own.decide((), TASK, BUDGET).knobs.lr != other.decide((), TASK, BUDGET).knobs.lr

@@ -40,7 +40,7 @@ def by_name(report: dict) -> dict[str, float]:
 def truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The test split of the trained run's scenes, as a COCO file."""
     path = tmp_path_factory.mktemp("truth") / "test.json"
-    write_coco(make_shapes_splits(SCENES, seed=0, train=16, tune=8, test=8).test.annotations, path)
+    write_coco(make_shapes_splits(SCENES, seed=0, train=16, val=8, test=8).test.annotations, path)
     return path
 
 
@@ -90,11 +90,11 @@ def test_a_checkpoint_has_the_test_numbers_that_its_run_reported(trained: Path, 
     assert (report["images"], report["version"]) == (8, 2)
 
 
-def test_the_tune_split_gives_the_selected_rounds_ap(trained: Path, tmp_path: Path) -> None:
-    command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--split", "tune"]
+def test_the_val_split_gives_the_selected_rounds_ap(trained: Path, tmp_path: Path) -> None:
+    command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--split", "val"]
     assert main([*command, *QUICK, "--out", str(tmp_path)]) == 0
     run = json.loads((trained / "result.json").read_text())
-    assert json.loads((tmp_path / "report.json").read_text())["ap"] == run["tune"]["ap"]
+    assert json.loads((tmp_path / "report.json").read_text())["ap"] == run["val"]["ap"]
 
 
 def test_the_lines_are_pycocotools_own(
@@ -164,7 +164,7 @@ def test_categories_are_matched_by_name_wherever_they_stand(trained: Path) -> No
 
 
 def test_data_that_list_the_categories_in_another_order_give_the_same_ap(trained: Path, tmp_path: Path) -> None:
-    splits = make_shapes_splits(SCENES, seed=0, train=16, tune=8, test=8)
+    splits = make_shapes_splits(SCENES, seed=0, train=16, val=8, test=8)
     data = tmp_path / "data"
     (data / "images").mkdir(parents=True)
     for name, images in splits.named():
@@ -173,7 +173,7 @@ def test_data_that_list_the_categories_in_another_order_give_the_same_ap(trained
             Image.fromarray(pixels).save(data / "images" / file_name)
         names, labels = notes.category_names[::-1], len(notes.category_names) - 1 - notes.labels
         turned = dataclasses.replace(notes, category_names=names, labels=labels)
-        write_coco(turned, data / f"{name.replace('tune', 'val')}.json")
+        write_coco(turned, data / f"{name.replace('val', 'val')}.json")
     command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--data", str(data)]
     assert main([*command, *QUICK, "--out", str(tmp_path / "report")]) == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
@@ -204,7 +204,7 @@ def test_what_contradicts_itself_is_refused(trained: Path, tmp_path: Path, refus
     assert refused("evaluate") == "nothing to evaluate: give --checkpoint, or both --truth and --results"
     assert refused("evaluate", "--truth", "a.json").startswith("nothing to evaluate")
     assert refused("evaluate", "--checkpoint", best, "--truth", "a.json").startswith("both --checkpoint and --truth")
-    said = refused("evaluate", "--truth", "a.json", "--results", "b.json", "--split", "tune")
+    said = refused("evaluate", "--truth", "a.json", "--results", "b.json", "--split", "val")
     assert said == "--split is given, but it says nothing about --truth and --results: leave it out"
     said = refused("evaluate", "--checkpoint", best, "--data", "shapes", "--scenes.size", 48)
     assert said == "images of 32 x 32 pixels, but the scenes are drawn 48 x 48: give --scenes.size 32"
@@ -240,7 +240,7 @@ def test_a_report_has_everything_and_no_number_that_json_lacks(truth: Path, resu
     assert np.sum(report["confusion"]["counts"]) >= report["objects"]
     comparison = report["comparison"]
     assert comparison["ap"] == {"ours": report["ap"], "other": report["ap"], "difference": 0.0, "interval": [0, 0]}
-    assert (comparison["share_better"], comparison["share_worse"]) == (0, 0)
+    assert (comparison["fraction_better"], comparison["fraction_worse"]) == (0, 0)
     assert {path.name for path in tmp_path.glob("*.png")} == {f"{name}.png" for name in FIGURES}
 
 
@@ -252,7 +252,7 @@ def test_a_detector_that_finds_more_is_better_in_all_resamples(
     command = ["evaluate", "--truth", str(truth), "--results", str(results), "--resamples", "60", "--no-figures"]
     assert main([*command, "--compare", str(tmp_path / "worse.json"), "--out", str(tmp_path / "out")]) == 0
     comparison = json.loads((tmp_path / "out" / "report.json").read_text())["comparison"]
-    assert comparison["share_better"] == 1
+    assert comparison["fraction_better"] == 1
     assert 0 < comparison["ap"]["interval"][0] < comparison["ap"]["difference"]
     assert comparison["causes"]["missed"]["count"] < 0
     assert "AP is better in 100.0% of the resamples, worse in 0.0%" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from PIL import Image
 from mapopt.cli import main
 from mapopt.commands.predict import find_images
 from mapopt.data import ShapesConfig, make_shapes_splits
-from mapopt.data.palette import category_colour
+from mapopt.data.palette import category_color
 from mapopt.drawing.boxes import draw_boxes
 from mapopt.errors import DataError
 
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The eight test scenes of the trained run, as files."""
     folder = tmp_path_factory.mktemp("scenes")
     config = ShapesConfig(size=32, object_size=(8.0, 16.0))
-    pixels = make_shapes_splits(config, seed=0, train=16, tune=8, test=8).test.pixels
+    pixels = make_shapes_splits(config, seed=0, train=16, val=8, test=8).test.pixels
     for number, image in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
         Image.fromarray(image).save(folder / f"scene{number}.png")
     (folder / "notes.txt").write_text("not an image")
@@ -130,9 +130,9 @@ def test_a_box_is_drawn_where_it_is() -> None:
         draw_boxes(picture, np.array([[100.0, 50, 200, 150]]), np.array([1]), np.array([0.5]), ["a", "b"])
     )
     assert drawn.shape == (300, 400, 3)
-    colour = category_colour(1)
-    assert tuple(drawn[100, 100]) == tuple(drawn[100, 200]) == tuple(drawn[150, 120]) == colour
+    color = category_color(1)
+    assert tuple(drawn[100, 100]) == tuple(drawn[100, 200]) == tuple(drawn[150, 120]) == color
     assert not drawn[60:140, 110:190].any(), "inside, the picture is untouched"
     assert not drawn[200:].any()
     assert not np.asarray(picture).any(), "the picture given is left alone"
-    assert len({category_colour(label) for label in range(20)}) == 20
+    assert len({category_color(label) for label in range(20)}) == 20

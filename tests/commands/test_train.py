@@ -44,7 +44,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     first, second = (json.loads((folder / "result.json").read_text()) for folder in (one, other))
     assert {**first, "seconds": 0} == {**second, "seconds": 0}
     rounds = [[json.loads(line) for line in (folder / "rounds.jsonl").open()] for folder in (one, other)]
-    assert [one["tune"] for one in rounds[0]] == [one["tune"] for one in rounds[1]]
+    assert [one["val"] for one in rounds[0]] == [one["val"] for one in rounds[1]]
 
 
 def test_a_run_leaves_its_settings_rounds_checkpoints_and_result(trained: Path) -> None:
@@ -54,11 +54,11 @@ def test_a_run_leaves_its_settings_rounds_checkpoints_and_result(trained: Path) 
     assert [one.images for one in rounds] == [16, 32, 48, 64]
     assert tuple(rounds) == Checkpoint.load(trained / "last.pt").history
     with (trained / "rounds.csv").open() as file:
-        assert [float(row["tune.ap"]) for row in csv.DictReader(file)] == [one.tune.ap for one in rounds]
+        assert [float(row["val.ap"]) for row in csv.DictReader(file)] == [one.val.ap for one in rounds]
     result = json.loads((trained / "result.json").read_text())
-    best = max(one.tune.ap for one in rounds)
+    best = max(one.val.ap for one in rounds)
     assert result["status"] == "finished"
-    assert result["tune"]["ap"] == best == rounds[result["selected"]].tune.ap
+    assert result["val"]["ap"] == best == rounds[result["selected"]].val.ap
     assert result["gap"] == best - result["test"]["ap"]
     assert (result["images"], result["evaluated"], result["rounds"]) == (64, 4 * 8 + 8, 4)
     assert len(result["test"]["per_category"]) == len(result["categories"]) == 3
@@ -239,7 +239,7 @@ def test_a_diverged_run_is_recorded_and_ends_with_status_1(
     assert "diverged in round 2" in capsys.readouterr().out
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["status"], result["rounds"], result["test"], result["gap"]) == ("diverged", 2, None, None)
-    assert result["tune"]["ap"] == 0.0
+    assert result["val"]["ap"] == 0.0
     assert result["reason"] == "a loss or gradient was not finite"
     assert json.loads((tmp_path / "rounds.jsonl").read_text().splitlines()[-1])["interval"]["diverged"]
     assert main([*flags, "--resume"]) == 1, "it stays diverged"
@@ -255,7 +255,7 @@ def test_early_stopping_is_told_and_recorded(tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("controller", ["schedule", "constant", "plateau"])
-def test_each_controller_decides_the_rate(tmp_path: Path, controller: str) -> None:
+def test_each_controller_decides_the_learning_rate(tmp_path: Path, controller: str) -> None:
     flags = [*TINY, "--controller", controller, "--knobs.lr", "0.1", "--out", str(tmp_path)]
     flags += {"schedule": ["--schedule.warmup", "0.5"], "plateau": ["--plateau.warmup", "0.5"]}.get(controller, [])
     assert main(["train", *flags]) == 0

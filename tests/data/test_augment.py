@@ -70,14 +70,14 @@ def test_a_flip_is_torchvisions() -> None:
     ("brightness", v2.adjust_brightness), ("contrast", v2.adjust_contrast), ("saturation", v2.adjust_saturation),
 ])  # fmt: skip
 @pytest.mark.parametrize("factor", [0.6, 1.4])
-def test_colours_change_as_torchvisions_do(name: str, operation: object, factor: float) -> None:
+def test_colors_change_as_torchvisions_do(name: str, operation: object, factor: float) -> None:
     images = pictures(2)
     ours = augment_images(images, replace(still(2), **{name: torch.full((2,), factor)}))
     theirs = operation(images.float() / 255, factor) * 255  # type: ignore[operator]
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=0.3)
 
 
-def test_half_scale_is_torchvisions_antialiased_resize_in_a_grey_frame() -> None:
+def test_half_scale_is_torchvisions_antialiased_resize_in_a_gray_frame() -> None:
     images = pictures(1)
     ours = augment_images(images, replace(still(1), scale=torch.tensor([0.5])))
     theirs = v2.resize(images.float(), [16, 16], antialias=True)
@@ -109,7 +109,7 @@ def test_a_box_pushed_out_of_the_frame_is_no_longer_visible() -> None:
     assert visible(before, after, drawn)[:, 0].tolist() == [True, False]
 
 
-def test_noise_has_the_drawn_deviation_and_differs_between_samples() -> None:
+def test_noise_has_the_drawn_standard_deviation_and_differs_between_samples() -> None:
     images = torch.full((2, 3, 64, 64), 128, dtype=torch.uint8)
     drawn = replace(still(2), noise=torch.tensor([10.0, 10.0]), noise_offset=torch.tensor([0.1, 0.7]))
     noisy = augment_images(images, drawn) - 128

@@ -93,7 +93,7 @@ def test_a_width_of_two_decimals_comes_back_as_it_was(left, width):
     assert _extent(low, low + width / 100)[0] == width / 100
 
 
-def test_images_are_looked_for_in_the_usual_places(tmp_path, make_annotations, write_images):
+def test_images_are_looked_for_in_the_default_places(tmp_path, make_annotations, write_images):
     whole = make_annotations()
     for layout, folder in (("one", "one/images"), ("two", "two/val2014"), ("three", "three/annotations")):
         path = tmp_path / layout / "annotations" / "instances_val2014.json"

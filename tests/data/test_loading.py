@@ -58,27 +58,27 @@ def test_every_layout_gives_its_three_sets(layout, sets, write_images, tmp_path)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_without_a_test_set_the_tune_set_is_divided_and_the_note_says_so(layout, sets, write_images, tmp_path):
+def test_without_a_test_set_the_val_set_is_divided_and_the_note_says_so(layout, sets, write_images, tmp_path):
     sets["val"] = sets["val"].select([0, 2])
     del sets["test"]
     make(layout, tmp_path, sets, write_images)
     splits = load_splits(tmp_path, size=SIZE, seed=3)
-    assert (len(splits.tune), len(splits.test)) == (1, 1)
-    names = {*splits.tune.annotations.file_names, *splits.test.annotations.file_names}
+    assert (len(splits.val), len(splits.test)) == (1, 1)
+    names = {*splits.val.annotations.file_names, *splits.test.annotations.file_names}
     assert names == {"val-a.png", "val-c.png"}
     assert "divided into two halves by seed 3" in splits.note
-    halves = {load_splits(tmp_path, size=SIZE, seed=seed).tune.annotations.file_names for seed in range(8)}
+    halves = {load_splits(tmp_path, size=SIZE, seed=seed).val.annotations.file_names for seed in range(8)}
     assert halves == {("val-a.png",), ("val-c.png",)}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_missing_tune_set_is_said(layout, sets, write_images, tmp_path):
+def test_a_missing_val_set_is_said(layout, sets, write_images, tmp_path):
     make(layout, tmp_path, {"train": sets["train"]}, write_images)
     with pytest.raises(DataError, match=rf"{tmp_path}: has no val set\. Expected one of"):
         load_splits(tmp_path, size=SIZE)
 
 
-def test_one_tune_image_cannot_be_divided(sets, write_images, tmp_path):
+def test_one_val_image_cannot_be_divided(sets, write_images, tmp_path):
     make("coco", tmp_path, {"train": sets["train"], "val": sets["val"].select([0])}, write_images)
     with pytest.raises(DataError, match="one tune image cannot be divided"):
         load_splits(tmp_path, size=SIZE)

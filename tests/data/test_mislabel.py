@@ -27,11 +27,11 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
     return both / ((one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - both)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.37, 1.0])
-def test_the_number_of_faults_is_exact_and_divided_evenly(share: float) -> None:
-    noted, counts = mislabel(TRUE, share=share, seed=0)
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.37, 1.0])
+def test_the_number_of_faults_is_exact_and_divided_evenly(fraction: float) -> None:
+    noted, counts = mislabel(TRUE, fraction=fraction, seed=0)
     total = len(TRUE.ids)
-    assert sum(counts.values()) == round(share * total)
+    assert sum(counts.values()) == round(fraction * total)
     assert max(counts.values()) - min(counts.values()) <= 1
     assert len(noted.ids) == total - counts["missing"] + counts["spurious"]
     assert len(rows(TRUE) - rows(noted)) == counts["missing"] + counts["shifted"] + counts["swapped"]
@@ -39,13 +39,13 @@ def test_the_number_of_faults_is_exact_and_divided_evenly(share: float) -> None:
 
 
 def test_a_seed_gives_the_same_faults_and_another_seed_others() -> None:
-    first, again, other = (mislabel(TRUE, share=0.4, seed=seed)[0] for seed in (1, 1, 2))
+    first, again, other = (mislabel(TRUE, fraction=0.4, seed=seed)[0] for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
 def test_swapped_boxes_have_another_class_and_the_same_place() -> None:
-    noted, counts = mislabel(TRUE, share=0.5, seed=0, faults=["swapped"])
+    noted, counts = mislabel(TRUE, fraction=0.5, seed=0, faults=["swapped"])
     assert (noted.labels != TRUE.labels).sum() == counts["swapped"] == round(0.5 * len(TRUE.ids))
     assert np.array_equal(noted.boxes, TRUE.boxes)
     assert set(noted.labels.tolist()) <= {0, 1, 2}
@@ -55,20 +55,20 @@ def test_shifted_boxes_lie_beside_their_object_and_inside_the_image() -> None:
     # Far from any edge, where nothing is cut off.
     middle = np.array([100.0, 100, 140, 130])
     true = replace(TRUE, boxes=np.tile(middle, (len(TRUE.ids), 1)), widths=np.full(60, 400), heights=np.full(60, 400))
-    noted, _ = mislabel(true, share=1.0, seed=0, faults=["shifted"])
+    noted, _ = mislabel(true, fraction=1.0, seed=0, faults=["shifted"])
     overlaps = [iou(box, middle) for box in noted.boxes]
     assert min(overlaps) > 0.14
     assert max(overlaps) < 0.4
     sides = noted.boxes[:, 2:] - noted.boxes[:, :2]
     assert np.allclose(sides, [40, 30])
-    cut, _ = mislabel(TRUE, share=1.0, seed=0, faults=["shifted"])
+    cut, _ = mislabel(TRUE, fraction=1.0, seed=0, faults=["shifted"])
     assert cut.boxes.min() >= 0
     assert cut.boxes.max() <= 48
     assert np.allclose(cut.area, (cut.boxes[:, 2:] - cut.boxes[:, :2]).prod(axis=1))
 
 
 def test_spurious_boxes_look_like_objects_and_hide_where_little_else_is() -> None:
-    noted, counts = mislabel(TRUE, share=0.1, seed=0, faults=["spurious"])
+    noted, counts = mislabel(TRUE, fraction=0.1, seed=0, faults=["spurious"])
     added = np.arange(len(TRUE.ids), len(noted.ids))
     assert len(added) == counts["spurious"]
     assert noted.keep(np.arange(len(TRUE.ids))) == TRUE
@@ -81,19 +81,19 @@ def test_spurious_boxes_look_like_objects_and_hide_where_little_else_is() -> Non
 
 def test_crowds_stay_as_they_are() -> None:
     crowd = np.arange(len(TRUE.ids)) % 2 == 0
-    noted, counts = mislabel(replace(TRUE, crowd=crowd), share=1.0, seed=0, faults=["missing"])
+    noted, counts = mislabel(replace(TRUE, crowd=crowd), fraction=1.0, seed=0, faults=["missing"])
     assert counts == {"missing": int((~crowd).sum())}
     assert noted == replace(TRUE, crowd=crowd).keep(crowd)
 
 
 def test_what_cannot_be_done_is_said() -> None:
     with pytest.raises(ConfigError, match="unknown fault of annotations 'mising': did you mean 'missing'"):
-        mislabel(TRUE, share=0.1, seed=0, faults=["mising"])  # type: ignore[list-item]
+        mislabel(TRUE, fraction=0.1, seed=0, faults=["mising"])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="each once"):
-        mislabel(TRUE, share=0.1, seed=0, faults=["missing", "missing"])
+        mislabel(TRUE, fraction=0.1, seed=0, faults=["missing", "missing"])
     with pytest.raises(ConfigError, match="expected 0 to 1"):
-        mislabel(TRUE, share=1.1, seed=0)
+        mislabel(TRUE, fraction=1.1, seed=0)
     single = make_shapes(ShapesConfig(classes=1), seed=3, count=4).annotations
     with pytest.raises(DataError, match="Leave 'swapped' out"):
-        mislabel(single, share=0.1, seed=0)
-    assert mislabel(single, share=0.5, seed=0, faults=[one for one in FAULTS if one != "swapped"])[0] != single
+        mislabel(single, fraction=0.1, seed=0)
+    assert mislabel(single, fraction=0.5, seed=0, faults=[one for one in FAULTS if one != "swapped"])[0] != single

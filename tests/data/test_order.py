@@ -23,13 +23,13 @@ def test_every_epoch_sees_every_image_once_and_in_another_order() -> None:
     assert not np.array_equal(epochs[0], sample_order(4, 0, 20, 20))
 
 
-def test_images_are_drawn_by_their_shares_and_the_order_can_be_taken_up_anywhere() -> None:
-    shares = np.array([0.5, 0.0, 0.3, 0.2])
-    drawn = sample_order(1, 0, 6000, 4, shares=shares)
+def test_images_are_drawn_by_their_probabilities_and_the_order_can_be_taken_up_anywhere() -> None:
+    probabilities = np.array([0.5, 0.0, 0.3, 0.2])
+    drawn = sample_order(1, 0, 6000, 4, probabilities=probabilities)
     counts = np.bincount(drawn, minlength=4)
     assert counts[1] == 0
-    assert stats.chisquare(counts[[0, 2, 3]], 6000 * shares[[0, 2, 3]]).pvalue > 1e-3
-    assert np.array_equal(drawn[700:720], sample_order(1, 700, 20, 4, shares=shares))
+    assert stats.chisquare(counts[[0, 2, 3]], 6000 * probabilities[[0, 2, 3]]).pvalue > 1e-3
+    assert np.array_equal(drawn[700:720], sample_order(1, 700, 20, 4, probabilities=probabilities))
 
 
 def test_uniforms_are_uniform_and_independent_of_how_many_are_asked() -> None:

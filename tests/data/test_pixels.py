@@ -11,7 +11,7 @@ from mapopt.data import read_image
 from mapopt.data.pixels import PADDING, image_size, letterbox, letterbox_scale, open_rgb
 from mapopt.errors import DataError
 
-GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+GRAY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 
 
 def test_an_rgb_image_is_read_channels_first(tmp_path):
@@ -24,26 +24,26 @@ def test_an_rgb_image_is_read_channels_first(tmp_path):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", ["grey", "16 bits", "16 bits tiff", "grey and alpha", "palette", "palette and alpha"])
-def test_grey_in_any_form_becomes_three_equal_channels(tmp_path, kind):
+def test_gray_in_any_form_becomes_three_equal_channels(tmp_path, kind):
     path = tmp_path / ("x.tif" if "tiff" in kind else "x.png")
-    image = Image.fromarray(GREY)
+    image = Image.fromarray(GRAY)
     if "16" in kind:
-        image = Image.fromarray(GREY.astype(np.uint16) * 256 + 37)
+        image = Image.fromarray(GRAY.astype(np.uint16) * 256 + 37)
     elif kind == "grey and alpha":
-        image = Image.merge("LA", (image, Image.fromarray(GREY[::-1].copy())))
+        image = Image.merge("LA", (image, Image.fromarray(GRAY[::-1].copy())))
     elif "palette" in kind:
-        palette = Image.fromarray(GREY[::-1].copy(), mode="P")
+        palette = Image.fromarray(GRAY[::-1].copy(), mode="P")
         palette.putpalette(np.repeat(np.arange(256, dtype=np.uint8), 3).tobytes())
         image = palette
     options = {"transparency": bytes(range(256))} if kind == "palette and alpha" else {}
     image.save(path, **options)
-    expected = GREY[::-1] if "palette" in kind else GREY
+    expected = GRAY[::-1] if "palette" in kind else GRAY
     read = read_image(path)
     assert read.shape == (3, 6, 8)
     assert (read.numpy() == expected).all()
 
 
-def test_colours_of_a_palette_are_looked_up_and_transparency_is_ignored(tmp_path):
+def test_colors_of_a_palette_are_looked_up_and_transparency_is_ignored(tmp_path):
     image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), mode="P")
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.save(tmp_path / "palette.png", transparency=1)
@@ -86,7 +86,7 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path):
 def test_a_photograph_is_turned_only_if_that_gives_the_annotated_size(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(GREY).save(tmp_path / "x.png", exif=exif)
+    Image.fromarray(GRAY).save(tmp_path / "x.png", exif=exif)
     assert read_image(tmp_path / "x.png").shape == (3, 6, 8)
     assert open_rgb(tmp_path / "x.png", expected=(8, 6)).size == (8, 6)
     assert open_rgb(tmp_path / "x.png", expected=(6, 8)).size == (6, 8)
@@ -101,7 +101,7 @@ def test_an_image_of_the_frame_s_size_is_not_touched():
 
 @pytest.mark.parametrize("width", [30, 31, 47, 64, 100])
 @pytest.mark.parametrize("height", [17, 30, 64])
-def test_the_scale_fits_and_what_is_left_is_grey(width, height):
+def test_the_scale_fits_and_what_is_left_is_gray(width, height):
     scale = letterbox_scale(np.array([width]), np.array([height]), size=(32, 48))
     assert scale.dtype == np.float32
     frame = letterbox(Image.new("RGB", (width, height), (255, 0, 0)), size=(32, 48), scale=float(scale[0]))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mapopt.data import ImageSet, ShapesConfig, make_shapes, make_shapes_splits
-from mapopt.data.outlines import CLASSES, CLUTTER, REACH, distance_tables, outline_points
+from mapopt.data.outlines import CLASSES, CLUTTER, EXTENT, distance_tables, outline_points
 from mapopt.data.painting import Layers, paint
 from mapopt.errors import ConfigError
 
@@ -102,7 +102,7 @@ def test_imbalance_is_the_ratio_of_the_first_class_to_the_last(imbalance):
     assert first / middle == pytest.approx(imbalance**0.5, rel=0.2)
 
 
-def discs(middles: list[tuple[float, float]], most_hidden: list[float]) -> Layers:
+def discs(middles: list[tuple[float, float]], max_hidden: list[float]) -> Layers:
     """Returns red discs of radius 8, all in one scene and from front to back."""
     count = len(middles)
     middle = np.array(middles, dtype=float)
@@ -113,10 +113,10 @@ def discs(middles: list[tuple[float, float]], most_hidden: list[float]) -> Layer
         origin=middle,
         to_unit=np.tile(np.eye(2) / 8, (count, 1, 1)),
         unit=np.full(count, 8.0),
-        colour=np.tile([1.0, 0.0, 0.0], (count, 1)),
+        color=np.tile([1.0, 0.0, 0.0], (count, 1)),
         light=np.zeros((count, 2)),
         stripes=np.zeros((count, 4)),
-        most_hidden=np.array(most_hidden),
+        max_hidden=np.array(max_hidden),
     )
 
 
@@ -183,16 +183,16 @@ def rows(images: ImageSet) -> list[tuple[float, ...]]:
     return list(zip(source.images.tolist(), source.labels.tolist(), *source.boxes.T.tolist(), strict=True))
 
 
-def test_label_noise_leaves_the_picture_and_spoils_the_asked_share():
+def test_label_noise_leaves_the_picture_and_spoils_the_asked_fraction():
     clean = make_shapes(ShapesConfig(), seed=0, count=400)
     noisy = make_shapes(ShapesConfig(label_noise=0.3), seed=0, count=400)
     assert (clean.pixels == noisy.pixels).all()
     right, noted = ({*rows(images)} for images in (clean, noisy))
     boxes = {(i, *b) for i, _, *b in right}
     missing = len(right) - len(noted)
-    relabelled = sum((i, *b) in boxes for i, _, *b in noted - right)
-    shifted = len(noted - right) - relabelled
-    for share in (missing, relabelled, shifted):
+    relabeled = sum((i, *b) in boxes for i, _, *b in noted - right)
+    shifted = len(noted - right) - relabeled
+    for share in (missing, relabeled, shifted):
         assert share / len(right) == pytest.approx(0.1, abs=0.025)
 
 
@@ -206,21 +206,21 @@ def means_by_class(config: ShapesConfig) -> tuple[np.ndarray, np.ndarray]:
     images = make_shapes(replace(config, objects=(1, 1), clutter=0, noise=0, occlusion=0), seed=0, count=3000)
     boxes, labels = images.annotations.boxes, images.annotations.labels
     x, y = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(int).T
-    colour = images.pixels.permute(0, 2, 3, 1).numpy()[images.annotations.images, y, x]
-    values = np.concatenate([colour, (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)], axis=1)
+    color = images.pixels.permute(0, 2, 3, 1).numpy()[images.annotations.images, y, x]
+    values = np.concatenate([color, (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)], axis=1)
     means = np.stack([values[labels == label].mean(axis=0) for label in range(3)])
     return means, values.std(axis=0) / np.sqrt(len(values) / 3)
 
 
-def test_with_colour_off_only_the_outline_tells_the_class():
-    means, error = means_by_class(ShapesConfig(colour=0))
+def test_with_color_off_only_the_outline_tells_the_class():
+    means, error = means_by_class(ShapesConfig(color=0))
     assert (np.ptp(means, axis=0) < 4.5 * error).all()
 
 
-def test_colour_tells_classes_apart_as_much_as_asked_and_size_never_does():
+def test_color_tells_classes_apart_as_much_as_asked_and_size_never_does():
     apart = []
-    for colour in (0.0, 0.4, 0.8):
-        means, error = means_by_class(ShapesConfig(colour=colour))
+    for color in (0.0, 0.4, 0.8):
+        means, error = means_by_class(ShapesConfig(color=color))
         assert np.ptp(means[:, 3]) < 4.5 * error[3]
         apart.append(np.ptp(means[:, :3], axis=0).mean())
     assert apart[0] < 10 < 30 < apart[1] < apart[2] - 30
@@ -228,17 +228,17 @@ def test_colour_tells_classes_apart_as_much_as_asked_and_size_never_does():
 
 def test_splits_share_no_scene_and_only_the_train_set_has_label_noise():
     config = ShapesConfig(label_noise=1.0)
-    splits = make_shapes_splits(config, seed=0, train=20, tune=15, test=25)
+    splits = make_shapes_splits(config, seed=0, train=20, val=15, test=25)
     assert [len(images) for _, images in splits.named()] == [20, 15, 25]
-    clean = make_shapes_splits(ShapesConfig(), seed=0, train=40, tune=15, test=25)
-    assert splits.tune.fingerprint == clean.tune.fingerprint
+    clean = make_shapes_splits(ShapesConfig(), seed=0, train=40, val=15, test=25)
+    assert splits.val.fingerprint == clean.val.fingerprint
     assert splits.test.fingerprint == clean.test.fingerprint
     assert (splits.train.pixels == clean.train.pixels[:20]).all()
     assert splits.train.annotations != clean.train.annotations.select(np.arange(20))
 
 
 @pytest.mark.parametrize(
-    ("dials", "message"),
+    ("parameters", "message"),
     [
         ({"size": 15}, "size is 15. Expected a whole number from 16 to 512"),
         ({"size": 48.5}, "size is 48.5"),
@@ -251,15 +251,15 @@ def test_splits_share_no_scene_and_only_the_train_set_has_label_noise():
         ({"object_size": (8, 60)}, "object_size is 60"),
         ({"imbalance": 0.5}, "imbalance is 0.5. Expected a number from 1 to 100"),
         ({"clutter": -1}, "clutter is -1"),
-        ({"colour": 1.5}, "colour is 1.5. Expected a number from 0 to 1"),
+        ({"colour": 1.5}, "color is 1.5. Expected a number from 0 to 1"),
         ({"occlusion": 1.0}, "occlusion is 1.0. Expected a number from 0 to 0.9"),
         ({"noise": "high"}, "noise is 'high'"),
         ({"label_noise": float("nan")}, "label_noise is nan"),
     ],
 )
-def test_a_dial_out_of_range_is_named(dials, message):
+def test_a_parameter_of_the_scenes_out_of_range_is_named(parameters, message):
     with pytest.raises(ConfigError, match=message):
-        ShapesConfig(**dials)
+        ShapesConfig(**parameters)
 
 
 @pytest.mark.parametrize("numbers", [{"seed": -1}, {"seed": 2**48}, {"count": 0}, {"start": -1}, {"seed": 1.5}])
@@ -272,9 +272,9 @@ def test_distance_tables_are_zero_on_the_outlines_negative_inside_and_grow_by_on
     cells = 256
     tables, points = distance_tables(cells), outline_points()
     assert len(tables) == len(points) == len(CLASSES) + len(CLUTTER)
-    cell = 2 * REACH / cells
+    cell = 2 * EXTENT / cells
     for table, outline in zip(tables, points, strict=True):
-        column, row = ((outline + REACH) / cell).astype(int).T
+        column, row = ((outline + EXTENT) / cell).astype(int).T
         assert np.abs(table[row, column]).max() < cell
         assert table.min() < 0 < table[0, 0]
         for axis in (0, 1):

@@ -18,7 +18,7 @@ def shapes(start: int, config: ShapesConfig = CONFIG) -> ImageSet:
 
 def test_disjoint_sets_pass_and_are_named_in_order():
     splits = Splits(shapes(0), shapes(10), shapes(20), note="a note")
-    assert [name for name, _ in splits.named()] == ["train", "tune", "test"]
+    assert [name for name, _ in splits.named()] == ["train", "val", "test"]
     assert splits.note == "a note"
 
 

@@ -71,7 +71,7 @@ def test_a_second_split_goes_beside_the_first(written, write_images, make_annota
         {"path": ".", "train": "images/train", "nc": 2, "names": {0: "cat", 5: "dog"}},
     ],
 )
-def test_the_usual_ways_to_name_a_folder_of_images_work(written, entry):
+def test_the_default_ways_to_name_a_folder_of_images_work(written, entry):
     whole, folder = written
     (folder / "data.yaml").write_text(yaml.safe_dump({"names": {0: "cat", 5: "dog"}, **entry}))
     read = read_yolo(folder / "data.yaml", "train")

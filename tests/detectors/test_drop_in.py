@@ -20,7 +20,7 @@ from torchvision.ops import MultiScaleRoIAlign, box_iou, generalized_box_iou_los
 from mapopt.detectors.dense.objective import DenseObjective
 from mapopt.detectors.drop_in import replace_class_loss, restore_class_loss
 from mapopt.errors import ConfigError
-from mapopt.losses import ALRPLoss, APLoss, FocalLoss, RankingLoss, RankSortLoss, VarifocalLoss
+from mapopt.losses import ALRPLoss, APLoss, FocalLoss, ListLoss, RankSortLoss, VarifocalLoss
 
 CLASSES = 3
 DENSE = ["retinanet", "fcos", "ssd"]
@@ -153,12 +153,12 @@ def watch(model: nn.Module, family: str, monkeypatch: pytest.MonkeyPatch) -> Cal
             if not len(target["boxes"]):
                 objects.append(torch.full((len(anchors),), -1))
             elif family == "fcos":  # one level: a location in the middle of an object, of several the smallest
-                centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+                centers = (anchors[:, :2] + anchors[:, 2:]) / 2
                 best = torch.full((len(anchors),), -1)
                 area = torch.full((len(anchors),), torch.inf)
                 for number, box in enumerate(target["boxes"]):
-                    near = (centres - (box[:2] + box[2:]) / 2).abs().amax(1) < 1.5 * 8
-                    inside = torch.cat([centres - box[:2], box[2:] - centres], 1).amin(1) > 0
+                    near = (centers - (box[:2] + box[2:]) / 2).abs().amax(1) < 1.5 * 8
+                    inside = torch.cat([centers - box[:2], box[2:] - centers], 1).amin(1) > 0
                     size = (box[2:] - box[:2]).prod()
                     better = near & inside & (size < area)
                     best[better], area[better] = number, size
@@ -170,7 +170,7 @@ def watch(model: nn.Module, family: str, monkeypatch: pytest.MonkeyPatch) -> Cal
     return staged if family in STAGED else dense
 
 
-def by_hand(loss: RankingLoss, parts: Parts, first: int) -> Tensor:
+def by_hand(loss: ListLoss, parts: Parts, first: int) -> Tensor:
     """The mean of the loss over the lists of classes, one after the other; of a pointwise one on one list."""
     scores, labels = [[] for _ in range(CLASSES)], [[] for _ in range(CLASSES)]
     for logits, boxes, objects, target in zip(*parts, strict=True):

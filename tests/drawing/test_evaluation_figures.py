@@ -16,8 +16,8 @@ from mapopt.evaluation.measure import Questions, compare
 @pytest.fixture(scope="module", params=[3, 60])
 def pages(request, evaluated_scene):
     """Every figure of a comparison, laid out."""
-    truth, claims = evaluated_scene(request.param)
-    comparison = compare(truth, claims(1, 0.5), claims(2, 1.0), Questions(resamples=20))
+    truth, predictions = evaluated_scene(request.param)
+    comparison = compare(truth, predictions(1, 0.5), predictions(2, 1.0), Questions(resamples=20))
     kept = []
 
     def keep(figure):
@@ -69,13 +69,13 @@ def test_no_word_is_on_top_of_another(pages):
 
 
 def test_two_files_are_called_by_what_tells_them_apart(evaluated_scene):
-    truth, claims = evaluated_scene(3)
-    found = compare(truth, claims(1, 0.5), claims(2, 0.5), Questions(resamples=0))
+    truth, predictions = evaluated_scene(3)
+    found = compare(truth, predictions(1, 0.5), predictions(2, 0.5), Questions(resamples=0))
     assert figures._names(found) == ("detector 1/results.json", "detector 2/results.json")
 
 
 def test_the_same_findings_give_the_same_bytes(evaluated_scene):
-    truth, claims = evaluated_scene(3)
-    found = compare(truth, claims(1, 0.5), claims(2, 0.5), Questions(resamples=0)).ours
+    truth, predictions = evaluated_scene(3)
+    found = compare(truth, predictions(1, 0.5), predictions(2, 0.5), Questions(resamples=0)).ours
     with figures.styled():
         assert figures._png(figures._causes(found, None)) == figures._png(figures._causes(found, None))

@@ -58,7 +58,7 @@ def test_all_features_at_once_pass_too(tiny_family: MakeFamily) -> None:
 
 @pytest.mark.parametrize("action", list(ACTIONS))
 @pytest.mark.parametrize("mode", list(gymnasium.vector.AutoresetMode))
-def test_gymnasiums_vector_wrappers_take_the_vector_face(
+def test_gymnasiums_vector_wrappers_take_the_vector_interface(
     mode: gymnasium.vector.AutoresetMode, action: str, tiny_family: MakeFamily
 ) -> None:
     env = gymnasium.make_vec(

@@ -111,14 +111,14 @@ def test_every_wrapper_of_lanes_does_what_it_does_without(make: Callable[..., Ve
     def wrapped() -> VectorEnv:
         return WRAPPERS[wrapper](make())
 
-    face, vector = FleetVecEnv(wrapped), wrapped()
-    assert face.action_space == vector.single_action_space
-    face.seed(3)
-    assert np.array_equal(np.asarray(face.reset()), vector.reset(seed=3)[0])
+    interface, vector = FleetVecEnv(wrapped), wrapped()
+    assert interface.action_space == vector.single_action_space
+    interface.seed(3)
+    assert np.array_equal(np.asarray(interface.reset()), vector.reset(seed=3)[0])
     vector.action_space.seed(1)
     for step in range(4):
         actions = vector.action_space.sample()
-        seen, rewards, dones, infos = face.step(actions)
+        seen, rewards, dones, infos = interface.step(actions)
         expected = vector.step(actions)
         assert np.array_equal(np.asarray(seen), expected[0])
         assert np.array_equal(rewards, expected[1].astype(np.float32))
@@ -126,15 +126,15 @@ def test_every_wrapper_of_lanes_does_what_it_does_without(make: Callable[..., Ve
         if "RewardNoise" in wrapper or wrapper == "all":
             quiet = [info["reward_without_noise"] for info in infos]
             assert quiet == expected[4]["reward_without_noise"].tolist()
-            assert all("reward_without_noise" not in info for info in face.reset_infos)
+            assert all("reward_without_noise" not in info for info in interface.reset_infos)
         if wrapper == "Gymnasium's" and dones.all():
             assert [info["episode"]["l"] for info in infos] == [2, 2]
         assert all(("terminal_observation" in info) == done for info, done in zip(infos, dones, strict=True))
-    state = face.get_state(1)
-    assert np.array_equal(face.set_state(0, state), np.asarray(seen)[1])
-    assert face.get_attr("observation_names") == [vector.unwrapped.observation_names] * LANES  # type: ignore[attr-defined]
+    state = interface.get_state(1)
+    assert np.array_equal(interface.set_state(0, state), np.asarray(seen)[1])
+    assert interface.get_attr("observation_names") == [vector.unwrapped.observation_names] * LANES  # type: ignore[attr-defined]
     if "Log" in wrapper or wrapper == "all":
-        assert len(face.get_attr("log")[0]()) == 4
+        assert len(interface.get_attr("log")[0]()) == 4
 
 
 def test_a_log_keeps_what_wrappers_beneath_it_add_to_the_last_step() -> None:

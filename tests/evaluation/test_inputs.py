@@ -9,7 +9,7 @@ import pytest
 
 from mapopt.data import read_coco
 from mapopt.errors import DataError
-from mapopt.evaluation.inputs import known_truth, misplaced, read_claims
+from mapopt.evaluation.inputs import misplaced, named_ground_truth, read_predictions
 
 TRUTH = {
     "images": [{"id": 5 + n, "file_name": f"{n}.jpg", "width": 100, "height": 50} for n in range(4)],
@@ -28,8 +28,8 @@ def read(tmp_path):
     def reader(results, truth=TRUTH, **flags):
         (tmp_path / "truth.json").write_text(json.dumps(truth))
         (tmp_path / "results.json").write_text(json.dumps(results))
-        known = known_truth(read_coco(tmp_path / "truth.json"), name="truth.json", **flags.pop("naming", {}))
-        return read_claims(tmp_path / "results.json", known, **flags)
+        known = named_ground_truth(read_coco(tmp_path / "truth.json"), name="truth.json", **flags.pop("naming", {}))
+        return read_predictions(tmp_path / "results.json", known, **flags)
 
     return reader
 
@@ -38,7 +38,7 @@ def changed(**entry):
     return [*RESULTS[:3], {**RESULTS[3], **entry}]
 
 
-def test_claims_have_the_ids_of_the_file_or_positions(read):
+def test_predictions_have_the_ids_of_the_file_or_positions(read):
     assert read(RESULTS).detections.labels.tolist() == [1, 7, 1, 7]
     by_position = read(RESULTS, naming={"by_position": True}).detections
     assert by_position.labels.tolist() == [0, 1, 0, 1]
@@ -83,7 +83,7 @@ def test_claims_have_the_ids_of_the_file_or_positions(read):
         ),
     ],
 )
-def test_what_cannot_belong_to_the_truth_is_named(read, results, message):
+def test_what_cannot_belong_to_the_ground_truth_is_named(read, results, message):
     with pytest.raises(DataError) as caught:
         read(results)
     assert str(caught.value).endswith(message)
@@ -107,8 +107,8 @@ def test_corners_are_told_from_sizes_wherever_boxes_are(seed):
 
 
 def test_strangers_are_dropped_when_asked(read):
-    claims = read(changed(image_id=99), unknown="drop")
-    assert (len(claims.detections), claims.left_out) == (3, 1)
+    predictions = read(changed(image_id=99), unknown="drop")
+    assert (len(predictions.detections), predictions.left_out) == (3, 1)
     assert read(changed(category_id=2), unknown="drop").left_out == 1
     with pytest.raises(DataError, match=r"image 99.* like 4 of 4 entries\. Nothing is left\."):
         read([{**one, "image_id": 99} for one in RESULTS], unknown="drop")
@@ -127,7 +127,7 @@ def test_strangers_are_dropped_when_asked(read):
         ({"images": []}, "annotation 0: image id 5 is not in the file's list of image ids (0 of them)"),
     ],
 )
-def test_a_truth_that_contradicts_itself_is_refused(read, change, message):
+def test_a_ground_truth_that_contradicts_itself_is_refused(read, change, message):
     with pytest.raises(DataError) as caught:
         read(RESULTS, {**TRUTH, **change})
     assert message in str(caught.value)

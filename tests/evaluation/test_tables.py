@@ -11,7 +11,7 @@ import pytest
 
 from mapopt.evaluation import tables
 from mapopt.evaluation.document import as_document
-from mapopt.evaluation.inputs import Claims
+from mapopt.evaluation.inputs import Predictions
 from mapopt.evaluation.measure import Questions, compare, measure
 from mapopt.evaluation.printed import describe
 from mapopt.metrics import Detections, confusion_matrix
@@ -20,8 +20,8 @@ from mapopt.metrics.analysis.bootstrap import bootstrap
 
 @pytest.fixture(scope="module")
 def findings(evaluated_scene):
-    truth, claims = evaluated_scene(30)
-    return measure(truth, claims(1, 1.0), Questions(resamples=40))
+    truth, predictions = evaluated_scene(30)
+    return measure(truth, predictions(1, 1.0), Questions(resamples=40))
 
 
 def test_rare_categories_are_put_together_and_no_count_is_lost(findings):
@@ -41,7 +41,7 @@ def test_rare_categories_are_put_together_and_no_count_is_lost(findings):
 
 def test_the_confusions_named_are_those_counted(findings):
     threshold = findings.analysis.confusion.score_threshold
-    counts = confusion_matrix(findings.truth.boxes, findings.claims.detections, score_threshold=threshold).counts
+    counts = confusion_matrix(findings.truth.boxes, findings.predictions.detections, score_threshold=threshold).counts
     for true, predicted, count in tables.confusions(findings, 4):
         assert true != predicted == "kind 0"
         assert counts[int(true.split()[1]), 0] == count > 0
@@ -49,7 +49,7 @@ def test_the_confusions_named_are_those_counted(findings):
 
 def test_rows_have_the_evaluators_numbers_and_the_bootstraps_intervals(findings):
     rows = tables.category_rows(findings)
-    found = bootstrap(findings.truth.boxes, findings.claims.detections, resamples=40)
+    found = bootstrap(findings.truth.boxes, findings.predictions.detections, resamples=40)
     for row in rows[:5]:
         assert row.ap.value == findings.report.per_category[row.category] == found.per_category[row.category].value
         assert (row.ap.low, row.ap.high) == (
@@ -57,7 +57,7 @@ def test_rows_have_the_evaluators_numbers_and_the_bootstraps_intervals(findings)
             found.per_category[row.category].high,
         )
     assert [row.objects for row in rows] == np.bincount(findings.truth.notes.labels, minlength=30).tolist()
-    assert sum(row.detections for row in rows) == len(findings.claims.detections)
+    assert sum(row.detections for row in rows) == len(findings.predictions.detections)
     frequent = tables.most_frequent(rows, 3)
     assert [row.objects for row in frequent] == sorted((row.objects for row in rows), reverse=True)[:3]
     assert tables.worst(rows, 1)[0].ap.value == min(row.ap.value for row in rows if row.objects)
@@ -88,7 +88,7 @@ def test_a_category_without_objects_is_undefined_everywhere(findings):
 def test_a_report_is_valid_json_where_much_is_undefined(evaluated_scene):
     truth, _ = evaluated_scene(3)
     none = np.zeros(0, np.int64)
-    nothing = Claims(name="nothing", detections=Detections(np.zeros((0, 4)), np.zeros(0), none, none))
+    nothing = Predictions(name="nothing", detections=Detections(np.zeros((0, 4)), np.zeros(0), none, none))
     empty = measure(truth, nothing, Questions(resamples=3))
     document = json.loads(json.dumps(as_document(empty), allow_nan=False))
     assert document["ap"] == 0
@@ -99,12 +99,12 @@ def test_a_report_is_valid_json_where_much_is_undefined(evaluated_scene):
 
 
 def test_scores_that_are_no_probabilities_have_no_calibration_and_everything_else(evaluated_scene):
-    truth, claims = evaluated_scene(3)
-    found = claims(2, 1.0).detections
+    truth, predictions = evaluated_scene(3)
+    found = predictions(2, 1.0).detections
     logits = Detections(found.boxes, 8 * found.scores - 4, found.labels, found.image_ids)
     questions = Questions(resamples=0)
-    ours = measure(truth, Claims(name="logits", detections=logits), questions)
-    plain = measure(truth, claims(2, 1.0), questions)
+    ours = measure(truth, Predictions(name="logits", detections=logits), questions)
+    plain = measure(truth, predictions(2, 1.0), questions)
     assert ours.calibration is None
     assert as_document(ours)["calibration"] is None
     assert "scores are not between 0 and 1" in describe(ours)
@@ -134,8 +134,8 @@ def test_an_interval_below_its_number_is_explained(findings):
 
 
 def test_differences_are_ours_less_the_other(evaluated_scene):
-    truth, claims = evaluated_scene(4)
-    ours, other = claims(1, 0.5), claims(2, 3.0)
+    truth, predictions = evaluated_scene(4)
+    ours, other = predictions(1, 0.5), predictions(2, 3.0)
     found = compare(truth, ours, other, Questions(resamples=40))
     main, categories = tables.difference_rows(found)
     assert main[0].difference.value == main[0].ours - main[0].other > 0

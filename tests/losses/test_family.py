@@ -8,9 +8,9 @@ from torch import Tensor
 
 from mapopt import losses
 from mapopt.errors import ConfigError, DataError
-from mapopt.losses import LOSSES, APLoss, RankingLoss, RankSortLoss
+from mapopt.losses import LOSSES, APLoss, ListLoss, RankSortLoss
 
-MEMBERS: dict[str, RankingLoss] = {
+MEMBERS: dict[str, ListLoss] = {
     "ap": losses.APLoss(),
     "ap, not interpolated": losses.APLoss(delta=0.7, interpolate=False),
     "ap, exact": losses.APLoss(gradient="exact"),
@@ -85,7 +85,7 @@ def lists(draw: st.DrawFn, *, ties: bool = True) -> tuple[Tensor, Tensor, Tensor
 
 
 def value_and_gradient(
-    loss: RankingLoss, scores: Tensor, labels: Tensor, where: Tensor | None = None
+    loss: ListLoss, scores: Tensor, labels: Tensor, where: Tensor | None = None
 ) -> tuple[dict[str, Tensor], Tensor]:
     scores = scores.clone().requires_grad_()
     values = loss.lists(scores, labels, where)
@@ -100,14 +100,14 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 
 def test_every_member_is_tested() -> None:
     assert set(LOSSES.values()) == {type(loss) for loss in MEMBERS.values()}
-    assert all(issubclass(kind, RankingLoss) for kind in LOSSES.values())
+    assert all(issubclass(kind, ListLoss) for kind in LOSSES.values())
 
 
 @every_member
 @settings(max_examples=5, deadline=None)
 @given(problem=lists(), seed=st.integers(0, 2**31))
 def test_the_order_of_entries_and_of_ties_does_not_matter(
-    loss: RankingLoss, problem: tuple[Tensor, Tensor, Tensor], seed: int
+    loss: ListLoss, problem: tuple[Tensor, Tensor, Tensor], seed: int
 ) -> None:
     scores, labels, where = problem
     order = torch.randperm(scores.shape[-1], generator=torch.Generator().manual_seed(seed))
@@ -123,7 +123,7 @@ def test_the_order_of_entries_and_of_ties_does_not_matter(
 @settings(max_examples=5, deadline=None)
 @given(problem=lists(), garbage=st.sampled_from([0.0, 1e4, -1e4, float("nan"), float("inf")]))
 def test_ignored_entries_are_as_good_as_absent(
-    loss: RankingLoss, problem: tuple[Tensor, Tensor, Tensor], garbage: float
+    loss: ListLoss, problem: tuple[Tensor, Tensor, Tensor], garbage: float
 ) -> None:
     scores, labels, where = problem
     values, gradient = value_and_gradient(loss, scores, labels, where)
@@ -144,7 +144,7 @@ def test_ignored_entries_are_as_good_as_absent(
 @settings(max_examples=5, deadline=None)
 @given(problem=lists(), shift=st.sampled_from([-8.0, 0.5, 64.0]))
 def test_only_differences_of_scores_matter(
-    loss: RankingLoss, problem: tuple[Tensor, Tensor, Tensor], shift: float
+    loss: ListLoss, problem: tuple[Tensor, Tensor, Tensor], shift: float
 ) -> None:
     scores, labels, where = problem
     scores = (scores * 1024).round() / 1024  # so that the shift is exact
@@ -154,9 +154,7 @@ def test_only_differences_of_scores_matter(
 @every_member
 @settings(max_examples=5, deadline=None)
 @given(problem=lists())
-def test_a_batch_of_lists_equals_the_lists_one_by_one(
-    loss: RankingLoss, problem: tuple[Tensor, Tensor, Tensor]
-) -> None:
+def test_a_batch_of_lists_equals_the_lists_one_by_one(loss: ListLoss, problem: tuple[Tensor, Tensor, Tensor]) -> None:
     scores, labels, where = problem
     values, gradient = value_and_gradient(loss, scores, labels, where)
     for row in range(scores.shape[0]):
@@ -172,7 +170,7 @@ def test_a_batch_of_lists_equals_the_lists_one_by_one(
 
 
 @every_member
-def test_a_loss_says_whether_it_is_pointwise_and_whether_the_values_of_labels_matter(loss: RankingLoss) -> None:
+def test_a_loss_says_whether_it_is_pointwise_and_whether_the_values_of_labels_matter(loss: ListLoss) -> None:
     scores = torch.tensor([0.3, 0.1, -0.2, 1.0, 0.4], dtype=torch.float64)
     labels = torch.tensor([0.9, 0.5, 0.2, 0.0, 0.0], dtype=torch.float64)
     values, gradient = value_and_gradient(loss, scores, labels)
@@ -186,7 +184,7 @@ def test_a_loss_says_whether_it_is_pointwise_and_whether_the_values_of_labels_ma
 
 
 @every_member
-def test_leading_dimensions_are_kept(loss: RankingLoss) -> None:
+def test_leading_dimensions_are_kept(loss: ListLoss) -> None:
     generator = torch.Generator().manual_seed(0)
     scores, labels = torch.randn(2, 3, 4, 9, generator=generator), torch.rand(2, 3, 4, 9, generator=generator).round()
     flat = loss.lists(scores.reshape(24, 9), labels.reshape(24, 9))
@@ -197,7 +195,7 @@ def test_leading_dimensions_are_kept(loss: RankingLoss) -> None:
 
 @every_member
 @pytest.mark.parametrize("shape", [(5,), (3, 7), (2, 0, 4), (3, 0), (0, 5), (0,)], ids=str)
-def test_without_a_positive_value_and_gradient_are_zero(loss: RankingLoss, shape: tuple[int, ...]) -> None:
+def test_without_a_positive_value_and_gradient_are_zero(loss: ListLoss, shape: tuple[int, ...]) -> None:
     scores = torch.linspace(-3, 3, max(1, torch.Size(shape).numel()))[: torch.Size(shape).numel()].reshape(shape)
     scores.requires_grad_()
     value = loss(scores, torch.zeros(shape))
@@ -207,7 +205,7 @@ def test_without_a_positive_value_and_gradient_are_zero(loss: RankingLoss, shape
 
 
 @member(ZERO_WITHOUT_NEGATIVES)
-def test_without_a_negative_ap_is_perfect(loss: RankingLoss) -> None:
+def test_without_a_negative_ap_is_perfect(loss: ListLoss) -> None:
     values, gradient = value_and_gradient(loss, torch.tensor([1.0, -2.0, 0.3]), torch.ones(3))
     assert values["rank"].item() == 0
     assert not gradient.any()
@@ -216,7 +214,7 @@ def test_without_a_negative_ap_is_perfect(loss: RankingLoss) -> None:
 @every_member
 @pytest.mark.parametrize("scale", [1e4, -1e4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_extreme_scores_stay_finite(loss: RankingLoss, scale: float, dtype: torch.dtype) -> None:
+def test_extreme_scores_stay_finite(loss: ListLoss, scale: float, dtype: torch.dtype) -> None:
     labels = torch.tensor([[1.0, 0.4, 0.0, 0.0, 0.7, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]], dtype=dtype)
     scores = torch.tensor([[1.0, -1.0, 1.0, -1.0, 1e-4, 0.0], [1.0, -1.0, 0.0, 0.5, 1.0, -1.0]], dtype=dtype) * scale
     values, gradient = value_and_gradient(loss, scores, labels)
@@ -225,7 +223,7 @@ def test_extreme_scores_stay_finite(loss: RankingLoss, scale: float, dtype: torc
 
 
 @every_member
-def test_a_nan_score_gives_a_nan_loss_in_its_own_list_only(loss: RankingLoss) -> None:
+def test_a_nan_score_gives_a_nan_loss_in_its_own_list_only(loss: ListLoss) -> None:
     scores = torch.zeros(3, 4)
     scores[0, 1] = scores[2, 0] = torch.nan
     labels = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).repeat(3, 1)
@@ -239,7 +237,7 @@ def test_a_nan_score_gives_a_nan_loss_in_its_own_list_only(loss: RankingLoss) ->
 
 @every_member
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_half_precision_is_within_a_percent_of_single(loss: RankingLoss, dtype: torch.dtype) -> None:
+def test_half_precision_is_within_a_percent_of_single(loss: ListLoss, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(3)
     scores = torch.randn(2, 300, generator=generator).to(dtype)
     labels = torch.rand(2, 300, generator=generator) * (torch.rand(2, 300, generator=generator) < 0.1)
@@ -256,7 +254,7 @@ def test_half_precision_is_within_a_percent_of_single(loss: RankingLoss, dtype: 
 @member(EXACT)
 @settings(max_examples=2, deadline=None)
 @given(seed=st.integers(0, 2**31))
-def test_exact_gradients_are_the_derivative(loss: RankingLoss, seed: int) -> None:
+def test_exact_gradients_are_the_derivative(loss: ListLoss, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     scores = (torch.randn(2, 12, generator=generator, dtype=torch.float64) * 1.5).requires_grad_()
     labels = torch.rand(2, 12, generator=generator, dtype=torch.float64) * (
@@ -268,7 +266,7 @@ def test_exact_gradients_are_the_derivative(loss: RankingLoss, seed: int) -> Non
     )
 
 
-def _near_a_kink(loss: RankingLoss, scores: Tensor, labels: Tensor) -> bool:
+def _near_a_kink(loss: ListLoss, scores: Tensor, labels: Tensor) -> bool:
     """Whether a finite difference would straddle a place where the loss has no derivative, or a nearly upright step."""
     distance = (scores[:, :, None] - scores[:, None, :]).abs()
     if (distance - getattr(loss, "delta", 1.0)).abs().min() < 1e-4:  # the ends of the error-driven ramp
@@ -288,9 +286,7 @@ def _near_a_kink(loss: RankingLoss, scores: Tensor, labels: Tensor) -> bool:
 @every_member
 @settings(max_examples=4, deadline=None)
 @given(problem=lists())
-def test_each_component_honours_its_own_upstream_weight(
-    loss: RankingLoss, problem: tuple[Tensor, Tensor, Tensor]
-) -> None:
+def test_each_component_honours_its_own_upstream_weight(loss: ListLoss, problem: tuple[Tensor, Tensor, Tensor]) -> None:
     scores, labels, where = problem
     scores = scores.clone().requires_grad_()
     gradients = {}
@@ -337,7 +333,7 @@ def test_each_component_honours_its_own_upstream_weight(
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_lanes_can_have_parameters_of_their_own(loss: RankingLoss, name: str, values: list[float]) -> None:
+def test_lanes_can_have_parameters_of_their_own(loss: ListLoss, name: str, values: list[float]) -> None:
     generator = torch.Generator().manual_seed(5)
     scores = torch.randn(2, 3, 50, generator=generator)
     labels = torch.rand(2, 3, 50, generator=generator) * (torch.rand(2, 3, 50, generator=generator) < 0.2)
@@ -361,7 +357,7 @@ def test_lanes_can_have_parameters_of_their_own(loss: RankingLoss, name: str, va
 
 
 @pytest.mark.parametrize("kind", [APLoss, RankSortLoss])
-def test_a_parameter_out_of_range_is_named(kind: type[RankingLoss]) -> None:
+def test_a_parameter_out_of_range_is_named(kind: type[ListLoss]) -> None:
     scores, labels = torch.zeros(2, 3), torch.ones(2, 3)
     with pytest.raises(ConfigError, match=f"{kind.__name__} got delta=0; expected a number above 0"):
         kind(delta=0)(scores, labels)
@@ -384,7 +380,7 @@ def test_shapes_that_do_not_fit_are_named() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @every_member
-def test_a_gpu_gives_what_the_cpu_gives(loss: RankingLoss) -> None:
+def test_a_gpu_gives_what_the_cpu_gives(loss: ListLoss) -> None:
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(2, 3, 700, generator=generator)
     labels = torch.rand(2, 3, 700, generator=generator) * (torch.rand(2, 3, 700, generator=generator) < 0.1)

@@ -258,7 +258,7 @@ def test_blackbox_gradient_goes_through_the_ranks_among_positives_too() -> None:
 
 
 @pytest.mark.parametrize("loss", [losses.FastAPLoss(10), losses.QuantizedAPLoss(11)])
-def test_on_the_centre_of_a_bin_the_gradient_is_the_mean_of_both_sides(loss: losses.RankingLoss) -> None:
+def test_on_the_center_of_a_bin_the_gradient_is_the_mean_of_both_sides(loss: losses.ListLoss) -> None:
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(20, generator=generator, dtype=torch.float64)
     scores[3] = 0.0  # the sigmoid is 1/2, the sixth of eleven centres

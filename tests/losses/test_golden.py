@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mapopt import losses
-from mapopt.losses import RankingLoss
+from mapopt.losses import ListLoss
 
 FOLDER = Path(__file__).parents[1] / "golden" / "losses"
 SHARED = Path(__file__).parents[2].parent / "shared" / "golden" / "losses"
@@ -48,7 +48,7 @@ def problem(golden: dict[str, np.ndarray], dtype: torch.dtype, *, soft: bool) ->
 @pytest.mark.parametrize(("prefix", "loss", "names", "soft", "ignores"), MATCHED, ids=[row[0] for row in MATCHED])
 def test_value_components_and_gradient_are_the_originals(
     prefix: str,
-    loss: RankingLoss,
+    loss: ListLoss,
     names: dict[str, str],
     soft: bool,
     ignores: bool,

@@ -33,14 +33,14 @@ def same(first, second) -> bool:
 
 
 @pytest.mark.parametrize("mode", ["full", "reward"])
-def test_lanes_with_one_truth_are_judged_as_if_alone(mode) -> None:
+def test_lanes_with_one_ground_truth_are_evaluated_as_if_alone(mode) -> None:
     truth, _ = scene(0)
     lanes = [scene(seed)[1] for seed in range(5)] + [Detections([], [], [], [])]
     for lane, report in zip(lanes, evaluate_lanes(truth, lanes, mode=mode), strict=True):
         assert same(report, evaluate(truth, lane, mode=mode))
 
 
-def test_lanes_with_their_own_truths_are_judged_as_if_alone() -> None:
+def test_lanes_with_their_own_ground_truths_are_evaluated_as_if_alone() -> None:
     pairs = [scene(seed, images=2 + seed, classes=1 + seed) for seed in range(5)]
     reports = evaluate_lanes([truth for truth, _ in pairs], [lane for _, lane in pairs])
     for (truth, lane), report in zip(pairs, reports, strict=True):
@@ -49,11 +49,11 @@ def test_lanes_with_their_own_truths_are_judged_as_if_alone() -> None:
 
 
 @pytest.mark.parametrize(("detections", "numbers"), [(0, 10**9), (10**9, 0), (200, 10**9), (10**9, 10**5)])
-def test_lanes_are_judged_alike_however_few_go_together(monkeypatch, detections: int, numbers: int) -> None:
+def test_lanes_are_evaluated_alike_however_few_go_together(monkeypatch, detections: int, numbers: int) -> None:
     pairs = [scene(seed) for seed in range(6)]
     truths, lanes = [truth for truth, _ in pairs], [lane for _, lane in pairs]
-    monkeypatch.setattr(evaluator, "_MOST_DETECTIONS", detections)
-    monkeypatch.setattr(evaluator, "_MOST_NUMBERS", numbers)
+    monkeypatch.setattr(evaluator, "_MAX_BLOCK_DETECTIONS", detections)
+    monkeypatch.setattr(evaluator, "_MAX_BLOCK_NUMBERS", numbers)
     parts = list(evaluator._parts(truths, lanes, Settings.of()))
     assert [lane for part in parts for lane in range(part.start, part.stop)] == list(range(6))
     assert len(parts) > 1
@@ -154,7 +154,7 @@ def test_settings_that_make_no_sense_are_refused(settings, message) -> None:
         evaluate(*scene(8), **settings)
 
 
-def test_a_truth_for_every_lane_is_demanded() -> None:
+def test_a_ground_truth_for_every_lane_is_demanded() -> None:
     truth, lane = scene(9)
     with pytest.raises(ConfigError, match="2 ground truths for 1 lanes: give one for every lane"):
         evaluate_lanes([truth, truth], [lane])

@@ -25,7 +25,7 @@ def differing_bits(got: np.ndarray, expected: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("first", SEEDS[::BLOCK])
-def test_hard_scenes_are_judged_as_by_pycocotools_alone_and_in_lanes(first, hard_scene) -> None:
+def test_hard_scenes_are_evaluated_as_by_pycocotools_alone_and_in_lanes(first, hard_scene) -> None:
     scenes = [hard_scene(seed) for seed in range(first, first + BLOCK)]
     truths, lanes = [truth for truth, _ in scenes], [detections for _, detections in scenes]
     together = [evaluate_lanes(truths, lanes, backend=engine) for engine in ENGINES]

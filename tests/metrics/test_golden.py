@@ -70,7 +70,7 @@ def test_the_reward_mode_gives_the_bits_of_the_full_mode(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_a_category_has_the_ap_that_it_has_when_judged_alone(path: Path) -> None:
+def test_a_category_has_the_ap_that_it_has_when_evaluated_alone(path: Path) -> None:
     truth, detections, _ = load(path)
     report = evaluate(truth, detections)
     for category, ap in report.per_category.items():

@@ -76,7 +76,7 @@ def test_more_thresholds_than_one_word_holds_are_matched() -> None:
     assert np.array_equal(table.truth[0], np.where(thresholds <= 0.7, 0, -1))
 
 
-def test_detections_beyond_the_limit_or_of_unknown_categories_are_not_judged() -> None:
+def test_detections_beyond_the_limit_or_of_unknown_categories_are_not_evaluated() -> None:
     truth = GroundTruth([[0, 0, 10, 10]], [1], [1])
     lane = Detections([[0, 0, 10, 10]] * 3, [0.2, 0.9, 0.5], [1, 2, 1], [1, 1, 1])
     table = match(truth, lane, limit=1)

@@ -17,7 +17,7 @@ from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, GroundTruth, evaluate, f1_and_lrp
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.candidates import CandidateSet
-from mapopt.postprocessing.scorer import Judge, Judgement
+from mapopt.postprocessing.scorer import Scorer, SettingScore
 from mapopt.postprocessing.settings import Setting
 from mapopt.postprocessing.suppress import suppress
 from mapopt.training.fleet import Trainer
@@ -70,13 +70,13 @@ def draw_setting(generator: np.random.Generator, classes: int) -> Setting:
     )
 
 
-def check(candidates: CandidateSet, setting: Setting, judged: Judgement) -> None:
+def check(candidates: CandidateSet, setting: Setting, score: SettingScore) -> None:
     lane = reported(above(candidates, setting), setting)
     report = evaluate(candidates.truth, lane, mode="reward")
     points = f1_and_lrp(candidates.truth, lane)
-    assert (judged.ap, judged.f1, judged.lrp) == (report.ap, points.f1, points.lrp), setting
+    assert (score.ap, score.f1, score.lrp) == (report.ap, points.f1, points.lrp), setting
     for k, ap in report.per_category.items():
-        assert judged.class_ap[k] == pytest.approx(max(ap, 0.0), abs=1e-12)
+        assert score.class_ap[k] == pytest.approx(max(ap, 0.0), abs=1e-12)
 
 
 def plain(candidates: CandidateSet) -> CandidateSet:
@@ -133,35 +133,35 @@ def lopsided(candidates: CandidateSet) -> CandidateSet:
 def test_every_number_is_that_of_post_processing_and_the_metrics(
     number: int, change: Callable[[CandidateSet], CandidateSet]
 ) -> None:
-    candidates = change(SyntheticCandidates(side="judge").instance(number).tune)
-    judge, generator = Judge(candidates), np.random.default_rng(number)
-    check(candidates, Setting.of(Knobs(), candidates.classes), judge.judge(Setting.of(Knobs(), candidates.classes)))
+    candidates = change(SyntheticCandidates(split="eval").instance(number).val)
+    scorer, generator = Scorer(candidates), np.random.default_rng(number)
+    check(candidates, Setting.of(Knobs(), candidates.classes), scorer.score(Setting.of(Knobs(), candidates.classes)))
     for turn in range(40):
         setting = draw_setting(generator, candidates.classes)
         if turn % 2:  # numbers that overlaps and scores may equal
             thresholds = tuple(round(threshold, 1) for threshold in setting.score_thresholds)
             setting = replace(setting, nms_iou=0.5, score_thresholds=thresholds)
-        check(candidates, setting, judge.judge(setting))
+        check(candidates, setting, scorer.score(setting))
 
 
 def test_counts_are_those_of_what_is_reported() -> None:
-    candidates = SyntheticCandidates().instance(2).tune
-    judge, generator = Judge(candidates), np.random.default_rng(0)
+    candidates = SyntheticCandidates().instance(2).val
+    scorer, generator = Scorer(candidates), np.random.default_rng(0)
     for _ in range(20):
         setting = draw_setting(generator, 3)
-        judged, lane = judge.judge(setting), reported(above(candidates, setting), setting)
-        assert judged.reported.tolist() == np.bincount(lane.labels, minlength=3).tolist()
-        hits = judged.recall * judge.positives
-        assert judged.precision == pytest.approx(hits / np.maximum(judged.reported, 1))
-        assert judged.class_f1 == pytest.approx(2 * hits / (judged.reported + judge.positives))
+        score, lane = scorer.score(setting), reported(above(candidates, setting), setting)
+        assert score.reported.tolist() == np.bincount(lane.labels, minlength=3).tolist()
+        hits = score.recall * scorer.positives
+        assert score.precision == pytest.approx(hits / np.maximum(score.reported, 1))
+        assert score.class_f1 == pytest.approx(2 * hits / (score.reported + scorer.positives))
 
 
-def test_a_trained_detector_is_judged_as_its_trainer_evaluates_it() -> None:
-    splits = make_shapes_splits(ShapesConfig(), seed=1, train=64, tune=16, test=16)
+def test_a_trained_detector_is_scored_as_its_trainer_evaluates_it() -> None:
+    splits = make_shapes_splits(ShapesConfig(), seed=1, train=64, val=16, test=16)
     trainer = Trainer(Task(name="small", splits=splits, recipe=Recipe(ema=0.9), knobs=Knobs(score_threshold=0.1)), 0)
     trainer.train(1600)
     candidates = DetectorCandidates.from_trainer(trainer).instance(0)
-    judges = {"tune": Judge(candidates.tune), "test": Judge(candidates.test)}
+    scorers = {"val": Scorer(candidates.val), "test": Scorer(candidates.test)}
     generator = np.random.default_rng(0)
     values = []
     for _ in range(12):
@@ -170,21 +170,21 @@ def test_a_trained_detector_is_judged_as_its_trainer_evaluates_it() -> None:
         knobs = Knobs(**{**drawn, "soft_nms_sigma": drawn["soft_nms_sigma"] * generator.integers(2)})
         knobs = knobs.replace(score_threshold=knobs.score_threshold / 4)
         trainer.set_knobs(knobs)
-        for split, judge in judges.items():
-            judged = judge.judge(Setting.of(knobs, 3))
-            assert judged.ap == trainer.evaluate(split).ap  # type: ignore[arg-type]
+        for split, scorer in scorers.items():
+            score = scorer.score(Setting.of(knobs, 3))
+            assert score.ap == trainer.evaluate(split).ap  # type: ignore[arg-type]
             truth = getattr(candidates, split).truth
             points = f1_and_lrp(truth, trainer.detect(split))  # type: ignore[arg-type]
-            assert (judged.f1, judged.lrp) == (points.f1, points.lrp)
-            values.append(judged.ap)
+            assert (score.f1, score.lrp) == (points.f1, points.lrp)
+            values.append(score.ap)
     assert max(values) > 0.02
     assert len(set(values)) > 12
 
 
 def test_scores_at_count_from_the_best() -> None:
-    candidates = SyntheticCandidates().instance(0).tune
-    judge = Judge(candidates)
-    found = judge.scores_at((0.5, 1.0, 1000.0))
+    candidates = SyntheticCandidates().instance(0).val
+    scorer = Scorer(candidates)
+    found = scorer.scores_at((0.5, 1.0, 1000.0))
     for k in range(3):
         falling = np.sort(candidates.scores[candidates.labels == k])[::-1]
         true = int((candidates.truth.labels == k).sum())
@@ -192,15 +192,15 @@ def test_scores_at_count_from_the_best() -> None:
 
 
 def test_a_setting_for_other_classes_is_refused() -> None:
-    judge = Judge(SyntheticCandidates().instance(0).tune)
+    scorer = Scorer(SyntheticCandidates().instance(0).val)
     with pytest.raises(ConfigError, match="2 score thresholds were given for 3 classes: give each one"):
-        judge.judge(Setting.of(Knobs(), 2))
+        scorer.score(Setting.of(Knobs(), 2))
     with pytest.raises(ConfigError, match="1 limits were given for 3 classes: give each one"):
-        judge.judge(replace(Setting.of(Knobs(), 3), class_detections=(5,)))
+        scorer.score(replace(Setting.of(Knobs(), 3), class_detections=(5,)))
 
 
 def test_without_numba_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mapopt.postprocessing.scorer.load_kernels", lambda module: None)
     monkeypatch.setattr("mapopt.postprocessing.scorer.why_missing", lambda module: "no numba here")
     with pytest.raises(ConfigError, match=r"compiled code, which cannot be loaded \(no numba here\)"):
-        Judge(SyntheticCandidates().instance(0).tune)
+        Scorer(SyntheticCandidates().instance(0).val)

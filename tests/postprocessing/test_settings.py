@@ -17,7 +17,7 @@ from mapopt.envs.post_processing.candidates import DetectorCandidates
 from mapopt.envs.post_processing.env import PostProcessingEnv
 from mapopt.errors import ConfigError
 from mapopt.metrics import evaluate, f1_and_lrp
-from mapopt.postprocessing.scorer import Judge
+from mapopt.postprocessing.scorer import Scorer
 from mapopt.postprocessing.settings import Setting
 from mapopt.training.batches import DeviceSet
 from mapopt.training.checkpoint import Checkpoint
@@ -27,7 +27,7 @@ from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
 from mapopt.training.task import Task
 
-SPLITS = make_shapes_splits(ShapesConfig(), seed=1, train=64, tune=16, test=16)
+SPLITS = make_shapes_splits(ShapesConfig(), seed=1, train=64, val=16, test=16)
 
 
 @pytest.fixture(scope="module")
@@ -56,20 +56,20 @@ def drawn(generator: np.random.Generator) -> Setting:
     return space.move(space.default, space.default_units, units)
 
 
-def test_a_setting_of_every_class_reports_on_a_detector_what_was_judged(checkpoint: Path) -> None:
+def test_a_setting_of_every_class_reports_on_a_detector_what_was_scored(checkpoint: Path) -> None:
     detector = LoadedDetector(checkpoint, torch.device("cpu"))
-    kept = DetectorCandidates.from_checkpoint(checkpoint, tune=SPLITS.tune, test=SPLITS.test).instance(0)
+    kept = DetectorCandidates.from_checkpoint(checkpoint, val=SPLITS.val, test=SPLITS.test).instance(0)
     generator, aps, counts = np.random.default_rng(0), set(), set()
     for _ in range(8):
         setting = drawn(generator)
-        for split, images in (("tune", SPLITS.tune), ("test", SPLITS.test)):
+        for split, images in (("val", SPLITS.val), ("test", SPLITS.test)):
             found = detector.detect(images, setting)
             truth = DeviceSet(images, torch.device("cpu")).truth
-            judged, points = Judge(getattr(kept, split)).judge(setting), f1_and_lrp(truth, found)
-            assert judged.ap == evaluate(truth, found).ap
-            assert (judged.f1, judged.lrp) == (points.f1, points.lrp)
-            assert judged.reported.sum() == len(found)
-            aps.add(judged.ap)
+            score, points = Scorer(getattr(kept, split)).score(setting), f1_and_lrp(truth, found)
+            assert score.ap == evaluate(truth, found).ap
+            assert (score.f1, score.lrp) == (points.f1, points.lrp)
+            assert score.reported.sum() == len(found)
+            aps.add(score.ap)
             counts.add(len(found))
     assert max(aps) > 0.02
     assert min(len(aps), len(counts)) > 4
@@ -77,7 +77,7 @@ def test_a_setting_of_every_class_reports_on_a_detector_what_was_judged(checkpoi
 
 def test_knobs_are_the_setting_that_is_the_same_for_every_class(checkpoint: Path) -> None:
     detector = LoadedDetector(checkpoint, torch.device("cpu"))
-    found, expected = detector.detect(SPLITS.tune, Setting.of(Knobs(), 3)), detector.detect(SPLITS.tune)
+    found, expected = detector.detect(SPLITS.val, Setting.of(Knobs(), 3)), detector.detect(SPLITS.val)
     for name in ("boxes", "scores", "labels", "image_ids"):
         assert np.array_equal(getattr(found, name), getattr(expected, name))
 
@@ -88,7 +88,7 @@ def test_the_example_of_the_page_deploys_what_an_agent_found(checkpoint: Path, m
     assert example
     monkeypatch.chdir(checkpoint.parent.parent)
     env = PostProcessingEnv(
-        DetectorCandidates.from_checkpoint(checkpoint, tune=SPLITS.tune, test=SPLITS.test), reward="f1", length=1
+        DetectorCandidates.from_checkpoint(checkpoint, val=SPLITS.val, test=SPLITS.test), reward="f1", length=1
     )
     env.reset(seed=0)
     info = env.step(np.float32([0.1, -1, 0, -0.9, -0.8, -0.7, 0.5, 0, 1]))[-1]
@@ -112,6 +112,6 @@ def test_a_dictionary_holds_all_of_a_setting() -> None:
 def test_a_setting_for_other_classes_is_refused(checkpoint: Path) -> None:
     detector = LoadedDetector(checkpoint, torch.device("cpu"))
     with pytest.raises(ConfigError, match="2 score thresholds were given for 3 classes"):
-        detector.detect(SPLITS.tune, Setting.of(Knobs(), 2))
+        detector.detect(SPLITS.val, Setting.of(Knobs(), 2))
     with pytest.raises(ConfigError, match="2 limits were given for 3 classes"):
-        detector.detect(SPLITS.tune, replace(Setting.of(Knobs(), 3), class_detections=(1, 2)))
+        detector.detect(SPLITS.val, replace(Setting.of(Knobs(), 3), class_detections=(1, 2)))

@@ -40,7 +40,7 @@ def test_balanced_images_hold_every_class_more_equally(rare: DeviceSet) -> None:
     assert (holds[balanced].mean(0) > 0.3).all()
 
 
-def test_shares_follow_from_drawing_a_class_and_then_one_of_its_images() -> None:
+def test_probabilities_follow_from_drawing_a_class_and_then_one_of_its_images() -> None:
     scenes = make_shapes(ShapesConfig(), seed=0, count=4)
     notes = scenes.annotations
     one = DeviceSet(scenes, torch.device("cpu"))
@@ -51,16 +51,16 @@ def test_shares_follow_from_drawing_a_class_and_then_one_of_its_images() -> None
         for held in holding
     ]
     assert all(holding)
-    assert one.balanced_shares == pytest.approx(expected)
+    assert one.balanced_probabilities == pytest.approx(expected)
 
 
-def test_images_without_objects_keep_their_share() -> None:
+def test_images_without_objects_keep_their_probability() -> None:
     scenes = make_shapes(ShapesConfig(objects=(0, 2)), seed=1, count=30)
     one = DeviceSet(scenes, torch.device("cpu"))
     empty = np.setdiff1d(np.arange(30), scenes.annotations.images)
     assert len(empty)
-    assert one.balanced_shares[empty] == pytest.approx(np.full(len(empty), 1 / 30))
-    assert one.balanced_shares.sum() == pytest.approx(1)
+    assert one.balanced_probabilities[empty] == pytest.approx(np.full(len(empty), 1 / 30))
+    assert one.balanced_probabilities.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("balance", ["weights", "sampling"])

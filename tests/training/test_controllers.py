@@ -27,7 +27,7 @@ def history(aps: Sequence[float]) -> list[Round]:
     return [
         Round(
             index=index, knobs=Knobs(lr=0.1 + index / 100), ramp_from=None, interval=INTERVAL, images=20 * (index + 1),
-            tune=Scores(ap=ap, ap50=ap, ap75=ap, ar100=ap, per_category=(ap, ap)), evaluated=10, seconds=1.0,
+            val=Scores(ap=ap, ap50=ap, ap75=ap, ar100=ap, per_category=(ap, ap)), evaluated=10, seconds=1.0,
         )
         for index, ap in enumerate(aps)
     ]  # fmt: skip
@@ -37,13 +37,13 @@ def test_constant_keeps_the_tasks_knobs() -> None:
     assert Constant().decide(history([0.1, 0.0]), TASK, BUDGET).knobs == TASK.knobs
 
 
-def test_cosine_warms_up_and_ends_at_its_final_share() -> None:
+def test_cosine_warms_up_and_ends_at_its_final_fraction() -> None:
     schedule = Schedule(warmup=0.1, warmup_from=0.2, final=0.05)
-    assert schedule.share(0.0) == pytest.approx(0.2)
-    assert schedule.share(0.05) == pytest.approx(0.6)
-    assert schedule.share(0.1) == pytest.approx(1.0)
-    assert schedule.share(0.55) == pytest.approx(0.05 + 0.95 * (1 + math.cos(math.pi / 2)) / 2)
-    assert schedule.share(1.0) == pytest.approx(0.05)
+    assert schedule.fraction(0.0) == pytest.approx(0.2)
+    assert schedule.fraction(0.05) == pytest.approx(0.6)
+    assert schedule.fraction(0.1) == pytest.approx(1.0)
+    assert schedule.fraction(0.55) == pytest.approx(0.05 + 0.95 * (1 + math.cos(math.pi / 2)) / 2)
+    assert schedule.fraction(1.0) == pytest.approx(0.05)
 
 
 def test_rounds_of_a_schedule_meet_at_their_ends() -> None:
@@ -57,13 +57,13 @@ def test_rounds_of_a_schedule_meet_at_their_ends() -> None:
         played = history([0.1] * (len(played) + 1))
 
 
-def test_steps_divide_the_rate_at_their_milestones() -> None:
+def test_steps_divide_the_learning_rate_at_their_milestones() -> None:
     schedule = Schedule(shape="steps", warmup=0.0, milestones=(0.5, 0.75), factor=0.1)
     rates = [schedule.decide(history([0.1] * played), TASK, BUDGET).knobs.lr for played in range(20)]
     assert rates == pytest.approx([0.1] * 10 + [0.01] * 5 + [0.001] * 5)
 
 
-def test_a_plateau_lowers_the_rate_only_when_tune_ap_stalls() -> None:
+def test_a_plateau_lowers_the_learning_rate_only_when_val_ap_stalls() -> None:
     plateau = Plateau(rounds=2, factor=0.5, margin=0.0, warmup=0.0)
 
     def rate(aps: Sequence[float]) -> float:

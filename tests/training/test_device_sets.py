@@ -19,23 +19,23 @@ from mapopt.training.task import Task
 
 @pytest.fixture(scope="module")
 def many() -> list[Splits]:
-    return [make_shapes_splits(ShapesConfig(), seed=seed, train=4, tune=2, test=6) for seed in range(4)]
+    return [make_shapes_splits(ShapesConfig(), seed=seed, train=4, val=2, test=6) for seed in range(4)]
 
 
 def test_a_set_is_made_once_and_kept_while_it_is_in_use(many: list[Splits]) -> None:
     sets = DeviceSets(torch.device("cpu"), spare=0)
     train = sets.get(many[0], "train")
-    sets.let_go([many[0]])
+    sets.evict([many[0]])
     assert sets.get(many[0], "train") is train
-    sets.let_go([many[1]])
+    sets.evict([many[1]])
     assert len(sets) == 0
 
 
-def test_what_was_let_go_longest_ago_is_forgotten_first(many: list[Splits]) -> None:
+def test_what_was_evicted_longest_ago_is_forgotten_first(many: list[Splits]) -> None:
     room = 2 * many[0].train.pixels.nbytes
     sets = DeviceSets(torch.device("cpu"), spare=room)
     first = {number: sets.get(many[number], "train") for number in range(4)}
-    sets.let_go([many[0]])
+    sets.evict([many[0]])
     assert len(sets) == 3
     assert sets.get(many[3], "train") is first[3]
     assert sets.get(many[0], "train") is first[0]
@@ -49,7 +49,7 @@ def test_on_the_cpu_only_what_the_lanes_have_is_held(many: list[Splits]) -> None
         for lane in (0, 1):
             fleet.reset(lane, 0, task)
         fleet.train(4)
-        fleet.evaluate("tune")
+        fleet.evaluate("val")
     assert len(fleet._engines[0]._sets) == 1
     assert fleet._engines[0]._sets.get(tasks[0].splits, "train").pixels is tasks[0].splits.train.pixels
 
@@ -75,7 +75,9 @@ def test_some_lanes_are_evaluated_as_all_are_bit_for_bit(many: list[Splits]) -> 
     assert fleet.evaluate("test", lanes=[]) == fleet.score("test", lanes=[]) == fleet.detect("test", lanes=[]) == []
 
 
-def test_lanes_that_rest_are_neither_detected_nor_judged(many: list[Splits], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lanes_that_rest_are_neither_detected_nor_evaluated(
+    many: list[Splits], monkeypatch: pytest.MonkeyPatch
+) -> None:
     fleet = Fleet([Task(name="t", splits=one, recipe=Recipe(batch_size=4)) for one in many], [0, 1, 2, 3])
     judged: list[int] = []
     detected: list[int] = []

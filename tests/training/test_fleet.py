@@ -16,7 +16,7 @@ from mapopt.training.task import Task
 
 @pytest.fixture(scope="module")
 def splits() -> Splits:
-    return make_shapes_splits(ShapesConfig(size=64), seed=0, train=4, tune=2, test=2)
+    return make_shapes_splits(ShapesConfig(size=64), seed=0, train=4, val=2, test=2)
 
 
 def task_of(detector: str, splits: Splits, **recipe: object) -> Task:
@@ -53,7 +53,7 @@ def test_lanes_in_turn_equal_trainers(splits: Splits) -> None:
     alone.set_knobs(Knobs(lr=0.05))
     alone.train(4)
     assert torch.equal(fleet.snapshot(1).tensors["weights"], alone.snapshot().tensors["weights"])
-    assert len(fleet.evaluate("tune")) == 2
+    assert len(fleet.evaluate("val")) == 2
 
 
 def test_the_averaged_weights_are_what_is_evaluated(splits: Splits) -> None:
@@ -97,7 +97,7 @@ def test_wrong_fleets_are_named(splits: Splits) -> None:
         Fleet([task, task], [1, 2, 3])
     with pytest.raises(ConfigError, match="different recipes"):
         Fleet([task, task_of("tiny", splits, clip=3.0)], [1, 2])
-    other = make_shapes_splits(ShapesConfig(size=64), seed=0, train=2, tune=3, test=2)
+    other = make_shapes_splits(ShapesConfig(size=64), seed=0, train=2, val=3, test=2)
     with pytest.raises(ConfigError, match="have tune splits of 2 and 3 images: make them equally long"):
         Fleet([task, task_of("tiny", other)], [1, 2])
     with pytest.raises(ConfigError, match="different recipes"):
@@ -112,9 +112,9 @@ def test_wrong_fleets_are_named(splits: Splits) -> None:
 def test_a_lane_goes_on_only_with_a_task_like_the_first(splits: Splits) -> None:
     fleet = Fleet(task_of("tiny", splits), [1, 2])
     before, task = fleet.snapshot(0), fleet.tasks[0]
-    small = make_shapes_splits(ShapesConfig(size=48), seed=0, train=4, tune=2, test=2)
-    fewer = make_shapes_splits(ShapesConfig(size=64, classes=2), seed=0, train=4, tune=2, test=2)
-    longer = make_shapes_splits(ShapesConfig(size=64), seed=0, train=4, tune=2, test=4)
+    small = make_shapes_splits(ShapesConfig(size=48), seed=0, train=4, val=2, test=2)
+    fewer = make_shapes_splits(ShapesConfig(size=64, classes=2), seed=0, train=4, val=2, test=2)
+    longer = make_shapes_splits(ShapesConfig(size=64), seed=0, train=4, val=2, test=4)
     for other, message in (
         (task_of("tiny", splits, clip=3.0), "different recipes or classes"),
         (task_of("tiny", fewer), "different recipes or classes"),
@@ -125,7 +125,7 @@ def test_a_lane_goes_on_only_with_a_task_like_the_first(splits: Splits) -> None:
             fleet.reset(0, 9, other)
     assert fleet.tasks[0] is task
     assert all(torch.equal(tensor, before.tensors[name]) for name, tensor in fleet.snapshot(0).tensors.items())
-    more = task_of("tiny", make_shapes_splits(ShapesConfig(size=64), seed=3, train=6, tune=2, test=2))
+    more = task_of("tiny", make_shapes_splits(ShapesConfig(size=64), seed=3, train=6, val=2, test=2))
     fleet.reset(0, 9, more)
     fleet.train(4)
     assert fleet.tasks[0] is more

@@ -40,7 +40,7 @@ class Curious:
 
 
 def without_what_is_new(record: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
-    for group, names in (("knobs", NEW_KNOBS), ("interval", NEW_INTERVAL), ("tune", NEW_SCORES)):
+    for group, names in (("knobs", NEW_KNOBS), ("interval", NEW_INTERVAL), ("val", NEW_SCORES)):
         for name in names:
             del record[group][name]
     return record
@@ -67,22 +67,22 @@ def test_checkpoints_from_before_there_were_measures_still_load(make_task: MakeT
     torch.save(content, tmp_path / "old.pt")
     loaded = Checkpoint.load(tmp_path / "old.pt")
     assert loaded.snapshot.knobs == Knobs()
-    assert loaded.history[0].tune == history[0].tune
+    assert loaded.history[0].val == history[0].val
     assert loaded.history[0].interval.weight_norm == -1
 
 
-def test_what_is_measured_is_what_the_metrics_say_of_the_tune_detections(make_task: MakeTask) -> None:
+def test_what_is_measured_is_what_the_metrics_say_of_the_val_detections(make_task: MakeTask) -> None:
     fleet = Fleet(make_task(), [0, 1])
     decisions = [Decision(knobs=Knobs(lr=0.02))] * 2
     rounds = advance(fleet, decisions, [[], []], 32, measures=("calibration", "operating_point"))
-    truth = fleet._engines[0]._set(0, "tune").truth
-    for one, found in zip(rounds, fleet.detect("tune"), strict=True):
+    truth = fleet._engines[0]._set(0, "val").truth
+    for one, found in zip(rounds, fleet.detect("val"), strict=True):
         points = f1_and_lrp(truth, found)
-        assert (one.tune.best_f1, one.tune.optimal_lrp) == (points.best_f1, points.optimal_lrp)
-        assert (one.tune.f1, one.tune.lrp) == (points.f1, points.lrp)
-        assert one.tune.calibration_error == measure_calibration(truth, found).expected_calibration_error
-        assert 0 < one.tune.calibration_error < 1
-        assert 0 < one.tune.f1 < one.tune.best_f1 < 1
+        assert (one.val.best_f1, one.val.optimal_lrp) == (points.best_f1, points.optimal_lrp)
+        assert (one.val.f1, one.val.lrp) == (points.f1, points.lrp)
+        assert one.val.calibration_error == measure_calibration(truth, found).expected_calibration_error
+        assert 0 < one.val.calibration_error < 1
+        assert 0 < one.val.f1 < one.val.best_f1 < 1
 
 
 def test_what_nobody_asked_for_is_not_measured(make_task: MakeTask) -> None:
@@ -90,9 +90,9 @@ def test_what_nobody_asked_for_is_not_measured(make_task: MakeTask) -> None:
     decisions = [Decision(knobs=Knobs())] * 3
     none = advance(fleet, decisions, [[], [], []], 8)
     some = advance(fleet, decisions, [[], [], []], 8, measures=("calibration",), active=[True, False, True])
-    assert [getattr(none[0].tune, name) for name in NEW_SCORES] == [-1.0] * 5
-    assert [getattr(some[0].tune, name) for name in NEW_SCORES[1:]] == [-1.0] * 4
-    assert [one.tune.calibration_error >= 0 for one in some] == [True, False, True], "lanes that rest are not measured"
+    assert [getattr(none[0].val, name) for name in NEW_SCORES] == [-1.0] * 5
+    assert [getattr(some[0].val, name) for name in NEW_SCORES[1:]] == [-1.0] * 4
+    assert [one.val.calibration_error >= 0 for one in some] == [True, False, True], "lanes that rest are not measured"
 
 
 def test_a_diverged_lane_has_the_worst_of_what_was_asked_for(make_task: MakeTask) -> None:
@@ -101,9 +101,9 @@ def test_a_diverged_lane_has_the_worst_of_what_was_asked_for(make_task: MakeTask
         fleet._place[0][0].detector.weights[0] = float("nan")
     decisions = [Decision(knobs=Knobs())] * 2
     broken, healthy = advance(fleet, decisions, [[], []], 8, measures=("calibration", "operating_point"))
-    assert [getattr(broken.tune, name) for name in NEW_SCORES] == [-1.0, 0.0, 0.0, 1.0, 1.0]
-    assert broken.tune.ap == 0
-    assert healthy.tune.optimal_lrp > 0
+    assert [getattr(broken.val, name) for name in NEW_SCORES] == [-1.0, 0.0, 0.0, 1.0, 1.0]
+    assert broken.val.ap == 0
+    assert healthy.val.optimal_lrp > 0
 
 
 def test_a_run_measures_what_its_controllers_read(make_task: MakeTask) -> None:
@@ -116,13 +116,13 @@ def test_a_run_measures_what_its_controllers_read(make_task: MakeTask) -> None:
         *run_fleet(Fleet(make_task(), [0, 1]), [Constant(), alone], budget),
         run(Trainer(make_task()), Constant(), budget),
     ]
-    measured = [[one.tune.lrp >= 0 for one in result.history] for result in results]
+    measured = [[one.val.lrp >= 0 for one in result.history] for result in results]
     assert measured == [[True, True], [True, True], [False, False]]
 
 
 def test_an_unknown_measure_is_named(make_task: MakeTask) -> None:
     with pytest.raises(ConfigError, match="unknown measure 'calibrations': did you mean 'calibration'"):
-        Trainer(make_task()).fleet.score("tune", measures=["calibrations"])  # type: ignore[list-item]
+        Trainer(make_task()).fleet.score("val", measures=["calibrations"])  # type: ignore[list-item]
 
 
 def test_the_gradient_ratio_is_the_mean_of_gradient_over_weights(make_task: MakeTask) -> None:

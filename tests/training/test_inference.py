@@ -52,7 +52,7 @@ RECIPES = [
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: f"{recipe.detector}, {recipe.loss}, ema {recipe.ema}")
 def test_a_loaded_detector_finds_bit_for_bit_what_the_trainer_found(tmp_path: Path, recipe: Recipe) -> None:
     scenes = ShapesConfig(size=32 if recipe.detector == "tiny" else 64, object_size=(8.0, 16.0))
-    splits = make_shapes_splits(scenes, seed=1, train=16, tune=8, test=8)
+    splits = make_shapes_splits(scenes, seed=1, train=16, val=8, test=8)
     task = Task(
         name="t", splits=splits, recipe=recipe, knobs=Knobs(score_threshold=0.01, nms_iou=0.4, detections=7, lr=0.01)
     )
@@ -69,7 +69,7 @@ def test_a_loaded_detector_finds_bit_for_bit_what_the_trainer_found(tmp_path: Pa
 
 
 def test_weights_of_another_detector_are_refused(tmp_path: Path) -> None:
-    splits = make_shapes_splits(ShapesConfig(), seed=1, train=4, tune=2, test=2)
+    splits = make_shapes_splits(ShapesConfig(), seed=1, train=4, val=2, test=2)
     path = tmp_path / "odd.pt"
     save(Trainer(Task(name="t", splits=splits), 3), path)
     LoadedDetector(path, torch.device("cpu"))

@@ -37,18 +37,18 @@ def test_a_space_sets_the_chosen_knobs_and_no_others(first: float, second: float
 
 def test_a_zero_offset_returns_the_very_same_knobs() -> None:
     base = Knobs(lr=0.1234567)
-    assert KnobSpace(NAMES).shift([0.0] * len(NAMES), base, reach=10) is base
+    assert KnobSpace(NAMES).shift([0.0] * len(NAMES), base, scale=10) is base
 
 
 def test_an_offset_is_a_factor_on_logarithmic_knobs_and_a_move_on_linear_ones() -> None:
-    moved = KnobSpace(["lr", "augment"]).shift([-1, 1], Knobs(lr=0.1, augment=0.2), reach=10)
+    moved = KnobSpace(["lr", "augment"]).shift([-1, 1], Knobs(lr=0.1, augment=0.2), scale=10)
     assert moved.lr == pytest.approx(0.01)
     assert moved.augment == pytest.approx(0.7)
 
 
 @given(st.lists(st.floats(-3, 3), min_size=len(NAMES), max_size=len(NAMES)))
 def test_no_offset_leaves_the_ranges(offsets: list[float]) -> None:
-    KnobSpace(NAMES).shift(offsets, Knobs(), reach=100)
+    KnobSpace(NAMES).shift(offsets, Knobs(), scale=100)
 
 
 def test_a_blend_is_linear_and_ends_where_it_should() -> None:

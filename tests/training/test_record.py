@@ -33,7 +33,7 @@ def make_round(index: int, *, ap: float = 0.25, ramp: bool = False, diverged: bo
         knobs=Knobs(lr=0.05),
         ramp_from=Knobs(lr=0.1) if ramp else None,
         interval=interval,
-        tune=Scores(ap=ap, ap50=0.5, ap75=0.125, ar100=0.375, per_category=(0.2, 0.3)),
+        val=Scores(ap=ap, ap50=0.5, ap75=0.125, ar100=0.375, per_category=(0.2, 0.3)),
         images=64 * (index + 1),
         evaluated=8 * (index + 1),
         seconds=1.5 * (index + 1),
@@ -62,8 +62,8 @@ def test_the_table_has_every_number_in_a_column_of_its_own(tmp_path: Path) -> No
     recorder(0, make_round(1, ramp=True))
     first, second = rows(tmp_path)
     assert first.keys() == second.keys()
-    assert (first["index"], first["images"], first["knobs.lr"], first["tune.ap"]) == ("0", "64", "0.05", "0.25")
-    assert (first["tune.category.disc"], first["tune.category.box"]) == ("0.2", "0.3")
+    assert (first["index"], first["images"], first["knobs.lr"], first["val.ap"]) == ("0", "64", "0.05", "0.25")
+    assert (first["val.category.disc"], first["val.category.box"]) == ("0.2", "0.3")
     assert first["interval.diverged"] == "False"
     assert (first["ramp_from.lr"], second["ramp_from.lr"]) == ("", "0.1"), "empty where the knobs stood still"
     assert {f"knobs.{name}" for name in Knobs().as_dict()} <= first.keys()
@@ -73,7 +73,7 @@ def test_a_resumed_record_goes_on_after_its_history(tmp_path: Path) -> None:
     Recorder(tmp_path, history=[make_round(0), make_round(1)]).write()
     assert len(rows(tmp_path)) == 2
     Recorder(tmp_path, history=[make_round(0)])(0, make_round(1, ap=0.5))
-    assert [row["tune.ap"] for row in rows(tmp_path)] == ["0.25", "0.5"]
+    assert [row["val.ap"] for row in rows(tmp_path)] == ["0.25", "0.5"]
 
 
 def test_a_record_without_a_round_is_empty_files(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_record_is_of_one_lane(tmp_path: Path) -> None:
     recorder(0, make_round(0, ap=0.1))
     assert not list(tmp_path.iterdir())
     recorder(1, make_round(0, ap=0.9))
-    assert [row["tune.ap"] for row in rows(tmp_path)] == ["0.9"]
+    assert [row["val.ap"] for row in rows(tmp_path)] == ["0.9"]
 
 
 def test_a_round_is_a_line() -> None:

@@ -50,7 +50,7 @@ def test_one_call_of_24_steps_equals_4_calls_of_6_with_evaluations_and_foreign_n
     whole.train(24 * 4)
     for _ in range(4):
         parts.train(6 * 4)
-        parts.evaluate("tune")
+        parts.evaluate("val")
         torch.rand(7), np.random.default_rng().random(3), random.random()
     for name, tensor in whole.snapshot().tensors.items():
         assert torch.equal(tensor, parts.snapshot().tensors[name]), name
@@ -104,7 +104,7 @@ def test_a_run_resumed_from_disk_equals_the_unbroken_one(
         assert one.snapshot.tensors.keys() == other.snapshot.tensors.keys()
         for key, tensor in one.snapshot.tensors.items():
             assert torch.equal(tensor, other.snapshot.tensors[key]), (name, key)
-        assert [r.tune for r in one.history] == [r.tune for r in other.history]
+        assert [r.val for r in one.history] == [r.val for r in other.history]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_restored_snapshot_brings_its_knobs_back_only_if_asked(make_task: Make
     assert trainer.knobs.lr == 0.01
 
 
-def test_the_rate_that_is_set_is_the_rate_that_is_used_at_every_step(make_task: MakeTask) -> None:
+def test_the_learning_rate_that_is_set_is_the_one_that_is_used_at_every_step(make_task: MakeTask) -> None:
     task = make_task(clip=1e9)
     trainer = Trainer(task, seed=0)
     trainer.set_knobs(Knobs(lr=1e-5, momentum=0.0, weight_decay=1e-7))
@@ -236,7 +236,7 @@ def test_no_torch_scheduler_is_imported_anywhere_in_the_library() -> None:
     assert not [path for path in root.rglob("*.py") if "lr_scheduler" in path.read_text()]
 
 
-def test_a_ramp_moves_the_rate_step_by_step(make_task: MakeTask) -> None:
+def test_a_ramp_moves_the_learning_rate_step_by_step(make_task: MakeTask) -> None:
     task = make_task(clip=1e9)
     ramped, stepped = Trainer(task, seed=0), Trainer(task, seed=0)
     start, end = Knobs(lr=0.1), Knobs(lr=0.3)
@@ -270,11 +270,11 @@ def test_a_knob_changes_the_weights_or_the_report(name: str, make_task: MakeTask
     turned.train(32)
     if name in ("nms_iou", "score_threshold", "detections", "soft_nms_sigma"):
         assert torch.equal(weights_of(usual), weights_of(turned))
-        usual_scores, turned_scores = (one.detect("test").scores for one in (usual, turned))
+        default_scores, turned_scores = (one.detect("test").scores for one in (usual, turned))
         if name == "soft_nms_sigma":
-            assert not np.array_equal(turned_scores, usual_scores)
+            assert not np.array_equal(turned_scores, default_scores)
         else:
-            assert len(turned_scores) < len(usual_scores)
+            assert len(turned_scores) < len(default_scores)
     else:
         assert not torch.equal(weights_of(usual), weights_of(turned))
 
@@ -297,7 +297,7 @@ def test_a_non_finite_loss_is_found_before_the_optimizer_steps(loss: str, make_t
     assert torch.isfinite(fleet.snapshot(1).tensors["weights"]).all()
 
 
-def test_a_diverged_lane_leaves_its_neighbours_bits_alone(make_task: MakeTask) -> None:
+def test_a_diverged_lane_leaves_its_neighbors_bits_alone(make_task: MakeTask) -> None:
     task = make_task()
     healthy, mixed = Fleet(task, [0, 1]), Fleet(task, [2, 1])
     with torch.no_grad():
@@ -314,7 +314,7 @@ def test_a_diverged_run_is_recorded_as_such_and_ends(make_task: MakeTask) -> Non
     assert result.status == "diverged"
     assert len(result.history) == 1
     assert result.history[0].interval.diverged
-    assert result.history[0].tune.ap == 0.0
+    assert result.history[0].val.ap == 0.0
     assert result.test is None
 
 

@@ -119,7 +119,7 @@ def test_a_detector_without_lanes_is_given_smaller_batches() -> None:
     from mapopt.data import ShapesConfig, make_shapes_splits
     from mapopt.training.recipe import Recipe
 
-    splits = make_shapes_splits(ShapesConfig(size=64), seed=0, train=4, tune=2, test=2)
+    splits = make_shapes_splits(ShapesConfig(size=64), seed=0, train=4, val=2, test=2)
     trainers = []
     for batch, fraction in ((4, 0.5), (2, 1.0)):
         recipe = Recipe(detector="fcos_resnet18", loss="ap", batch_size=batch)

@@ -22,7 +22,7 @@ MAX_LOG_SCALE = 3.0
 class Priors:
     """The locations of all levels."""
 
-    centres: Tensor
+    centers: Tensor
     """``[locations, 2]`` x, y in pixels."""
     sizes: Tensor
     """``[locations]`` side of the prior box in pixels."""
@@ -32,27 +32,27 @@ class Priors:
 
 def make_priors(maps: Sequence[tuple[int, int]], strides: Sequence[int], sizes: Sequence[float]) -> Priors:
     """Lays the locations of each level's map over the image."""
-    centres, side, step = [], [], []
+    centers, side, step = [], [], []
     for (height, width), stride, size in zip(maps, strides, sizes, strict=True):
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        centres.append((torch.stack([x, y], dim=-1).reshape(-1, 2) + 0.5) * stride)
+        centers.append((torch.stack([x, y], dim=-1).reshape(-1, 2) + 0.5) * stride)
         side.append(torch.full((height * width,), float(size)))
         step.append(torch.full((height * width,), float(stride)))
-    return Priors(torch.cat(centres).float(), torch.cat(side), torch.cat(step))
+    return Priors(torch.cat(centers).float(), torch.cat(side), torch.cat(step))
 
 
 def prior_boxes(priors: Priors) -> Tensor:
     """Returns the priors as boxes, xyxy ``[locations, 4]``."""
     half = priors.sizes[:, None] / 2
-    return torch.cat([priors.centres - half, priors.centres + half], dim=-1)
+    return torch.cat([priors.centers - half, priors.centers + half], dim=-1)
 
 
 def decode(deltas: Tensor, priors: Priors) -> Tensor:
     """Maps box deltas ``[..., locations, 4]`` (dx, dy, log w, log h in units of the prior) to xyxy pixels."""
     size = priors.sizes[:, None]
-    centre = priors.centres + deltas[..., :2] * size
+    center = priors.centers + deltas[..., :2] * size
     half = torch.exp(deltas[..., 2:].clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)) * size / 2
-    return torch.cat([centre - half, centre + half], dim=-1)
+    return torch.cat([center - half, center + half], dim=-1)
 
 
 def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ def assign(
         radius: half the side of an object's centre region, in strides.
     """
     real = (labels >= 0) & ~crowd
-    x, y = priors.centres.unbind(-1)
+    x, y = priors.centers.unbind(-1)
     reach = radius * priors.strides[:, None]
     middle = (objects[..., :2] + objects[..., 2:]) / 2
     far_x = (x[:, None] - middle[..., None, :, 0]).abs()
@@ -119,18 +119,18 @@ def assign(
     # Every object keeps its best location: the best overlap in the centre region, or simply the nearest one.
     nearness = -(far_x.square() + far_y.square()) / (priors.strides[:, None] ** 2)
     chosen = _keep_best(chosen, torch.where(central, overlap, nearness - 1.0), real)
-    return Assignment(chosen, in_crowd(priors.centres, objects, crowd & (labels >= 0)) & (chosen < 0))
+    return Assignment(chosen, in_crowd(priors.centers, objects, crowd & (labels >= 0)) & (chosen < 0))
 
 
-def in_crowd(centres: Tensor, objects: Tensor, crowd: Tensor) -> Tensor:
+def in_crowd(centers: Tensor, objects: Tensor, crowd: Tensor) -> Tensor:
     """Returns which locations lie in a crowd region, bool ``[lanes, batch, locations]``.
 
     Args:
-        centres: ``[locations, 2]`` or ``[lanes, batch, locations, 2]`` x, y in pixels.
+        centers: ``[locations, 2]`` or ``[lanes, batch, locations, 2]`` x, y in pixels.
         objects: ``[lanes, batch, g, 4]`` true boxes.
         crowd: ``[lanes, batch, g]`` which of them are regions to ignore.
     """
-    x, y = centres[..., 0, None], centres[..., 1, None]
+    x, y = centers[..., 0, None], centers[..., 1, None]
     covered = (
         (x >= objects[..., None, :, 0])
         & (x <= objects[..., None, :, 2])

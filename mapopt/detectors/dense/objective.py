@@ -15,7 +15,7 @@ from torch import Tensor
 from mapopt.detectors.dense.geometry import Assignment, Priors, assign, pairwise_iou, prior_boxes
 from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.losses import BOX_LOSSES, FocalLoss, PointwiseLoss, RankingLoss, ScoreMemory, make_loss, split_by_iou
+from mapopt.losses import BOX_LOSSES, FocalLoss, ListLoss, PointwiseLoss, ScoreMemory, make_loss, split_by_iou
 
 Scope = Literal["class", "image", "batch"]
 
@@ -49,7 +49,7 @@ class DenseObjective:
 
     def __init__(
         self,
-        loss: str | RankingLoss,
+        loss: str | ListLoss,
         box_loss: str = "giou",
         *,
         scope: Scope | None = None,
@@ -60,7 +60,7 @@ class DenseObjective:
     ) -> None:
         if box_loss not in BOX_LOSSES:
             raise ConfigError(unknown_name("box loss", box_loss, BOX_LOSSES))
-        self.ranking: RankingLoss = make_loss(loss) if isinstance(loss, str) else loss
+        self.ranking: ListLoss = make_loss(loss) if isinstance(loss, str) else loss
         self.pointwise = self.ranking.pointwise
         if soft_labels and self.pointwise and not self.ranking.soft_labels:
             raise ConfigError(
@@ -185,7 +185,7 @@ class DenseObjective:
 
     def _per_lane(
         self,
-        loss: RankingLoss,
+        loss: ListLoss,
         scope: Scope,
         logits: Tensor,
         labels: Tensor,
@@ -223,7 +223,7 @@ def _as_lists(values: Tensor, scope: Scope) -> Tensor:
     return values.flatten(1)[:, None]
 
 
-def _tempered(loss: RankingLoss, scores: Tensor, temperature: Tensor) -> Tensor:
+def _tempered(loss: ListLoss, scores: Tensor, temperature: Tensor) -> Tensor:
     """Divides the scores ``[lanes, lists, n]`` by temperatures ``[lanes, 1, 1]``.
 
     An error-driven update is made of errors, not of slopes: it has no scale that the chain rule could carry back.

@@ -101,7 +101,7 @@ class _Packing:
         """Packs the entries chosen from ``[lists, n]``, if that leaves out enough to be worth it."""
         number = chosen.sum(-1)
         width = int(number.max()) if number.numel() else 0
-        return cls(chosen, number, width) if _PACKED_SHARE * width < chosen.shape[-1] else None
+        return cls(chosen, number, width) if _PACKING_FACTOR * width < chosen.shape[-1] else None
 
     def pack(self, values: Tensor) -> Tensor:
         packed = values.new_zeros(self.filled.shape)
@@ -120,7 +120,7 @@ def _not_above(values: Tensor, dtype: torch.dtype) -> Tensor:
     return rounded if dtype == values.dtype else torch.nextafter(rounded, rounded.new_full((), -torch.inf))
 
 
-_PACKED_SHARE = 4  # pack where at most one entry in so many is left; measured at 1e3 to 1e6 scores
+_PACKING_FACTOR = 4  # pack where at most one entry in so many is left; measured at 1e3 to 1e6 scores
 
 
 def _few(lists: int, size: int) -> int:

@@ -39,9 +39,9 @@ def measures_of(controller: Controller) -> tuple[Measure, ...]:
     return getattr(controller, "measures", ())
 
 
-def with_rate(knobs: Knobs, share: float) -> Knobs:
+def with_rate(knobs: Knobs, fraction: float) -> Knobs:
     """Returns the knobs with a share of their rate, which stays inside its range."""
-    return knobs if share == 1.0 else knobs.replace(lr=ranges()["lr"].clip(knobs.lr * share))
+    return knobs if fraction == 1.0 else knobs.replace(lr=ranges()["lr"].clip(knobs.lr * fraction))
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

@@ -55,7 +55,7 @@ class Schedule:
         if self.shape not in ("cosine", "steps", "constant"):
             raise ConfigError(f"schedule shape is {self.shape!r}: expected cosine, steps or constant")
 
-    def share(self, progress: float) -> float:
+    def fraction(self, progress: float) -> float:
         """Returns the share of the rate after a share of the budget."""
         if progress < self.warmup:
             return self.warmup_from + (1 - self.warmup_from) * progress / self.warmup
@@ -70,9 +70,9 @@ class Schedule:
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the schedule's rate at the coming round's ends."""
         begin, end = len(history) / budget.rounds, (len(history) + 1) / budget.rounds
-        first = self.share(begin)
+        first = self.fraction(begin)
         # Steps jump: within a round the rate stays what it was when the round began.
-        last = first if self.shape == "steps" and begin >= self.warmup else self.share(end)
+        last = first if self.shape == "steps" and begin >= self.warmup else self.fraction(end)
         return Decision(knobs=with_rate(task.knobs, last), ramp_from=with_rate(task.knobs, first))
 
 

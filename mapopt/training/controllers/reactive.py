@@ -36,21 +36,21 @@ class Plateau:
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the rate that follows from when tune AP last improved."""
-        best, stalled, share = -1.0, 0, 1.0
+        best, stalled, fraction = -1.0, 0, 1.0
         for one in history:
-            if one.tune.ap > best + self.margin:
-                best, stalled = one.tune.ap, 0
+            if one.val.ap > best + self.margin:
+                best, stalled = one.val.ap, 0
             else:
                 stalled += 1
             if stalled >= self.rounds:
-                share, stalled = share * self.factor, 0
+                fraction, stalled = fraction * self.factor, 0
         warm = Schedule(shape="constant", warmup=self.warmup, warmup_from=self.warmup_from)
         ramped = warm.decide(history, task, budget)
         assert ramped.ramp_from is not None
         base = task.knobs.lr
         return Decision(
-            knobs=with_rate(task.knobs, share * ramped.knobs.lr / base),
-            ramp_from=with_rate(task.knobs, share * ramped.ramp_from.lr / base),
+            knobs=with_rate(task.knobs, fraction * ramped.knobs.lr / base),
+            ramp_from=with_rate(task.knobs, fraction * ramped.ramp_from.lr / base),
         )
 
 
@@ -77,7 +77,7 @@ class Patience:
         decision = self.controller.decide(history, task, budget)
         best, since = -1.0, 0
         for one in history:
-            best, since = (one.tune.ap, 0) if one.tune.ap > best + self.margin else (best, since + 1)
+            best, since = (one.val.ap, 0) if one.val.ap > best + self.margin else (best, since + 1)
         if since >= self.rounds:
             stop = f"tune AP has not risen above {best:.4f} for {since} rounds"
             return Decision(knobs=decision.knobs, ramp_from=decision.ramp_from, stop=stop)

@@ -34,8 +34,8 @@ def train(out: Path, *flags: str) -> int:
 @pytest.mark.parametrize(
     "flags",
     [
-        ("--family", "rescue", "--family.mistakes", "no-warm-up", "rate-too-low", "--family.count", "4"),
-        ("--family=noisy-labels", "--family.share", "0.2", "0.4"),
+        ("--family", "rescue", "--family.mistakes", "no-warm-up", "learning-rate-too-low", "--family.count", "4"),
+        ("--family=noisy-labels", "--family.fraction", "0.2", "0.4"),
     ],
     ids=["rescue", "noisy-labels"],
 )
@@ -45,8 +45,8 @@ def test_an_agent_is_trained_on_a_family_by_name(flags: tuple[str, ...], tmp_pat
     stored = agent.training["settings"]["family"]
     assert stored["name"] == ("rescue" if "rescue" in flags else "noisy-labels")
     assert stored["images"] == [16, 8, 8]
-    assert stored.get("mistakes", ["no-warm-up", "rate-too-low"]) == ["no-warm-up", "rate-too-low"]
-    assert stored.get("share", [0.2, 0.4]) == [0.2, 0.4]
+    assert stored.get("mistakes", ["no-warm-up", "learning-rate-too-low"]) == ["no-warm-up", "learning-rate-too-low"]
+    assert stored.get("fraction", [0.2, 0.4]) == [0.2, 0.4]
     assert np.isfinite(agent.layers[0][0]).all()
     assert len(json.loads((tmp_path / "progress.json").read_text())) == 1
 
@@ -98,7 +98,7 @@ def test_every_setting_of_every_family_is_a_flag() -> None:
     for name, family in FAMILIES.items():
         hints = get_type_hints(family)
         for field in dataclasses.fields(family):
-            if field.name not in ("side", "path", "budgets"):  # A list of budgets is for the library.
+            if field.name not in ("split", "path", "budgets"):  # A list of budgets is for the library.
                 assert flags[field.name] in (hints[field.name], hints[field.name] | None), (name, field.name)
 
 

@@ -16,7 +16,7 @@ from mapopt.agents.policy import Agent, relative_action
 from mapopt.cli import main
 from mapopt.drawing import video
 from mapopt.drawing.episode import RenderedKnob, RenderScene
-from mapopt.drawing.video import check_film, write_film
+from mapopt.drawing.video import check_video, write_video
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.families import ShapesFamily, make_family
 from mapopt.envs.wrappers import RecordSchedule
@@ -39,18 +39,18 @@ def play(*flags: str, out: Path) -> int:
     return main(["watch", *flags, "--out", str(out), "--images", "64", "--rounds", "2", "--device", "cpu"])
 
 
-def judge() -> ShapesFamily:
-    return ShapesFamily(side="judge", images=IMAGES, recipe=Recipe(batch_size=4))
+def eval_family() -> ShapesFamily:
+    return ShapesFamily(split="eval", images=IMAGES, recipe=Recipe(batch_size=4))
 
 
-def test_the_film_of_an_agent_is_the_episode_that_the_environment_plays(
+def test_the_video_of_an_agent_is_the_episode_that_the_environment_plays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert play("ppo-shapes", "--instance", "3", "--seed", "5", "--size", "480", out=tmp_path / "film.gif") == 0
     said = capsys.readouterr().out.splitlines()
     agent = Agent.load("ppo-shapes")
     env = DetectorTrainingEnv(
-        judge(), budget=BUDGET, action=relative_action(agent), features=agent.observation, render_mode="ansi"
+        eval_family(), budget=BUDGET, action=relative_action(agent), features=agent.observation, render_mode="ansi"
     )
     seen, _ = env.reset(options={"instance": 3, "training_seed": 5})
     expected = [env.render()]
@@ -58,7 +58,7 @@ def test_the_film_of_an_agent_is_the_episode_that_the_environment_plays(
         seen, _, _, _, info = env.step(agent.act(seen))
         expected.append(env.render())
     assert said[:3] == expected
-    assert said[3] == f"final tune AP {info['tune_ap']:.4f}, test AP {info['test_ap']:.4f}"
+    assert said[3] == f"final tune AP {info['val_ap']:.4f}, test AP {info['test_ap']:.4f}"
     with Image.open(tmp_path / "film.gif") as film:
         assert (film.n_frames, film.size) == (3, (480, 270))  # type: ignore[attr-defined]
 
@@ -66,7 +66,7 @@ def test_the_film_of_an_agent_is_the_episode_that_the_environment_plays(
 def test_the_baseline_is_the_zero_action_also_where_the_instance_brings_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    family = make_family("rescue", side="judge", images=IMAGES, recipe=Recipe(batch_size=4))
+    family = make_family("rescue", split="eval", images=IMAGES, recipe=Recipe(batch_size=4))
     number = next(one for one in range(48) if family.instance(one).baseline is not None)
     flags = ("--policy", "baseline", "--family", "rescue", "--instance", str(number), "--size", "320")
     assert play(*flags, out=tmp_path / "film.gif") == 0
@@ -83,10 +83,10 @@ def test_a_recording_is_replayed_with_its_budget_and_the_knobs_it_turned(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     env = RecordSchedule(
-        DetectorTrainingEnv(judge(), budget=BUDGET, knobs=("augment",), action="absolute"), tmp_path / "recorded"
+        DetectorTrainingEnv(eval_family(), budget=BUDGET, knobs=("augment",), action="absolute"), tmp_path / "recorded"
     )
     env.reset(options={"instance": 1, "training_seed": 2})
-    aps = [env.step(np.array([unit]))[4]["tune_ap"] for unit in (0.5, -0.5)]
+    aps = [env.step(np.array([unit]))[4]["val_ap"] for unit in (0.5, -0.5)]
     file = str(tmp_path / "recorded" / "episode-000000.json")
     words = ["--policy", "replay", "--replay", file, "--seed", "2", "--device", "cpu"]
     assert main(["watch", *words, "--size", "320", "--out", str(tmp_path / "film.gif")]) == 0
@@ -102,10 +102,10 @@ def test_a_recording_is_replayed_with_its_budget_and_the_knobs_it_turned(
 def test_a_recording_that_was_cut_short_is_replayed_as_far_as_it_went(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = DetectorTrainingEnv(judge(), budget=Budget(images=96, rounds=3), knobs=("lr",))
+    whole = DetectorTrainingEnv(eval_family(), budget=Budget(images=96, rounds=3), knobs=("lr",))
     env = RecordSchedule(gymnasium.wrappers.TimeLimit(whole, 2), tmp_path / "recorded")
     env.reset(options={"instance": 0, "training_seed": 2})
-    aps = [env.step(np.array([unit]))[4]["tune_ap"] for unit in (0.5, -0.5)]
+    aps = [env.step(np.array([unit]))[4]["val_ap"] for unit in (0.5, -0.5)]
     file = str(tmp_path / "recorded" / "episode-000000.json")
     words = ["watch", "--policy", "replay", "--replay", file, "--seed", "2", "--device", "cpu", "--size", "320"]
     assert main([*words, "--out", str(tmp_path / "film.gif")]) == 0
@@ -119,7 +119,7 @@ def test_a_recording_that_was_cut_short_is_replayed_as_far_as_it_went(
 def test_a_recording_that_is_replayed_in_another_episode_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    env = RecordSchedule(DetectorTrainingEnv(judge(), budget=BUDGET, knobs=("lr",)), tmp_path / "recorded")
+    env = RecordSchedule(DetectorTrainingEnv(eval_family(), budget=BUDGET, knobs=("lr",)), tmp_path / "recorded")
     env.reset(options={"instance": 1, "training_seed": 2})
     for _ in range(2):
         env.step(np.zeros(1))
@@ -145,7 +145,7 @@ def test_a_recording_of_somebodys_own_family_needs_a_family_to_be_named(
     class Own(ShapesFamily):
         pass
 
-    family = Own(side="judge", images=IMAGES, recipe=Recipe(batch_size=4))
+    family = Own(split="eval", images=IMAGES, recipe=Recipe(batch_size=4))
     env = RecordSchedule(DetectorTrainingEnv(family, budget=BUDGET, knobs=("lr",)), tmp_path / "recorded")
     env.reset(options={"instance": 1, "training_seed": 0})
     for _ in range(2):
@@ -158,7 +158,7 @@ def test_a_recording_of_somebodys_own_family_needs_a_family_to_be_named(
     assert capsys.readouterr().out.startswith("round 0/2: shapes-judge-1: ")
 
 
-def test_without_a_budget_an_episode_has_the_usual_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_budget_an_episode_has_the_default_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "DEFAULT_BUDGET", Budget(images=32, rounds=1))
     words = ["--policy", "baseline", "--size", "320", "--device", "cpu", "--out", str(tmp_path / "film.gif")]
     assert main(["watch", *words]) == 0
@@ -204,7 +204,7 @@ def test_what_cannot_be_watched_is_said_in_a_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_film_is_replaced_only_if_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_video_is_replaced_only_if_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "film.gif"
     out.write_text("mine")
     assert play("--policy", "constant", "--size", "320", out=out) == 2
@@ -231,17 +231,17 @@ def test_without_an_encoder_the_extra_and_the_other_format_are_named(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)
     with pytest.raises(ConfigError, match=r"pip install 'mapopt\[video\]', or give a name in \.gif"):
-        check_film(tmp_path / "film.mp4", overwrite=False)
+        check_video(tmp_path / "film.mp4", overwrite=False)
     (tmp_path / "a.gif").mkdir()
     with pytest.raises(StoreError, match="is a folder"):
-        check_film(tmp_path / "a.gif", overwrite=True)
+        check_video(tmp_path / "a.gif", overwrite=True)
 
 
-def test_a_place_where_no_film_can_be_is_found_out_at_once(tmp_path: Path) -> None:
+def test_a_place_where_no_video_can_be_is_found_out_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StoreError, match=r"film\.gif: cannot be written, .*file being no folder"):
-        check_film(tmp_path / "file" / "deeper" / "film.gif", overwrite=True)
-    check_film(tmp_path / "new" / "folder" / "film.gif", overwrite=False)
+        check_video(tmp_path / "file" / "deeper" / "film.gif", overwrite=True)
+    check_video(tmp_path / "new" / "folder" / "film.gif", overwrite=False)
 
 
 def pictures(count: int) -> list[np.ndarray]:
@@ -254,7 +254,7 @@ def pictures(count: int) -> list[np.ndarray]:
 
 def test_a_gif_has_the_pictures_at_their_rate_and_holds_the_last(tmp_path: Path) -> None:
     shown = pictures(4)
-    write_film(tmp_path / "film.gif", shown, rate=5, hold=1.0)
+    write_video(tmp_path / "film.gif", shown, rate=5, hold=1.0)
     with Image.open(tmp_path / "film.gif") as film:
         for place, expected in enumerate(shown):
             film.seek(place)
@@ -262,12 +262,12 @@ def test_a_gif_has_the_pictures_at_their_rate_and_holds_the_last(tmp_path: Path)
             assert film.info["duration"] == (1200 if place == 3 else 200)
 
 
-def test_a_gif_keeps_few_colours_exactly(tmp_path: Path) -> None:
+def test_a_gif_keeps_few_colors_exactly(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
-    colours = generator.integers(0, 256, (90, 3), dtype=np.uint8)
-    shown = [colours[generator.integers(0, 90, (36, 64))] for _ in range(3)]
-    shown[0][:2, :45] = colours.reshape(2, 45, 3)
-    write_film(tmp_path / "film.gif", shown, rate=5)
+    colors = generator.integers(0, 256, (90, 3), dtype=np.uint8)
+    shown = [colors[generator.integers(0, 90, (36, 64))] for _ in range(3)]
+    shown[0][:2, :45] = colors.reshape(2, 45, 3)
+    write_video(tmp_path / "film.gif", shown, rate=5)
     with Image.open(tmp_path / "film.gif") as film:
         for place, expected in enumerate(shown):
             film.seek(place)
@@ -276,7 +276,7 @@ def test_a_gif_keeps_few_colours_exactly(tmp_path: Path) -> None:
 
 def test_an_mp4_has_its_size_and_length(tmp_path: Path) -> None:
     encoder = pytest.importorskip("imageio_ffmpeg", reason="the optional package imageio-ffmpeg is not installed")
-    write_film(tmp_path / "film.mp4", pictures(4), rate=4, hold=1.0)
+    write_video(tmp_path / "film.mp4", pictures(4), rate=4, hold=1.0)
     frames = encoder.read_frames(str(tmp_path / "film.mp4"))
     facts = next(frames)
     assert facts["size"] == (64, 36)

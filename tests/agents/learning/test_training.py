@@ -51,9 +51,9 @@ def test_a_resumed_training_is_held_to_its_settings(tmp_path: Path) -> None:
         train(tmp_path, learning_rate=0.5)
 
 
-def test_an_agent_is_not_trained_on_what_it_is_judged_on() -> None:
+def test_an_agent_is_not_trained_on_what_it_is_evaluated_on() -> None:
     with pytest.raises(ConfigError, match="judging"):
-        settings(family=ShapesFamily(side="judge"))
+        settings(family=ShapesFamily(split="eval"))
     with pytest.raises(ConfigError, match="lanes is 0"):
         settings(lanes=0)
 
@@ -85,7 +85,7 @@ def test_a_family_is_given_by_its_name_or_as_it_is(tmp_path: Path) -> None:
 class Unstored:
     """A family that is no dataclass."""
 
-    side, count = "train", 3
+    split, count = "train", 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,6 +105,6 @@ def test_a_family_of_ones_own_is_kept_with_its_settings_and_told_from_ours(tmp_p
         settings(family=Unstored())
 
 
-def test_the_usual_budget_is_the_environments() -> None:
+def test_the_default_budget_is_the_environments() -> None:
     usual = inspect.signature(DetectorTrainingEnv).parameters["budget"].default
     assert AgentTraining().budget is usual is TrainAgent().budget

@@ -34,7 +34,7 @@ def test_zero_deltas_are_the_priors_themselves():
 
 def test_locations_stand_in_the_middle_of_their_cells_level_after_level():
     priors = make_priors([(1, 2), (1, 1)], (8, 16), (16.0, 64.0))
-    assert priors.centres.tolist() == [[4, 4], [12, 4], [8, 8]]
+    assert priors.centers.tolist() == [[4, 4], [12, 4], [8, 8]]
     assert priors.sizes.tolist() == [16, 16, 64]
     assert priors.strides.tolist() == [8, 8, 16]
 
@@ -153,7 +153,7 @@ def test_crowd_regions_are_neither_objects_nor_background():
     found = assign(boxes, priors, truth, labels, crowd, torch.full((2,), 0.3))
     assert (found.objects != 0).all()
     assert not (found.ignored & (found.objects >= 0)).any()
-    x, y = priors.centres[:, 0], priors.centres[:, 1]
+    x, y = priors.centers[:, 0], priors.centers[:, 1]
     low, high = truth[..., 0, :2], truth[..., 0, 2:]
     covered = (x >= low[..., :1]) & (x <= high[..., :1]) & (y >= low[..., 1:]) & (y <= high[..., 1:])
     assert torch.equal(found.ignored, covered & (found.objects < 0))
@@ -169,7 +169,7 @@ def test_a_padded_crowd_ignores_nothing():
 
 def test_locations_that_differ_from_image_to_image_find_the_crowds_of_their_own_image():
     objects = torch.tensor([[[[0.0, 0.0, 10.0, 10.0]], [[20.0, 20.0, 30.0, 30.0]]]])
-    centres = torch.tensor([[[[5.0, 5.0], [25.0, 25.0]], [[5.0, 5.0], [25.0, 25.0]]]])
-    assert in_crowd(centres, objects, torch.ones(1, 2, 1, dtype=torch.bool)).tolist() == [
+    centers = torch.tensor([[[[5.0, 5.0], [25.0, 25.0]], [[5.0, 5.0], [25.0, 25.0]]]])
+    assert in_crowd(centers, objects, torch.ones(1, 2, 1, dtype=torch.bool)).tolist() == [
         [[True, False], [False, True]]
     ]

@@ -235,7 +235,7 @@ def test_labels_can_be_made_hard_for_a_loss_that_reads_ious(problem, knob_table)
     assert (losses[0] > losses[1]).all(), "without IoUs there is nothing to sort"
 
 
-def test_the_localisation_part_of_a_loss_moves_the_boxes(problem, knob_table):
+def test_the_localization_part_of_a_loss_moves_the_boxes(problem, knob_table):
     boxes = problem[1]
     boxes.retain_grad()
     for loss, moves in (("alrp", True), ("rank_sort", False), ("quality_focal", False)):

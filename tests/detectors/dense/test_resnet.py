@@ -29,8 +29,8 @@ def test_numbers_are_laid_out_prior_after_prior_and_row_after_row():
     rows = _rows(maps)
     assert rows.shape == (1, 2 * 4 * 5, 3)
     # As the locations of two levels of 4 x 5: see `make_priors`.
-    centres = make_priors([(4, 5), (4, 5)], (1, 1), (1.0, 1.0)).centres - 0.5
-    expected = 10 * centres[:, 1] + centres[:, 0] + torch.tensor([0.0, 1000.0]).repeat_interleave(20)
+    centers = make_priors([(4, 5), (4, 5)], (1, 1), (1.0, 1.0)).centers - 0.5
+    expected = 10 * centers[:, 1] + centers[:, 0] + torch.tensor([0.0, 1000.0]).repeat_interleave(20)
     for index in range(3):
         assert torch.equal(rows[0, :, index].float(), expected + 100 * index)
 

@@ -54,7 +54,7 @@ def test_the_choice_of_a_name_moves_its_knob_its_way() -> None:
     env, _ = training("discrete")
     for choice, name in enumerate(env.action_names):
         env.reset(options={"instance": 0, "training_seed": 0})
-        usual = env.world.action_of(0).decide(0, [], env.world.instances[0].task.info, BUDGET).knobs.as_dict()
+        usual = env.lanes.action_of(0).decide(0, [], env.lanes.instances[0].task.info, BUDGET).knobs.as_dict()
         knobs = env.step(choice)[4]["knobs"]
         moved = {one: np.sign(knobs[one] - usual[one]) for one in knobs if knobs[one] != usual[one]}
         knob, _, way = name.rpartition("_")
@@ -67,9 +67,9 @@ def test_the_baseline_action_is_the_baseline_bit_for_bit(form: str) -> None:
     assert env.action_space.contains(env.baseline_action)
     assert np.array_equal(vector.baseline_action, env.baseline_action)
     env.reset(options={"instance": 1, "training_seed": 3})
-    aps = [env.step(env.baseline_action)[4]["tune_ap"] for _ in range(BUDGET.rounds)]
+    aps = [env.step(env.baseline_action)[4]["val_ap"] for _ in range(BUDGET.rounds)]
     usual = run(Trainer(FAMILY.instance(1).task, seed=3), Schedule(), BUDGET, select="last")
-    assert aps == [one.tune.ap for one in usual.history]
+    assert aps == [one.val.ap for one in usual.history]
 
 
 def test_absolute_actions_have_no_baseline() -> None:

@@ -49,7 +49,7 @@ def after(history: list[Round], decision: Decision) -> list[Round]:
         knobs=decision.knobs,
         ramp_from=decision.ramp_from,
         interval=INTERVAL,
-        tune=SCORES,
+        val=SCORES,
         images=8 * (len(history) + 1),
         evaluated=0,
         seconds=0.0,
@@ -104,7 +104,7 @@ def test_the_spaces_are_as_large_as_the_knobs_are_many() -> None:
 
 
 def test_a_relative_action_is_an_offset_from_the_baseline_at_both_ends_of_the_round() -> None:
-    action = RelativeAction(knobs=("lr", "augment"), reach=4.0)
+    action = RelativeAction(knobs=("lr", "augment"), scale=4.0)
     usual = Schedule().decide([], TASK, BUDGET)
     assert usual.ramp_from is not None
     decision = action.decide([0.5, -1.0], [], TASK, BUDGET)
@@ -131,9 +131,9 @@ def test_an_absolute_action_sets_its_knobs_and_leaves_the_others_to_the_baseline
 
 
 @pytest.mark.parametrize("form", ["discrete", "multi_discrete"])
-def test_offsets_stay_and_move_by_notches_as_a_ledger_says(form: str) -> None:
-    knobs, notch, reach = ("lr", "box_weight", "augment"), 0.25, 4.0
-    action = make_action(form, knobs=knobs, notch=notch, reach=reach)
+def test_offsets_stay_and_move_by_steps_as_a_ledger_says(form: str) -> None:
+    knobs, step_size, scale = ("lr", "box_weight", "augment"), 0.25, 4.0
+    action = make_action(form, knobs=knobs, step_size=step_size, scale=scale)
     rng = np.random.default_rng(1)
     history: list[Round] = []
     ledger = [0, 0, 0]
@@ -150,29 +150,29 @@ def test_offsets_stay_and_move_by_notches_as_a_ledger_says(form: str) -> None:
         # These knobs stay clear of the ends of their ranges, but for augment below 0.
         decision = action.decide(choice, history, TASK, BUDGET)
         usual = Schedule().decide(history, TASK, BUDGET)
-        expected = KnobSpace(knobs).shift(np.array(ledger) * notch, usual.knobs, reach=reach)
+        expected = KnobSpace(knobs).shift(np.array(ledger) * step_size, usual.knobs, scale=scale)
         assert decision.knobs == expected
         history = after(history, decision)
         # Where augment reached 0, only the notches down to there count.
-        ledger[2] = max(ledger[2], -math.ceil(0.3 / (math.log10(reach) / 2) / notch))
+        ledger[2] = max(ledger[2], -math.ceil(0.3 / (math.log10(scale) / 2) / step_size))
 
 
-def test_notches_end_at_the_reach_and_at_the_range() -> None:
+def test_offsets_end_at_the_scale_and_at_the_range() -> None:
     up = [2] * BUDGET.rounds
-    history = play(DiscreteAction(knobs=("box_weight",), notch=0.5, reach=9.0), up)
+    history = play(DiscreteAction(knobs=("box_weight",), step_size=0.5, scale=9.0), up)
     assert [round(one.knobs.box_weight, 9) for one in history[:4]] == [3.0, 9.0, 9.0, 9.0]
-    history = play(DiscreteAction(knobs=("augment",), notch=0.5), [1, 1, 1, 0, 2, 2, 2, 2, 2, 0, 1])
+    history = play(DiscreteAction(knobs=("augment",), step_size=0.5), [1, 1, 1, 0, 2, 2, 2, 2, 2, 0, 1])
     values = [0.05, 0.0, 0.0, 0.0, 0.05, 0.3, 0.55, 0.8, 0.8, 0.8, 0.55]
     assert [one.knobs.augment for one in history] == pytest.approx(values)
     # The range ends within the fourth notch: the third from above is the first step back.
-    history = play(DiscreteAction(knobs=("augment",), notch=0.25, reach=100.0), [2, 2, 2, 2, 0, 1])
+    history = play(DiscreteAction(knobs=("augment",), step_size=0.25, scale=100.0), [2, 2, 2, 2, 0, 1])
     assert [one.knobs.augment for one in history] == pytest.approx([0.55, 0.8, 1.0, 1.0, 1.0, 0.8])
 
 
 def test_an_action_can_be_had_over_another_baseline() -> None:
-    action = make_action("relative", knobs=("lr",), reach=3.0).over(Constant())
+    action = make_action("relative", knobs=("lr",), scale=3.0).over(Constant())
     assert action.decide([0.0], [], TASK, BUDGET) == Decision(knobs=TASK.knobs)
-    assert action == RelativeAction(knobs=("lr",), reach=3.0, baseline=Constant())
+    assert action == RelativeAction(knobs=("lr",), scale=3.0, baseline=Constant())
 
 
 @pytest.mark.parametrize(
@@ -197,13 +197,13 @@ def test_wrong_settings_are_named() -> None:
     with pytest.raises(ConfigError, match="unknown action form 'relativ': did you mean 'relative'"):
         make_action("relativ")
     with pytest.raises(ConfigError, match="reach was given for absolute actions, which have none: leave it out"):
-        make_action("absolute", reach=3.0)
+        make_action("absolute", scale=3.0)
     with pytest.raises(ConfigError, match="notch was given for relative actions"):
-        make_action("relative", notch=0.1)
+        make_action("relative", step_size=0.1)
     with pytest.raises(ConfigError, match=r"notch is 1.5: expected more than 0 and at most 1"):
-        make_action("discrete", notch=1.5)
+        make_action("discrete", step_size=1.5)
     with pytest.raises(ConfigError, match=r"reach is 1.0: expected a factor above 1"):
-        make_action("discrete", reach=1.0)
+        make_action("discrete", scale=1.0)
     with pytest.raises(ConfigError, match="unknown knob 'lrr'"):
         make_action(knobs=("lrr",))
     with pytest.raises(ConfigError, match="named twice"):

@@ -62,8 +62,8 @@ def test_doing_nothing_is_the_baselines_run_bit_for_bit(
     play(env, nothing, options={"instance": 2, "training_seed": 7})
     instance = chosen.instance(2)
     result = run(Trainer(instance.task, seed=7), instance.baseline or Schedule(), BUDGET)
-    for ours, theirs in zip(env.world.histories[0], result.history, strict=True):
-        assert ours.tune == theirs.tune
+    for ours, theirs in zip(env.lanes.histories[0], result.history, strict=True):
+        assert ours.val == theirs.val
         assert replace(ours.interval, seconds=0.0) == replace(theirs.interval, seconds=0.0)
         assert (ours.knobs, ours.ramp_from) == (theirs.knobs, theirs.ramp_from)
 
@@ -83,9 +83,9 @@ def test_a_policy_in_the_environment_equals_the_same_policy_in_a_run(
         seen, *_ = env.step(agent.act(seen))
     instance = chosen.instance(1)
     result = run(Trainer(instance.task, seed=4), PolicyController(agent, instance.baseline), BUDGET)
-    assert [one.tune for one in env.world.histories[0]] == [one.tune for one in result.history]
-    assert [one.knobs for one in env.world.histories[0]] == [one.knobs for one in result.history]
-    assert env.world.histories[0][-1].knobs != Knobs()
+    assert [one.val for one in env.lanes.histories[0]] == [one.val for one in result.history]
+    assert [one.knobs for one in env.lanes.histories[0]] == [one.knobs for one in result.history]
+    assert env.lanes.histories[0][-1].knobs != Knobs()
 
 
 @pytest.mark.parametrize("action", ["relative", "absolute", "discrete", "multi_discrete"])
@@ -112,13 +112,13 @@ class OtherTest:
 
 
 @pytest.mark.parametrize("reward", list(REWARDS))
-def test_the_test_split_has_no_say_in_observations_rewards_or_infos_before_the_end(reward: str) -> None:
+def test_the_test_split_is_ignored_in_observations_rewards_and_infos_before_the_end(reward: str) -> None:
     tests = []
     episodes = []
     for family in (FAMILY, OtherTest(FAMILY)):
         env = make(family=family, reward=reward, features=EVERYTHING)
         episodes.append(play(env, options={"instance": 0, "training_seed": 1}))
-        tests.append(env.world.fleet.evaluate("test")[0].ap)
+        tests.append(env.lanes.fleet.evaluate("test")[0].ap)
     assert episodes[0] == episodes[1]
     assert tests[0] != tests[1]
 
@@ -130,7 +130,7 @@ def test_only_the_last_info_knows_the_test_and_the_seconds() -> None:
         _, _, ended, _, info = env.step(np.zeros(3))
         for name in ("test_ap", "test_ap50", "test_ap75", "seconds"):
             assert (name in info) == ended == (step == BUDGET.rounds - 1)
-    report = env.world.fleet.evaluate("test")[0]
+    report = env.lanes.fleet.evaluate("test")[0]
     assert (info["test_ap"], info["test_ap50"], info["test_ap75"]) == (report.ap, report.ap50, report.ap75)
 
 
@@ -140,16 +140,16 @@ def test_infos_tell_what_a_log_wants() -> None:
     assert start["instance"] == 3
     assert start["description"] == str(FAMILY.instance(3))
     _, reward, _, _, info = env.step(np.zeros(3))
-    one = env.world.histories[0][-1]
+    one = env.lanes.histories[0][-1]
     assert (info["round"], info["images"], info["evaluated"], info["diverged"]) == (1, 8, 8, False)
-    assert (info["tune_ap"], info["tune_f1"]) == (one.tune.ap, one.tune.f1)
-    assert info["tune_ap_per_category"].tolist() == list(one.tune.per_category)
+    assert (info["val_ap"], info["val_f1"]) == (one.val.ap, one.val.f1)
+    assert info["val_ap_per_category"].tolist() == list(one.val.per_category)
     for name in ("class_loss", "box_loss", "weight_norm", "gradient_ratio", "steps"):
         assert info[name] == getattr(one.interval, name)
     assert (info["steps"], info["weight_norm"] > 0) == (2, True)
     assert info["knobs"] == one.knobs.as_dict()
-    assert info["reward_parts"] == {"worth": one.tune.f1, "cost": pytest.approx(8e-3)}
-    assert reward == pytest.approx(one.tune.f1 - 8e-3)
+    assert info["reward_parts"] == {"value": one.val.f1, "cost": pytest.approx(8e-3)}
+    assert reward == pytest.approx(one.val.f1 - 8e-3)
 
 
 @pytest.mark.parametrize("cost", [0.0, 1e-3])
@@ -159,7 +159,7 @@ def test_a_diverged_episode_ends_with_nothing_but_the_cost_of_the_budget(reward:
     env.reset(seed=0)
     _, first, *_ = env.step(np.zeros(3))
     with torch.no_grad():
-        env.world.fleet._place[0][0].detector.weights[0] = float("nan")
+        env.lanes.fleet._place[0][0].detector.weights[0] = float("nan")
     seen, second, terminated, _, info = env.step(np.zeros(3))
     assert terminated
     assert info["diverged"]
@@ -189,7 +189,7 @@ class OwnBudgets:
         return replace(FAMILY.instance(number), budget=budgets[number], baseline=Constant())
 
 
-def test_an_instance_may_bring_its_budget_and_its_baseline_to_every_face() -> None:
+def test_an_instance_may_bring_its_budget_and_its_baseline_to_every_interface() -> None:
     actions = np.random.default_rng(0).uniform(-1, 1, (3, 3, 3))
     vector = DetectorTrainingVectorEnv(3, OwnBudgets(), budget=BUDGET, knobs=KNOBS, autoreset_mode="NextStep")
     seeds = [next(s for s in range(99) if np_instance(s) == number) for number in range(3)]
@@ -204,10 +204,10 @@ def test_an_instance_may_bring_its_budget_and_its_baseline_to_every_face() -> No
             seen, reward, terminated, _, info = env.step(actions[step, lane])
             assert np.array_equal(seen, rows[step][0][lane])
             assert (reward, terminated) == (rows[step][1][lane], rows[step][2][lane])
-            assert info["tune_ap"] == lane_info(rows[step][4], lane)["tune_ap"]
+            assert info["val_ap"] == lane_info(rows[step][4], lane)["val_ap"]
     env.reset(seed=seeds[0])
     env.step(np.zeros(3))
-    assert env.world.histories[0][0].knobs == Knobs()
+    assert env.lanes.histories[0][0].knobs == Knobs()
 
 
 def np_instance(seed: int) -> int:
@@ -231,7 +231,7 @@ def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ConfigError, match="seconds_limit is 0: expected a positive number"):
         make(seconds_limit=0)
     with pytest.raises(ConfigError, match="which it brings: leave them out"):
-        make(action=make().world.action)
+        make(action=make().lanes.action)
     with pytest.raises(ConfigError, match="unknown reset option "):
         make().reset(options={"instnce": 1})
     with pytest.raises(ConfigError, match="reset option 'instance' is 9: expected a whole number from 0 to 3"):
@@ -244,13 +244,13 @@ def test_wrong_arguments_are_named() -> None:
     env.reset(seed=0)
     with pytest.raises(ConfigError, match="finite"):
         env.step(np.array([np.nan, 0, 0]))
-    assert env.world.histories[0] == []
+    assert env.lanes.histories[0] == []
 
 
 def test_it_can_be_drawn_at_any_time() -> None:
     env = make(render_mode="ansi")
     env.reset(seed=0)
-    assert env.render() == f"round 0/3: {env.world.instances[0]}"
+    assert env.render() == f"round 0/3: {env.lanes.instances[0]}"
     env.step(np.zeros(3))
     assert env.render().startswith("round 1/3: tune AP")
     assert "augment 0.3" in env.render()
@@ -273,15 +273,15 @@ def test_what_is_drawn_is_what_was_played() -> None:
     env = make()
     env.reset(seed=0, options={"instance": 1})
     env.step(np.array([0.5, 0.5, 0.0]))
-    scene = scene_of(env.world, 0)
-    one, tune = env.world.histories[0][0], FAMILY.instance(1).task.splits.tune
-    assert scene.ap == (one.tune.ap,)
+    scene = scene_of(env.lanes, 0)
+    one, val = env.lanes.histories[0][0], FAMILY.instance(1).task.splits.val
+    assert scene.ap == (one.val.ap,)
     assert [(knob.name, knob.values) for knob in scene.knobs] == [(name, (getattr(one.knobs, name),)) for name in KNOBS]
     assert scene.knobs[1].baseline == (0.3,)
     image = scene.image
     assert image is not None
-    assert np.array_equal(image.pixels, tune.pixels[0].permute(1, 2, 0).numpy())
-    notes = tune.annotations
-    np.testing.assert_allclose(image.true_boxes, notes.boxes[notes.images == 0] * float(tune.scale[0]))
-    found = env.world.fleet.detect("tune")[0]
+    assert np.array_equal(image.pixels, val.pixels[0].permute(1, 2, 0).numpy())
+    notes = val.annotations
+    np.testing.assert_allclose(image.true_boxes, notes.boxes[notes.images == 0] * float(val.scale[0]))
+    found = env.lanes.fleet.detect("val")[0]
     assert len(image.scores) == (found.image_ids == 0).sum() > 0

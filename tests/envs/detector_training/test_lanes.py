@@ -29,7 +29,7 @@ from mapopt.training.task import TaskInfo
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
 BUDGET = Budget(images=8 * 6, rounds=6)
-USUAL = FAMILY.instance(0)
+DEFAULT_INSTANCE = FAMILY.instance(0)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Given:
     """A family of instances that are made when they are asked for."""
 
     make: tuple[Callable[[], Instance], ...]
-    side: Literal["train", "judge"] = "train"
+    split: Literal["train", "eval"] = "train"
 
     @property
     def count(self) -> int:
@@ -47,24 +47,24 @@ class Given:
         return self.make[number]()
 
 
-def usual(**task: Any) -> Instance:
-    return replace(USUAL, task=replace(USUAL.task, **task))
+def default_instance(**task: Any) -> Instance:
+    return replace(DEFAULT_INSTANCE, task=replace(DEFAULT_INSTANCE.task, **task))
 
 
 def of_another_recipe() -> Instance:
-    return usual(recipe=Recipe(batch_size=4, clip=1.0))
+    return default_instance(recipe=Recipe(batch_size=4, clip=1.0))
 
 
 def of_another_length() -> Instance:
-    splits = USUAL.task.splits
-    return usual(splits=replace(splits, train=splits.test, test=splits.train))
+    splits = DEFAULT_INSTANCE.task.splits
+    return default_instance(splits=replace(splits, train=splits.test, test=splits.train))
 
 
-def without_tune_objects() -> Instance:
-    splits = USUAL.task.splits
-    notes = splits.tune.annotations
+def without_val_objects() -> Instance:
+    splits = DEFAULT_INSTANCE.task.splits
+    notes = splits.val.annotations
     ignored = replace(notes, crowd=np.ones(len(notes.boxes), dtype=bool))
-    return usual(splits=replace(splits, tune=replace(splits.tune, annotations=ignored)))
+    return default_instance(splits=replace(splits, val=replace(splits.val, annotations=ignored)))
 
 
 @pytest.mark.parametrize(
@@ -72,29 +72,29 @@ def without_tune_objects() -> Instance:
     [
         (of_another_recipe, ConfigError, "different recipes or classes"),
         (of_another_length, ConfigError, "test splits of 8 and 16 images"),
-        (without_tune_objects, DataError, "the tune set has 8 images but no object to find"),
+        (without_val_objects, DataError, "the tune set has 8 images but no object to find"),
     ],
 )
 def test_an_instance_that_cannot_be_played_is_refused_and_what_is_played_goes_on(
     other: Callable[[], Instance], error: type[Exception], message: str
 ) -> None:
-    family = Given((usual, other))
+    family = Given((default_instance, other))
     env, twin = (DetectorTrainingVectorEnv(2, family, budget=BUDGET, knobs=("lr",)) for _ in range(2))
     with pytest.raises(error, match=message):
-        env.world.reset({lane: Start(instance=lane, seed=lane) for lane in range(2)})
-    assert not env.world.begun(0)
+        env.lanes.reset({lane: Start(instance=lane, seed=lane) for lane in range(2)})
+    assert not env.lanes.begun(0)
     for one in (env, twin):
         one.reset(seed=0, options={"instance": 0})
         one.step(np.ones((2, 1)))
     with pytest.raises(error, match=message):
-        env.world.reset({lane: Start(instance=lane, seed=lane) for lane in range(2)})
+        env.lanes.reset({lane: Start(instance=lane, seed=lane) for lane in range(2)})
     ours, theirs = env.step(np.ones((2, 1))), twin.step(np.ones((2, 1)))
     assert ours[0].tobytes() == theirs[0].tobytes()
     assert ours[4]["round"].tolist() == [2, 2]
 
 
 def test_one_lane_takes_one_recipe_too() -> None:
-    env = DetectorTrainingEnv(Given((usual, of_another_recipe)), budget=BUDGET)
+    env = DetectorTrainingEnv(Given((default_instance, of_another_recipe)), budget=BUDGET)
     env.reset(seed=0, options={"instance": 0})
     with pytest.raises(ConfigError, match="different recipes"):
         env.reset(options={"instance": 1})
@@ -106,8 +106,8 @@ def test_every_lane_plays_the_budget_of_its_instance() -> None:
     family = replace(FAMILY, budgets=budgets)
     env = DetectorTrainingVectorEnv(2, family, budget=BUDGET, autoreset_mode="Disabled")
     numbers = [next(n for n in range(4) if family.budget_of(n) == budget) for budget in budgets]
-    env.world.reset({lane: Start(instance=number, seed=3) for lane, number in enumerate(numbers)})
-    assert [env.world.budget_of(lane) for lane in range(2)] == list(budgets)
+    env.lanes.reset({lane: Start(instance=number, seed=3) for lane, number in enumerate(numbers)})
+    assert [env.lanes.budget_of(lane) for lane in range(2)] == list(budgets)
     env.step(np.zeros((2, 4)))
     *_, terminated, _, infos = env.step(np.zeros((2, 4)))
     assert terminated.tolist() == [True, False]
@@ -129,7 +129,7 @@ def test_the_zero_action_stops_where_the_baseline_does(form: str, zero: Any) -> 
     assert result.status == "stopped"
     played = [env.step(zero) for _ in range(len(result.history) + 1)]
     assert [terminated for _, _, terminated, *_ in played] == [False] * len(result.history) + [True]
-    assert [one.tune for one in env.world.histories[0]] == [one.tune for one in result.history]
+    assert [one.val for one in env.lanes.histories[0]] == [one.val for one in result.history]
     info = played[-1][4]
     assert info["stopped"] == result.reason
     assert result.test is not None
@@ -158,18 +158,22 @@ def test_a_stopped_episode_returns_what_its_last_round_is_worth(reward: str) -> 
     while not terminated:
         _, paid, terminated, _, _ = env.step(np.zeros(1))
         rewards.append(paid)
-    last = env.world.histories[0][-1].tune
+    last = env.lanes.histories[0][-1].val
     assert last.ap > 0
-    assert sum(rewards) == pytest.approx(env.world.reward.worth(last))
+    assert sum(rewards) == pytest.approx(env.lanes.reward.value(last))
     assert (rewards[-1] > 0) == (reward == "final")
 
 
 def test_a_lane_that_stops_leaves_the_others_to_play() -> None:
-    calm = replace(USUAL, baseline=Schedule())
+    calm = replace(DEFAULT_INSTANCE, baseline=Schedule())
     env = DetectorTrainingVectorEnv(
-        2, Given((usual, lambda: calm)), budget=BUDGET, action=stopping("relative"), autoreset_mode="Disabled"
+        2,
+        Given((default_instance, lambda: calm)),
+        budget=BUDGET,
+        action=stopping("relative"),
+        autoreset_mode="Disabled",
     )
-    env.world.reset({lane: Start(instance=lane, seed=7) for lane in range(2)})
+    env.lanes.reset({lane: Start(instance=lane, seed=7) for lane in range(2)})
     for _ in range(4):
         *_, terminated, _, infos = env.step(np.zeros((2, 1)))
     assert terminated.tolist() == [True, False]
@@ -189,7 +193,7 @@ def test_a_run_that_is_stopped_before_its_first_round_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"stopped before its first round \(no wish\): let it play at least one"):
         env.step(np.zeros(4))
     with pytest.raises(ConfigError, match="stopped before its first round"):
-        run(Trainer(USUAL.task), never, BUDGET)
+        run(Trainer(DEFAULT_INSTANCE.task), never, BUDGET)
     with pytest.raises(ConfigError, match="rounds is 0: expected 1 or more"):
         Patience(controller=Schedule(), rounds=0)
 
@@ -213,12 +217,12 @@ def test_a_picture_of_every_lane_looks_at_every_lane_once(monkeypatch: pytest.Mo
     env.reset(seed=0)
     env.step(np.zeros((3, 4)))
     asked: list[Any] = []
-    detect = env.world.fleet.detect
+    detect = env.lanes.fleet.detect
 
     def counted(split: Any, *, lanes: Sequence[int] | None = None) -> Any:
         asked.extend(range(3) if lanes is None else lanes)
         return detect(split, lanes=lanes)
 
-    monkeypatch.setattr(env.world.fleet, "detect", counted)
+    monkeypatch.setattr(env.lanes.fleet, "detect", counted)
     assert env.render() is not None
     assert asked == [0, 1, 2]

@@ -44,14 +44,14 @@ def played(aps: list[float], **changes: float) -> list[Round]:
             gradient_ratio=1.0,
             weight_norm=10.0 * math.e**index,
         )
-        tune = Scores(ap=ap, ap50=2 * ap, ap75=ap, ar100=0.5, per_category=(ap, 3 * ap, -1.0), **changes)
+        val = Scores(ap=ap, ap50=2 * ap, ap75=ap, ar100=0.5, per_category=(ap, 3 * ap, -1.0), **changes)
         history.append(
             Round(
                 index=index,
                 knobs=Knobs(momentum=0.0),
                 ramp_from=None,
                 interval=interval,
-                tune=tune,
+                val=val,
                 images=80 * (index + 1),
                 evaluated=0,
                 seconds=0.0,
@@ -131,7 +131,7 @@ def test_before_the_first_round_only_the_knobs_are_seen() -> None:
 def test_whatever_happens_is_seen_as_numbers_in_their_ranges(change: dict[str, float]) -> None:
     history = played([0.0, 1.0, 0.0])
     scores = Scores.failed(2, measures=("operating_point",))
-    end = replace(history[-1], interval=replace(history[-1].interval, **change), tune=scores)  # type: ignore[arg-type]
+    end = replace(history[-1], interval=replace(history[-1].interval, **change), val=scores)  # type: ignore[arg-type]
     space = observation_space(EVERYTHING)
     assert space.contains(observe([*history[:-1], end], TASK, BUDGET, EVERYTHING))
 
@@ -144,7 +144,7 @@ def test_a_feature_without_its_measure_is_an_error_that_says_how_to_measure() ->
     assert needed_measures(DEFAULT_FEATURES) == ()
 
 
-def test_the_usual_features_are_all_that_cost_nothing_and_the_knobs_that_are_turned() -> None:
+def test_the_default_features_are_all_that_cost_nothing_and_the_knobs_that_are_turned() -> None:
     names = observation_names(None, ("lr", "augment"))
     assert names == (*(one.name for one in FEATURES if one.measure is None), "knob_lr", "knob_augment")
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from mapopt.envs.detector_training.actions import ACTIONS, DEFAULT_KNOBS, NOTCH, REACH
+from mapopt.envs.detector_training.actions import ACTIONS, DEFAULT_KNOBS, SCALE, STEP_SIZE
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.detector_training.observations import FEATURES
 from mapopt.envs.detector_training.rewards import REWARDS
@@ -63,7 +63,7 @@ def test_the_forms_of_action_are_those_of_the_code() -> None:
     assert entries("Action space") == expected
     for name in DEFAULT_KNOBS:
         assert f"``{name}``" in section("Action space")
-    assert f"``reach`` ({REACH:g}), ``notch`` ({NOTCH:g})" in section("Arguments")
+    assert f"``reach`` ({SCALE:g}), ``notch`` ({STEP_SIZE:g})" in section("Arguments")
 
 
 def test_the_table_of_features_is_that_of_the_code() -> None:
@@ -90,7 +90,7 @@ def test_the_names_in_infos_are_on_the_page(reward: str) -> None:
     told = section("Info") + section("End of the episode") + section("Starting state")
     _, start = env.reset(seed=0)
     *_, info = env.step(env.action_space.sample() * 0)
-    measured = {"tune_f1", "tune_best_f1", "tune_lrp", "tune_optimal_lrp"}
+    measured = {"val_f1", "val_best_f1", "val_lrp", "val_optimal_lrp"}
     assert (measured <= set(info)) == (reward == "f1")
     for name in (set(info) | set(start)) - measured:
         assert f"``{name}``" in told, name

@@ -16,7 +16,7 @@ from mapopt.training.knobs import Knobs
 from mapopt.training.measures import measure
 
 BUDGET = Budget(images=400, rounds=4)
-WORTHS = {
+VALUES = {
     "gain": lambda ap: ap,
     "final": lambda ap: ap,
     "log_gap": lambda ap: -math.log10(1 - ap),
@@ -60,7 +60,7 @@ def played(aps: list[float], *, diverged: bool = False) -> list[Round]:
                 update_ratio=0.0,
                 diverged=diverged and index == len(aps) - 1,
             ),
-            tune=Scores.failed(1, measures=("operating_point",)) if diverged and index == len(aps) - 1 else scores(ap),
+            val=Scores.failed(1, measures=("operating_point",)) if diverged and index == len(aps) - 1 else scores(ap),
             images=100 * (index + 1),
             evaluated=0,
             seconds=0.0,
@@ -77,13 +77,13 @@ def returned(reward: Reward, history: list[Round]) -> float:
 @pytest.mark.parametrize("name", list(REWARDS))
 def test_a_return_is_what_the_end_is_worth_less_the_images(name: str, cost: float) -> None:
     reward = Reward(name=name, cost_per_image=cost)
-    assert returned(reward, played([0.1, 0.3, 0.2, 0.4])) == pytest.approx(WORTHS[name](0.4) - 400 * cost)
+    assert returned(reward, played([0.1, 0.3, 0.2, 0.4])) == pytest.approx(VALUES[name](0.4) - 400 * cost)
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 4])
 @pytest.mark.parametrize("cost", [0.0, 1e-3])
 @pytest.mark.parametrize("name", list(REWARDS))
-def test_a_diverged_episode_returns_the_least_there_is(name: str, cost: float, rounds: int) -> None:
+def test_a_diverged_episode_returns_the_minimum(name: str, cost: float, rounds: int) -> None:
     reward = Reward(name=name, cost_per_image=cost)
     lost = returned(reward, played([0.1, 0.3, 0.2, 0.4][:rounds], diverged=True))
     assert lost == pytest.approx(-400 * cost)
@@ -105,13 +105,13 @@ def test_dropping_false_alarms_pays_under_the_rewards_of_all_reported_boxes_alon
     found = Detections([[0, 0, 10, 10], [50, 50, 60, 60]], scores=[0.75, 0.5], labels=[1, 1], image_ids=[1, 1])
     strict = Detections([[0, 0, 10, 10]], scores=[0.75], labels=[1], image_ids=[1])
     both, one = (
-        Reward(name=name).worth(Scores.of(evaluate(truth, boxes), **measure(truth, boxes, ("operating_point",))))
+        Reward(name=name).value(Scores.of(evaluate(truth, boxes), **measure(truth, boxes, ("operating_point",))))
         for boxes in (found, strict)
     )
     assert (both < one) if name in ("f1", "lrp") else (both == one)
 
 
-def test_the_test_split_and_the_seconds_have_no_say() -> None:
+def test_the_test_split_and_the_seconds_are_ignored() -> None:
     history = played([0.1, 0.3])
     slow = [replace(one, seconds=1e9, evaluated=10**9) for one in history]
     for name in REWARDS:

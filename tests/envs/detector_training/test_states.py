@@ -61,7 +61,7 @@ def test_a_copy_stays_what_it_was_while_the_original_goes_on() -> None:
     assert (state.snapshot.tensors["weights"] == weights).all()
 
 
-def test_an_episode_goes_from_lane_to_lane_and_between_faces() -> None:
+def test_an_episode_goes_from_lane_to_lane_and_between_interfaces() -> None:
     vector = DetectorTrainingVectorEnv(3, **ARGUMENTS)
     vector.reset(seed=0)
     vector.step(np.array([1, 2, 3]))

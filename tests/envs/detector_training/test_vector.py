@@ -125,9 +125,9 @@ def test_staggered_lanes_end_one_after_the_other_and_then_play_what_they_would_h
                 episodes[lane][-1].append(seen[lane].tobytes())
         return ended, episodes
 
-    usual_ends, usual = play(stagger=False)
+    default_ends, usual = play(stagger=False)
     ends, staggered = play(stagger=True)
-    assert usual_ends[:3] == [[False] * 3, [False] * 3, [True] * 3]
+    assert default_ends[:3] == [[False] * 3, [False] * 3, [True] * 3]
     assert ends[:3] == [[False, False, True], [False, True, False], [True, False, False]]
     for lane in range(3):
         first = staggered[lane][0]
@@ -141,7 +141,7 @@ def test_the_lanes_that_ended_are_tested_as_the_lanes_of_a_fleet_are() -> None:
     _, _, _, truncated, infos = vector.step(np.zeros((3, 3)))
     assert truncated.tolist() == [False, False, True]
     assert infos["_test_ap"].tolist() == [False, False, True]
-    assert infos["test_ap50"][2] == vector.world.fleet.evaluate("test")[2].ap50
+    assert infos["test_ap50"][2] == vector.lanes.fleet.evaluate("test")[2].ap50
 
 
 def test_every_lane_can_be_drawn() -> None:

@@ -19,9 +19,9 @@ WRITERS: dict[str, Callable[[Annotations, Path], None]] = {
 PICTURES = {"coco": "images", "voc": "JPEGImages", "yolo": "images/train"}
 
 
-def _write(folder: Path, layout: str = "coco", count: int = 20, **dials: object) -> Path:
+def _write(folder: Path, layout: str = "coco", count: int = 20, **parameters: object) -> Path:
     """Writes scenes of 96 pixels as a folder's train set."""
-    settings = {"size": 96, "objects": (2, 6), "object_size": (12.0, 40.0), **dials}
+    settings = {"size": 96, "objects": (2, 6), "object_size": (12.0, 40.0), **parameters}
     scenes = make_shapes(ShapesConfig(**settings), seed=5, count=count)  # type: ignore[arg-type]
     pictures = folder / PICTURES[layout]
     pictures.mkdir(parents=True)

@@ -20,7 +20,7 @@ BYTES = 3 * 48 * 48 * (4 + 2 + 2)
 
 
 def make(seed: int) -> Splits:
-    return make_shapes_splits(ShapesConfig(), seed=seed, train=4, tune=2, test=2)
+    return make_shapes_splits(ShapesConfig(), seed=seed, train=4, val=2, test=2)
 
 
 def test_what_is_held_is_not_made_again_and_the_oldest_goes_first() -> None:
@@ -76,5 +76,5 @@ def test_more_instances_than_are_held_do_not_grow_the_process(monkeypatch: pytes
     drawn = 30 * 100 * 3 * 48 * 48 / 1e6
     assert resident() - before < drawn / 2
     assert HELD.bytes <= HELD.limit
-    held = {id(task.splits) for engine in env.world.fleet._engines for task in engine.tasks}
-    assert len(held) == len(env.world.fleet._engines[0]._sets) == 1
+    held = {id(task.splits) for engine in env.lanes.fleet._engines for task in engine.tasks}
+    assert len(held) == len(env.lanes.fleet._engines[0]._sets) == 1

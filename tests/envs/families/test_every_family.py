@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mapopt.envs.families import FAMILIES, Instance, NumberedFamily, Side, describe, make_family
+from mapopt.envs.families import FAMILIES, Instance, InstanceSplit, NumberedFamily, describe, make_family
 from mapopt.envs.families.cache import HELD
 from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget
@@ -38,9 +38,9 @@ def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def make(kind: str, data: Path, side: Side = "train", **changes: Any) -> NumberedFamily:
+def make(kind: str, data: Path, split: InstanceSplit = "train", **changes: Any) -> NumberedFamily:
     settings = {name: data if value == "DATA" else value for name, value in CASES[kind].items()}
-    return make_family(kind, **{**COMMON, **settings, "side": side, **changes})
+    return make_family(kind, **{**COMMON, **settings, "split": split, **changes})
 
 
 def bits(instance: Instance) -> tuple[object, ...]:
@@ -81,30 +81,30 @@ def test_a_fresh_process_gives_the_same_bits() -> None:
     assert done.stdout.strip().split("|") == [*bits(ours)[:3], str(ours)]
 
 
-def test_training_and_judging_share_no_image(kind: str, data: Path) -> None:
-    seen: dict[str, set[str]] = {"train": set(), "judge": set()}
-    for side, images in seen.items():
-        family = make(kind, data, side)  # type: ignore[arg-type]
+def test_the_train_and_eval_splits_of_instances_share_no_image(kind: str, data: Path) -> None:
+    seen: dict[str, set[str]] = {"train": set(), "eval": set()}
+    for split, images in seen.items():
+        family = make(kind, data, split)  # type: ignore[arg-type]
         for number in range(3):
             images |= pictures(family.instance(number))
-    assert not seen["train"] & seen["judge"]
+    assert not seen["train"] & seen["eval"]
     assert min(len(images) for images in seen.values()) > 60
 
 
-def test_train_tune_and_test_share_no_image(kind: str, data: Path) -> None:
+def test_train_val_and_test_share_no_image(kind: str, data: Path) -> None:
     assert len(pictures(make(kind, data).instance(0))) == sum(COMMON["images"])
 
 
 def test_a_description_is_one_line_of_its_own(kind: str, data: Path) -> None:
-    for side in ("train", "judge"):
-        family = make(kind, data, side)  # type: ignore[arg-type]
+    for split in ("train", "eval"):
+        family = make(kind, data, split)  # type: ignore[arg-type]
         lines = describe(family, [0, 1, 2]).split("\n")
         assert len(set(lines)) == 3
         for number, line in enumerate(lines):
             instance = family.instance(number)
             assert line == str(instance) == instance.description
-            assert line.startswith(f"{kind}-{side}-{number}: ")
-            assert instance.task.name == f"{kind}-{side}-{number}"
+            assert line.startswith(f"{kind}-{split}-{number}: ")
+            assert instance.task.name == f"{kind}-{split}-{number}"
             assert line.endswith("16 train images")
 
 
@@ -124,7 +124,7 @@ def test_budgets_are_drawn_by_number_and_said_and_change_nothing_else(kind: str,
     plain, varied = make(kind, data, count=18), make(kind, data, count=18, budgets=budgets)
     drawn = [varied.budget_of(number) for number in range(18)]
     assert set(drawn) == set(budgets)
-    assert drawn != [make(kind, data, "judge", count=18, budgets=budgets).budget_of(number) for number in range(18)]
+    assert drawn != [make(kind, data, "eval", count=18, budgets=budgets).budget_of(number) for number in range(18)]
     for number in (0, 1, 5):
         usual, instance = plain.instance(number), varied.instance(number)
         assert usual.budget is None
@@ -143,7 +143,7 @@ def test_budgets_are_drawn_by_number_and_said_and_change_nothing_else(kind: str,
         ({"count": 0}, "a family of 0 instances: expected 1 to 1000000"),
         ({"count": 2_000_000}, "expected 1 to 1000000"),
         ({"count": 9.0}, "expected 1 to 1000000"),
-        ({"side": "judges"}, "unknown side of instances 'judges': did you mean 'judge'"),
+        ({"split": "evals"}, "unknown side of instances 'judges': did you mean 'judge'"),
         ({"images": (16, 8)}, "expected three whole numbers of at least 1"),
         ({"images": (16, 0, 8)}, "expected three whole numbers of at least 1"),
         ({"images": 16}, "expected three whole numbers of at least 1"),
@@ -166,11 +166,11 @@ def test_numbers_from_numpy_are_numbers(kind: str, data: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "number"), [(kind, n) for kind in CASES for n in range(9 if kind == "rescue" else 1)])
-def test_a_round_of_training_stays_finite_but_for_too_high_a_rate(kind: str, number: int, data: Path) -> None:
+def test_a_round_of_training_stays_finite_but_for_too_high_a_learning_rate(kind: str, number: int, data: Path) -> None:
     instance = make(kind, data).instance(number)
     result = run(Trainer(instance.task, seed=0), instance.baseline or Schedule(), Budget(images=32, rounds=1))
     assert len(result.history) == 1
-    assert not result.history[0].interval.diverged or "rate-too-high" in str(instance)
+    assert not result.history[0].interval.diverged or "learning-rate-too-high" in str(instance)
 
 
 def test_names_and_settings_that_do_not_exist_are_refused() -> None:

@@ -26,7 +26,7 @@ def sources(instance: Instance) -> list[Counter[str]]:
     ]
 
 
-def crop_share(instance: Instance) -> float:
+def crop_fraction(instance: Instance) -> float:
     match = re.search(r"crops of ([\d.]+) of the shorter side", str(instance))
     assert match is not None
     return float(match[1])
@@ -57,17 +57,17 @@ def test_a_path_may_be_text(data: Path) -> None:
     assert FromDataFamily(path=str(data), **SETTINGS) == FromDataFamily(path=data, **SETTINGS)  # type: ignore[arg-type]
 
 
-def test_no_source_image_is_on_two_sides_of_anything(data: Path) -> None:
+def test_no_source_image_is_in_two_splits_of_anything(data: Path) -> None:
     used: dict[str, set[str]] = {}
-    for side in ("train", "judge"):
-        family = FromDataFamily(path=data, side=side, **SETTINGS)  # type: ignore[arg-type]
-        used[side] = set()
+    for split in ("train", "eval"):
+        family = FromDataFamily(path=data, split=split, **SETTINGS)  # type: ignore[arg-type]
+        used[split] = set()
         for number in range(3):
             parts = [set(one) for one in sources(family.instance(number))]
             assert sum(len(part) for part in parts) == len(set().union(*parts))
-            used[side] |= set().union(*parts)
-    assert not used["train"] & used["judge"]
-    assert len(used["train"] | used["judge"]) <= 20
+            used[split] |= set().union(*parts)
+    assert not used["train"] & used["eval"]
+    assert len(used["train"] | used["eval"]) <= 20
 
 
 def test_another_seed_divides_the_images_otherwise(data: Path) -> None:
@@ -86,7 +86,7 @@ def test_every_crop_shows_an_object_where_none_may_be_empty(data: Path) -> None:
         assert all(max(part.values()) <= 8 for part in sources(instance))
 
 
-def test_images_without_objects_give_no_more_than_their_share_of_crops(write_data: Any, tmp_path: Path) -> None:
+def test_images_without_objects_give_no_more_than_their_fraction_of_crops(write_data: Any, tmp_path: Path) -> None:
     folder = write_data(tmp_path / "data", count=40)
     whole = read_part(folder)
     bare = whole.keep(whole.images < 20)
@@ -106,7 +106,7 @@ def test_crops_are_as_large_as_the_description_says(data: Path) -> None:
     family = FromDataFamily(path=data, empty=0.0, visible=0.0, **{**SETTINGS, "count": 6})
     for number in range(6):
         instance = family.instance(number)
-        share = crop_share(instance)
+        share = crop_fraction(instance)
         shares.add(share)
         # Objects have 12 to 40 of 96 pixels, so none that is whole is larger in the crop than this.
         boxes = instance.task.splits.train.annotations.boxes
@@ -170,16 +170,14 @@ def test_only_the_part_that_is_named_is_read(tmp_path: Path, write_data: Any) ->
     (folder / "train.json").rename(folder / "val.json")
     other = make_shapes(ShapesConfig(), seed=0, count=2).annotations
     write_coco(other, folder / "train.json")
-    names = {
-        name for part in sources(FromDataFamily(path=folder, part="tune", **SETTINGS).instance(0)) for name in part
-    }
+    names = {name for part in sources(FromDataFamily(path=folder, part="val", **SETTINGS).instance(0)) for name in part}
     assert not names & set(other.file_names)
 
 
 def test_blood_cells_become_instances(blood_cells: Path) -> None:
     train, judge = (
-        FromDataFamily(path=blood_cells, side=side, images=(32, 16, 16), count=2).instance(0)  # type: ignore[arg-type]
-        for side in ("train", "judge")
+        FromDataFamily(path=blood_cells, split=split, images=(32, 16, 16), count=2).instance(0)  # type: ignore[arg-type]
+        for split in ("train", "eval")
     )
     assert "bccd (train set)" in str(train)
     assert train.task.classes == 3

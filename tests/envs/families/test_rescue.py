@@ -16,16 +16,16 @@ from mapopt.training.knobs import Knobs
 SMALL: dict[str, Any] = {"images": (8, 4, 4)}
 
 
-def test_every_mistake_appears_equally_often_on_both_sides() -> None:
-    for side in ("train", "judge"):
-        family = RescueFamily(side=side, **SMALL)  # type: ignore[arg-type]
+def test_every_mistake_appears_equally_often_in_both_splits() -> None:
+    for split in ("train", "eval"):
+        family = RescueFamily(split=split, **SMALL)  # type: ignore[arg-type]
         found = Counter(family.mistake_of(number) for number in range(family.count))
         assert found == dict.fromkeys(MISTAKES, 6)
 
 
-@pytest.mark.parametrize("side", ["train", "judge"])
-def test_one_thing_is_wrong_and_the_description_names_it(side: Any) -> None:
-    family, right = RescueFamily(side=side, count=18, **SMALL), Knobs()
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_one_thing_is_wrong_and_the_description_names_it(split: Any) -> None:
+    family, right = RescueFamily(split=split, count=18, **SMALL), Knobs()
     for number in range(family.count):
         instance = family.instance(number)
         name = family.mistake_of(number)
@@ -40,8 +40,8 @@ def test_one_thing_is_wrong_and_the_description_names_it(side: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "knob", "low", "high"),
     [
-        ("rate-too-high", "lr", 1.0, 1.0),
-        ("rate-too-low", "lr", 0.01, 0.01),
+        ("learning-rate-too-high", "lr", 1.0, 1.0),
+        ("learning-rate-too-low", "lr", 0.01, 0.01),
         ("box-weight-too-small", "box_weight", 0.1, 0.2),
         ("assignment-too-low", "assign_iou", 0.05, 0.1),
         ("assignment-too-high", "assign_iou", 0.65, 0.8),
@@ -58,7 +58,7 @@ def test_the_mistakes_are_those_that_they_are_called(name: str, knob: str, low: 
     assert len(values) == (1 if low == high else 4)
 
 
-def test_without_a_warm_up_the_baseline_begins_at_the_full_rate() -> None:
+def test_without_a_warm_up_the_baseline_begins_at_the_full_learning_rate() -> None:
     instance = RescueFamily(mistakes=("no-warm-up",), count=1, **SMALL).instance(0)
     budget = Budget(images=320, rounds=20)
     assert instance.baseline is not None
@@ -75,7 +75,10 @@ def test_without_a_warm_up_the_baseline_begins_at_the_full_rate() -> None:
     [
         ({"count": 10}, "10 instances of 9 mistakes: expected a multiple.* Give count 9 or 18"),
         ({"count": 4}, "Give count 9, or other mistakes"),
-        ({"mistakes": ("rate-to-high",)}, "unknown entry of mistakes 'rate-to-high': did you mean 'rate-too-high'"),
+        (
+            {"mistakes": ("learning-rate-to-high",)},
+            "unknown entry of mistakes 'rate-to-high': did you mean 'rate-too-high'",
+        ),
         ({"mistakes": ()}, "expected a list of at least one of rate-too-high"),
         ({"mistakes": ("no-warm-up", "no-warm-up")}, "each once"),
         ({"knobs": Knobs(lr=1.0)}, "mistake 'rate-too-high' cannot be made with knobs.lr 1: it would be 10"),

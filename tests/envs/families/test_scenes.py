@@ -31,7 +31,7 @@ def test_classes_are_as_imbalanced_as_the_description_says() -> None:
     assert np.allclose(found, said, rtol=0.35)
 
 
-def test_objects_are_small_and_the_share_said_is_the_share_there() -> None:
+def test_objects_are_small_and_the_fraction_said_is_the_fraction_there() -> None:
     family = SmallObjectsFamily(images=(64, 16, 16), count=6, largest=(6.0, 14.0), under=7)
     ends = []
     for number in range(family.count):
@@ -50,15 +50,15 @@ def test_objects_are_small_and_the_share_said_is_the_share_there() -> None:
 
 
 def test_only_train_annotations_are_wrong_and_as_many_as_drawn() -> None:
-    dials = {"images": (64, 16, 16), "count": 4}
-    noisy, clean = NoisyLabelsFamily(share=(0.2, 0.4), **dials), ShapesFamily(variety=0.0, **dials)  # type: ignore[arg-type]
+    parameters = {"images": (64, 16, 16), "count": 4}
+    noisy, clean = NoisyLabelsFamily(fraction=(0.2, 0.4), **parameters), ShapesFamily(variety=0.0, **parameters)  # type: ignore[arg-type]
     shares = []
     for number in range(4):
         wrong, right = noisy.instance(number), clean.instance(number).task.splits
         splits = wrong.task.splits
         for (_, ours), (_, theirs) in zip(splits.named(), right.named(), strict=True):
             assert torch.equal(ours.pixels, theirs.pixels)
-        assert splits.tune.annotations == right.tune.annotations
+        assert splits.val.annotations == right.val.annotations
         assert splits.test.annotations == right.test.annotations
         assert splits.train.annotations != right.train.annotations
         match = re.search(r"(\d+) of (\d+) train boxes wrong on purpose \((\d+) missing, \d+ shifted, ", str(wrong))
@@ -89,7 +89,7 @@ def test_no_variety_keeps_every_instance_at_the_middle() -> None:
         (SmallObjectsFamily, {"largest": (3.0, 8.0)}, "largest is .* from 4 to 48"),
         (SmallObjectsFamily, {"under": 0}, "under is 0. Expected a number from 1 to 48"),
         (SmallObjectsFamily, {"scenes": ShapesConfig(object_size=(4.0, 8.0))}, "scenes.object_size is .* give largest"),
-        (NoisyLabelsFamily, {"share": (0.1, 1.5)}, "share is .* from 0 to 1"),
+        (NoisyLabelsFamily, {"fraction": (0.1, 1.5)}, "share is .* from 0 to 1"),
         (NoisyLabelsFamily, {"faults": ("swaped",)}, "unknown entry of faults 'swaped': did you mean 'swapped'"),
         (NoisyLabelsFamily, {"faults": ()}, "at least one of missing, shifted, swapped, spurious, each once"),
         (NoisyLabelsFamily, {"faults": "missing"}, "expected a list of at least one"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mapopt.envs.numbering import MOST_INSTANCES
+from mapopt.envs.numbering import MAX_INSTANCES
 from mapopt.envs.post_processing.candidates import DetectorCandidates
 from mapopt.envs.post_processing.synthetic import SyntheticCandidates
 from mapopt.errors import ConfigError, DataError
@@ -17,25 +17,25 @@ from mapopt.errors import ConfigError, DataError
 FAMILY = SyntheticCandidates(count=3, images=(8, 8))
 
 
-def test_synthetic_instances_are_functions_of_their_number_and_the_two_sides_share_none() -> None:
-    tune = FAMILY.instance(1).tune
-    again = SyntheticCandidates(count=5, images=(8, 8)).instance(1).tune
-    assert np.array_equal(tune.boxes, again.boxes)
-    assert np.array_equal(tune.scores, again.scores)
+def test_synthetic_instances_are_functions_of_their_number_and_the_two_splits_share_none() -> None:
+    val = FAMILY.instance(1).val
+    again = SyntheticCandidates(count=5, images=(8, 8)).instance(1).val
+    assert np.array_equal(val.boxes, again.boxes)
+    assert np.array_equal(val.scores, again.scores)
     firsts = [
-        SyntheticCandidates(side=side, count=40).instance(number).tune.scores[:8].tolist()  # type: ignore[arg-type]
-        for side in ("train", "judge")
+        SyntheticCandidates(split=split, count=40).instance(number).val.scores[:8].tolist()  # type: ignore[arg-type]
+        for split in ("train", "eval")
         for number in range(40)
     ]
     assert len(set(map(tuple, firsts))) == 80
     assert "no detector made them" in FAMILY.instance(0).description
-    assert not np.array_equal(tune.scores, FAMILY.instance(1).test.scores)
+    assert not np.array_equal(val.scores, FAMILY.instance(1).test.scores)
 
 
-def test_the_last_instance_to_train_on_is_not_the_first_to_judge_by() -> None:
-    last = SyntheticCandidates(count=MOST_INSTANCES, images=(4, 4)).instance(MOST_INSTANCES - 1)
-    first = SyntheticCandidates(side="judge", images=(4, 4)).instance(0)
-    assert last.tune.scores[:8].tolist() != first.tune.scores[:8].tolist()
+def test_the_last_instance_to_train_on_is_not_the_first_to_evaluate_on() -> None:
+    last = SyntheticCandidates(count=MAX_INSTANCES, images=(4, 4)).instance(MAX_INSTANCES - 1)
+    first = SyntheticCandidates(split="eval", images=(4, 4)).instance(0)
+    assert last.val.scores[:8].tolist() != first.val.scores[:8].tolist()
 
 
 def test_a_number_that_is_none_of_the_family_is_refused() -> None:
@@ -45,9 +45,9 @@ def test_a_number_that_is_none_of_the_family_is_refused() -> None:
                 family.instance(number)  # type: ignore[arg-type]
 
 
-def test_detectors_are_on_the_side_they_are_given_for() -> None:
+def test_detectors_are_of_the_split_they_are_given_for() -> None:
     instances = [FAMILY.instance(0)]
-    assert [DetectorCandidates(instances).side, DetectorCandidates(instances, side="judge").side] == ["train", "judge"]
+    assert [DetectorCandidates(instances).split, DetectorCandidates(instances, split="eval").split] == ["train", "eval"]
 
 
 def test_families_and_candidates_that_make_no_sense_are_refused() -> None:
@@ -58,13 +58,13 @@ def test_families_and_candidates_that_make_no_sense_are_refused() -> None:
         SyntheticCandidates(classes=0)
     for make in (SyntheticCandidates, partial(DetectorCandidates, [FAMILY.instance(0)])):
         with pytest.raises(ConfigError, match="unknown side of instances 'test'"):
-            make(side="test")  # type: ignore[operator]
+            make(split="test")  # type: ignore[operator]
     with pytest.raises(ConfigError, match="no detector was given"):
         DetectorCandidates([])
     mixed = [SyntheticCandidates(classes=classes, images=(4, 4)).instance(0) for classes in (2, 3)]
     with pytest.raises(ConfigError, match=r"detectors of \[2, 3\] classes were given: expected the same number in all"):
         DetectorCandidates(mixed)
-    one = FAMILY.instance(0).tune
+    one = FAMILY.instance(0).val
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"scores": one.scores[1:]}, r"columns of \[\d+, \d+, \d+, \d+, \d+\] rows: expected one row for every box"),
         ({"scores": -one.scores}, "score is negative or not finite: expected scores from 0 up"),

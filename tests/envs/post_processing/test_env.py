@@ -21,7 +21,7 @@ from mapopt.envs.post_processing.candidates import CandidateInstance
 from mapopt.envs.post_processing.env import PostProcessingEnv
 from mapopt.envs.post_processing.synthetic import SyntheticCandidates
 from mapopt.errors import ConfigError
-from mapopt.postprocessing.scorer import Judge
+from mapopt.postprocessing.scorer import Scorer
 from mapopt.postprocessing.settings import Setting
 from mapopt.training.knobs import Knobs, ranges
 
@@ -76,9 +76,9 @@ def test_the_same_seed_and_actions_give_the_same_episode(action: str) -> None:
 def test_rewards_add_up_to_what_the_last_setting_is_worth_more_than_the_default(reward: str) -> None:
     env = PostProcessingEnv(FAMILY, reward=reward, length=6)  # type: ignore[arg-type]
     told = play(env, some_actions(env, 6), options={"instance": 1})
-    judge = Judge(FAMILY.instance(1).tune)
+    scorer = Scorer(FAMILY.instance(1).val)
     start, last = (
-        judge.judge(setting) for setting in (Setting.of(Knobs(), 3), Setting.from_dict(told[-1][3]["knobs"]))
+        scorer.score(setting) for setting in (Setting.of(Knobs(), 3), Setting.from_dict(told[-1][3]["knobs"]))
     )
     values = [{"ap": one.ap, "f1": one.f1, "lrp": 1 - one.lrp}[reward] for one in (start, last)]
     assert sum(one[1] for one in told) == pytest.approx(values[1] - values[0], abs=1e-12)
@@ -104,10 +104,10 @@ def test_test_images_are_told_at_the_end_and_change_nothing_else() -> None:
     told = {name: value for name, value in mine[-1][3].items() if name.startswith("test_")}
     assert sorted(told) == ["test_ap", "test_f1", "test_gain", "test_lrp", "test_value"]
     assert all(other[-1][3][name] != value for name, value in told.items())
-    judge = Judge(FAMILY.instance(0).test)
-    judged, start = judge.judge(Setting.from_dict(mine[-1][3]["knobs"])), judge.judge(Setting.of(Knobs(), 3))
-    assert told["test_value"] == told["test_f1"] == judged.f1
-    assert told["test_gain"] == judged.f1 - start.f1
+    scorer = Scorer(FAMILY.instance(0).test)
+    score, start = scorer.score(Setting.from_dict(mine[-1][3]["knobs"])), scorer.score(Setting.of(Knobs(), 3))
+    assert told["test_value"] == told["test_f1"] == score.f1
+    assert told["test_gain"] == score.f1 - start.f1
 
 
 def test_an_absolute_action_sets_every_number_on_its_knobs_scale() -> None:
@@ -122,8 +122,8 @@ def test_an_absolute_action_sets_every_number_on_its_knobs_scale() -> None:
     assert env.action_names == tuple(setting.as_dict())
 
 
-def test_a_discrete_action_moves_one_number_by_a_notch_and_stops_at_the_end() -> None:
-    env = PostProcessingEnv(FAMILY, action="discrete", notch=0.5, length=9)
+def test_a_discrete_action_moves_one_number_by_a_step_and_stops_at_the_end() -> None:
+    env = PostProcessingEnv(FAMILY, action="discrete", step_size=0.5, length=9)
     assert env.action_space == gymnasium.spaces.Discrete(19)
     told = play(env, [0, 8, 8, 8, 8, 8, 7, 1], seed=0)
     settings = [Setting.from_dict(one[3]["knobs"]) for one in told]
@@ -155,7 +155,7 @@ def test_observations_are_named_and_mean_what_their_names_say(reward: str) -> No
         assert [one["ap"], one["f1"], one["lrp"]] == pytest.approx([info["ap"], info["f1"], info["lrp"]])
         assert np.mean([one[f"f1_{k}"] for k in range(3)]) == pytest.approx(info["f1"], abs=1e-6)
         assert np.mean([one[f"ap_{k}"] for k in range(3)]) == pytest.approx(info["ap"], abs=1e-6)
-        assert sum(one[f"share_{k}"] for k in range(3)) == pytest.approx(1, abs=1e-6)
+        assert sum(one[f"fraction_{k}"] for k in range(3)) == pytest.approx(1, abs=1e-6)
         assert one["score_at_0.25_1"] >= one["score_at_1_1"] >= one["score_at_4_1"]
         unit = ranges()["score_threshold"].to_unit(info["knobs"]["score_threshold_2"])
         assert one["knob_score_threshold_2"] == pytest.approx(unit, abs=1e-6)
@@ -181,13 +181,13 @@ def test_a_state_is_gone_on_from_as_if_nothing_had_happened(action: str) -> None
 
 def test_thresholds_pay_under_f1_and_never_under_ap() -> None:
     for number in range(3):
-        judge = Judge(SyntheticCandidates().instance(number).tune)
+        scorer = Scorer(SyntheticCandidates().instance(number).val)
         default = Setting.of(Knobs(), 3)
         best = {"ap": 0.0, "f1": 0.0}
         for threshold in np.linspace(0.05, 0.9, 18).tolist():
-            judged = judge.judge(replace(default, score_thresholds=(threshold,) * 3))
-            best = {name: max(value, getattr(judged, name)) for name, value in best.items()}
-        start = judge.judge(default)
+            score = scorer.score(replace(default, score_thresholds=(threshold,) * 3))
+            best = {name: max(value, getattr(score, name)) for name, value in best.items()}
+        start = scorer.score(default)
         assert best["ap"] <= start.ap
         assert best["f1"] > start.f1 + 0.05
 
@@ -218,7 +218,7 @@ def test_rendering_is_one_line() -> None:
         ({"reward": "olrp"}, "unknown reward 'olrp': did you mean 'lrp'"),
         ({"action": "absolut"}, "unknown action 'absolut': did you mean 'absolute'"),
         ({"length": 0}, "length is 0: expected at least one step"),
-        ({"action": "discrete", "notch": 0.0}, r"notch is 0.0: expected a part of \[-1, 1\], such as 0.125"),
+        ({"action": "discrete", "step_size": 0.0}, r"notch is 0.0: expected a part of \[-1, 1\], such as 0.125"),
         ({"family": "synthetics"}, "unknown family of candidates 'synthetics': did you mean 'synthetic'"),
         ({"render_mode": "human"}, "render_mode is 'human': expected 'ansi' or None"),
     ],

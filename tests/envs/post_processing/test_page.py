@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pytest
 
-from mapopt.envs.post_processing.actions import ACTIONS, NOTCH
+from mapopt.envs.post_processing.actions import ACTIONS, STEP_SIZE
 from mapopt.envs.post_processing.env import PostProcessingEnv
-from mapopt.envs.post_processing.lanes import LIMIT, WORTHS
+from mapopt.envs.post_processing.lanes import LIMIT, VALUES
 from mapopt.envs.post_processing.settings import CANDIDATE_FAMILIES, LENGTH
 from mapopt.envs.post_processing.synthetic import SyntheticCandidates
 from mapopt.postprocessing.settings import Setting
@@ -82,7 +82,7 @@ def test_the_table_of_observations_has_every_entry_in_its_order_and_range() -> N
 
 def test_the_rewards_are_those_of_the_code() -> None:
     found = re.findall(r"^- ``(\w+)``:", section("Rewards"), flags=re.MULTILINE)
-    assert found == list(WORTHS)
+    assert found == list(VALUES)
 
 
 def test_every_argument_is_on_the_page_with_its_default() -> None:
@@ -90,7 +90,7 @@ def test_every_argument_is_on_the_page_with_its_default() -> None:
     parameters = inspect.signature(PostProcessingEnv).parameters
     assert set(parameters) == set(re.findall(r"``([a-z_]+)``", given)) & set(parameters)
     assert f"``length`` ({LENGTH})" in given
-    assert f"``notch`` ({NOTCH:g})" in given
+    assert f"``notch`` ({STEP_SIZE:g})" in given
     for name in ("reward", "action"):
         assert f'``{name}`` ("{parameters[name].default}")' in given
     assert all(f'"{name}"' in given for name in CANDIDATE_FAMILIES)

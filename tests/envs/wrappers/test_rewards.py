@@ -51,7 +51,7 @@ def play(env: gymnasium.Env, actions: list[Any], **reset: Any) -> tuple[list[flo
     return rewards, infos
 
 
-def test_noise_has_its_deviation_and_leaves_the_training_alone() -> None:
+def test_noise_has_its_standard_deviation_and_leaves_the_training_alone() -> None:
     class Blank(gymnasium.Env):
         observation_space = gymnasium.spaces.Box(0, 1, (1,))
         action_space = gymnasium.spaces.Discrete(2)
@@ -132,7 +132,7 @@ def test_an_episode_that_terminates_early_is_charged_the_whole_baseline() -> Non
     env.reset(options=start)
     total = float(env.step(zero)[1])
     with torch.no_grad():
-        env.unwrapped.world.fleet._place[0][0].detector.weights[0] = float("nan")  # type: ignore[attr-defined]
+        env.unwrapped.lanes.fleet._place[0][0].detector.weights[0] = float("nan")  # type: ignore[attr-defined]
     _, reward, terminated, *_ = env.step(zero)
     assert terminated
     assert total + float(reward) == pytest.approx(-sum(base))

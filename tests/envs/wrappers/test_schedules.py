@@ -45,13 +45,13 @@ def test_a_replayed_file_gives_the_same_run_bit_for_bit(action: str, tmp_path: P
     assert loaded == env.recordings[0]
     trainer = Trainer(FAMILY.instance(loaded.instance).task, seed=loaded.seed)
     result = run(trainer, loaded.replay(), loaded.budget, select="last")
-    world = env.unwrapped.world  # type: ignore[attr-defined]
-    assert [one.tune.ap for one in result.history] == [one.tune.ap for one in world.histories[0]]
+    lanes = env.unwrapped.lanes  # type: ignore[attr-defined]
+    assert [one.val.ap for one in result.history] == [one.val.ap for one in lanes.histories[0]]
     assert [one.interval.class_loss for one in result.history] == [
-        one.interval.class_loss for one in world.histories[0]
+        one.interval.class_loss for one in lanes.histories[0]
     ]
-    assert tuple(one.tune.ap for one in result.history) == loaded.tune_ap
-    ours, theirs = trainer.snapshot(), world.fleet.snapshot(0)
+    assert tuple(one.val.ap for one in result.history) == loaded.val_ap
+    ours, theirs = trainer.snapshot(), lanes.fleet.snapshot(0)
     assert set(ours.tensors) == set(theirs.tensors)
     assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
 
@@ -94,13 +94,13 @@ def test_an_episode_that_was_put_there_as_a_copy_is_recorded_as_what_it_is() -> 
 def test_the_family_of_a_recording_can_be_made_again(
     name: str, tmp_path: Path, tiny_family: Callable[..., NumberedFamily]
 ) -> None:
-    family = tiny_family(name, side="judge")
+    family = tiny_family(name, split="eval")
     env = RecordSchedule(DetectorTrainingEnv(family, budget=Budget(images=4, rounds=1), knobs=("lr",)), tmp_path)
     env.reset(options={"instance": 3})
     env.step(np.zeros(1))
     loaded = RecordedSchedule.load(tmp_path / "episode-000000.json")
     assert loaded == env.recordings[0]
-    assert (loaded.family, loaded.side) == (name, "judge")
+    assert (loaded.family, loaded.split) == (name, "eval")
     assert loaded.make_family() == family
     assert str(loaded.make_family().instance(loaded.instance)) == loaded.description
 

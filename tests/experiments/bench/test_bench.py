@@ -200,4 +200,4 @@ def test_the_pieces_of_a_round_add_up() -> None:
     assert min(asdict(cost).values()) > 0
     assert cost.total < time.process_time() - began
     assert cost.forward > cost.network, "40 steps of 16 images against 128 images"
-    assert 0 < cost.evaluation_share < 1
+    assert 0 < cost.evaluation_fraction < 1

@@ -10,7 +10,7 @@ import torch
 
 from mapopt.cli import main
 from mapopt.experiments.bench import environments
-from mapopt.experiments.bench.environments import BenchEnv, Face, Row
+from mapopt.experiments.bench.environments import BenchEnv, Interface, Row
 from mapopt.experiments.bench.round import RoundCost
 
 COST = RoundCost(
@@ -35,12 +35,12 @@ def test_tables_and_file_hold_what_was_measured(
         asked.append((lanes, size, command.seed, device.type))
         return Row(lanes=lanes, size=size, cost=COST)
 
-    faces = [
-        Face(name="fleets", lanes=4, processes=2, seconds=2.0),
-        Face(name="singles", lanes=1, processes=2, seconds=4.0),
+    interfaces = [
+        Interface(name="fleets", lanes=4, processes=2, seconds=2.0),
+        Interface(name="singles", lanes=1, processes=2, seconds=4.0),
     ]
     monkeypatch.setattr(environments.Row, "measure", measured)
-    monkeypatch.setattr(environments, "measure_faces", lambda *_: faces)
+    monkeypatch.setattr(environments, "measure_interfaces", lambda *_: interfaces)
     monkeypatch.setattr(environments, "measure_post_processing", lambda *_: {"ap": 4321.0})
     words = ["bench", "env", "--lanes", "1", "4", "--sizes", "32", "--seed", "5", "--device", "cpu"]
     assert main([*words, "--out", str(tmp_path / "new")]) == 0
@@ -74,6 +74,6 @@ def test_fleets_single_lanes_and_settings_are_measured(monkeypatch: pytest.Monke
     assert row.steps_per_second == pytest.approx(2 / row.cost.total)
     assert min(row.cost.data, row.cost.forward, row.cost.backward, row.cost.network, row.cost.rest) > 0
     assert set(environments.measure_post_processing(64, 1, 0)) == {"ap", "f1", "lrp"}
-    fleet, single = environments.measure_faces(2, command, torch.device("cpu"))
+    fleet, single = environments.measure_interfaces(2, command, torch.device("cpu"))
     assert (fleet.lanes, single.lanes) == (2, 1)
     assert fleet.per_core == pytest.approx(2 / fleet.seconds)

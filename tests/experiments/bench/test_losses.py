@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mapopt.experiments.bench.claims import judge
+from mapopt.experiments.bench.claims import check_claims
 from mapopt.experiments.bench.cost import extra_bytes, fastest
 from mapopt.experiments.bench.growth import Contender, Limits, Point, contenders, largest_differences, measure_growth
 from mapopt.experiments.bench.growth_figure import draw_memory, draw_time, spread_apart
@@ -132,9 +132,15 @@ def test_what_would_take_too_much_memory_is_said() -> None:
 
 
 def fake(name: str, size: int, positives: int, seconds: float, held: int = 10) -> Point:
-    share = 0.01 if size == 100 * positives else 0.0
+    fraction = 0.01 if size == 100 * positives else 0.0
     return Point(
-        name=name, ours=name.split(",")[0], share=share, size=size, positives=positives, seconds=seconds, bytes=held
+        name=name,
+        ours=name.split(",")[0],
+        fraction=fraction,
+        size=size,
+        positives=positives,
+        seconds=seconds,
+        bytes=held,
     )
 
 
@@ -157,17 +163,17 @@ def test_claims_hold_or_fail_by_what_was_measured() -> None:
         fake("ap, published loop", 10**5, 10, 0.0031),
         fake("ap, all pairs", 10**5, 1000, 0.9),
     ]
-    about_ap = [claim.verdict for claim in judge(good, {}) if claim.statement.startswith("ap")]
+    about_ap = [claim.verdict for claim in check_claims(good, {}) if claim.statement.startswith("ap")]
     assert about_ap == ["holds"] * 6
-    assert [claim.verdict for claim in judge(bad, {}) if claim.statement.startswith("ap")] == ["FAILS"] * 6
-    assert {claim.verdict for claim in judge([], {})} == {"not measured"}
-    skipped = Point(name="ap, all pairs", ours="ap", share=0.0, size=10**5, positives=1000, skipped="> 3 s")
+    assert [claim.verdict for claim in check_claims(bad, {}) if claim.statement.startswith("ap")] == ["FAILS"] * 6
+    assert {claim.verdict for claim in check_claims([], {})} == {"not measured"}
+    skipped = Point(name="ap, all pairs", ours="ap", fraction=0.0, size=10**5, positives=1000, skipped="> 3 s")
     again = fake("ap", 10**5, 1000, 9.0)
-    again = Point(**{**vars(again), "share": 0.0})
-    assert judge([*good, skipped, again], {}) == judge(good, {}), (
+    again = Point(**{**vars(again), "fraction": 0.0})
+    assert check_claims([*good, skipped, again], {}) == check_claims(good, {}), (
         "a skip elsewhere hides nothing, and turns are not mixed"
     )
-    assert judge([], {"ap, published loop": (1e-12, 1e-9)})[-1].verdict == "FAILS"
+    assert check_claims([], {"ap, published loop": (1e-12, 1e-9)})[-1].verdict == "FAILS"
 
 
 def test_a_loss_that_is_ap_itself_is_faithful_and_its_opposite_is_not() -> None:
@@ -187,14 +193,14 @@ def test_a_loss_that_is_ap_itself_is_faithful_and_its_opposite_is_not() -> None:
     assert opposite.lowered > 0.9
 
 
-def test_descent_counts_the_steps_of_the_best_rate() -> None:
+def test_descent_counts_the_steps_of_the_best_learning_rate() -> None:
     def push(scores: Tensor, labels: Tensor) -> Tensor:
         return ((labels == 0) * scores - (labels > 0) * scores).sum(-1)
 
     scores, labels = draw_lists("random", 3, 200, 20, seed=4)
     gaps = scores.masked_fill(labels > 0, -torch.inf).amax(1) - scores.masked_fill(labels == 0, torch.inf).amin(1)
     found = descend("push", push, seeds=3, limit=60, seed=4)
-    assert found.rate == 0.3
+    assert found.learning_rate == 0.3
     assert found.steps == (gaps / 0.6).ceil().median()
     assert (found.arrived, found.ap) == (1.0, 1.0)
     stuck = descend("stuck", lambda scores, labels: (0 * scores).sum(-1), seeds=3, limit=2, seed=4)
@@ -215,7 +221,7 @@ def test_the_mass_of_the_gradient_is_shared_among_classes() -> None:
 
 def test_names_at_the_ends_of_lines_never_overlap_and_nothing_is_cut_off() -> None:
     points = [
-        Point(name=name, ours="ap", share=0.01, size=size, positives=size // 100, seconds=1e-6 * size, bytes=size)
+        Point(name=name, ours="ap", fraction=0.01, size=size, positives=size // 100, seconds=1e-6 * size, bytes=size)
         for name in [*LOSSES, "ap, published loop", "ap, all pairs"]
         for size in (1000, 10_000, 100_000)
     ]

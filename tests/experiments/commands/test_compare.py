@@ -75,11 +75,11 @@ def test_a_search_prints_the_section_to_keep_and_is_not_done_twice(
     search = ["compare", "--config", str(config), "--search", "--workers", "1", "--device", "cpu", "--out"]
     assert main([*search, str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out
-    section = out[out.index("tuned:") :]
+    section = out[out.index("searched:") :]
     config.write_text(CONFIG + section)
-    tuned = load_experiment(config).tuned["shapes"]["baseline"]
-    assert (tuned.runs, tuned.images) == (4, 64)
-    assert tuned.knobs["lr"] in (0.1, 0.2)
+    searched = load_experiment(config).searched["shapes"]["baseline"]
+    assert (searched.runs, searched.images) == (4, 64)
+    assert searched.knobs["lr"] in (0.1, 0.2)
     (kept,) = (tmp_path / "runs" / "small" / "searches").iterdir()
     before = kept.stat().st_mtime_ns
     assert main([*search, str(tmp_path / "runs")]) == 0, "what was found before has no influence on what is searched"

@@ -66,7 +66,7 @@ def test_a_key_depends_on_what_decides_the_numbers_and_on_nothing_else(small: Ex
     assert changed(label="another name") == key
     assert replace(small, seeds=2, lanes=1).key("shapes", "baseline") == key
     assert changed(knobs={"augment": 0.6}) != key
-    assert replace(small, tuned={}).key("shapes", "baseline") != key
+    assert replace(small, searched={}).key("shapes", "baseline") != key
     assert changed(recipe=replace(method.recipe, clip=1.0)) != key
     assert replace(small, select="last").key("shapes", "baseline") != key
     assert small.key("shapes", "constant") != key
@@ -81,7 +81,7 @@ def test_what_a_search_chose_on_a_task_goes_before_a_methods_own_settings(small:
     assert small.knobs("shapes", "baseline").lr == 0.4
     assert small.knobs("shapes", "baseline").augment == 0.5
     assert small.task("shapes", "constant", 0).knobs.lr == 0.4, "a borrowed search sets the borrower's knobs"
-    assert replace(small, tuned={}).knobs("shapes", "baseline").lr == 0.1
+    assert replace(small, searched={}).knobs("shapes", "baseline").lr == 0.1
 
 
 def test_every_seed_draws_its_own_images_and_every_method_gets_the_same(small: Experiment) -> None:

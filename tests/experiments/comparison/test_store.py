@@ -48,7 +48,7 @@ def test_run_json_has_the_documented_fields(store, make):
     assert record["version"] == 1
     assert set(record) == {
         *("version", "key", "experiment", "task", "method", "label", "seed", "status", "reason", "selected", "device"),
-        *("tune", "test", "images", "evaluated", "seconds", "search", "training", "categories"),
+        *("val", "test", "images", "evaluated", "seconds", "search", "training", "categories"),
     }
     assert set(record["test"]) == {
         *("ap", "ap50", "ap75", "ar100", "per_category", "stats"),

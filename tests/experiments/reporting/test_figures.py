@@ -249,7 +249,7 @@ def test_any_number_of_knobs_fits_on_a_page(tmp_path, make, knobs, monkeypatch):
     assert sorted(title for title in titles if title) == sorted(names)
 
 
-def test_a_method_has_the_same_colour_in_any_company():
+def test_a_method_has_the_same_color_whatever_the_others():
     alone, together = styles_of(["agent"]), styles_of([*STYLES, "mine", "yours"])
     assert alone["agent"] == together["agent"]
     assert together["mine"] != together["yours"]
@@ -261,7 +261,7 @@ def test_many_unknown_methods_still_differ():
     assert len(set(found.values())) == 20
 
 
-def test_lines_that_coincide_show_every_colour():
+def test_lines_that_coincide_show_every_color():
     x = np.arange(5.0)
     same = [
         Curve(method=method, label=method, x=x, middle=x, low=x, high=x) for method in ("baseline", "ap", "rank_sort")

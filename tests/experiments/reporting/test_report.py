@@ -33,7 +33,7 @@ def test_methods_come_best_first(runs):
     assert [one.method for one in summarize(runs).tasks[0].methods] == ["agent", "baseline", "constant"]
 
 
-def test_the_order_of_the_runs_has_no_say(runs):
+def test_the_order_of_the_runs_is_ignored(runs):
     assert summarize(runs, reference="baseline") == summarize(runs[::-1], reference="baseline")
 
 
@@ -46,7 +46,7 @@ def test_a_methods_numbers_are_interquartile_means_over_its_seeds(runs):
     assert baseline.ap50.value == pytest.approx(1.8 * (0.31 + 0.34) / 2)
     assert baseline.ap75.value == pytest.approx(0.9 * (0.31 + 0.34) / 2)
     assert baseline.ap50.high - baseline.ap50.low == pytest.approx(1.8 * (baseline.ap.high - baseline.ap.low))
-    assert baseline.tune_ap.value == pytest.approx((0.33 + 0.36) / 2)
+    assert baseline.val_ap.value == pytest.approx((0.33 + 0.36) / 2)
     assert baseline.gap.value == pytest.approx(0.02)
     assert (baseline.images, baseline.evaluated, baseline.seconds) == (400, 130, 10)
 

@@ -29,7 +29,7 @@ def _task(runs):
     return summarize(runs).tasks[0]
 
 
-def test_a_learning_curve_is_the_interquartile_mean_of_tune_ap_over_images(write):
+def test_a_learning_curve_is_the_interquartile_mean_of_val_ap_over_images(write):
     aps = (0.2, 0.3, 0.5, 0.9)
     runs = [write(seed=seed, ap=ap) for seed, ap in enumerate(aps)]
     (curve,) = tables.learning_curves(runs, _task(runs), against="images")
@@ -146,7 +146,7 @@ def test_overall_scores_are_those_on_every_task(make):
     assert (baseline.difference, baseline.reference) == (None, True)
 
 
-def test_pictures_show_the_truth_first_and_as_many_of_the_strongest_boxes_as_objects(write):
+def test_pictures_show_the_ground_truth_first_and_as_many_of_the_strongest_boxes_as_objects(write):
     runs = [write("baseline", ap=0.3), write("agent", ap=0.4)]
     found = tables.picture_rows(runs, _task(runs))
     assert found is not None

@@ -64,7 +64,7 @@ def test_what_everything_cost_is_on_the_screen(runs):
         assert number in agent
 
 
-def test_the_rarest_categorys_ap_has_its_interval_and_a_colour_where_it_differs(make):
+def test_the_rarest_categorys_ap_has_its_interval_and_a_color_where_it_differs(make):
     runs = [make.run("baseline", seed, 0.3 + 0.01 * (seed % 2)) for seed in range(6)]
     runs += [make.run("better", seed, 0.4 + 0.01 * (seed % 2)) for seed in range(6)]
     summary = summarize(runs, reference="baseline", objects={"shapes": (9, 2, 4)})
@@ -116,7 +116,7 @@ def test_a_single_seed_prints_dashes_for_its_interval(make):
     assert ".300 [–, –]" in _printed(summarize([make.run()]))
 
 
-def test_only_a_difference_whose_interval_excludes_zero_is_coloured(make):
+def test_only_a_difference_whose_interval_excludes_zero_is_colored(make):
     runs = [make.run("baseline", seed, 0.3 + 0.01 * (seed % 2)) for seed in range(6)]
     runs += [make.run("better", seed, 0.4) for seed in range(6)]
     runs += [make.run("worse", seed, 0.1) for seed in range(6)]
@@ -126,13 +126,13 @@ def test_only_a_difference_whose_interval_excludes_zero_is_coloured(make):
     assert alike.low < 0 < alike.value
     lines = _printed(summary, color=True).splitlines()
 
-    def colours(method):
+    def colors(method):
         line = next(line for line in lines if line.startswith(method))
         return ("\x1b[32m" in line, "\x1b[31m" in line)
 
-    assert colours("better") == (True, False)
-    assert colours("worse") == (False, True)
-    assert colours("alike") == (False, False)
+    assert colors("better") == (True, False)
+    assert colors("worse") == (False, True)
+    assert colors("alike") == (False, False)
 
 
 def test_without_a_reference_nothing_is_compared(runs):
@@ -155,11 +155,11 @@ def test_all_tasks_together_come_last(make, runs):
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0, ".000"), (-0.0001, ".000"), (-0.25, "−.250"), (1.0, "1.000"), (float("nan"), "–")]
 )
-def test_a_share_is_printed_without_its_zero(value, text):
+def test_a_fraction_is_printed_without_its_zero(value, text):
     assert short(value) == text
 
 
-def test_signed_shares_line_up():
+def test_signed_fractions_line_up():
     assert [short(value, signed=True) for value in (0.1, -0.1, 0.0)] == ["+.100", "−.100", " .000"]
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mapopt import compiling
-from mapopt.losses import ALRPLoss, APLoss, BucketedRankSortLoss, ParameterizedAPLoss, RankingLoss, RankSortLoss
+from mapopt.losses import ALRPLoss, APLoss, BucketedRankSortLoss, ListLoss, ParameterizedAPLoss, RankSortLoss
 from mapopt.losses.sums import engines
 from mapopt.losses.sums.bins import Bins, Located, Summed
 from mapopt.losses.sums.lists import Lists
@@ -33,7 +33,7 @@ def problem(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]
     return scores, labels, torch.rand(3, 900, generator=generator) < 0.9
 
 
-def results(loss: RankingLoss, dtype: torch.dtype) -> list[Tensor]:
+def results(loss: ListLoss, dtype: torch.dtype) -> list[Tensor]:
     scores, labels, where = problem(dtype)
     scores.requires_grad_()
     values = loss.lists(scores, labels, where)
@@ -55,7 +55,7 @@ def results(loss: RankingLoss, dtype: torch.dtype) -> list[Tensor]:
     ],
     ids=str,
 )
-def test_compiled_passes_have_the_same_bits(loss: RankingLoss, dtype: torch.dtype, patience: engines._Choice) -> None:
+def test_compiled_passes_have_the_same_bits(loss: ListLoss, dtype: torch.dtype, patience: engines._Choice) -> None:
     by_torch = results(loss, dtype)
     assert patience.kernels is None
     assert engines.load_kernels()

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from mapopt import losses
-from mapopt.losses import RankingLoss
+from mapopt.losses import ListLoss
 from mapopt.losses.sums import ranking
 from mapopt.losses.sums.bins import Bins
 from mapopt.losses.sums.lists import Lists
@@ -23,7 +23,7 @@ def problem(*, separated: float) -> tuple[Tensor, Tensor]:
     return scores, labels
 
 
-def gradient(loss: RankingLoss, scores: Tensor, labels: Tensor) -> Tensor:
+def gradient(loss: ListLoss, scores: Tensor, labels: Tensor) -> Tensor:
     scores = scores.clone().requires_grad_()
     loss(scores, labels).backward()
     return scores.grad
@@ -32,7 +32,7 @@ def gradient(loss: RankingLoss, scores: Tensor, labels: Tensor) -> Tensor:
 @pytest.mark.parametrize("form", ["error-driven", "exact"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_packing_and_the_choice_of_engine_change_nothing(
-    kind: type[RankingLoss], form: str, monkeypatch: pytest.MonkeyPatch
+    kind: type[ListLoss], form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores, labels = problem(separated=3.0)
     loss = kind(gradient=form)
@@ -40,7 +40,7 @@ def test_packing_and_the_choice_of_engine_change_nothing(
     for few in (0, 10**6):
         for share in (10**6, 1):
             monkeypatch.setattr(ranking, "_few", lambda lists, size, few=few: few)
-            monkeypatch.setattr(ranking, "_PACKED_SHARE", share)
+            monkeypatch.setattr(ranking, "_PACKING_FACTOR", share)
             found.append((loss(scores, labels), gradient(loss, scores, labels)))
     for value, slope in found[1:]:
         torch.testing.assert_close(value, found[0][0], rtol=1e-12, atol=1e-14)
@@ -63,7 +63,7 @@ def test_negatives_that_no_ramp_reaches_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_to_the_last_bit_a_list_does_not_notice_the_others(kind: type[RankingLoss]) -> None:
+def test_to_the_last_bit_a_list_does_not_notice_the_others(kind: type[ListLoss]) -> None:
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(24, 500, generator=generator)
     number = torch.randint(1, 50, (24, 1), generator=generator)
