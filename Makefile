@@ -15,9 +15,7 @@ test: $(READY)  ## all tests and doctests
 check: $(READY)  ## format, lint, types, and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	# mypy reads the package as it is installed, since only there the four folders are one package
-	rm -rf build/check && $(BIN)/python -m pip install --quiet --no-deps --target build/check .
-	MYPYPATH=build/check $(BIN)/mypy
+	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 bench: $(READY)  ## the benchmarks, printed as ratios of one run
@@ -27,7 +25,7 @@ bench: $(READY)  ## the benchmarks, printed as ratios of one run
 	$(BIN)/mapopt bench env
 
 clean:  ## everything that was made, but not the runs
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -16,6 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS = {"mapopt": "mapopt", "envs": "mapopt.envs", "agents": "mapopt.agents", "experiments": "mapopt.experiments"}
 """Top-level folders, and what they are installed as."""
+
+LINKS = {
+    "src/mapopt": "../mapopt",
+    "mapopt/envs": "../envs",
+    "mapopt/agents": "../agents",
+    "mapopt/experiments": "../experiments",
+}
+"""The links that make one package of the folders, all relative, and where they lead."""
 
 LAYERS = {
     "mapopt": 0,
@@ -138,9 +147,13 @@ def test_no_folder_of_code_lacks_its_init() -> None:
         assert (path.parent / "__init__.py").is_file(), path
 
 
-def test_the_folders_are_installed_as_they_are_imported() -> None:
-    mapping = SETTINGS["tool"]["setuptools"]["package-dir"]
-    assert {folder: package for package, folder in mapping.items()} == FOLDERS
+def test_links_put_the_folders_where_they_are_imported() -> None:
+    """A link that git wrote as a plain file (`core.symlinks` off) fails here, as it does in a build."""
+    assert SETTINGS["tool"]["setuptools"]["package-dir"] == {"": "src"}
+    for folder, package in FOLDERS.items():
+        assert (ROOT / "src").joinpath(*package.split(".")).resolve() == ROOT / folder
+    links = sorted(path for top in ("src", *FOLDERS) for path in (ROOT / top).rglob("*") if path.is_symlink())
+    assert {path.relative_to(ROOT).as_posix(): path.readlink().as_posix() for path in links} == LINKS
 
 
 @pytest.mark.parametrize("module", ["mapopt", "mapopt.cli", "mapopt.settings"])
@@ -160,15 +173,17 @@ def test_training_needs_neither_agents_nor_figures() -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_installs_nothing_beside_the_package(tmp_path: Path) -> None:
+def test_wheel_and_source_distribution_hold_the_package_once_and_nothing_beside_it(tmp_path: Path) -> None:
     pytest.importorskip("build", reason="the wheel is made by the package `build`")
     pytest.importorskip("setuptools", reason="the wheel is made by setuptools, which this environment lacks")
     source = tmp_path / "source"
-    for folder in FOLDERS:
-        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (*FOLDERS, "src"):
+        unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / folder, source / folder, symlinks=True, ignore=unwanted)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
+    # without --wheel: the source distribution first, and the wheel from that
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "PIP_NO_INDEX": "1"})
     assert done.returncode == 0, done.stderr[-2000:]
     (wheel,) = tmp_path.glob("*.whl")
@@ -180,3 +195,12 @@ def test_the_wheel_installs_nothing_beside_the_package(tmp_path: Path) -> None:
             if path.suffix in (".py", ".yaml", ".json", ".safetensors", ".npz", ".typed") and path.is_file():
                 expected.add(f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder).as_posix()}")
     assert expected <= set(names), sorted(expected - set(names))
+    assert len(names) == len(set(names))
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sdist) as packed:
+        members = packed.getmembers()
+    assert all(member.isfile() or member.isdir() for member in members), "a link in the source distribution"
+    inner = [member.name.split("/", 1)[-1] for member in members if member.isfile()]
+    code = {name.removeprefix("src/") for name in inner if name.endswith(".py") and not name.startswith("tests/")}
+    assert code == {name for name in names if name.endswith(".py")}, "the source distribution holds every file once"
+    assert len([name for name in inner if name.endswith("envs/vector.py")]) == 1
