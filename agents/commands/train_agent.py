@@ -7,6 +7,7 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from rich.console import Console
 
@@ -29,6 +30,11 @@ class TrainAgent(Command):
     NAME.safetensors and NAME.json (the agent), progress.json (an entry per iteration) and training.pt (the state to
     resume from). Cost is iterations x workers x lanes x images of the budget.
     """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt train-agent --family rescue --out runs/rescue",
+        "mapopt train-agent --knobs lr augment --iterations 40 --out runs/agent --resume",
+    )
 
     out: Path = Path("runs/agent")
     """Folder for the agent."""

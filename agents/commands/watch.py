@@ -41,6 +41,11 @@ class Watch(Command):
 
     positional: ClassVar[str] = "agent"
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt watch ppo-shapes --out agent.gif",
+        "mapopt watch --policy baseline --family rescue --seed 3 --out baseline.gif",
+    )
+
     agent: str = "ppo-shapes"
     """Name of a shipped agent, or path of one; of --policy agent."""
     policy: Policy = "agent"

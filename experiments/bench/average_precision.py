@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,11 @@ class BenchAP(Command):
     Every evaluator has a process with one thread; they take turns, and the fastest turn counts, in processor time. A
     default run takes some minutes, most of them pycocotools' on the coco set.
     """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt bench ap --sets small crowded",
+        "mapopt bench ap --peers False --out benchmark",
+    )
 
     sets: tuple[Literal["small", "medium", "coco", "crowded"], ...] = ("small", "medium", "coco", "crowded")
     """Which sets."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -46,6 +47,11 @@ class BenchEnv(Command):
     stand beside stable-baselines3's SubprocVecEnv with an environment of a single lane in every process, on the same
     cores in the same run. PostProcessing-v0 judges 64 images a step.
     """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt bench env --lanes 1 16 --sizes 48",
+        "mapopt bench env --workers 0 --out benchmark",
+    )
 
     lanes: tuple[int, ...] = (1, 4, 16)
     """Lanes of one fleet."""

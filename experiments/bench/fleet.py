@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from rich.console import Console
@@ -29,6 +30,11 @@ class BenchFleet(Command):
     A round is 40 steps of 16 images and an evaluation on 128: the network, non-maximum suppression on the device, one
     transfer of the boxes that are left, and AP. Figures are minima of several repeats in one run.
     """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt bench fleet --lanes 1 16",
+        "mapopt bench fleet --threads 2 --out benchmark",
+    )
 
     lanes: tuple[int, ...] = (1, 4, 16)
     """Lanes trained at once."""

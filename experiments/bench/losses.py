@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from rich.console import Console
@@ -64,6 +64,11 @@ class BenchLosses(Command):
     of all pairs. fidelity: how each loss stands for AP, and whether its gradient raises it. descent: steps until AP is
     1. mass: which classes the gradient attends to. A default run takes a few minutes on one core.
     """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt bench losses --out benchmark",
+        "mapopt bench losses --parts time --members ap rank_sort --sizes 1000 100000",
+    )
 
     parts: tuple[Part, ...] = ("time", "fidelity", "descent", "mass")
     """What to measure."""

@@ -68,6 +68,11 @@ class Compare(_OnExperiment):
     Runs that the store already has are not trained again; a comparison that was stopped goes on where it was.
     """
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt compare --methods baseline agent --seeds 8",
+        "mapopt compare --config losses --workers 2 --out runs",
+    )
+
     workers: int = 0
     """Processes; 0 takes one per core, and one on a GPU."""
     search: bool = False
@@ -98,6 +103,11 @@ class Compare(_OnExperiment):
 @dataclass(frozen=True, kw_only=True)
 class Plot(_OnExperiment):
     """Draw a comparison's table, summary.json and figures again from its store, without training."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt plot --config losses",
+        "mapopt plot --methods baseline agent --out runs",
+    )
 
     def run(self) -> None:
         """Draws."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
-
-import torch
+from typing import TYPE_CHECKING, ClassVar
 
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.settings import NOT_A_SETTING
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,9 @@ class Command:
     positional: ClassVar[str] = ""
     """The flag that a first word without a flag is the value of; empty where there is none."""
 
+    examples: ClassVar[tuple[str, ...]] = ()
+    """Command lines that the help ends with."""
+
     def settings(self) -> object:
         """Returns what ``--print-config`` prints: the flags, or what a command reads from elsewhere."""
         return self
@@ -48,6 +52,15 @@ class Command:
         return "Nothing was kept."
 
 
+def check_device(name: str, *, threads: int | None = None) -> None:
+    """Raises ConfigError for a device or a number of threads that no machine has; imports no torch."""
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads is {threads}: expected 1 or more")
+    kind, _, index = name.partition(":")
+    if name not in ("auto", "cpu", "cuda") and (kind != "cuda" or not index.isdecimal()):
+        raise ConfigError(unknown_name("device", name, ["auto", "cpu", "cuda", "cuda:0"]))
+
+
 def choose_device(name: str, *, threads: int | None = None) -> torch.device:
     """Returns the device that a flag names.
 
@@ -58,17 +71,16 @@ def choose_device(name: str, *, threads: int | None = None) -> torch.device:
     Raises:
         ConfigError: there is no such device, or not on this machine, or no thread is left to work.
     """
+    check_device(name, threads=threads)
+    import torch
+
     if threads is not None:
-        if threads < 1:
-            raise ConfigError(f"threads is {threads}: expected 1 or more")
         torch.set_num_threads(threads)
-    kind, _, index = name.partition(":")
+    index = name.partition(":")[2]
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
         return torch.device("cpu")
-    if kind != "cuda" or (name != "cuda" and not index.isdecimal()):
-        raise ConfigError(unknown_name("device", name, ["auto", "cpu", "cuda", "cuda:0"]))
     if not torch.cuda.is_available():
         raise ConfigError(f"device is '{name}', but torch finds no GPU here: use --device cpu, or auto")
     count = torch.cuda.device_count()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -34,6 +34,11 @@ class Evaluate(DataFlags, Command):
     annotation file and the boxes of any detector. --compare sets another detector's results beside it. An --out folder
     gets report.json and figures, and for a checkpoint results.json.
     """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt evaluate --checkpoint runs/cells/best.pt --out report",
+        "mapopt evaluate --truth instances_val2017.json --results results.json --compare before.json",
+    )
 
     checkpoint: Path | None = None
     """best.pt of a training run."""

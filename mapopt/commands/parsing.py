@@ -1,7 +1,8 @@
 """Reads a command from its flags and a configuration file, and says in one line what is wrong with them.
 
-tyro makes the flags from the dataclass and prints the help. Its errors are boxes of many lines; what a user has to know
-is which flag, what was given and what was expected, so those are looked up here.
+tyro makes the flags from the dataclass. Its errors are boxes of many lines; what a user has to know is which flag, what
+was given and what was expected, so those are looked up here. A switch is given by its name alone, or with True or
+False: what a file turns on, a flag can turn off.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import tyro
 
 from mapopt.commands.command import Command
+from mapopt.commands.help import MARKERS, help_text
 from mapopt.errors import ConfigError
 from mapopt.former_names import translate
 from mapopt.settings import describe, from_mapping, leaves, load_yaml
@@ -49,17 +51,32 @@ def parse(cls: type[AnyCommand], arguments: Sequence[str], *, prog: str) -> AnyC
         for name in _missing(default):
             if name not in given:
                 raise ConfigError(f"{_flag(name)} is missing: give it. Expected {describe(hints[name], flag=True)}.")
+    if "help" in given:
+        print(help_text(cls, default, hints, prog))
+        raise SystemExit(0)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(cls, args=list(arguments), default=default, prog=prog)
-    except SystemExit as end:
-        if end.code:
-            raise ConfigError(_shorten(complaint.getvalue(), given, hints)) from None
-        raise
-    finally:
-        if sys.exc_info()[0] is None:
-            sys.stderr.write(complaint.getvalue())
+            words = _spell_switches(arguments, hints)
+            built = tyro.cli(cls, args=words, default=default, prog=prog, config=MARKERS)
+    except SystemExit:
+        raise ConfigError(_shorten(complaint.getvalue(), given, hints)) from None
+    sys.stderr.write(complaint.getvalue())
+    return built
+
+
+def _spell_switches(arguments: Sequence[str], hints: dict[str, Any]) -> list[str]:
+    """Returns the words with True after every switch that stands alone."""
+    words: list[str] = []
+    for token, following in zip(arguments, [*arguments, "--"][1:], strict=True):
+        words.append(token)
+        if _is_switch(token, hints) and following.startswith("--"):
+            words.append("True")
+    return words
+
+
+def _is_switch(token: str, hints: dict[str, Any]) -> bool:
+    return token.startswith("--") and hints.get(token[2:].replace("-", "_")) is bool
 
 
 def _lengthen(token: str, hints: dict[str, Any]) -> str:
@@ -72,11 +89,6 @@ def _lengthen(token: str, hints: dict[str, Any]) -> str:
 
 def _split(arguments: Sequence[str], hints: dict[str, Any], prog: str) -> dict[str, list[str]]:
     """Returns what was given to each flag; the last one counts."""
-    known = dict.fromkeys(hints)
-    for name, hint in hints.items():
-        if hint is bool:
-            *sections, last = name.split(".")
-            known[".".join([*sections, f"no_{last}"])] = None
     given: dict[str, list[str]] = {}
     name = ""
     for token in arguments:
@@ -85,10 +97,8 @@ def _split(arguments: Sequence[str], hints: dict[str, Any], prog: str) -> dict[s
         elif token.startswith("--"):
             written, equals, value = token[2:].partition("=")
             name = written.replace("-", "_")
-            if name not in known:
-                raise ConfigError(
-                    f"unknown flag '--{written}'{_suggest(name, list(known))} `{prog} --help` lists them."
-                )
+            if name not in hints:
+                raise ConfigError(f"unknown flag '--{written}'{_suggest(name, hints)} `{prog} --help` lists them.")
             if name in given and name == "config":
                 raise ConfigError("--config is given twice: give one file, and the rest as flags")
             given[name] = [value] if equals else []
@@ -97,34 +107,42 @@ def _split(arguments: Sequence[str], hints: dict[str, Any], prog: str) -> dict[s
         else:
             given[name].append(token)
     for name, values in given.items():
-        most = _arity(hints[name]) if name in hints else 0
-        if name != "help" and most is not None and len(values) > most:
-            wanted = describe(hints[name], flag=True) if most else "no value: the flag alone says it"
-            raise ConfigError(f"{_flag(name)} is '{' '.join(values)}': expected {wanted}")
+        if name == "help":
+            continue
+        limit = _max_values(hints[name])
+        if limit is not None and len(values) > limit:
+            raise ConfigError(f"{_flag(name)} is '{' '.join(values)}': expected {_describe(hints[name])}")
     return given
 
 
-def _arity(hint: Any) -> int | None:
-    """Returns how many values a flag takes at most; None if any number."""
+def _max_values(hint: Any) -> int | None:
+    """Returns how many values a flag takes at the most; None if any number."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _arity(args[0])
+        return _max_values(args[0])
     if origin in (Union, types.UnionType):
-        members = [_arity(member) for member in args]
-        # A switch that may also be left open is given as True, False or None.
+        members = [_max_values(member) for member in args]
         return None if None in members else max(1, *(number for number in members if number is not None))
     if origin is tuple and args[-1] is not Ellipsis:
-        members = [_arity(member) for member in args]
+        members = [_max_values(member) for member in args]
         return None if None in members else sum(number or 1 for number in members)
     if origin in (tuple, list, dict):
         return None
-    return 0 if hint is bool else 1
+    return 1
 
 
-def _suggest(given: str, known: list[str]) -> str:
+def _describe(hint: Any) -> str:
+    return "no value, or False" if hint is bool else describe(hint, flag=True)
+
+
+def _suggest(given: str, known: dict[str, Any]) -> str:
     """Returns a question about the nearest flag: one in a section by its own name, such as --lr for --knobs.lr."""
+    section, _, last = given.rpartition(".")
+    switch = f"{section}.{last.removeprefix('no_')}".lstrip(".")
+    if last.startswith("no_") and known.get(switch) is bool:
+        return f": did you mean '{_flag(switch)} False'?"
     inner = [name for name in known if name.rpartition(".")[2] == given.rpartition(".")[2]]
-    near = inner or difflib.get_close_matches(given, known, n=1)
+    near = inner or difflib.get_close_matches(given, list(known), n=1)
     return f": did you mean '{_flag(near[0])}'?" if near else "."
 
 
@@ -156,7 +174,7 @@ def _shorten(box: str, given: dict[str, list[str]], hints: dict[str, Any]) -> st
         name = written.replace("-", "_")
         if name in given and name in hints:
             value = " ".join(given[name])
-            return f"{_flag(name)} is '{value}': expected {describe(hints[name], flag=True)}"
+            return f"{_flag(name)} is '{value}': expected {_describe(hints[name])}"
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip(" │") for line in box.splitlines()]
     inside = [line for line in lines if not line.startswith(("╭", "╰"))]
     end = next((number for number, line in enumerate(inside) if line.startswith("──")), len(inside))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,6 +36,11 @@ class Predict(Command):
     The output folder gets results.json (COCO results: every box the detector reports), images.json (the images and
     categories that its ids mean) and pictures with the boxes of at least --score drawn on them.
     """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt predict --checkpoint runs/cells/best.pt --images picture.jpg --out boxes",
+        "mapopt predict --checkpoint runs/cells/best.pt --images pictures --sample 20 --score 0.5",
+    )
 
     checkpoint: Path
     """best.pt of a training run."""

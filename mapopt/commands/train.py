@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -53,6 +53,11 @@ class Train(DataFlags, Command):
     goes on with the same command and --resume. The exit status is 1 if the run diverged: a loss or gradient was not
     finite.
     """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt train --recipe.loss rank_sort --images 25600 --out runs/rank-sort",
+        "mapopt train --data cells --size 96 128 --recipe.detector resnet18 --out runs/cells --resume",
+    )
 
     out: Path = Path("runs/train")
     """Folder for the run."""

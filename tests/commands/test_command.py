@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mapopt.commands.command import Command, choose_device
+from mapopt.commands.command import Command, check_device, choose_device
 from mapopt.commands.output import Output
 from mapopt.errors import ConfigError, StoreError
 
@@ -98,3 +98,13 @@ def test_what_cannot_be_cleared_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").mkdir()
     with pytest.raises(StoreError, match=r"a\.txt: cannot be removed \(.*\)\. Choose another --out\."):
         Output(tmp_path, ("a.txt",)).clear()
+
+
+def test_a_device_is_checked_without_asking_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("asked"))
+    for name in ("auto", "cpu", "cuda", "cuda:7"):
+        check_device(name)
+    with pytest.raises(ConfigError, match="unknown device 'tpu': did you mean 'cpu'"):
+        check_device("tpu")
+    with pytest.raises(ConfigError, match="threads is 0: expected 1 or more"):
+        check_device("cpu", threads=0)

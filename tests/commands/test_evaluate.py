@@ -27,7 +27,7 @@ from mapopt.training.checkpoint import Checkpoint
 
 Refused = Callable[..., str]
 SCENES = ShapesConfig(size=32, object_size=(8.0, 16.0))
-QUICK = ["--no-figures", "--resamples", "0"]
+QUICK = ["--figures", "False", "--resamples", "0"]
 """Flags that leave out what most tests do not look at."""
 
 
@@ -100,7 +100,7 @@ def test_the_val_split_gives_the_selected_rounds_ap(trained: Path, tmp_path: Pat
 def test_the_lines_are_pycocotools_own(
     trained: Path, truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--no-figures"]
+    command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--figures", "False"]
     main([*command, "--out", str(tmp_path)])
     first = capsys.readouterr().out.splitlines()
     stats, lines = oracle(truth, tmp_path / "results.json")
@@ -249,7 +249,7 @@ def test_a_detector_that_finds_more_is_better_in_all_resamples(
 ) -> None:
     worse = [{**entry, "bbox": [0, 0, 3, 3]} if n % 2 else entry for n, entry in enumerate(read_json(results))]
     (tmp_path / "worse.json").write_text(json.dumps(worse))
-    command = ["evaluate", "--truth", str(truth), "--results", str(results), "--resamples", "60", "--no-figures"]
+    command = ["evaluate", "--truth", str(truth), "--results", str(results), "--resamples", "60", "--figures", "False"]
     assert main([*command, "--compare", str(tmp_path / "worse.json"), "--out", str(tmp_path / "out")]) == 0
     comparison = json.loads((tmp_path / "out" / "report.json").read_text())["comparison"]
     assert comparison["fraction_better"] == 1
@@ -259,7 +259,7 @@ def test_a_detector_that_finds_more_is_better_in_all_resamples(
 
 
 def test_a_checkpoint_is_compared_with_another_ones_results(trained: Path, tmp_path: Path) -> None:
-    command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--no-figures"]
+    command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", "--figures", "False"]
     assert main([*command, "--out", str(tmp_path / "a"), "--resamples", "0"]) == 0
     if not read_json(tmp_path / "a" / "results.json"):
         pytest.skip("this detector finds nothing")

@@ -167,7 +167,7 @@ def test_the_command_prints_a_table_a_set_and_writes_what_it_printed(
         return list(measure(ours("numpy"), PYCOCOTOOLS, ABSENT).values())
 
     monkeypatch.setattr(bench, "measure", fake)
-    words = ["bench", "ap", "--sets", "medium", "small", "medium", "--repeats", "3", "--seed", "7", "--no-peers"]
+    words = ["bench", "ap", "--sets", "medium", "small", "medium", "--repeats", "3", "--seed", "7", "--peers", "False"]
     assert main([*words, "--out", str(tmp_path / "new")]) == 0
     assert asked == [("medium", 3, 7), ("small", 3, 7)]
     assert capsys.readouterr().out.count("ours is 2 times faster") == 2
