@@ -21,12 +21,11 @@ from mapopt.envs.detector_training.observations import needed_measures, observat
 from mapopt.errors import AgentError, MapoptError, unknown_name
 from mapopt.files import write_bytes, write_json
 from mapopt.former_names import translate
-from mapopt.training.budget import Budget
+from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Controller, Decision
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.history import Measure, Round
 from mapopt.training.knobs import ranges
-from mapopt.training.task import TaskInfo
 
 VERSION = 1
 ZOO = Path(__file__).parent / "zoo"

@@ -16,7 +16,7 @@ from mapopt.agents.policy import Agent
 from mapopt.envs.setting import Setting
 from mapopt.experiments.statistics import interquartile_mean
 from mapopt.losses import LOSSES, RankSortLoss
-from mapopt.training.task import Budget
+from mapopt.training.budget import Budget
 name = mapopt.envs.POST_PROCESSING
 interval = Budget(images=640).interval
 forward = RankSortLoss(delta=0.25).forward

@@ -21,12 +21,11 @@ from mapopt.envs.families import InstanceFamily, make_family
 from mapopt.envs.wrappers.schedules import RecordedSchedule
 from mapopt.errors import ConfigError
 from mapopt.settings import NOT_A_SETTING
-from mapopt.training.budget import Budget
+from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Controller, Decision
 from mapopt.training.controllers.fixed import Constant, Schedule
 from mapopt.training.history import Round
 from mapopt.training.knobs import KnobSpace, ranges
-from mapopt.training.task import TaskInfo
 
 Policy = Literal["agent", "baseline", "constant", "replay"]
 

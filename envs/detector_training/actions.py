@@ -15,12 +15,11 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
 
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.training.budget import Budget
+from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Controller, Decision
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs, KnobSpace, ranges
-from mapopt.training.task import TaskInfo
 
 DEFAULT_KNOBS = ("lr", "weight_decay", "augment", "assign_iou")
 

@@ -1,6 +1,6 @@
 """The engine behind every face of the environment: a fleet whose lanes are episodes.
 
-A round is `mapopt.training.run.advance`, the same function a comparison runs through; so an agent's episode and the
+A round is `mapopt.training.loop.advance`, the same function a comparison runs through; so an agent's episode and the
 deployed policy's run are the same thing, bit for bit.
 """
 
@@ -25,7 +25,7 @@ from mapopt.training.controllers.base import Decision
 from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Fleet
 from mapopt.training.history import Round
-from mapopt.training.run import advance, check_stop
+from mapopt.training.loop import advance, check_stop
 from mapopt.training.task import check_alike
 
 

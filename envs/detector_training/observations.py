@@ -14,10 +14,9 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.training.budget import Budget
+from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.history import Measure, Round
 from mapopt.training.knobs import ranges
-from mapopt.training.task import TaskInfo
 
 LIMIT = 5.0
 """Logarithms and differences are clipped to ``[-LIMIT, LIMIT]``."""

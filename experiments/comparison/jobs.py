@@ -25,7 +25,7 @@ from mapopt.experiments.comparison.store import Cost, Store, StoredRun
 from mapopt.metrics import Detections
 from mapopt.training.fleet import Fleet
 from mapopt.training.history import Round, Scores
-from mapopt.training.run import RunResult, run_fleet
+from mapopt.training.loop import RunResult, run_fleet
 from mapopt.training.task import Task
 
 DRAWN = 6

@@ -26,7 +26,7 @@ from mapopt.former_names import translate
 from mapopt.settings import from_mapping, to_mapping
 from mapopt.training.fleet import Fleet
 from mapopt.training.knobs import Knobs
-from mapopt.training.run import run_fleet
+from mapopt.training.loop import run_fleet
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Trainer
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs
+from mapopt.training.loop import RunResult, run
 from mapopt.training.recipe import Recipe
 from mapopt.training.record import JSON_LINES, TABLE, ProgressPrinter, Recorder
-from mapopt.training.run import RunResult, run
 from mapopt.training.task import Task
 
 RESULT_VERSION = 1

@@ -1,10 +1,11 @@
-"""How many images a run may train on, and in how many rounds."""
+"""What a controller may know before the first round: the budget of images and rounds, and the task in a few numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from mapopt.errors import ConfigError
+from mapopt.training.knobs import Knobs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,3 +36,15 @@ class Budget:
                 f"a round of {self.interval} images is no whole number of steps of {batch_size}: "
                 f"choose {' or '.join(str(size * self.rounds) for size in near)} images"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskInfo:
+    """What a controller may know about a task."""
+
+    name: str
+    classes: int
+    train_images: int
+    batch_size: int
+    knobs: Knobs
+    """The task's own setting, from which controllers start."""

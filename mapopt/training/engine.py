@@ -25,7 +25,8 @@ from mapopt.postprocessing.boxes import Boxes
 from mapopt.training.batches import DeviceSet, Plan, make_batch, make_plan
 from mapopt.training.device_sets import DeviceSets
 from mapopt.training.history import Interval, Measure, Scores
-from mapopt.training.knobs import Knobs, stack_knobs
+from mapopt.training.knob_tensors import stack_knobs
+from mapopt.training.knobs import Knobs
 from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
 from mapopt.training.optimizers.base import RowOptimizer, clip_rows

@@ -156,7 +156,7 @@ class Trainer:
         device: where to train.
 
     >>> from mapopt.data import ShapesConfig, make_shapes_splits
-    >>> splits = make_shapes_splits(ShapesConfig(), seed=0, train=16, tune=8, test=8)
+    >>> splits = make_shapes_splits(ShapesConfig(), seed=0, train=16, val=8, test=8)
     >>> trainer = Trainer(Task(name="demo", splits=splits), seed=0)
     >>> trainer.train(32).steps
     2

@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mapopt.former_names import translate
-from mapopt.metrics import Report
 from mapopt.training.knobs import Knobs
+
+if TYPE_CHECKING:
+    from mapopt.metrics import Report
 
 Measure = Literal["calibration", "operating_point"]
 """What can be measured of every round beside AP, where somebody asks for it."""

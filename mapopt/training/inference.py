@@ -21,7 +21,7 @@ from mapopt.metrics import Detections
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.settings import Setting, apply_setting, check_classes
 from mapopt.training.checkpoint import Checkpoint
-from mapopt.training.knobs import stack_knobs
+from mapopt.training.knob_tensors import stack_knobs
 
 _BATCH_PIXELS = 512 * 48 * 48
 """Pixels per batch, over all lanes; bounds the memory."""

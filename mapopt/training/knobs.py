@@ -14,7 +14,6 @@ from functools import cache
 from typing import Annotated, Any, get_type_hints
 
 import numpy as np
-import torch
 
 from mapopt.errors import ConfigError, unknown_name
 
@@ -198,11 +197,3 @@ class KnobSpace:
             else:
                 changes[name] = bounds.clip(value + move * math.log10(scale) / 2 * (bounds.high - bounds.low))
         return base.replace(**changes) if changes else base
-
-
-def stack_knobs(lanes: Sequence[Knobs], device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
-    """Returns each knob as a float32 tensor ``[lanes]``, the form the training step reads."""
-    return {
-        name: torch.tensor([getattr(knobs, name) for knobs in lanes], dtype=torch.float32, device=device)
-        for name in ranges()
-    }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mapopt.errors import ConfigError
-from mapopt.losses import LOSSES, ListLoss, make_loss
 from mapopt.training.optimizers.registry import OPTIMIZERS
+
+if TYPE_CHECKING:
+    from mapopt.losses import ListLoss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,8 @@ class Recipe:
     class_balance: Literal["none", "weights", "sampling"] = "none"
     """How rare classes are helped: a pointwise loss weighted by inverse frequency, or images drawn so that every class
     comes equally often."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: str = "sgd"
+    """sgd or adamw, or ``module:attribute`` for your own."""
     batch_size: int = 16
     """Images a step."""
     clip: float = 10.0
@@ -50,6 +53,8 @@ class Recipe:
     """Run in bfloat16 where the device is a GPU."""
 
     def __post_init__(self) -> None:
+        from mapopt.losses import LOSSES, make_loss
+
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}: expected 1 or more")
         if self.loss_settings and self.loss == "torchvision":
@@ -71,9 +76,10 @@ class Recipe:
             )
         if self.class_balance == "weights" and self.loss == "torchvision":
             raise ConfigError("class_balance is 'weights' with torchvision's own losses: name a loss, such as focal")
-        if self.optimizer not in OPTIMIZERS:
-            raise ConfigError(f"optimizer is {self.optimizer!r}: expected one of {', '.join(OPTIMIZERS)}")
+        OPTIMIZERS.check_name(self.optimizer)
 
     def make_loss(self) -> str | ListLoss:
         """Returns the class loss, or the name of torchvision's own losses."""
+        from mapopt.losses import make_loss
+
         return self.loss if self.loss == "torchvision" else make_loss(self.loss, self.loss_settings)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from mapopt.detectors.interface import KnobTable
-from mapopt.training.knobs import Knobs, blend, stack_knobs
+from mapopt.training.knob_tensors import stack_knobs
+from mapopt.training.knobs import Knobs, blend
 
 
 def step_size(batch_size: int, fraction: float) -> int:

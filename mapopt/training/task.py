@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from mapopt.data import Splits
 from mapopt.errors import ConfigError
+from mapopt.training.budget import TaskInfo
 from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
 
-
-@dataclass(frozen=True, kw_only=True)
-class TaskInfo:
-    """What a controller may know about a task."""
-
-    name: str
-    classes: int
-    train_images: int
-    batch_size: int
-    knobs: Knobs
-    """The task's own setting, from which controllers start."""
+if TYPE_CHECKING:
+    from mapopt.data.splits import Splits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,10 @@ import pytest
 from mapopt.agents.policy import ZOO, Agent, OpenLoopController, PolicyController, find_agent
 from mapopt.envs.detector_training.observations import observation_names, observe
 from mapopt.errors import AgentError
-from mapopt.training.budget import Budget
+from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.history import Interval, Round, Scores
 from mapopt.training.knobs import Knobs, KnobSpace
-from mapopt.training.task import TaskInfo
 
 TASK = TaskInfo(name="t", classes=3, train_images=16, batch_size=4, knobs=Knobs())
 BUDGET = Budget(images=64, rounds=4)

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import pytest
 
 from mapopt.errors import ConfigError
-from mapopt.training.budget import Budget
+from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.fixed import Constant, Replay, Schedule
 from mapopt.training.controllers.reactive import Patience, Plateau
 from mapopt.training.history import Interval, Round, Scores
 from mapopt.training.knobs import Knobs
-from mapopt.training.task import TaskInfo
 
 TASK = TaskInfo(name="t", classes=2, train_images=100, batch_size=4, knobs=Knobs(lr=0.1))
 BUDGET = Budget(images=400, rounds=20)

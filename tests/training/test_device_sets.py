@@ -12,8 +12,8 @@ from mapopt.training.controllers.base import Decision
 from mapopt.training.device_sets import DeviceSets
 from mapopt.training.fleet import Fleet
 from mapopt.training.knobs import Knobs
+from mapopt.training.loop import advance
 from mapopt.training.recipe import Recipe
-from mapopt.training.run import advance
 from mapopt.training.task import Task
 
 

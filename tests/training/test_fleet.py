@@ -98,7 +98,7 @@ def test_wrong_fleets_are_named(splits: Splits) -> None:
     with pytest.raises(ConfigError, match="different recipes"):
         Fleet([task, task_of("tiny", splits, clip=3.0)], [1, 2])
     other = make_shapes_splits(ShapesConfig(size=64), seed=0, train=2, val=3, test=2)
-    with pytest.raises(ConfigError, match="have tune splits of 2 and 3 images: make them equally long"):
+    with pytest.raises(ConfigError, match="have val splits of 2 and 3 images: make them equally long"):
         Fleet([task, task_of("tiny", other)], [1, 2])
     with pytest.raises(ConfigError, match="different recipes"):
         Fleet([task_of("resnet18", splits), task_of("resnet18", splits, clip=3.0)], [1, 2])

@@ -20,7 +20,7 @@ from mapopt.training.controllers.reactive import Patience
 from mapopt.training.fleet import Fleet, Trainer
 from mapopt.training.history import Measure, Round
 from mapopt.training.knobs import Knobs
-from mapopt.training.run import advance, run, run_fleet
+from mapopt.training.loop import advance, run, run_fleet
 from mapopt.training.task import Task
 
 MakeTask = Callable[..., Task]

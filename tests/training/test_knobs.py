@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapopt.errors import ConfigError
-from mapopt.training.knobs import Knobs, KnobSpace, Range, blend, ranges, stack_knobs
+from mapopt.training.knob_tensors import stack_knobs
+from mapopt.training.knobs import Knobs, KnobSpace, Range, blend, ranges
 
 NAMES = list(ranges())
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mapopt.training.knobs import Knobs, stack_knobs
+from mapopt.training.knob_tensors import stack_knobs
+from mapopt.training.knobs import Knobs
 from mapopt.training.optimizers.base import clip_rows
 from mapopt.training.optimizers.registry import OPTIMIZERS
 

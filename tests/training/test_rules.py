@@ -16,7 +16,7 @@ from mapopt.training.checkpoint import Checkpoint, CheckpointFolder
 from mapopt.training.controllers.fixed import Constant, Schedule
 from mapopt.training.fleet import Fleet, Trainer
 from mapopt.training.knobs import Knobs, ranges
-from mapopt.training.run import run
+from mapopt.training.loop import run
 from mapopt.training.task import Task
 
 MakeTask = Callable[..., Task]

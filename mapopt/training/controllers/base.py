@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mapopt.errors import ConfigError
-from mapopt.training.budget import Budget
+from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.history import Measure, Round
 from mapopt.training.knobs import Knobs, ranges
-from mapopt.training.task import TaskInfo
 
 
 @dataclass(frozen=True, kw_only=True)

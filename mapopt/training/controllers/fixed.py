@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mapopt.errors import ConfigError
-from mapopt.training.budget import Budget
+from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Decision, check_range, with_rate
 from mapopt.training.history import Round
-from mapopt.training.task import TaskInfo
 
 
 @dataclass(frozen=True)

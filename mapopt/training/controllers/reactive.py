@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mapopt.errors import ConfigError
-from mapopt.training.budget import Budget
+from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Controller, Decision, check_range, measures_of, with_rate
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.history import Measure, Round
-from mapopt.training.task import TaskInfo
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ from mapopt.envs.post_processing.vector import PostProcessingVectorEnv
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.fleet import Trainer
+from mapopt.training.loop import run
 from mapopt.training.recipe import Recipe
-from mapopt.training.run import run
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=2, recipe=Recipe(batch_size=4))
 BUDGET = Budget(images=16, rounds=2)

@@ -18,13 +18,12 @@ from mapopt.envs.detector_training.actions import (
     make_action,
 )
 from mapopt.errors import ConfigError
-from mapopt.training.budget import Budget
+from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Decision
 from mapopt.training.controllers.fixed import Constant, Schedule
 from mapopt.training.controllers.reactive import Plateau
 from mapopt.training.history import Interval, Round, Scores
 from mapopt.training.knobs import Knobs, KnobSpace, ranges
-from mapopt.training.task import TaskInfo
 
 TASK = TaskInfo(name="t", classes=2, train_images=32, batch_size=4, knobs=Knobs())
 BUDGET = Budget(images=80, rounds=10)

@@ -23,8 +23,8 @@ from mapopt.training.budget import Budget
 from mapopt.training.controllers.fixed import Constant, Schedule
 from mapopt.training.fleet import Trainer
 from mapopt.training.knobs import Knobs
+from mapopt.training.loop import run
 from mapopt.training.recipe import Recipe
-from mapopt.training.run import run
 
 MakeFamily = Callable[..., NumberedFamily]
 

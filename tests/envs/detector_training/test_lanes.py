@@ -16,16 +16,15 @@ from mapopt.envs.detector_training.lanes import Start
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import Instance, ShapesFamily
 from mapopt.errors import ConfigError, DataError
-from mapopt.training.budget import Budget
+from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Controller, Decision
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.controllers.reactive import Patience
 from mapopt.training.fleet import Trainer
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs
+from mapopt.training.loop import run
 from mapopt.training.recipe import Recipe
-from mapopt.training.run import run
-from mapopt.training.task import TaskInfo
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
 BUDGET = Budget(images=8 * 6, rounds=6)

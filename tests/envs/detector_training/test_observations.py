@@ -17,10 +17,9 @@ from mapopt.envs.detector_training.observations import (
     observe,
 )
 from mapopt.errors import ConfigError
-from mapopt.training.budget import Budget
+from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.history import Interval, Round, Scores
 from mapopt.training.knobs import Knobs, ranges
-from mapopt.training.task import TaskInfo
 
 TASK = TaskInfo(name="t", classes=2, train_images=100, batch_size=4, knobs=Knobs(lr=0.1))
 BUDGET = Budget(images=800, rounds=10)

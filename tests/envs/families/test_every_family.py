@@ -17,8 +17,8 @@ from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.fleet import Trainer
+from mapopt.training.loop import run
 from mapopt.training.recipe import Recipe
-from mapopt.training.run import run
 
 CASES: dict[str, dict[str, Any]] = {
     "shapes": {},

@@ -19,8 +19,8 @@ from mapopt.envs.wrappers import RecordedSchedule, RecordSchedule
 from mapopt.errors import ConfigError, StoreError
 from mapopt.training.budget import Budget
 from mapopt.training.fleet import Trainer
+from mapopt.training.loop import run
 from mapopt.training.recipe import Recipe
-from mapopt.training.run import run
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
 BUDGET = Budget(images=8 * 3, rounds=3)
