@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mapopt.data import Invalid, ShapesConfig
-from mapopt.data.loading import Part
-from mapopt.data.mislabel import Fault
+from mapopt.data.faults import Fault
+from mapopt.data.layouts import Part
 from mapopt.envs.families import FAMILIES, NumberedFamily, make_family
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.training.knobs import Knobs

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from mapopt.data import Annotations, Invalid, Splits
 from mapopt.data.crops import Windows, read_crops
-from mapopt.data.loading import Part, read_part
-from mapopt.data.scenes import check_range
-from mapopt.data.shapes import MAX_SEED
+from mapopt.data.layouts import Part, read_part
+from mapopt.data.shapes_config import MAX_SEED, check_range
 from mapopt.envs.families.base import Instance, NumberedFamily, boxes_by_class, check_band
 from mapopt.envs.families.cache import HELD
 from mapopt.envs.numbering import InstanceSplit

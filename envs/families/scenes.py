@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mapopt.data import Splits
-from mapopt.data.mislabel import FAULTS, Fault, mislabel
-from mapopt.data.scenes import check_range
+from mapopt.data.faults import FAULTS, Fault, mislabel
+from mapopt.data.shapes_config import check_range
 from mapopt.envs.families.base import Instance, boxes_by_class, check_band, check_choice
 from mapopt.envs.families.cache import HELD
 from mapopt.envs.families.shapes import SceneFamily, draw_splits

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mapopt.data import ShapesConfig, Splits, make_shapes_splits
-from mapopt.data.scenes import check_range
+from mapopt.data.shapes_config import check_range
 from mapopt.envs.families.base import Instance, NumberedFamily
 from mapopt.envs.families.cache import HELD
 from mapopt.errors import ConfigError

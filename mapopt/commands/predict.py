@@ -13,7 +13,7 @@ from mapopt.commands.command import Command, choose_device
 from mapopt.commands.data import draw_sample
 from mapopt.commands.output import Output
 from mapopt.data import Annotations, ImageSet
-from mapopt.data.pixels import image_size, open_rgb
+from mapopt.data.image_files import image_size, open_rgb
 from mapopt.data.results import write_results
 from mapopt.drawing.boxes import draw_boxes
 from mapopt.errors import ConfigError, DataError

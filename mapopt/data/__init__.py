@@ -4,33 +4,72 @@
 `make_shapes_splits` from a seed. `Annotations` is the one form in between, which every format is read into.
 """
 
-from mapopt.data.annotations import Annotations
-from mapopt.data.coco import read_coco, write_coco
-from mapopt.data.images import ImageSet, Targets
-from mapopt.data.invalid import Invalid, settle_boxes
-from mapopt.data.loading import load_splits
-from mapopt.data.pixels import read_image
-from mapopt.data.shapes import ShapesConfig, make_shapes, make_shapes_splits
-from mapopt.data.splits import Splits
-from mapopt.data.voc import read_voc, write_voc
-from mapopt.data.yolo import read_yolo, write_yolo
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Annotations",
-    "ImageSet",
-    "Invalid",
-    "ShapesConfig",
-    "Splits",
-    "Targets",
-    "load_splits",
-    "make_shapes",
-    "make_shapes_splits",
-    "read_coco",
-    "read_image",
-    "read_voc",
-    "read_yolo",
-    "settle_boxes",
-    "write_coco",
-    "write_voc",
-    "write_yolo",
-]
+from mapopt.lazy import attach
+
+if TYPE_CHECKING:
+    from mapopt.data.annotations import Annotations as Annotations
+    from mapopt.data.coco import read_coco as read_coco
+    from mapopt.data.coco import write_coco as write_coco
+    from mapopt.data.crops import Windows as Windows
+    from mapopt.data.crops import read_crops as read_crops
+    from mapopt.data.faults import FAULTS as FAULTS
+    from mapopt.data.faults import Fault as Fault
+    from mapopt.data.faults import mislabel as mislabel
+    from mapopt.data.images import ImageSet as ImageSet
+    from mapopt.data.images import Targets as Targets
+    from mapopt.data.invalid import Invalid as Invalid
+    from mapopt.data.invalid import settle_boxes as settle_boxes
+    from mapopt.data.layouts import Layout as Layout
+    from mapopt.data.layouts import Part as Part
+    from mapopt.data.layouts import read_part as read_part
+    from mapopt.data.loading import load_splits as load_splits
+    from mapopt.data.palette import category_color as category_color
+    from mapopt.data.pixels import read_image as read_image
+    from mapopt.data.results import read_results as read_results
+    from mapopt.data.results import write_results as write_results
+    from mapopt.data.shapes import make_shapes as make_shapes
+    from mapopt.data.shapes import make_shapes_splits as make_shapes_splits
+    from mapopt.data.shapes_config import MAX_SEED as MAX_SEED
+    from mapopt.data.shapes_config import ShapesConfig as ShapesConfig
+    from mapopt.data.splits import Splits as Splits
+    from mapopt.data.voc import read_voc as read_voc
+    from mapopt.data.voc import write_voc as write_voc
+    from mapopt.data.yolo import read_yolo as read_yolo
+    from mapopt.data.yolo import write_yolo as write_yolo
+else:
+    __getattr__, __dir__, __all__ = attach(
+        __name__,
+        {
+            "Annotations": "mapopt.data.annotations",
+            "read_coco": "mapopt.data.coco",
+            "write_coco": "mapopt.data.coco",
+            "Windows": "mapopt.data.crops",
+            "read_crops": "mapopt.data.crops",
+            "FAULTS": "mapopt.data.faults",
+            "Fault": "mapopt.data.faults",
+            "mislabel": "mapopt.data.faults",
+            "ImageSet": "mapopt.data.images",
+            "Targets": "mapopt.data.images",
+            "Invalid": "mapopt.data.invalid",
+            "settle_boxes": "mapopt.data.invalid",
+            "Layout": "mapopt.data.layouts",
+            "Part": "mapopt.data.layouts",
+            "read_part": "mapopt.data.layouts",
+            "load_splits": "mapopt.data.loading",
+            "category_color": "mapopt.data.palette",
+            "read_image": "mapopt.data.pixels",
+            "read_results": "mapopt.data.results",
+            "write_results": "mapopt.data.results",
+            "make_shapes": "mapopt.data.shapes",
+            "make_shapes_splits": "mapopt.data.shapes",
+            "MAX_SEED": "mapopt.data.shapes_config",
+            "ShapesConfig": "mapopt.data.shapes_config",
+            "Splits": "mapopt.data.splits",
+            "read_voc": "mapopt.data.voc",
+            "write_voc": "mapopt.data.voc",
+            "read_yolo": "mapopt.data.yolo",
+            "write_yolo": "mapopt.data.yolo",
+        },
+    )

@@ -47,7 +47,7 @@ class Annotations:
         boxes: float64 ``[N, 4]``, corners (left, top, right, bottom) in pixels.
         labels: int64 ``[N]``, each object's position in the categories, 0 to K - 1.
         images: int64 ``[N]``, each object's position in the images, 0 to I - 1.
-        crowd: bool ``[N]``, True where a box stands for a group: no object to learn, and no false alarm when found.
+        crowd: bool ``[N]``, True where a box stands for a group: no object to learn, and no false alarm when detected.
         area: float64 ``[N]``, square pixels; of the mask where the file has one, else of the box. AP by size uses it.
         ids: int64 ``[N]``, unique.
         root: the folder that the file names are relative to; None where the images are in memory only.

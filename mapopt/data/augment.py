@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once: flip, scale and crop, colour and noise, by one strength.
+"""Augmentation of a whole batch at once: flip, scale and crop, color and noise, by one strength.
 
 Every sample has its own draw, a pure function of the run's seed and the images seen before it, and the strength is
 applied to the draw afterwards; so turning the knob changes how far each sample moves and never which way.
@@ -90,7 +90,7 @@ def augment_images(images: Tensor, drawn: Draw) -> Tensor:
 def augment_together(images: Tensor, drawn: Draw) -> Tensor:
     """Does what `augment_images` does with torch's operations on the whole batch, as a GPU wants it."""
     count, channels, height, width = images.shape
-    # Grey, not black, fills what a zoomed-out sample leaves free: resample the difference from grey.
+    # Gray, not black, fills what a zoomed-out sample leaves free: resample the difference from gray.
     values = images.float().sub_(_GRAY)
     columns = _resampling(width, drawn.scale, drawn.shift_x, drawn.flip)
     values = torch.bmm(values.view(count, channels * height, width), columns.transpose(1, 2))
@@ -148,7 +148,7 @@ def augment_boxes(boxes: Tensor, drawn: Draw, size: tuple[int, int]) -> Tensor:
 
 
 def visible(before: Tensor, after: Tensor, drawn: Draw, *, minimum: float = 0.3) -> Tensor:
-    """Returns bool ``[n, g]``: boxes of which at least the `minimum` share of the area is still in the frame."""
+    """Returns bool ``[n, g]``: boxes of which at least the fraction `minimum` of the area is still in the frame."""
     full = _area(before) * drawn.scale[:, None] ** 2
     return (_area(after) >= minimum * full) & (_area(after) > 1.0)
 
@@ -160,7 +160,7 @@ def _area(boxes: Tensor) -> Tensor:
 def _resampling(size: int, scale: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
     """Returns ``[n, size, size]``: the triangle-filter weights from input pixels to output pixels along one axis."""
     centers = torch.arange(size, dtype=torch.float32, device=scale.device) + 0.5
-    # Output pixel x shows input position (x - centre - shift) / scale + centre.
+    # Output pixel x shows input position (x - center - shift) / scale + center.
     source = (centers[None] - size / 2 - shift[:, None] * size) / scale[:, None] + size / 2
     source = torch.where(flip[:, None] > 0, size - source, source)
     support = (1 / scale).clamp(min=1.0)[:, None, None]
@@ -173,7 +173,7 @@ def _color(values: Tensor, drawn: Draw) -> Tensor:
     """Brightness, saturation and contrast as torchvision defines them, as one 3 x 3 matrix and bias per image.
 
     Args:
-        values: ``[n, 3, h, w]``, less the grey.
+        values: ``[n, 3, h, w]``, less the gray.
         drawn: one entry per image.
     """
     weights = torch.tensor(_LUMA, device=values.device)

@@ -1,4 +1,4 @@
-"""One pass over every image on the CPU: resampling, colour and noise while the image is still in the cache.
+"""One pass over every image on the CPU: resampling, color and noise while the image is still in the cache.
 
 Does what `mapopt.data.augment` does with torch's operations, to rounding, in a third of the time: an image of 48 x 48
 stays in the fastest cache, where whole batches travel to memory and back at every operation, and only the two or three
@@ -49,13 +49,13 @@ def augment(
         noise_start: ``[n]`` where in the bank each image's noise begins.
         bank: standard normal numbers.
         gray: what is outside of an image.
-        luma: ``[3]`` shares of the channels in brightness.
+        luma: ``[3]`` weights of the channels in brightness.
         out: ``[n, 3, h, w]``, overwritten.
     """
     count, _, height, width = images.shape
-    most = int(2 * max(_ONE / scale.min(), _ONE)) + 3
-    column_place, column_weight = np.zeros((most, width), np.uint32), np.zeros((most, width), np.float32)
-    row_place, row_weight = np.zeros((most, height), np.uint32), np.zeros((most, height), np.float32)
+    max_taps = int(2 * max(_ONE / scale.min(), _ONE)) + 3
+    column_place, column_weight = np.zeros((max_taps, width), np.uint32), np.zeros((max_taps, width), np.float32)
+    row_place, row_weight = np.zeros((max_taps, height), np.uint32), np.zeros((max_taps, height), np.float32)
     line, sums = np.empty(width, np.float32), np.empty(width, np.float32)
     wide, moved = np.empty((3, height, width), np.float32), np.empty((3, height, width), np.float32)
     matrix, bias = np.empty((3, 3), np.float32), np.empty(3, np.float32)
@@ -113,11 +113,13 @@ def _resample_rows(wide: _Floats, place: NDArray[np.uint32], weights: _Floats, t
     channels, height, width = wide.shape
     for channel in range(channels):
         for y in range(height):
-            one, two, three = place[0, y], place[1, y], place[2, y]
+            first_row, second_row, third_row = place[0, y], place[1, y], place[2, y]
             first, second, third = weights[0, y], weights[1, y], weights[2, y]
             for x in range(width):
                 moved[channel, y, x] = (
-                    first * wide[channel, one, x] + second * wide[channel, two, x] + third * wide[channel, three, x]
+                    first * wide[channel, first_row, x]
+                    + second * wide[channel, second_row, x]
+                    + third * wide[channel, third_row, x]
                 )
             for tap in range(3, taps):
                 further, weight = place[tap, y], weights[tap, y]
@@ -161,7 +163,7 @@ def _color(
                     shift + red * moved[0, y, x] + green * moved[1, y, x] + blue * moved[2, y, x]
                 )
             if strength > 0:
-                # Without a sign there is no counting from the end, whose test at every number would cost the most here.
+                # Unsigned: a signed index would be tested for counting from the end, which costs more than the rest.
                 start = np.uint64(begin + (channel * height + y) * width)
                 for x in range(width):
                     out[image, channel, y, x] += strength * bank[start + np.uint64(x)]
@@ -173,11 +175,11 @@ def _color(
 def _taps(
     size: int, scale: np.float32, shift: np.float32, flip: bool, place: NDArray[np.uint32], weights: _Floats
 ) -> int:
-    """Fills in from which pixels each output pixel is made, ``[taps, size]``; returns the most that one needs."""
+    """Fills in from which pixels each output pixel is made, ``[taps, size]``; returns how many the largest needs."""
     length = np.float32(size)
     support, half = max(_ONE / scale, _ONE), length / 2
     place[:], weights[:] = 0, 0
-    most = 1
+    max_taps = 1
     for x in range(size):
         source = (np.float32(x) + _HALF - half - shift * length) / scale + half
         if flip:
@@ -195,5 +197,5 @@ def _taps(
                 taps += 1
         for tap in range(taps):
             weights[tap, x] /= max(total, _MIN_TOTAL)
-        most = max(most, taps)
-    return most
+        max_taps = max(max_taps, taps)
+    return max_taps

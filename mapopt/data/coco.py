@@ -35,7 +35,7 @@ def read_coco(
     Args:
         json_path: the file, with ``images``, ``annotations`` and ``categories``. ``iscrowd`` (0) and ``area`` (the
             box's) may be missing.
-        images_dir: the folder of the images. Where it is None, the usual places beside the file are tried.
+        images_dir: the folder of the images. Where it is None, the common places beside the file are tried.
         invalid: what to do with boxes outside their image or without area: ``"error"``, ``"clip"`` or ``"drop"``.
 
     Raises:
@@ -151,7 +151,7 @@ def _extent(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.f
 
 
 def _images_folder(path: Path, images_dir: str | Path | None, file_names: Sequence[str]) -> Path:
-    """Returns the folder given, or the usual place that holds most of the first few images."""
+    """Returns the folder given, or the common place that holds most of the first few images."""
     if images_dir is not None:
         if not Path(images_dir).is_dir():
             raise DataError(f"the folder of its images, {images_dir}, does not exist. Check images_dir.")

@@ -1,8 +1,8 @@
 """Cuts square windows out of images, with their annotations: many small images from a few large ones.
 
 A crop is an image of its own, measured in its own pixels. What is left of a box inside the window is its box there.
-Where little is left, the object is neither to be found nor background: it is marked as a crowd, which a detector is not
-taught and which counts neither as missed nor, when found, as a false alarm. Leaving such a box out would teach the
+Where little is left, the object is neither a target nor background: it is marked as a crowd, which a detector is not
+taught and which counts neither as missed nor, when detected, as a false alarm. Leaving such a box out would teach the
 detector that a visible part of an object is background.
 """
 
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mapopt.data.annotations import Annotations
+from mapopt.data.image_files import open_rgb
 from mapopt.data.images import ImageSet, image_paths
-from mapopt.data.pixels import open_rgb
 from mapopt.errors import ConfigError
 
 _ROUNDING = 1e-9
@@ -39,7 +39,7 @@ def read_crops(annotations: Annotations, windows: Windows, *, size: int, visible
         annotations: the whole images.
         windows: what to cut out, inside the images.
         size: pixels of a crop's side.
-        visible: share of an object's box, 0 to 1, that has to be left for it to count as an object.
+        visible: fraction of an object's box, 0 to 1, that has to be left for it to count as an object.
 
     Raises:
         DataError: an image is missing, damaged or of another size than annotated, or there is no window.
@@ -66,7 +66,7 @@ def read_crops(annotations: Annotations, windows: Windows, *, size: int, visible
 def crop_annotations(annotations: Annotations, windows: Windows, *, size: int, visible: float) -> Annotations:
     """Returns the annotations of crops, in the crops' pixels; the arguments are those of `read_crops`."""
     if size < 1 or not 0 <= visible <= 1:
-        raise ConfigError(f"size is {size} and visible {visible}: expected at least 1 pixel, and a share of 0 to 1")
+        raise ConfigError(f"size is {size} and visible {visible}: expected at least 1 pixel, and a fraction of 0 to 1")
     rows, objects = _pairs(annotations, windows)
     factor = size / windows.sides[rows]
     limits = np.stack([annotations.widths, annotations.heights] * 2, axis=1)[annotations.images[objects]]

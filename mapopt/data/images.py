@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mapopt.data.annotations import Annotations
-from mapopt.data.pixels import letterbox, letterbox_scale, open_rgb
+from mapopt.data.image_files import open_rgb
+from mapopt.data.pixels import letterbox, letterbox_scale
 from mapopt.errors import ConfigError, DataError
 
 

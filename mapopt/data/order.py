@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-_WEIGHTED = 3  # stream of the numbers that draw images with unequal shares
+_WEIGHTED = 3  # stream of the numbers that draw images with unequal probabilities
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -24,7 +24,7 @@ def sample_order(
         start: images the run has seen already.
         count: how many to name.
         size: images in the training set.
-        probabilities: ``[size]`` probabilities with which images are drawn instead, with replacement and without epochs.
+        probabilities: ``[size]`` with which images are drawn instead, with replacement and without epochs.
 
     Returns:
         int64 ``[count]``, positions in the set.
@@ -48,7 +48,7 @@ def sample_order(
 def sample_uniforms(seed: int, start: int, count: int, numbers: int, *, stream: int = 0) -> np.ndarray:
     """Returns uniform random numbers that belong to the samples from `start` on.
 
-    A counter-based generator: the finaliser of SplitMix64 over (seed, stream, sample, number).
+    A counter-based generator: the finalizer of SplitMix64 over (seed, stream, sample, number).
 
     Args:
         seed: the run's seed.

@@ -1,4 +1,4 @@
-"""Defines the shapes of the procedural scenes: the classes to be found, and the clutter that is none of them.
+"""Defines the shapes of the procedural scenes: the classes to detect, and the clutter that is none of them.
 
 A shape is a closed polygon in a unit frame. What painting needs of it is a table of signed distances to its edge
 (negative inside), looked up at the turned and stretched coordinates of each pixel: one gather for every shape alike,
@@ -17,7 +17,7 @@ CLASSES = ("disc", "box", "triangle", "ring", "cross", "star")
 CLUTTER = ("line", "bar", "drop", "crescent", "cloud", "rag")
 """Names of the distractors. They follow the classes in every table."""
 EXTENT = 1.5
-"""A distance table covers -REACH to REACH of the unit frame in both directions."""
+"""A distance table covers -EXTENT to EXTENT of the unit frame in both directions."""
 
 _POINTS = 48
 _RING_HOLE = 0.55
@@ -31,7 +31,7 @@ def outline_points() -> NDArray[np.float64]:
 
 @lru_cache(maxsize=4)
 def distance_tables(cells: int) -> NDArray[np.float32]:
-    """Returns the signed distance to each shape's edge at the cells' centres, ``[shapes, cells (y), cells (x)]``."""
+    """Returns the signed distance to each shape's edge at the cells' centers, ``[shapes, cells (y), cells (x)]``."""
     centers = ((np.arange(cells) + 0.5) / cells * 2 - 1) * EXTENT
     x, y = np.meshgrid(centers, centers)
     tables = []

@@ -1,7 +1,7 @@
 """Paints procedural scenes: textured backgrounds, then shapes from the front one backwards, then sensor noise.
 
 Painting from front to back keeps how much of each pixel is still free. So what a shape would show is known before
-anything of it is painted, and one that would be hidden too much is left out, of the picture and of the truth alike.
+anything of it is painted, and one that would be hidden too much is left out, of the picture and of the ground truth.
 The costly part, coverage and shading, is computed for all shapes of many scenes at once; only compositing is a loop.
 """
 
@@ -93,14 +93,14 @@ def paint(background: Floats, layers: Layers, *, largest: float) -> tuple[Floats
 
 
 def backgrounds(numbers: NDArray[np.float64], *, size: int) -> tuple[Floats, Floats]:
-    """Draws backgrounds: a gradient between two colours, and waves of several lengths over it.
+    """Draws backgrounds: a gradient between two colors, and waves of several lengths over it.
 
     Args:
         numbers: ``[scenes, BACKGROUND_NUMBERS]``, uniform in 0 to 1.
         size: pixels of a side.
 
     Returns:
-        ``[scenes, 3, size, size]`` in 0 to 1, and the mean colours ``[scenes, 3]``.
+        ``[scenes, 3, size, size]`` in 0 to 1, and the mean colors ``[scenes, 3]``.
     """
     base = 0.12 + 0.76 * numbers[:, 0:3]
     change = 0.5 * (numbers[:, 3:6] - 0.5)
@@ -126,7 +126,7 @@ def backgrounds(numbers: NDArray[np.float64], *, size: int) -> tuple[Floats, Flo
 
 
 BACKGROUND_NUMBERS = 8 + 5 * 4
-"""Uniform numbers that one background takes: colours, gradient, and five waves of four numbers."""
+"""Uniform numbers that one background takes: colors, gradient, and five waves of four numbers."""
 
 
 def sensor_noise(seed: int, start: int, count: int, *, size: int, strength: float) -> Floats:

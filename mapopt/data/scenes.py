@@ -1,7 +1,7 @@
-"""Draws what a procedural scene holds, from its number and the dials: which shapes, where, how large and how lit.
+"""Draws what a procedural scene holds, from its number and the parameters: which shapes, where, how large and how lit.
 
-Every property of a shape has its own uniform numbers, so turning one dial leaves the rest of a scene as it was. Objects
-look for a free place with a few tries; the exact rule about hidden objects is applied when they are painted.
+Every property of a shape has its own uniform numbers, so changing one parameter leaves the rest of a scene as it was.
+Objects look for a free place with a few tries; the exact rule about hidden objects is applied when they are painted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mapopt.data.order import sample_uniforms
 from mapopt.data.outlines import CLASSES, CLUTTER, outline_points
 from mapopt.data.painting import BACKGROUND_NUMBERS, Layers, backgrounds, paint, sensor_noise
-from mapopt.errors import ConfigError
+from mapopt.data.shapes_config import ShapesConfig
 
 Floats = NDArray[np.float64]
 
@@ -23,7 +23,7 @@ _COUNTS, _BACKGROUND, _OBJECTS, _CLUTTER, _ANNOTATOR = range(32, 37)
 
 _TRIES = 6
 _COLORS = 4
-# Uniform numbers of one shape: eleven properties, then colours and places to choose among.
+# Uniform numbers of one shape: eleven properties, then colors and places to choose among.
 _KIND, _SIZE, _STRETCH, _ANGLE, _HIDDEN, _DEPTH, _LIGHT = range(7)
 _STRIPES = slice(7, 11)
 _COLOR = slice(11, 11 + 3 * _COLORS)
@@ -31,7 +31,7 @@ _PLACE = slice(_COLOR.stop, _COLOR.stop + 2 * _TRIES)
 _NUMBERS = _PLACE.stop
 
 _CONTRAST = 0.45
-"""Least distance in RGB between a shape and its background, where one of its colours to choose among has it."""
+"""Smallest distance in RGB between a shape and its background, where one of its colors to choose among has it."""
 
 
 _CLASS_COLORS = (
@@ -42,59 +42,7 @@ _CLASS_COLORS = (
     (0.75, 0.30, 0.80),
     (0.20, 0.80, 0.80),
 )
-"""What a class's colours gather around, in RGB, in the order of the outlines."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShapesConfig:
-    """The dials of procedural scenes.
-
-    Raises:
-        ConfigError: a dial is out of its range; the message names it.
-    """
-
-    size: int = 48
-    """Pixels of a side, 16 to 512."""
-    classes: int = 3
-    """How many kinds of shapes, 1 to 6: disc, box, triangle, ring, cross, star."""
-    objects: tuple[int, int] = (1, 6)
-    """Fewest and most objects of a scene, 0 to 40. A crowded scene may have fewer, see `occlusion`."""
-    object_size: tuple[float, float] = (10.0, 28.0)
-    """Shortest and longest side, in pixels, of the larger side of an object's box, 4 to `size`."""
-    imbalance: float = 1.0
-    """How many times as frequent the first class is as the last, 1 to 100; those between are spaced evenly."""
-    clutter: float = 1.0
-    """Mean number of distractors in a scene, 0 to 20: lines, bars and blobs that are no object."""
-    color: float = 0.7
-    """How much a class has a colour of its own, 0 to 1: at 0 only the outline tells, at 1 the colour alone does."""
-    occlusion: float = 0.3
-    """Largest part of an object that may be hidden or outside, 0 to 0.9. What would be hidden more is left out."""
-    noise: float = 0.03
-    """Standard deviation of the sensor's noise, 0 to 0.5 of full scale."""
-    label_noise: float = 0.0
-    """Share of objects, 0 to 1, whose annotation is wrong: missing, another class, or a shifted box."""
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("size", 16, 512),
-            ("classes", 1, len(CLASSES)),
-            ("imbalance", 1, 100),
-            ("clutter", 0, 20),
-            ("color", 0, 1),
-            ("occlusion", 0, 0.9),
-            ("noise", 0, 0.5),
-            ("label_noise", 0, 1),
-        ):
-            check_range(name, getattr(self, name), low, high, whole=name in ("size", "classes"))
-        for name, low, high in (("objects", 0, 40), ("object_size", 4, self.size)):
-            value = getattr(self, name)
-            if not isinstance(value, (tuple, list)) or len(value) != 2:
-                raise ConfigError(f"{name} is {value!r}. Expected two numbers, the lowest and the highest.")
-            for bound in value:
-                check_range(name, bound, low, high, whole=name == "objects")
-            if value[0] > value[1]:
-                raise ConfigError(f"{name} is {tuple(value)}. Expected the lower number first.")
-            object.__setattr__(self, name, tuple(value))
+"""What a class's colors gather around, in RGB, in the order of the outlines."""
 
 
 @dataclass(frozen=True)
@@ -124,51 +72,43 @@ def draw_scenes(config: ShapesConfig, *, seed: int, start: int, count: int) -> t
     return pixels, objects
 
 
-def check_range(name: str, value: object, low: float, high: float, *, whole: bool = False) -> None:
-    """Raises ConfigError unless `value` is a number (a whole one, if asked) from `low` to `high`."""
-    kind = "a whole number" if whole else "a number"
-    allowed = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-    if isinstance(value, bool) or not isinstance(value, allowed) or not low <= value <= high:
-        raise ConfigError(f"{name} is {value!r}. Expected {kind} from {low} to {high}.")
-
-
 def _draw_layers(
     config: ShapesConfig, seed: int, start: int, background: NDArray[np.float32]
 ) -> tuple[Layers, NDArray[np.int64], NDArray[np.int64]]:
     """Returns the shapes of some scenes from front to back, their labels (-1: clutter) and their slots."""
     count = len(background)
-    fewest, most = config.objects
+    low, high = config.objects
     distractors = int(2 * config.clutter) + 1 if config.clutter else 0
     how_many = sample_uniforms(seed, start, count, 3, stream=_COUNTS)
     numbers = np.concatenate(
         [
             sample_uniforms(seed, start, count, slots * _NUMBERS, stream=stream).reshape(count, slots, _NUMBERS)
-            for slots, stream in ((most, _OBJECTS), (distractors, _CLUTTER))
+            for slots, stream in ((high, _OBJECTS), (distractors, _CLUTTER))
         ],
         axis=1,
     )
-    slots = np.arange(most + distractors)
-    is_object = slots < most
-    object_count = fewest + np.floor(how_many[:, 0] * (most - fewest + 1))
+    slots = np.arange(high + distractors)
+    is_object = slots < high
+    object_count = low + np.floor(how_many[:, 0] * (high - low + 1))
     clutter_count = np.floor(2 * config.clutter * how_many[:, 1] + how_many[:, 2])
-    exists = np.where(is_object, slots < object_count[:, None], slots - most < clutter_count[:, None])
+    exists = np.where(is_object, slots < object_count[:, None], slots - high < clutter_count[:, None])
 
     labels = np.searchsorted(_class_limits(config), numbers[..., _KIND], side="right")
-    labels[:, most:] = -1
+    labels[:, high:] = -1
     kinds = len(CLASSES) + np.floor(numbers[..., _KIND] * len(CLUTTER)).astype(np.int64)
     outline = np.where(is_object, labels, kinds)
     smallest, largest = config.object_size
     size = smallest * (largest / smallest) ** numbers[..., _SIZE]
-    size[:, most:] = np.minimum(1.3 * size[:, most:], config.size)
+    size[:, high:] = np.minimum(1.3 * size[:, high:], config.size)
     shape, extent_low, extent_high = _turn(outline, numbers)
     unit = size / (extent_high - extent_low).max(axis=2)
     sides = (extent_high - extent_low) * unit[..., None]
 
     allowed = config.occlusion * numbers[..., _HIDDEN]
-    middle = _place(config, numbers, sides, exists, allowed, most)
+    middle = _place(config, numbers, sides, exists, allowed, high)
     # The first object lies in front of all, so that a scene which is to have objects has one.
     depth = numbers[..., _DEPTH].copy()
-    depth[:, :most] = np.sort(depth[:, :most], axis=1)
+    depth[:, :high] = np.sort(depth[:, :high], axis=1)
     depth[:, :1] = np.where(is_object[:1], -1.0, depth[:, :1])
     chosen = np.flatnonzero(exists.reshape(-1))
     scene = chosen // len(slots)
@@ -196,8 +136,8 @@ def _draw_layers(
 
 def _class_limits(config: ShapesConfig) -> Floats:
     """Returns where, on 0 to 1, one class ends and the next begins; the last limit is left out."""
-    share = config.imbalance ** (-np.arange(config.classes) / max(1, config.classes - 1))
-    return np.cumsum(share / share.sum())[:-1]
+    frequency = config.imbalance ** (-np.arange(config.classes) / max(1, config.classes - 1))
+    return np.cumsum(frequency / frequency.sum())[:-1]
 
 
 def _turn(outline: NDArray[np.int64], numbers: Floats) -> tuple[Floats, Floats, Floats]:
@@ -242,7 +182,7 @@ def _place(
 
 
 def _colors(config: ShapesConfig, numbers: Floats, labels: NDArray[np.int64], background: Floats) -> Floats:
-    """Returns colours ``[n, 3]``: the first of a few that stands out from the background, else the farthest."""
+    """Returns colors ``[n, 3]``: the first of a few that stands out from the background, else the farthest."""
     candidates = 0.08 + 0.84 * numbers.reshape(len(numbers), _COLORS, 3)
     own = np.array(_CLASS_COLORS)[labels][:, None]
     pull = np.where(labels >= 0, config.color, 0.0)[:, None, None]

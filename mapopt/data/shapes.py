@@ -1,8 +1,8 @@
 """Makes detection problems from a seed: scenes of turned, shaded, partly hidden shapes on textured ground.
 
-A scene is a pure function of ``(seed, index)`` and of the dials in `ShapesConfig`, so a data set of any size needs no
-download and no storage, and a dial changes one thing at a time. Shading, stripes and size are drawn alike for all
-classes: the outline tells what a shape is, and the colour as much as the dial `ShapesConfig.color` lets it.
+A scene is a pure function of ``(seed, index)`` and of the parameters in `ShapesConfig`, so a data set of any size needs
+no download and no storage, and a parameter changes one thing at a time. Shading, stripes and size are drawn alike for
+all classes: the outline tells what a shape is, and the color as much as `ShapesConfig.color` lets it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ import torch
 from mapopt.data.annotations import Annotations
 from mapopt.data.images import ImageSet
 from mapopt.data.outlines import CLASSES
-from mapopt.data.scenes import Objects, ShapesConfig, check_range, draw_scenes
+from mapopt.data.scenes import Objects, draw_scenes
+from mapopt.data.shapes_config import MAX_SEED, ShapesConfig, check_range
 from mapopt.data.splits import Splits
-
-MAX_SEED = 2**48 - 1
-"""Seeds go from 0 to this."""
 
 _VAL_START = 1 << 30
 _TEST_START = 1 << 31
@@ -30,7 +28,7 @@ def make_shapes(config: ShapesConfig, *, seed: int, count: int, start: int = 0) 
     """Makes scenes number `start` to ``start + count - 1`` of a seed, in memory.
 
     Args:
-        config: the dials.
+        config: the parameters.
         seed: 0 to `MAX_SEED`.
         count: how many scenes, at least 1.
         start: the first scene's number.
@@ -79,8 +77,8 @@ def make_shapes(config: ShapesConfig, *, seed: int, count: int, start: int = 0) 
 def make_shapes_splits(config: ShapesConfig, *, seed: int, train: int = 512, val: int = 128, test: int = 512) -> Splits:
     """Makes the three sets of a task from one seed; label noise is in the train set only.
 
-    The sets take their scenes from fixed ranges of numbers, so they share none, and more training scenes leave the
-    tune and test sets as they are.
+    The sets take their scenes from fixed ranges of numbers, so none is in two sets, and more training scenes leave the
+    val and test sets as they are.
 
     Raises:
         ConfigError: a number of scenes is out of range.

@@ -1,4 +1,4 @@
-"""Holds the three sets of one task: to train on, to tune by, and to test on once, at the end.
+"""Holds the three sets of one task: train, val (which rewards, selects and stops) and test (read once, at the end).
 
 The three are checked against each other when they are put together, because a shared image or another list of
 categories makes every number that follows wrong without a sign of it.
@@ -16,7 +16,7 @@ from mapopt.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Training, tuning and test images with the same categories and no image in common.
+    """Train, val and test images with the same categories and no image in common.
 
     Attributes:
         train: what the detector learns from.
@@ -25,7 +25,7 @@ class Splits:
         note: what a reader of the results should know about how the sets came about; often empty.
 
     Raises:
-        DataError: categories or sizes differ, an image is in two sets, or a set has no object to find.
+        DataError: categories or sizes differ, an image is in two sets, or a set has no object.
     """
 
     train: ImageSet
@@ -38,7 +38,7 @@ class Splits:
             if not images.annotations.counts.sum():
                 raise DataError(
                     f"the {name} set has {len(images)} images but no object to find. "
-                    "Check that its annotations were found, or choose other images."
+                    "Check its annotations, or choose other images."
                 )
         for name, images in self.named()[1:]:
             _check_same_categories(self.train, images, name)
@@ -49,7 +49,7 @@ class Splits:
         _check_disjoint(self.named())
 
     def named(self) -> tuple[tuple[str, ImageSet], ...]:
-        """Returns the three sets with their names, in the order train, tune, test."""
+        """Returns the three sets with their names, in the order train, val, test."""
         return ("train", self.train), ("val", self.val), ("test", self.test)
 
 
@@ -83,7 +83,7 @@ def _check_same_categories(train: ImageSet, other: ImageSet, name: str) -> None:
 
 
 def _check_disjoint(named: tuple[tuple[str, ImageSet], ...]) -> None:
-    # Files are told apart by their path, images in memory by their pixels; a mixture can only be told apart by pixels.
+    # Files are distinguished by path, images in memory by pixels; a mixture only by pixels.
     by_path = all(images.annotations.root is not None for _, images in named)
     seen: dict[str, str] = {}
     for name, images in named:

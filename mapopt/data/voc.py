@@ -16,8 +16,8 @@ import numpy as np
 
 from mapopt.data.annotations import Annotations, first_repeated
 from mapopt.data.files import blame, read_text
+from mapopt.data.image_files import IMAGE_SUFFIXES, image_size
 from mapopt.data.invalid import Invalid, settle_boxes
-from mapopt.data.pixels import IMAGE_SUFFIXES, image_size
 from mapopt.errors import DataError, unknown_name
 from mapopt.files import write_text
 
@@ -176,8 +176,8 @@ def _file_name(key: str, noted: str, pictures: Path) -> str:
     folder, stem = PurePosixPath(key).parent, PurePosixPath(key).name
     fitting = PurePosixPath(noted).stem == stem and PurePosixPath(noted).name == noted
     choices = ([noted] if fitting else []) + [stem + suffix for suffix in IMAGE_SUFFIXES]
-    found = next((name for name in choices if (pictures / folder / name).is_file()), choices[0])
-    return (folder / found).as_posix()
+    name = next((name for name in choices if (pictures / folder / name).is_file()), choices[0])
+    return (folder / name).as_posix()
 
 
 def _number(text: str | None, where: str, name: str) -> float:
@@ -192,10 +192,10 @@ def _category_names(folder: Path, notes: Path) -> tuple[str, ...]:
     classes = folder / _CLASSES_FILE
     if classes.is_file():
         return tuple(line.strip() for line in read_text(classes).splitlines() if line.strip())
-    found = {
+    names = {
         (name.text or "").strip() for path in notes.rglob("*.xml") for name in _parse(path).iterfind("object/name")
     }
-    return tuple(sorted(found - {""}))
+    return tuple(sorted(names - {""}))
 
 
 def _folder(folder: Path, names: Sequence[str], what: str) -> Path:

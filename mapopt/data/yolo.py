@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from mapopt.data.annotations import Annotations
 from mapopt.data.files import blame, read_text
+from mapopt.data.image_files import IMAGE_SUFFIXES, image_size
 from mapopt.data.invalid import Invalid, settle_boxes
-from mapopt.data.pixels import IMAGE_SUFFIXES, image_size
 from mapopt.errors import DataError
 from mapopt.files import write_text
 
@@ -159,27 +159,27 @@ def _categories(path: Path, data: dict[str, Any]) -> tuple[list[int], tuple[str,
 def _images(path: Path, data: dict[str, Any], split: str) -> tuple[Path, list[Path]]:
     """Returns the folder that file names are relative to, and the images of a split in order."""
     entry = data.get(split)
-    entries = [one for one in (entry if isinstance(entry, list) else [entry]) if isinstance(one, str)]
+    entries = [text for text in (entry if isinstance(entry, list) else [entry]) if isinstance(text, str)]
     if not entries or (isinstance(entry, list) and len(entries) < len(entry)):
         raise DataError(f"{path}: '{split}' is {entry!r}. Expected a folder of images, or a text file that lists them.")
     # Published files name their folder as it was on another machine, or one level too high: try the file's own too.
     bases = [path.parent / str(data.get("path") or ""), path.parent]
     files: list[Path] = []
     folders: list[Path] = []
-    for one in entries:
-        tries = [base / name for base in bases for name in (one, one.removeprefix("../"))]
-        found = next((place for place in tries if place.exists()), None)
-        if found is None:
+    for text in entries:
+        tries = [base / name for base in bases for name in (text, text.removeprefix("../"))]
+        place = next((place for place in tries if place.exists()), None)
+        if place is None:
             raise DataError(
-                f"{path}: '{split}' names {one}, but {tries[0]} does not exist. Correct the entry or 'path'."
+                f"{path}: '{split}' names {text}, but {tries[0]} does not exist. Correct the entry or 'path'."
             )
-        if found.is_dir():
-            folders.append(found)
-            files += sorted(file for file in found.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+        if place.is_dir():
+            folders.append(place)
+            files += sorted(file for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
         else:
-            listed = [line.strip() for line in read_text(found).splitlines() if line.strip()]
-            files += [found.parent / name for name in listed]
-            folders.append(found.parent / "images" / split)
+            listed = [line.strip() for line in read_text(place).splitlines() if line.strip()]
+            files += [place.parent / name for name in listed]
+            folders.append(place.parent / "images" / split)
     if not files:
         raise DataError(f"{path}: '{split}' ({', '.join(entries)}) has no image. Check the folder.")
     root = folders[0] if all(file.is_relative_to(folders[0]) for file in files) else path.parent

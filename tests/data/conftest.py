@@ -1,4 +1,4 @@
-"""What the tests of the data package share: small annotations, images on disk, and the blood cells where they are."""
+"""What the tests of the data package have in common: small annotations, images on disk, the blood cells if present."""
 
 from __future__ import annotations
 

@@ -98,8 +98,8 @@ def test_boxes_move_with_their_pixels(strength: float) -> None:
         lit = (image[0] > 180).nonzero()
         if len(lit):
             low, high = lit.min(0).values, lit.max(0).values + 1
-            found = torch.tensor([low[1], low[0], high[1], high[0]], dtype=torch.float32)
-            torch.testing.assert_close(found, box, rtol=0, atol=1.6)
+            box_of_pixels = torch.tensor([low[1], low[0], high[1], high[0]], dtype=torch.float32)
+            torch.testing.assert_close(box_of_pixels, box, rtol=0, atol=1.6)
 
 
 def test_a_box_pushed_out_of_the_frame_is_no_longer_visible() -> None:

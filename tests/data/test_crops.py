@@ -19,20 +19,20 @@ def windows(*rows: tuple[int, float, float, float]) -> Windows:
 
 def slowly(annotations, chosen: Windows, size: int, visible: float) -> list[tuple]:
     """Returns (crop, label, crowd, box) of what `crop_annotations` should keep, one object at a time."""
-    found = []
+    kept = []
     for row, (image, (left, top), side) in enumerate(zip(chosen.images, chosen.corners, chosen.sides, strict=True)):
         for index in np.flatnonzero(annotations.images == image):
             x1, y1, x2, y2 = annotations.boxes[index]
             cut = [max(x1, left), max(y1, top), min(x2, left + side), min(y2, top + side)]
             if cut[2] <= cut[0] or cut[3] <= cut[1]:
                 continue
-            share = (cut[2] - cut[0]) * (cut[3] - cut[1]) / ((x2 - x1) * (y2 - y1))
+            fraction = (cut[2] - cut[0]) * (cut[3] - cut[1]) / ((x2 - x1) * (y2 - y1))
             box = [(value - start) * size / side for value, start in zip(cut, (left, top) * 2, strict=True)]
-            crowd = bool(annotations.crowd[index]) or share < visible
+            crowd = bool(annotations.crowd[index]) or fraction < visible
             if not crowd or min(box[2] - box[0], box[3] - box[1]) >= 1:
-                area = annotations.area[index] * share * (size / side) ** 2
-                found.append((row, int(annotations.labels[index]), crowd, *np.round([*box, area], 6).tolist()))
-    return found
+                area = annotations.area[index] * fraction * (size / side) ** 2
+                kept.append((row, int(annotations.labels[index]), crowd, *np.round([*box, area], 6).tolist()))
+    return kept
 
 
 @pytest.mark.parametrize("visible", [0.0, 0.3, 1.0])
@@ -84,7 +84,7 @@ def test_an_image_is_scaled_with_its_boxes(make_annotations, write_images, tmp_p
 
 def test_what_cannot_be_done_is_said(make_annotations, tmp_path) -> None:
     given = make_annotations(root=tmp_path)
-    with pytest.raises(ConfigError, match="expected at least 1 pixel, and a share of 0 to 1"):
+    with pytest.raises(ConfigError, match="expected at least 1 pixel, and a fraction of 0 to 1"):
         read_crops(given, windows((0, 0, 0, 10)), size=16, visible=1.5)
     with pytest.raises(DataError, match="no such image"):
         read_crops(given, windows((0, 0, 0, 10)), size=16, visible=0.5)

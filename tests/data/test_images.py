@@ -26,9 +26,9 @@ def test_images_are_read_at_one_size_whatever_the_number_of_threads(images):
 
 
 def test_an_image_of_the_asked_size_is_read_as_it_is(images):
-    one = ImageSet.read(images.annotations.select([0]), size=(20, 40))
-    assert (one.pixels[0] == read_image(images.annotations.root / "a.png")).all()
-    assert one.scale.tolist() == [1.0]
+    single = ImageSet.read(images.annotations.select([0]), size=(20, 40))
+    assert (single.pixels[0] == read_image(images.annotations.root / "a.png")).all()
+    assert single.scale.tolist() == [1.0]
 
 
 def test_targets_are_padded_and_lead_back_to_the_annotations(images):

@@ -1,4 +1,4 @@
-"""The usual folders are recognised, and what is missing is said."""
+"""The common folders are recognized, and what is missing is said."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_missing_val_set_is_said(layout, sets, write_images, tmp_path):
 
 def test_one_val_image_cannot_be_divided(sets, write_images, tmp_path):
     make("coco", tmp_path, {"train": sets["train"], "val": sets["val"].select([0])}, write_images)
-    with pytest.raises(DataError, match="one tune image cannot be divided"):
+    with pytest.raises(DataError, match="one val image cannot be divided"):
         load_splits(tmp_path, size=SIZE)
 
 

@@ -1,4 +1,4 @@
-"""Images of every usual kind become 8-bit RGB, and fit into a frame without moving against their boxes."""
+"""Images of every common kind become 8-bit RGB, and fit into a frame without moving against their boxes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from mapopt.data import read_image
-from mapopt.data.pixels import PADDING, image_size, letterbox, letterbox_scale, open_rgb
+from mapopt.data.image_files import image_size, open_rgb
+from mapopt.data.pixels import PADDING, letterbox, letterbox_scale
 from mapopt.errors import DataError
 
 GRAY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
@@ -23,13 +24,13 @@ def test_an_rgb_image_is_read_channels_first(tmp_path):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("kind", ["grey", "16 bits", "16 bits tiff", "grey and alpha", "palette", "palette and alpha"])
+@pytest.mark.parametrize("kind", ["gray", "16 bits", "16 bits tiff", "gray and alpha", "palette", "palette and alpha"])
 def test_gray_in_any_form_becomes_three_equal_channels(tmp_path, kind):
     path = tmp_path / ("x.tif" if "tiff" in kind else "x.png")
     image = Image.fromarray(GRAY)
     if "16" in kind:
         image = Image.fromarray(GRAY.astype(np.uint16) * 256 + 37)
-    elif kind == "grey and alpha":
+    elif kind == "gray and alpha":
         image = Image.merge("LA", (image, Image.fromarray(GRAY[::-1].copy())))
     elif "palette" in kind:
         palette = Image.fromarray(GRAY[::-1].copy(), mode="P")

@@ -1,4 +1,4 @@
-"""Procedural scenes are functions of (seed, index), and each dial does what it says."""
+"""Procedural scenes are functions of (seed, index), and each parameter does what it says."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_scenes_are_image_sets_at_scale_one_with_valid_boxes():
 
 @pytest.mark.parametrize("kind", range(len(CLASSES)))
 def test_boxes_are_tight_around_what_is_painted(kind):
-    """Scenes with one object and without are told apart by pixels: what differs must fill the box."""
+    """Scenes with one object and without are distinguished by pixels: what differs must fill the box."""
     config = replace(PLAIN, classes=kind + 1, imbalance=1, objects=(1, 1), object_size=(12.0, 24.0), occlusion=0)
     shown = make_shapes(config, seed=kind, count=60)
     ground = make_shapes(replace(config, objects=(0, 0)), seed=kind, count=60)
@@ -192,8 +192,8 @@ def test_label_noise_leaves_the_picture_and_spoils_the_asked_fraction():
     missing = len(right) - len(noted)
     relabeled = sum((i, *b) in boxes for i, _, *b in noted - right)
     shifted = len(noted - right) - relabeled
-    for share in (missing, relabeled, shifted):
-        assert share / len(right) == pytest.approx(0.1, abs=0.025)
+    for faults in (missing, relabeled, shifted):
+        assert faults / len(right) == pytest.approx(0.1, abs=0.025)
 
 
 def test_label_noise_with_one_class_moves_boxes_only():
@@ -202,7 +202,7 @@ def test_label_noise_with_one_class_moves_boxes_only():
 
 
 def means_by_class(config: ShapesConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the classes' mean colour and size ``[3, 4]``, and the standard error of each."""
+    """Returns the classes' mean color and size ``[3, 4]``, and the standard error of each."""
     images = make_shapes(replace(config, objects=(1, 1), clutter=0, noise=0, occlusion=0), seed=0, count=3000)
     boxes, labels = images.annotations.boxes, images.annotations.labels
     x, y = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(int).T
@@ -251,7 +251,7 @@ def test_splits_share_no_scene_and_only_the_train_set_has_label_noise():
         ({"object_size": (8, 60)}, "object_size is 60"),
         ({"imbalance": 0.5}, "imbalance is 0.5. Expected a number from 1 to 100"),
         ({"clutter": -1}, "clutter is -1"),
-        ({"colour": 1.5}, "color is 1.5. Expected a number from 0 to 1"),
+        ({"color": 1.5}, "color is 1.5. Expected a number from 0 to 1"),
         ({"occlusion": 1.0}, "occlusion is 1.0. Expected a number from 0 to 0.9"),
         ({"noise": "high"}, "noise is 'high'"),
         ({"label_noise": float("nan")}, "label_noise is nan"),

@@ -23,7 +23,7 @@ def test_disjoint_sets_pass_and_are_named_in_order():
 
 
 def test_a_shared_scene_is_found_by_its_pixels():
-    with pytest.raises(DataError, match=r"image 'shapes-0-13.png' is in the tune and in the test set"):
+    with pytest.raises(DataError, match=r"image 'shapes-0-13.png' is in the val and in the test set"):
         Splits(shapes(0), shapes(10), shapes(13))
     with pytest.raises(DataError, match="is in the train and in the test set"):
         Splits(shapes(0), shapes(10), shapes(2))
@@ -39,13 +39,13 @@ def test_a_shared_file_is_found_by_its_real_path(make_annotations, write_images,
     write_images(make_annotations(), tmp_path / "other")
     other = ImageSet.read(make_annotations(root=tmp_path / "other"), size=(16, 16))
     Splits(sets["real", 0], sets["link", 2], other)
-    with pytest.raises(DataError, match=r"image 'a\.png' is in the train and in the tune set"):
+    with pytest.raises(DataError, match=r"image 'a\.png' is in the train and in the val set"):
         Splits(sets["real", 0], sets["link", 0], other)
 
 
 def test_other_categories_or_another_order_are_refused():
     more = shapes(10, ShapesConfig(size=16, object_size=(4, 8), objects=(1, 2), classes=4))
-    with pytest.raises(DataError, match=r"train and tune sets are not the same: they differ in ring \(id 4\)"):
+    with pytest.raises(DataError, match=r"train and val sets are not the same: they differ in ring \(id 4\)"):
         Splits(shapes(0), more, shapes(20))
     source = shapes(10)
     columns = {name: getattr(source.annotations, name) for name in vars(source.annotations)}
@@ -57,10 +57,10 @@ def test_other_categories_or_another_order_are_refused():
 
 def test_a_set_without_objects_or_of_another_size_is_refused():
     nothing = shapes(10, ShapesConfig(size=16, object_size=(4, 8), objects=(0, 0)))
-    with pytest.raises(DataError, match="the tune set has 4 images but no object to find"):
+    with pytest.raises(DataError, match="the val set has 4 images but no object to find"):
         Splits(shapes(0), nothing, shapes(20))
     larger = shapes(10, ShapesConfig(size=32, object_size=(4, 8), objects=(1, 2)))
-    with pytest.raises(DataError, match=r"the tune set is at \(32, 32\) pixels, the train set at \(16, 16\)"):
+    with pytest.raises(DataError, match=r"the val set is at \(32, 32\) pixels, the train set at \(16, 16\)"):
         Splits(shapes(0), larger, shapes(20))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mapopt.data import ShapesConfig, make_shapes, write_coco
-from mapopt.data.loading import read_part
+from mapopt.data.layouts import read_part
 from mapopt.envs.families import FromDataFamily, Instance
 from mapopt.errors import ConfigError, DataError
 

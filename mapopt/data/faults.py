@@ -1,6 +1,6 @@
 """Makes annotations wrong on purpose, as careless annotators do, to see what wrong annotations cost.
 
-The number of faults is exact, not a probability for each object, so that two sets of the same share are equally wrong.
+The number of faults is exact, not a probability for each object: two sets of the same fraction are equally wrong.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Fault = Literal["missing", "shifted", "swapped", "spurious"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
 _SHIFT = (0.25, 0.5)
-"""Least and largest move of a shifted box in each direction, as a share of its side: an IoU of .14 to .39."""
+"""Smallest and largest move of a shifted box in each direction, as a fraction of its side: an IoU of .14 to .39."""
 
 _TRIES = 20
 _OVERLAP = 0.1
-"""A spurious box is put where it and any other box share at most so much of the smaller, if one of the tries does."""
+"""A spurious box is put where its overlap with any other is at most this fraction of the smaller, if a try finds it."""
 
 
 def mislabel(
     annotations: Annotations, *, fraction: float, seed: int, faults: Sequence[Fault] = FAULTS
 ) -> tuple[Annotations, dict[Fault, int]]:
-    """Returns the annotations with a share of faults, and how many of each kind there are.
+    """Returns the annotations with a fraction of faults, and how many of each kind there are.
 
     Crowds stay as they are. The kinds come equally often, the first ones once more where it does not divide.
 
@@ -47,7 +47,7 @@ def mislabel(
 
     >>> from mapopt.data import ShapesConfig, make_shapes
     >>> true = make_shapes(ShapesConfig(), seed=0, count=20).annotations
-    >>> noted, counts = mislabel(true, share=0.2, seed=1)
+    >>> noted, counts = mislabel(true, fraction=0.2, seed=1)
     >>> len(true.ids), len(noted.ids), counts
     (65, 64, {'missing': 4, 'shifted': 3, 'swapped': 3, 'spurious': 3})
     """
@@ -57,7 +57,7 @@ def mislabel(
     if not faults or len(set(faults)) < len(faults):
         raise ConfigError(f"faults is {tuple(faults)!r}: expected at least one of {', '.join(FAULTS)}, each once")
     if not 0 <= fraction <= 1:
-        raise ConfigError(f"share is {fraction}: expected 0 to 1 faults per object")
+        raise ConfigError(f"fraction is {fraction}: expected 0 to 1 faults per object")
     if "swapped" in faults and len(annotations.category_ids) < 2:
         raise DataError("there is one class, so no box can have another. Leave 'swapped' out of the faults.")
     generator = np.random.default_rng([seed, 0xFA17])
@@ -99,7 +99,7 @@ def _place(
     images, placed = np.empty(len(chosen), dtype=np.int64), np.empty((len(chosen), 4))
     for row, model in enumerate(chosen):
         tries = generator.integers(0, len(annotations), _TRIES)
-        # The box's size as a share of its image, so that it fits into any other.
+        # The box's size as a fraction of its image, so that it fits into any other.
         fraction = annotations.boxes[model] / _limits(annotations, annotations.images[[model]])[0]
         sides = np.clip(fraction[2:] - fraction[:2], 0, 1)
         corners = generator.uniform(0, 1, (_TRIES, 2)) * (1 - sides)
@@ -132,14 +132,14 @@ def _add(
 
 
 def _covered(box: NDArray[np.float64], others: NDArray[np.float64]) -> float:
-    """Returns the largest share that a box and any of the others `[n, 4]` cover of the smaller of the two."""
+    """Returns the largest fraction of the smaller that a box and any of the others ``[n, 4]`` have in common."""
     overlap = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     smaller = np.minimum(_area(box[None]), _area(others))
     return float((np.clip(overlap, 0, None).prod(axis=1) / smaller).max(initial=0.0))
 
 
 def _limits(annotations: Annotations, images: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Returns the farthest corners that boxes in some images may have, `[n, 4]`."""
+    """Returns the farthest corners that boxes in some images may have, ``[n, 4]``."""
     sides = np.stack([annotations.widths[images], annotations.heights[images]], axis=1).astype(np.float64)
     return np.concatenate([sides, sides], axis=1)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mapopt.data import Annotations, ShapesConfig, make_shapes
-from mapopt.data.mislabel import FAULTS, mislabel
+from mapopt.data.faults import FAULTS, mislabel
 from mapopt.errors import ConfigError, DataError
 
 TRUE = make_shapes(ShapesConfig(), seed=3, count=60).annotations
@@ -20,11 +20,11 @@ def rows(annotations: Annotations) -> set[tuple[float, ...]]:
     return {tuple(row) for row in columns.tolist()}
 
 
-def iou(one: np.ndarray, other: np.ndarray) -> float:
-    width = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
-    height = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+def iou(first: np.ndarray, other: np.ndarray) -> float:
+    width = max(0.0, min(first[2], other[2]) - max(first[0], other[0]))
+    height = max(0.0, min(first[3], other[3]) - max(first[1], other[1]))
     both = width * height
-    return both / ((one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - both)
+    return both / ((first[2] - first[0]) * (first[3] - first[1]) + (other[2] - other[0]) * (other[3] - other[1]) - both)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.37, 1.0])
@@ -96,4 +96,4 @@ def test_what_cannot_be_done_is_said() -> None:
     single = make_shapes(ShapesConfig(classes=1), seed=3, count=4).annotations
     with pytest.raises(DataError, match="Leave 'swapped' out"):
         mislabel(single, fraction=0.1, seed=0)
-    assert mislabel(single, fraction=0.5, seed=0, faults=[one for one in FAULTS if one != "swapped"])[0] != single
+    assert mislabel(single, fraction=0.5, seed=0, faults=[fault for fault in FAULTS if fault != "swapped"])[0] != single
