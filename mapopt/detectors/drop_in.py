@@ -7,29 +7,27 @@ instance, by objects of this module. They are copied and pickled with it, and go
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.ssd import SSD
 
-from mapopt.detectors.dense.objective import DenseObjective, Scope
+from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.list_losses import IGNORED, Examples, ListLosses, pad_rows, part_crowds
-from mapopt.errors import ConfigError, unknown_name
-from mapopt.losses import ListLoss
+from mapopt.detectors.objective import Objective, Scope
+from mapopt.errors import ConfigError
+from mapopt.losses import ListLoss, make_loss
 
 Model = TypeVar("Model", bound=nn.Module)
-
-OWN_LOSS = "torchvision"
-"""Name of the loss that leaves a detector's own in place."""
 
 _FAMILIES = (RetinaNet, FCOS, SSD, FasterRCNN)
 
 
 def replace_class_loss(
     model: Model,
-    loss: ListLoss | str,
+    loss: ListLoss | str | Objective,
     *,
     scope: Scope | None = None,
     box_loss: str = "giou",
@@ -51,13 +49,14 @@ def replace_class_loss(
     Args:
         model: RetinaNet, FCOS, SSD, SSDlite, or Faster, Mask or Keypoint R-CNN of torchvision, however built.
         loss: what replaces the class loss, or a name in `mapopt.losses.LOSSES`. Its attributes are read at every step,
-            so they can be turned while the model trains. A copy of the model has a copy of the loss.
+            so they can be turned while the model trains. A copy of the model has a copy of the loss. An `Objective` is
+            everything that follows at once.
         scope: what is ranked as one list, "class", "image" or "batch"; None takes "class" for ranking losses, which
             makes them surrogates of mAP, and "batch" for pointwise ones.
         box_loss: name in `mapopt.losses.BOX_LOSSES`, or ``"torchvision"`` for the model's own, unchanged.
         balance: scale the box loss to the size of the class loss at every step, as Rank & Sort proposes; None does so
             for ranking losses, unless the box loss is torchvision's.
-        soft_labels: see `mapopt.detectors.dense.objective.DenseObjective`.
+        soft_labels: tell the loss how well predicted boxes fit, see `Objective`; None tells the losses that read it.
 
     Returns:
         the model itself.
@@ -74,23 +73,8 @@ def replace_class_loss(
     >>> model = replace_class_loss(model, RankSortLoss(delta=0.5))
     >>> model = restore_class_loss(model)
     """
-    if not isinstance(loss, ListLoss | str):
-        raise ConfigError(
-            f"replace_class_loss got a loss {_describe(loss)}; expected one of mapopt.losses, such as RankSortLoss() "
-            "or its name"
-        )
-    if scope is not None and scope not in get_args(Scope):
-        raise ConfigError(unknown_name("scope", scope, get_args(Scope)))
-    own_box = box_loss == OWN_LOSS
-    if own_box and balance:
-        raise ConfigError(
-            f"balance=True was given with box_loss '{OWN_LOSS}', which stays as it is: leave balance out, or name a "
-            "box loss of mapopt.losses"
-        )
-    objective = DenseObjective(
-        loss, "giou" if own_box else box_loss, scope=scope, balance=balance, soft_labels=soft_labels
-    )
-    cover_losses(model, objective, own_box=own_box)
+    settings = {"scope": scope, "box_loss": box_loss, "balance": balance, "soft_labels": soft_labels}
+    cover_losses(model, _dense_loss(loss, settings))
     return model
 
 
@@ -106,13 +90,12 @@ def restore_class_loss(model: Model) -> Model:
     return model
 
 
-def cover_losses(model: nn.Module, objective: DenseObjective, *, own_box: bool = False) -> ListLosses:
-    """Puts an objective where a torchvision detector computes its losses, instead of what was put there before.
+def cover_losses(model: nn.Module, loss: DenseLoss) -> ListLosses:
+    """Puts losses of ours where a torchvision detector computes its own, instead of what was put there before.
 
     Args:
         model: one of torchvision's detectors.
-        objective: what computes the losses.
-        own_box: leave the model's own box loss in place.
+        loss: what computes the losses.
 
     Raises:
         ConfigError: the model is not one of torchvision's detectors.
@@ -129,7 +112,7 @@ def cover_losses(model: nn.Module, objective: DenseObjective, *, own_box: bool =
             )
         )
     restore_class_loss(model)
-    losses = ListLosses(objective, background=isinstance(model, SSD | FasterRCNN), own_box=own_box)
+    losses = ListLosses(loss, background=isinstance(model, SSD | FasterRCNN))
     _Transform(model.transform).install()
     if isinstance(model, FasterRCNN):
         _BoxHead(model.roi_heads, losses).install()
@@ -137,6 +120,31 @@ def cover_losses(model: nn.Module, objective: DenseObjective, *, own_box: bool =
         place = model if isinstance(model, SSD) else model.head
         _DenseHead(place, losses, model.box_coder, centerness=isinstance(model, FCOS)).install()
     return losses
+
+
+def _dense_loss(loss: ListLoss | str | Objective, settings: dict[str, Any]) -> DenseLoss:
+    """Returns the losses that `replace_class_loss` was asked for."""
+    if not isinstance(loss, ListLoss | str | Objective):
+        raise ConfigError(
+            f"replace_class_loss got a loss {_describe(loss)}; expected one of mapopt.losses, such as RankSortLoss() "
+            "or its name"
+        )
+    if not isinstance(loss, Objective):
+        return DenseLoss(Objective(**settings), loss=loss if isinstance(loss, ListLoss) else make_loss(loss))
+    given = [name for name, value in settings.items() if value != _DEFAULTS[name]]
+    if given:
+        raise ConfigError(
+            f"replace_class_loss got an Objective and {', '.join(given)} beside it: give all of them in the Objective"
+        )
+    if loss.own or loss.memory:
+        raise ConfigError(
+            f"replace_class_loss got an Objective with loss '{loss.loss}' and memory {loss.memory}; expected a loss of "
+            "mapopt.losses and no memory, which is state that the model would have to keep"
+        )
+    return DenseLoss(loss)
+
+
+_DEFAULTS: dict[str, Any] = {"scope": None, "box_loss": "giou", "balance": None, "soft_labels": None}
 
 
 class _Cover:

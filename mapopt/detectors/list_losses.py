@@ -1,4 +1,4 @@
-"""What torchvision's matchers say, as the lists and boxes that an objective of ours reads.
+"""What torchvision's matchers say, as the lists and boxes that a dense loss reads.
 
 The one place where a location's match, a proposal's sample, a label and a crowd region are translated, whichever of
 torchvision's detectors they come from.
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mapopt.detectors.dense.geometry import Assignment, in_crowd
-from mapopt.detectors.dense.objective import DenseObjective
+from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.errors import ConfigError
 
@@ -29,19 +29,19 @@ _CROWDS = "crowd_boxes"
 
 
 class ListLosses:
-    """What torchvision's matchers say, translated into the lists and boxes that an objective reads.
+    """What torchvision's matchers say, translated into the lists and boxes that a dense loss reads.
 
     Args:
-        objective: what computes the losses.
+        loss: what computes the losses.
         background: whether class 0 of the labels is the background, and has a column of the logits.
-        own_box: leave the box loss out.
 
     Attributes:
-        knobs: values for the objective, ``[1]`` each; None weighs everything with 1 and leaves the loss as it is.
+        own_box: whether the model's own box loss stays.
+        knobs: values for the loss, ``[1]`` each; None weighs everything with 1 and leaves the loss as it is.
     """
 
-    def __init__(self, objective: DenseObjective, *, background: bool, own_box: bool) -> None:
-        self._objective, self._background, self.own_box = objective, background, own_box
+    def __init__(self, loss: DenseLoss, *, background: bool) -> None:
+        self._loss, self._background, self.own_box = loss, background, loss.own_box
         self.knobs: KnobTable | None = None
 
     def __call__(
@@ -63,7 +63,7 @@ class ListLosses:
         knobs = self.knobs or dict.fromkeys(
             ("class_weight", "box_weight", "surrogate_weight"), torch.ones(1, device=logits.device)
         )
-        terms = self._objective.evaluate(odds[None], boxes[None], found, targets, knobs)
+        terms = self._loss.evaluate(odds[None], boxes[None], found, targets, knobs)
         return terms["class"][0], terms["box"][0]
 
     def check(self, examples: Examples, columns: int) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
 from mapopt.detectors.dense.detector import DenseDetector
-from mapopt.detectors.dense.objective import DenseObjective, Scope
+from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.dense.resnet import ResNetNetwork
 from mapopt.detectors.dense.tiny import STRIDE, TinyNetwork
 from mapopt.detectors.interface import Detector
-from mapopt.detectors.torchvision import OWN_LOSS, TorchvisionDetector
+from mapopt.detectors.objective import OWN_LOSS, Objective
+from mapopt.detectors.torchvision import TorchvisionDetector
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.losses import ListLoss
 
 
 @dataclass(frozen=True)
@@ -45,17 +44,11 @@ DETECTORS: dict[str, DetectorKind] = {
 
 def build_detector(
     name: str,
+    objective: Objective,
     *,
     classes: int,
     size: tuple[int, int],
     lanes: int = 1,
-    loss: str | ListLoss = "focal",
-    box_loss: str = "giou",
-    scope: Scope | None = None,
-    balance: bool | None = None,
-    soft_labels: bool | None = None,
-    memory: int = 0,
-    auxiliary: Mapping[str, float] | None = None,
     weights: str | None = None,
     device: torch.device | str = "cpu",
     autocast: bool = False,
@@ -64,17 +57,10 @@ def build_detector(
 
     Args:
         name: key of `DETECTORS`.
+        objective: what it minimizes; torchvision's detectors may keep their own losses.
         classes: number of categories.
         size: (height, width) of the images in pixels.
         lanes: independent sets of weights.
-        loss: a loss, or its name in `mapopt.losses.LOSSES`; for torchvision's detectors also ``"torchvision"``, their
-            own losses.
-        box_loss: name in `mapopt.losses.BOX_LOSSES`.
-        scope: what the class loss ranks as one list; see `DenseObjective`.
-        balance: scale the box loss to the class loss; see `DenseObjective`.
-        soft_labels: tell the class loss how well boxes fit; see `DenseObjective`.
-        memory: scores of recent steps that a ranking loss remembers; see `DenseObjective`.
-        auxiliary: further class losses by name and weight; see `DenseObjective`.
         weights: name of pretrained weights; None starts from scratch and downloads nothing.
         device: where the weights live.
         autocast: run the network in bfloat16 (CUDA).
@@ -82,7 +68,7 @@ def build_detector(
     Raises:
         ConfigError: a name is unknown, the detector cannot do what is asked, or weights cannot be had.
 
-    >>> build_detector("tiny", classes=3, size=(48, 48), lanes=4).weights.shape[0]
+    >>> build_detector("tiny", Objective(), classes=3, size=(48, 48), lanes=4).weights.shape[0]
     4
     """
     kind = _kind(name)
@@ -96,32 +82,21 @@ def build_detector(
         )
     _check_size(name, kind.multiple, size)
     if kind.zoo:
-        return TorchvisionDetector(
-            name,
-            classes,
-            loss=loss,
-            box_loss=box_loss,
-            scope=scope,
-            balance=balance,
-            soft_labels=soft_labels,
-            memory=memory,
-            auxiliary=auxiliary,
-            weights=weights,
-            device=device,
-            autocast=autocast,
-        )
-    if loss == OWN_LOSS:
-        raise ConfigError(f"loss '{OWN_LOSS}' with detector '{name}': expected a loss of mapopt.losses, such as focal")
+        return TorchvisionDetector(name, objective, classes=classes, weights=weights, device=device, autocast=autocast)
+    for what, given in (("loss", objective.loss), ("box_loss", objective.box_loss)):
+        if given == OWN_LOSS:
+            raise ConfigError(
+                f"{what} '{OWN_LOSS}' with detector '{name}': expected a loss of mapopt.losses, such as "
+                + ("focal" if what == "loss" else "giou")
+            )
     if name == "tiny" and weights is not None:
         raise ConfigError(f"weights '{weights}' for detector 'tiny', which has no pretrained ones: leave `weights` out")
-    objective = DenseObjective(
-        loss, box_loss, scope=scope, balance=balance, soft_labels=soft_labels, memory=memory, auxiliary=auxiliary
-    )
+    loss = DenseLoss(objective)
     # A background prior helps losses on probabilities; where a sigmoid saturates, a ranking would get no gradient.
-    bias = 0.0 if objective.ranking.saturates else None
+    bias = 0.0 if loss.ranking.saturates else None
     return DenseDetector(
         TinyNetwork(classes, bias=bias) if name == "tiny" else ResNetNetwork(classes, weights, bias=bias),
-        objective,
+        loss,
         lanes=lanes,
         size=size,
         device=device,

@@ -7,7 +7,6 @@ as lists, exactly as the dense detector's does. Only one set of weights can run 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,13 +14,13 @@ from torch import Tensor
 from torch.func import functional_call
 from torchvision.models.detection import FasterRCNN, RetinaNet
 
-from mapopt.detectors.dense.objective import DenseObjective, Scope
+from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.dense.rows import Row, seeded
-from mapopt.detectors.drop_in import OWN_LOSS, cover_losses
+from mapopt.detectors.drop_in import cover_losses
 from mapopt.detectors.interface import KnobTable, Targets
+from mapopt.detectors.objective import OWN_LOSS, Objective
 from mapopt.detectors.torchvision_models import MODELS, build_model
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.losses import ListLoss
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.suppress import suppress
 
@@ -41,20 +40,14 @@ class TorchvisionDetector:
 
     Args:
         name: key of `mapopt.detectors.torchvision_models.MODELS`.
+        objective: the losses; of ours those that it names, or torchvision's own.
         classes: number of categories.
-        loss: a loss or its name in `mapopt.losses.LOSSES`, or ``"torchvision"`` for the detector's own losses.
-        box_loss: name in `mapopt.losses.BOX_LOSSES`, for a loss of ours.
-        scope: what a loss of ours ranks as one list; see `DenseObjective`.
-        balance: scale the box loss to the class loss; see `DenseObjective`.
-        soft_labels: tell a loss of ours how well boxes fit; see `DenseObjective`.
-        memory: scores of recent steps that a ranking loss remembers; see `DenseObjective`.
-        auxiliary: losses beside a loss of ours, with their weights; see `DenseObjective`.
         weights: name of pretrained weights, such as ``"DEFAULT"``; their batch norms are frozen.
         device: where to run.
         autocast: run the network in bfloat16 (CUDA); boxes, anchors and losses stay in float32.
 
     Raises:
-        ConfigError: a name is unknown, a setting of our losses is given for torchvision's, or weights cannot be had.
+        ConfigError: a name is unknown, a loss has no use for a setting, or weights cannot be had.
     """
 
     lanes = 1
@@ -62,15 +55,9 @@ class TorchvisionDetector:
     def __init__(
         self,
         name: str,
-        classes: int,
+        objective: Objective,
         *,
-        loss: str | ListLoss = OWN_LOSS,
-        box_loss: str = "giou",
-        scope: Scope | None = None,
-        balance: bool | None = None,
-        soft_labels: bool | None = None,
-        memory: int = 0,
-        auxiliary: Mapping[str, float] | None = None,
+        classes: int,
         weights: str | None = None,
         device: torch.device | str = "cpu",
         autocast: bool = False,
@@ -80,23 +67,15 @@ class TorchvisionDetector:
         self.name, self.classes, self.device = name, classes, torch.device(device)
         self._pretrained, self._autocast = weights, autocast
         self._background = int(MODELS[name].background)
-        self._objective = _objective(
-            loss,
-            box_loss=box_loss,
-            scope=scope,
-            balance=balance,
-            soft_labels=soft_labels,
-            memory=memory,
-            auxiliary=auxiliary or None,
-        )
+        self.loss = None if objective.own else DenseLoss(objective)
         model = build_model(name, classes, weights=weights, seed=0)
         self._row = Row(model)
         self.decay = self._row.decay_mask().to(self.device)
         self.weights = self._row.join(model)[None].to(self.device).requires_grad_()
         self.model: Any = model.to(self.device)
-        self._replaced = cover_losses(model, self._objective) if self._objective else None
-        if self._objective:
-            self._objective.prepare(lanes=self.lanes, classes=classes, device=self.device)
+        self._replaced = cover_losses(model, self.loss) if self.loss else None
+        if self.loss:
+            self.loss.prepare(lanes=self.lanes, classes=classes, device=self.device)
         self._reporting = self.model.roi_heads if isinstance(model, FasterRCNN) else self.model
 
     def initialize(self, lane: int, seed: int) -> None:
@@ -107,8 +86,8 @@ class TorchvisionDetector:
             self.weights[lane] = self._row.join(fresh).to(self.device)
             for name, value in fresh.named_buffers():
                 buffers[name][lane] = value
-            if self._objective:
-                self._objective.forget(lane)
+            if self.loss:
+                self.loss.forget(lane)
 
     def losses(self, images: Tensor, targets: Targets, knobs: KnobTable, *, seed: int) -> dict[str, Tensor]:
         """Returns the weighted losses; see `Detector.losses`.
@@ -193,7 +172,7 @@ class TorchvisionDetector:
 
         Each is ``[1, ...]``.
         """
-        remembered = self._objective.buffers() if self._objective else {}
+        remembered = self.loss.buffers() if self.loss else {}
         return {name: value[None] for name, value in self.model.named_buffers()} | remembered
 
     def weigh_classes(self, lane: int, weights: Tensor) -> None:
@@ -202,9 +181,9 @@ class TorchvisionDetector:
         Raises:
             ConfigError: the loss is torchvision's.
         """
-        if self._objective is None:
+        if self.loss is None:
             raise ConfigError(f"class weights for the loss '{OWN_LOSS}', which takes none: name a loss, such as focal")
-        self._objective.weigh_classes(lane, weights.to(self.device), lanes=self.lanes)
+        self.loss.weigh_classes(lane, weights.to(self.device), lanes=self.lanes)
 
     def _run(self, images: Tensor, examples: list[dict[str, Tensor]] | None = None) -> Any:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
@@ -222,19 +201,6 @@ class TorchvisionDetector:
 
 def _rounded(knob: Tensor) -> int:
     return int(knob[0].round())
-
-
-def _objective(loss: str | ListLoss, **settings: Any) -> DenseObjective | None:
-    if loss != OWN_LOSS:
-        return DenseObjective(loss, **settings)
-    usual = {"box_loss": "giou", "memory": 0}
-    given = ", ".join(f"{name}={value!r}" for name, value in settings.items() if value != usual.get(name))
-    if given:
-        raise ConfigError(
-            f"{given} given with loss '{OWN_LOSS}', which brings its own: leave that out, or name a loss of "
-            "mapopt.losses"
-        )
-    return None
 
 
 def _examples(targets: Targets, background: int, *, crowds: bool) -> list[dict[str, Tensor]]:

@@ -70,16 +70,10 @@ class LaneEngine:
         self.knobs = [task.knobs for task in tasks]
         self.detector: Detector = build_detector(
             first.recipe.detector,
+            first.recipe,
             classes=self.classes,
             size=self.size,
             lanes=self.lanes,
-            loss=first.recipe.make_loss(),
-            box_loss=first.recipe.box_loss,
-            scope=first.recipe.scope,
-            balance=first.recipe.balance,
-            soft_labels=first.recipe.soft_labels,
-            memory=first.recipe.memory,
-            auxiliary=first.recipe.auxiliary,
             weights=first.recipe.weights,
             device=self.device,
             autocast=first.recipe.autocast and self.device.type == "cuda",

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mapopt.data import ImageSet
 from mapopt.detectors.interface import KnobTable
+from mapopt.detectors.objective import Objective
 from mapopt.detectors.registry import build_detector, supports_lanes
 from mapopt.errors import CheckpointError
 from mapopt.metrics import Detections
@@ -48,14 +49,11 @@ class LoadedDetector:
         self._lanes = 2 if supports_lanes(recipe.detector) and device.type == "cpu" else 1
         self._detector = build_detector(
             recipe.detector,
+            # No loss has a part in detection, and one of somebody's own is not imported for a file's sake.
+            Objective(),
             classes=len(checkpoint.categories),
             size=checkpoint.size,
             lanes=self._lanes,
-            loss=recipe.make_loss(),
-            box_loss=recipe.box_loss,
-            scope=recipe.scope,
-            balance=recipe.balance,
-            soft_labels=recipe.soft_labels,
             # Pretrained weights would be replaced at once, so they are not fetched.
             weights=None,
             device=device,

@@ -17,7 +17,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import MultiScaleRoIAlign, box_iou, generalized_box_iou_loss
 
-from mapopt.detectors.dense.objective import DenseObjective
+from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.drop_in import replace_class_loss, restore_class_loss
 from mapopt.errors import ConfigError
 from mapopt.losses import ALRPLoss, APLoss, FocalLoss, ListLoss, RankSortLoss, VarifocalLoss
@@ -419,13 +419,13 @@ def test_wrapped_for_several_processes_it_trains_alike(family, tmp_path):
 def test_under_autocast_boxes_and_losses_are_computed_in_float32(family, monkeypatch):
     model = replace_class_loss(build(family), RankSortLoss(), balance=False)
     exact = losses_of(model, family)
-    evaluate, types = DenseObjective.evaluate, set()
+    evaluate, types = DenseLoss.evaluate, set()
 
     def look(self, logits, boxes, found, targets, knobs):
         types.update((logits.dtype, boxes.dtype, targets.boxes.dtype))
         return evaluate(self, logits, boxes, found, targets, knobs)
 
-    monkeypatch.setattr(DenseObjective, "evaluate", look)
+    monkeypatch.setattr(DenseLoss, "evaluate", look)
     with torch.autocast("cpu", torch.bfloat16):
         losses = losses_of(model, family)
     assert types == {torch.float32}

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mapopt.detectors.objective import Objective
 from mapopt.detectors.registry import DETECTORS, build_detector, supports_lanes
 from mapopt.detectors.torchvision import TorchvisionDetector
 from mapopt.detectors.torchvision_models import MODELS
@@ -15,20 +16,19 @@ def test_every_model_of_the_zoo_is_a_detector_and_the_dense_ones_are_ours():
 
 def test_only_the_tiny_detector_trains_lanes_at_once():
     assert [name for name in DETECTORS if supports_lanes(name)] == ["tiny"]
-    assert build_detector("tiny", classes=2, size=(48, 48), lanes=3).lanes == 3
+    assert build_detector("tiny", Objective(), classes=2, size=(48, 48), lanes=3).lanes == 3
     with pytest.raises(ConfigError, match=r"'resnet18' with 4 lanes: expected one; train the lanes in turn.*'tiny'"):
-        build_detector("resnet18", classes=2, size=(64, 64), lanes=4)
+        build_detector("resnet18", Objective(), classes=2, size=(64, 64), lanes=4)
     with pytest.raises(ConfigError, match="'tiny' with 0 lanes: expected at least one"):
-        build_detector("tiny", classes=2, size=(48, 48), lanes=0)
+        build_detector("tiny", Objective(), classes=2, size=(48, 48), lanes=0)
 
 
 @pytest.mark.parametrize("name", ["tiny", "resnet18", "ssdlite"])
 def test_what_was_asked_for_is_what_is_built(name, scene, knob_table):
-    detector = build_detector(name, classes=3, size=(64, 64), loss="ap", scope="image", balance=False)
+    detector = build_detector(name, Objective(loss="ap", scope="image", balance=False), classes=3, size=(64, 64))
     detector.initialize(0, 0)
-    objective = detector._objective if DETECTORS[name].zoo else detector.objective
     assert isinstance(detector, TorchvisionDetector) == DETECTORS[name].zoo
-    assert (type(objective.ranking), objective.scope, objective.balance) == (LOSSES["ap"], "image", False)
+    assert (type(detector.loss.ranking), detector.loss.scope, detector.loss.balance) == (LOSSES["ap"], "image", False)
     assert detector.classes == 3
     assert detector.decay.shape == detector.weights.shape[1:]
     images, _ = scene()
@@ -48,31 +48,31 @@ def test_what_was_asked_for_is_what_is_built(name, scene, knob_table):
 )
 def test_a_size_that_does_not_fit_is_answered_with_the_nearest_that_do(name, size, near):
     with pytest.raises(ConfigError, match=near):
-        build_detector(name, classes=3, size=size)
+        build_detector(name, Objective(), classes=3, size=size)
 
 
 def test_unknown_names_are_answered_with_the_nearest_known_one():
     with pytest.raises(ConfigError, match="unknown detector 'retinanett': did you mean 'retinanet'"):
-        build_detector("retinanett", classes=3, size=(64, 64))
+        build_detector("retinanett", Objective(), classes=3, size=(64, 64))
     with pytest.raises(ConfigError, match="unknown detector 'yolo'"):
         supports_lanes("yolo")
     with pytest.raises(ConfigError, match="unknown loss 'focla': did you mean 'focal'"):
-        build_detector("tiny", classes=3, size=(64, 64), loss="focla")
+        build_detector("tiny", Objective(loss="focla"), classes=3, size=(64, 64))
 
 
 def test_what_a_detector_does_not_have_is_refused():
     with pytest.raises(ConfigError, match="0 classes was asked for: expected at least one"):
-        build_detector("tiny", classes=0, size=(64, 64))
+        build_detector("tiny", Objective(), classes=0, size=(64, 64))
     with pytest.raises(ConfigError, match=r"loss 'torchvision' with detector 'tiny'.*a loss of mapopt.losses"):
-        build_detector("tiny", classes=3, size=(64, 64), loss="torchvision")
+        build_detector("tiny", Objective(loss="torchvision"), classes=3, size=(64, 64))
     with pytest.raises(ConfigError, match=r"weights 'DEFAULT' for detector 'tiny'.*leave `weights` out"):
-        build_detector("tiny", classes=3, size=(64, 64), weights="DEFAULT")
+        build_detector("tiny", Objective(), classes=3, size=(64, 64), weights="DEFAULT")
 
 
 @pytest.mark.parametrize("detector", ["tiny", "resnet18"])
 def test_a_loss_whose_sigmoid_saturates_starts_where_it_has_a_gradient(detector):
     def start(loss):
-        built = build_detector(detector, classes=2, size=(64, 64), loss=loss)
+        built = build_detector(detector, Objective(loss=loss), classes=2, size=(64, 64))
         built.initialize(0, 0)
         with torch.no_grad():
             return built.outputs(torch.zeros(1, 1, 3, 64, 64))[0].sigmoid().mean().item()

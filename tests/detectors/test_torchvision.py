@@ -12,6 +12,7 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 from mapopt.detectors import torchvision_models as zoo
 from mapopt.detectors.interface import Targets
 from mapopt.detectors.list_losses import log_odds
+from mapopt.detectors.objective import Objective
 from mapopt.detectors.torchvision import TorchvisionDetector
 from mapopt.detectors.torchvision_models import MODELS, FixedSize, ZooModel, build_model
 from mapopt.errors import ConfigError
@@ -72,7 +73,8 @@ def small_models(monkeypatch):
 
 
 def detector_of(family: str, loss: str = "torchvision", seed: int = 0, **settings) -> TorchvisionDetector:
-    detector = TorchvisionDetector(f"small_{family}", 3, loss=loss, **settings)
+    own = {name: settings.pop(name) for name in ("weights", "autocast") if name in settings}
+    detector = TorchvisionDetector(f"small_{family}", Objective(loss=loss, **settings), classes=3, **own)
     detector.initialize(0, seed)
     return detector
 
@@ -428,9 +430,9 @@ def test_the_log_odds_of_sure_scores_are_finite_and_keep_their_order(scale):
 
 def test_names_and_settings_that_do_not_exist_are_refused():
     with pytest.raises(ConfigError, match="unknown torchvision detector 'retinanet18': did you mean 'retinanet"):
-        TorchvisionDetector("retinanet18", 3)
+        TorchvisionDetector("retinanet18", Objective(), classes=3)
     with pytest.raises(ConfigError, match="unknown loss 'foca': did you mean 'focal'"):
-        TorchvisionDetector("small_fcos", 3, loss="foca")
+        detector_of("fcos", "foca")
     for setting in (
         {"scope": "image"},
         {"balance": False},
@@ -439,17 +441,17 @@ def test_names_and_settings_that_do_not_exist_are_refused():
         {"auxiliary": {"correlation": 0.2}},
     ):
         name, value = next(iter(setting.items()))
-        with pytest.raises(ConfigError, match=f"{name}={value!r} given with loss 'torchvision', which brings its own"):
-            TorchvisionDetector("small_fcos", 3, **setting)
+        with pytest.raises(ConfigError, match=f"{name}={value!r} given with loss 'torchvision', a detector's own"):
+            detector_of("fcos", **setting)
     with pytest.raises(ConfigError, match="class weights for the loss 'torchvision', which takes none: name a loss"):
         detector_of("fcos").weigh_classes(0, torch.ones(3))
     with pytest.raises(ConfigError, match="unknown weights of small_fcos 'DEFAULT'"):
-        TorchvisionDetector("small_fcos", 3, weights="DEFAULT")
+        detector_of("fcos", weights="DEFAULT")
 
 
 def test_a_batch_that_is_too_small_for_a_batch_norm_is_refused(scene, knob_table):
     images, targets = scene(size=SIZE, batch=1)
-    detector = TorchvisionDetector("ssdlite", 3)
+    detector = TorchvisionDetector("ssdlite", Objective(loss="torchvision"), classes=3)
     with pytest.raises(ConfigError, match=r"ssdlite normalises over the batch, and 1 image of 64x64 pixels.*2 or more"):
         detector.losses(images, targets, knob_table(), seed=0)
 
@@ -459,7 +461,7 @@ def test_a_batch_that_is_too_small_for_a_batch_norm_is_refused(scene, knob_table
 def test_every_model_of_the_zoo_learns(name, loss, scene, knob_table):
     batch = 1 if name == "faster_rcnn" else 2  # its box head is large
     images, targets = scene(size=SIZE, batch=batch)
-    detector = TorchvisionDetector(name, 3, loss=loss)
+    detector = TorchvisionDetector(name, Objective(loss=loss), classes=3)
     before = detector.detect(images, knob_table(score_threshold=0.0))
     assert len(before.scores) == 100 * batch
     optimizer = torch.optim.SGD([detector.weights], lr=1e-3)
@@ -501,7 +503,7 @@ def test_weights_of_a_backbone_are_loaded_into_it_and_its_norms_are_frozen(name,
 
     source = (resnet18 if name.endswith("18") else resnet50)()
     monkeypatch.setattr(zoo, "fetch_weights", lambda *asked: source.state_dict())
-    detector = TorchvisionDetector(name, 3, weights="IMAGENET1K_V1")
+    detector = TorchvisionDetector(name, Objective(loss="torchvision"), classes=3, weights="IMAGENET1K_V1")
     body = detector.model.backbone.body
     state = source.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in body.state_dict().items() if "bn" in key)

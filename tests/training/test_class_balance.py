@@ -78,7 +78,7 @@ def test_help_for_rare_classes_changes_the_training(loss: str, balance: str, mak
         ({"class_balance": "weights", "loss": "torchvision"}, "name a loss, such as focal"),
         ({"memory": -1}, "memory is -1"),
         ({"loss": "ap", "loss_settings": {"detla": 1.0}}, "did you mean 'delta'"),
-        ({"loss": "torchvision", "loss_settings": {"delta": 1.0}}, "torchvision's own losses"),
+        ({"loss": "torchvision", "loss_settings": {"delta": 1.0}}, "a detector's own losses"),
         ({"loss": "app"}, "unknown loss 'app'"),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mapopt.detectors.dense.geometry import Priors, decode, make_priors
-from mapopt.detectors.dense.objective import DenseObjective
+from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.suppress import suppress, take_candidates
@@ -37,7 +37,7 @@ class DenseDetector:
 
     Args:
         network: the network.
-        objective: what to minimise.
+        loss: what to minimize.
         lanes: independent sets of weights.
         size: (height, width) of the images in pixels.
         device: where the weights live.
@@ -47,36 +47,36 @@ class DenseDetector:
     def __init__(
         self,
         network: Network,
-        objective: DenseObjective,
+        loss: DenseLoss,
         *,
         lanes: int,
         size: tuple[int, int],
         device: torch.device | str = "cpu",
         autocast: bool = False,
     ) -> None:
-        self.network, self.objective = network, objective
+        self.network, self.loss = network, loss
         self.lanes, self.classes, self.size = lanes, network.classes, size
         self.device = torch.device(device)
         self.autocast = autocast
         self.decay = network.decay_mask().to(self.device)
         self.weights = torch.zeros((lanes, network.parameters), device=self.device).requires_grad_()
-        self.objective.prepare(lanes=lanes, classes=self.classes, device=self.device)
+        self.loss.prepare(lanes=lanes, classes=self.classes, device=self.device)
         self._priors: dict[tuple[tuple[int, int], ...], Priors] = {}
 
     def initialize(self, lane: int, seed: int) -> None:
         """Draws the weights of one lane."""
         with torch.no_grad():
             self.weights[lane] = self.network.draw(seed).to(self.device)
-            self.objective.forget(lane)
+            self.loss.forget(lane)
 
     def weigh_classes(self, lane: int, weights: Tensor) -> None:
         """Sets the factors ``[classes]`` of a pointwise class loss's terms, of one lane."""
-        self.objective.weigh_classes(lane, weights.to(self.device), lanes=self.lanes)
+        self.loss.weigh_classes(lane, weights.to(self.device), lanes=self.lanes)
 
     def losses(self, images: Tensor, targets: Targets, knobs: KnobTable, *, seed: int = 0) -> dict[str, Tensor]:
         """Returns the weighted losses per lane; see `Detector.losses`."""
         logits, boxes, priors = self.outputs(images)
-        return self.objective(logits, boxes, priors, targets, knobs)
+        return self.loss(logits, boxes, priors, targets, knobs)
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor, Priors]:
         """Returns class logits ``[lanes, batch, locations, classes]``, boxes ``[..., 4]`` and the locations."""
@@ -115,5 +115,5 @@ class DenseDetector:
         return take_candidates(boxes, logits.sigmoid(), knobs["score_threshold"], size=self.size)
 
     def buffers(self) -> dict[str, Tensor]:
-        """Returns what the objective remembers; there are no running statistics, norms being per sample."""
-        return self.objective.buffers()
+        """Returns what the loss remembers; there are no running statistics, norms being per sample."""
+        return self.loss.buffers()

@@ -2,13 +2,14 @@ import pytest
 import torch
 
 from mapopt.detectors.dense.detector import DenseDetector
-from mapopt.detectors.dense.objective import DenseObjective
+from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.dense.tiny import TinyNetwork
+from mapopt.detectors.objective import Objective
 
 
 @pytest.fixture
 def detector():
-    made = DenseDetector(TinyNetwork(3), DenseObjective("focal"), lanes=2, size=(64, 64))
+    made = DenseDetector(TinyNetwork(3), DenseLoss(Objective()), lanes=2, size=(64, 64))
     for lane in range(2):
         made.initialize(lane, lane)
     return made
@@ -29,7 +30,7 @@ def descend(detector, images, targets, knobs, *, steps: int, rate: float) -> lis
 @pytest.mark.parametrize("loss", ["focal", "bce", "ap", "rank_sort"])
 def test_the_loss_falls_in_a_few_steps(loss, scene, knob_table):
     images, targets = scene(lanes=2)
-    detector = DenseDetector(TinyNetwork(3), DenseObjective(loss, balance=False), lanes=2, size=(64, 64))
+    detector = DenseDetector(TinyNetwork(3), DenseLoss(Objective(loss=loss, balance=False)), lanes=2, size=(64, 64))
     for lane in range(2):
         detector.initialize(lane, lane)
     values = descend(detector, images, targets, knob_table(2), steps=8, rate=0.003)
@@ -116,7 +117,7 @@ def test_the_network_can_run_in_bfloat16_and_its_losses_stay_close(scene, knob_t
     images, targets = scene(lanes=2)
     values = []
     for autocast in (False, True):
-        made = DenseDetector(TinyNetwork(3), DenseObjective("focal"), lanes=2, size=(64, 64), autocast=autocast)
+        made = DenseDetector(TinyNetwork(3), DenseLoss(Objective()), lanes=2, size=(64, 64), autocast=autocast)
         made.initialize(0, 0)
         made.initialize(1, 1)
         values.append(torch.stack(list(made.losses(images, targets, knob_table(2)).values())))

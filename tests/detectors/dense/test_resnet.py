@@ -4,9 +4,10 @@ from torchvision.models import ResNet18_Weights, resnet18
 
 from mapopt.detectors.dense.detector import DenseDetector
 from mapopt.detectors.dense.geometry import make_priors
-from mapopt.detectors.dense.objective import DenseObjective
+from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.dense.resnet import ResNetNetwork, _rows
 from mapopt.detectors.interface import normalize
+from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
 
 
@@ -58,7 +59,7 @@ def test_an_image_does_not_depend_on_its_batch(network, scene):
 
 def test_every_part_of_the_network_learns_and_the_loss_falls(network, scene, knob_table):
     images, targets = scene()
-    detector = DenseDetector(network, DenseObjective("focal"), lanes=1, size=(64, 64))
+    detector = DenseDetector(network, DenseLoss(Objective()), lanes=1, size=(64, 64))
     detector.initialize(0, 0)
     optimizer = torch.optim.Adam([detector.weights], lr=1e-3)
     values = []

@@ -2,13 +2,14 @@ import pytest
 import torch
 
 from mapopt.detectors.dense.detector import DenseDetector
-from mapopt.detectors.dense.objective import DenseObjective
+from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.dense.tiny import TinyNetwork
 from mapopt.detectors.interface import Targets
+from mapopt.detectors.objective import Objective
 
 
 def laned(lanes: int) -> DenseDetector:
-    detector = DenseDetector(TinyNetwork(3), DenseObjective("focal"), lanes=lanes, size=(48, 48))
+    detector = DenseDetector(TinyNetwork(3), DenseLoss(Objective()), lanes=lanes, size=(48, 48))
     for lane in range(lanes):
         detector.initialize(lane, 100 + lane)
     return detector

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from mapopt.detectors.dense.geometry import Assignment, decode, make_priors
-from mapopt.detectors.dense.objective import DenseObjective
+from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.interface import Targets
+from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
 from mapopt.losses import BOX_LOSSES, LOSSES, make_loss
 
@@ -24,7 +25,13 @@ def problem():
     return logits, decode(deltas, priors), priors, Targets(truth, labels, torch.zeros(2, 2, 4, dtype=torch.bool))
 
 
-class Watched(DenseObjective):
+def dense_loss(loss="focal", **settings) -> DenseLoss:
+    if isinstance(loss, str):
+        return DenseLoss(Objective(loss=loss, **settings))
+    return DenseLoss(Objective(**settings), loss=loss)
+
+
+class Watched(DenseLoss):
     """Remembers the assignment it found."""
 
     def evaluate(self, logits, boxes, found, targets, knobs):
@@ -33,9 +40,9 @@ class Watched(DenseObjective):
 
 
 def assignment(problem, knobs) -> Assignment:
-    objective = Watched("focal")
-    objective(*problem, knobs)
-    return objective.found
+    criterion = Watched(Objective())
+    criterion(*problem, knobs)
+    return criterion.found
 
 
 def lane_of(targets: Targets, lane: int) -> Targets:
@@ -46,7 +53,7 @@ def lane_of(targets: Targets, lane: int) -> Targets:
 def test_every_loss_gives_each_lane_a_finite_gradient_in_logits_and_boxes(loss, problem, knob_table):
     logits, boxes, priors, targets = problem
     boxes.retain_grad()
-    losses = DenseObjective(loss, balance=False)(logits, boxes, priors, targets, knob_table(2))
+    losses = dense_loss(loss, balance=False)(logits, boxes, priors, targets, knob_table(2))
     assert {name: value.shape for name, value in losses.items()} == {"class": (2,), "box": (2,)}
     sum(losses.values()).sum().backward()
     for gradient in (logits.grad, boxes.grad):
@@ -57,10 +64,10 @@ def test_every_loss_gives_each_lane_a_finite_gradient_in_logits_and_boxes(loss, 
 @pytest.mark.parametrize("loss", ["focal", "ap", "rank_sort"])
 def test_lanes_do_not_see_each_other(loss, problem, knob_table):
     logits, boxes, priors, targets = problem
-    objective = DenseObjective(loss)
-    together = objective(logits, boxes, priors, targets, knob_table(assign_iou=[0.2, 0.6], focal_gamma=[0.5, 3.0]))
+    criterion = dense_loss(loss)
+    together = criterion(logits, boxes, priors, targets, knob_table(assign_iou=[0.2, 0.6], focal_gamma=[0.5, 3.0]))
     for lane, (iou, gamma) in enumerate([(0.2, 0.5), (0.6, 3.0)]):
-        alone = objective(
+        alone = criterion(
             logits[lane : lane + 1],
             boxes[lane : lane + 1],
             priors,
@@ -74,10 +81,10 @@ def test_lanes_do_not_see_each_other(loss, problem, knob_table):
 @pytest.mark.parametrize("balance", [False, True])
 @pytest.mark.parametrize("loss", ["focal", "ap"])
 def test_a_weight_scales_its_own_term_and_no_other(loss, balance, problem, knob_table):
-    objective = DenseObjective(loss, balance=balance)
-    plain = objective(*problem, knob_table(2))
+    criterion = dense_loss(loss, balance=balance)
+    plain = criterion(*problem, knob_table(2))
     for term, other in (("class", "box"), ("box", "class")):
-        doubled = objective(*problem, knob_table(**{f"{term}_weight": [2.0, 3.0]}, **{f"{other}_weight": [1.0, 1.0]}))
+        doubled = criterion(*problem, knob_table(**{f"{term}_weight": [2.0, 3.0]}, **{f"{other}_weight": [1.0, 1.0]}))
         assert torch.allclose(doubled[term], plain[term] * torch.tensor([2.0, 3.0]))
         assert torch.equal(doubled[other], plain[other])
 
@@ -86,7 +93,7 @@ def test_balancing_makes_the_box_loss_as_large_as_the_class_loss_and_keeps_its_d
     logits, boxes, priors, targets = problem
     gradients = []
     for balance in (False, True):
-        losses = DenseObjective("ap", balance=balance)(logits, boxes, priors, targets, knob_table(2))
+        losses = dense_loss("ap", balance=balance)(logits, boxes, priors, targets, knob_table(2))
         gradients.append(torch.autograd.grad(losses["box"].sum(), boxes, retain_graph=True)[0].flatten(1))
     assert torch.allclose(losses["box"], losses["class"])
     assert torch.allclose(torch.cosine_similarity(*gradients, dim=1), torch.ones(2))
@@ -95,10 +102,10 @@ def test_balancing_makes_the_box_loss_as_large_as_the_class_loss_and_keeps_its_d
 
 def test_ranking_losses_are_ranked_by_class_unless_told_otherwise():
     for name in LOSSES:
-        objective = DenseObjective(name)
-        assert objective.scope == ("batch" if LOSSES[name].pointwise else "class")
-    assert not DenseObjective("ap", balance=False).balance
-    assert DenseObjective("ap", scope="image").scope == "image"
+        criterion = dense_loss(name)
+        assert criterion.scope == ("batch" if LOSSES[name].pointwise else "class")
+    assert not dense_loss("ap", balance=False).balance
+    assert dense_loss("ap", scope="image").scope == "image"
 
 
 def test_the_pointwise_losses_are_the_four_that_say_so():
@@ -120,7 +127,7 @@ def test_ranking_by_class_is_the_mean_over_the_classes_that_are_present(problem,
     # One lane has two of the categories, the other only one.
     targets.labels[1].clamp_(max=0)
     labels = class_labels(problem, knob_table(2))
-    value = DenseObjective("ap", scope="class")(*problem, knob_table(2))["class"]
+    value = dense_loss("ap", scope="class")(*problem, knob_table(2))["class"]
     for lane in range(2):
         present = [one for one in range(CLASSES) if labels[lane, ..., one].any()]
         assert len(present) == (2, 1)[lane]
@@ -131,8 +138,8 @@ def test_ranking_by_class_is_the_mean_over_the_classes_that_are_present(problem,
 def test_ranking_by_image_and_by_batch_flatten_what_they_say(problem, knob_table):
     logits = problem[0]
     labels = class_labels(problem, knob_table(2))
-    by_batch = DenseObjective("ap", scope="batch")(*problem, knob_table(2))["class"]
-    by_image = DenseObjective("ap", scope="image")(*problem, knob_table(2))["class"]
+    by_batch = dense_loss("ap", scope="batch")(*problem, knob_table(2))["class"]
+    by_image = dense_loss("ap", scope="image")(*problem, knob_table(2))["class"]
     loss = LOSSES["ap"]()
     for lane in range(2):
         assert by_batch[lane].item() == pytest.approx(loss(logits[lane].flatten(), labels[lane].flatten()).item())
@@ -142,7 +149,7 @@ def test_ranking_by_image_and_by_batch_flatten_what_they_say(problem, knob_table
 
 def test_the_surrogate_weight_blends_the_ranking_loss_with_focal_loss(problem, knob_table):
     def value(loss, **changes):
-        return DenseObjective(loss, balance=False)(*problem, knob_table(2, **changes))["class"]
+        return dense_loss(loss, balance=False)(*problem, knob_table(2, **changes))["class"]
 
     focal, ranking = value("focal"), value("ap")
     assert torch.allclose(value("ap", surrogate_weight=0.0), focal)
@@ -152,8 +159,8 @@ def test_the_surrogate_weight_blends_the_ranking_loss_with_focal_loss(problem, k
 
 
 def test_gamma_reaches_the_focal_loss_lane_by_lane(problem, knob_table):
-    objective = DenseObjective("focal")
-    two, mixed = (objective(*problem, knob_table(2, focal_gamma=value))["class"] for value in (2.0, [2.0, 0.0]))
+    criterion = dense_loss("focal")
+    two, mixed = (criterion(*problem, knob_table(2, focal_gamma=value))["class"] for value in (2.0, [2.0, 0.0]))
     assert two[0] == mixed[0]
     assert mixed[1] > two[1]  # without fading, easy examples count in full
 
@@ -163,7 +170,7 @@ def test_a_location_in_a_crowd_gets_no_class_gradient(problem, knob_table):
     targets.crowd[..., 0] = True
     targets.boxes[..., 0, :] = torch.tensor([0.0, 0.0, 24.0, 48.0])
     found = assignment(problem, knob_table(2))
-    DenseObjective("focal")(logits, boxes, priors, targets, knob_table(2))["class"].sum().backward()
+    dense_loss("focal")(logits, boxes, priors, targets, knob_table(2))["class"].sum().backward()
     silent = logits.grad.abs().sum(-1) == 0
     assert found.ignored.any()
     assert torch.equal(silent, found.ignored)
@@ -172,14 +179,14 @@ def test_a_location_in_a_crowd_gets_no_class_gradient(problem, knob_table):
 @pytest.mark.parametrize("loss", [name for name in LOSSES if LOSSES[name].soft_labels])
 def test_soft_losses_see_the_overlap_of_their_own_boxes(loss, problem, knob_table):
     logits, boxes, _, targets = problem
-    objective = DenseObjective(loss, balance=False)
+    criterion = dense_loss(loss, balance=False)
     found = assignment(problem, knob_table(2))
     index = found.objects.clamp(min=0)[..., None].expand(*found.objects.shape, 4)
     perfect = torch.where(found.objects[..., None] >= 0, targets.boxes.gather(2, index), boxes)
-    first = objective.evaluate(logits, boxes, found, targets, knob_table(2))
-    second = objective.evaluate(logits, perfect, found, targets, knob_table(2))
+    first = criterion.evaluate(logits, boxes, found, targets, knob_table(2))
+    second = criterion.evaluate(logits, perfect, found, targets, knob_table(2))
     assert not torch.allclose(first["class"], second["class"])
-    hard = DenseObjective("ap", balance=False)
+    hard = dense_loss("ap", balance=False)
     assert torch.equal(
         hard.evaluate(logits, boxes, found, targets, knob_table(2))["class"],
         hard.evaluate(logits, perfect, found, targets, knob_table(2))["class"],
@@ -190,7 +197,7 @@ def test_soft_losses_see_the_overlap_of_their_own_boxes(loss, problem, knob_tabl
 def test_the_box_loss_is_the_mean_over_the_positives(box_loss, problem, knob_table):
     _, boxes, _, targets = problem
     found = assignment(problem, knob_table(2)).objects
-    value = DenseObjective("focal", box_loss)(*problem, knob_table(2))["box"]
+    value = dense_loss(box_loss=box_loss)(*problem, knob_table(2))["box"]
     for lane in range(2):
         image, location = (found[lane] >= 0).nonzero(as_tuple=True)
         truth = targets.boxes[lane][image, found[lane][image, location]]
@@ -202,7 +209,7 @@ def test_the_box_loss_is_the_mean_over_the_positives(box_loss, problem, knob_tab
 def test_images_without_objects_have_no_box_loss_and_no_invalid_numbers(loss, problem, knob_table):
     logits, boxes, priors, targets = problem
     targets.labels.fill_(-1)
-    losses = DenseObjective(loss)(logits, boxes, priors, targets, knob_table(2))
+    losses = dense_loss(loss)(logits, boxes, priors, targets, knob_table(2))
     sum(losses.values()).sum().backward()
     assert losses["box"].tolist() == [0, 0]
     assert torch.isfinite(losses["class"]).all()
@@ -211,27 +218,27 @@ def test_images_without_objects_have_no_box_loss_and_no_invalid_numbers(loss, pr
 
 def test_unknown_losses_are_named_with_the_nearest_known_one():
     with pytest.raises(ConfigError, match="unknown loss 'focl': did you mean 'focal'"):
-        DenseObjective("focl")
+        dense_loss("focl")
     with pytest.raises(ConfigError, match="unknown box loss 'goiu': did you mean 'giou'"):
-        DenseObjective("focal", "goiu")
+        dense_loss(box_loss="goiu")
 
 
 def test_soft_labels_give_a_loss_that_only_counts_positives_a_list_per_iou_threshold(problem, knob_table):
     logits, boxes, priors, targets = problem
-    soft = DenseObjective("ap", soft_labels=True)(*problem, knob_table(2))["class"]
-    hard = DenseObjective("ap")(*problem, knob_table(2))["class"]
+    soft = dense_loss("ap", soft_labels=True)(*problem, knob_table(2))["class"]
+    hard = dense_loss("ap")(*problem, knob_table(2))["class"]
     assert (soft != hard).all()
     exact = decode(torch.zeros_like(boxes), priors)
     found = assignment((logits, boxes, priors, targets), knob_table(2)).objects
     matched = targets.boxes.gather(2, found.clamp(min=0)[..., None].expand(*found.shape, 4))
     perfect = torch.where((found >= 0)[..., None], matched, exact)
     # Where every positive's box is exact, it is a positive at every threshold.
-    values = [DenseObjective("ap", soft_labels=one)(logits, perfect, priors, targets, knob_table(2)) for one in (0, 1)]
+    values = [dense_loss("ap", soft_labels=one)(logits, perfect, priors, targets, knob_table(2)) for one in (0, 1)]
     torch.testing.assert_close(values[0]["class"], values[1]["class"])
 
 
 def test_labels_can_be_made_hard_for_a_loss_that_reads_ious(problem, knob_table):
-    losses = [DenseObjective("rank_sort", soft_labels=one)(*problem, knob_table(2))["class"] for one in (True, False)]
+    losses = [dense_loss("rank_sort", soft_labels=one)(*problem, knob_table(2))["class"] for one in (True, False)]
     assert (losses[0] > losses[1]).all(), "without IoUs there is nothing to sort"
 
 
@@ -240,23 +247,23 @@ def test_the_localization_part_of_a_loss_moves_the_boxes(problem, knob_table):
     boxes.retain_grad()
     for loss, moves in (("alrp", True), ("rank_sort", False), ("quality_focal", False)):
         boxes.grad = None
-        DenseObjective(loss)(*problem, knob_table(2))["class"].sum().backward(retain_graph=True)
+        dense_loss(loss)(*problem, knob_table(2))["class"].sum().backward(retain_graph=True)
         assert (boxes.grad is not None and bool(boxes.grad.any())) == moves, loss
 
 
 def test_a_remembered_batch_is_ranked_with_the_next(problem, knob_table):
     logits, boxes, priors, targets = problem
-    objective = DenseObjective("ap", memory=72)
-    objective.prepare(lanes=2, classes=CLASSES, device=torch.device("cpu"))
-    first = objective(*problem, knob_table(2))["class"]
-    torch.testing.assert_close(first, DenseObjective("ap")(*problem, knob_table(2))["class"])
-    second = objective(logits * 2, boxes, priors, targets, knob_table(2))["class"]
+    criterion = dense_loss("ap", memory=72)
+    criterion.prepare(lanes=2, classes=CLASSES, device=torch.device("cpu"))
+    first = criterion(*problem, knob_table(2))["class"]
+    torch.testing.assert_close(first, dense_loss("ap")(*problem, knob_table(2))["class"])
+    second = criterion(logits * 2, boxes, priors, targets, knob_table(2))["class"]
     doubled = [torch.cat([a, b], 1) for a, b in ((logits * 2, logits), (boxes, boxes))]
     twice = Targets(*(torch.cat([getattr(targets, name)] * 2, 1) for name in ("boxes", "labels", "crowd")))
-    expected = DenseObjective("ap")(doubled[0], doubled[1], priors, twice, knob_table(2))["class"]
+    expected = dense_loss("ap")(doubled[0], doubled[1], priors, twice, knob_table(2))["class"]
     torch.testing.assert_close(second, expected)
-    objective.forget(0)
-    again = objective(*problem, knob_table(2))["class"]
+    criterion.forget(0)
+    again = criterion(*problem, knob_table(2))["class"]
     assert again[0] == first[0]
     assert again[1] != first[1]
 
@@ -271,23 +278,21 @@ def test_a_remembered_batch_is_ranked_with_the_next(problem, knob_table):
 )
 def test_what_a_loss_has_no_use_for_is_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
-        DenseObjective(**settings)
+        dense_loss(**settings)
 
 
 def test_an_auxiliary_loss_is_added_with_its_weight_and_leaves_the_main_labels_as_they_are(problem, knob_table):
-    plain = DenseObjective("ap")(*problem, knob_table(2))["class"]
-    added = [
-        DenseObjective("ap", auxiliary={"correlation": one})(*problem, knob_table(2))["class"] for one in (0.5, 1.0)
-    ]
+    plain = dense_loss("ap")(*problem, knob_table(2))["class"]
+    added = [dense_loss("ap", auxiliary={"correlation": one})(*problem, knob_table(2))["class"] for one in (0.5, 1.0)]
     assert (added[0] > plain).all()
     torch.testing.assert_close(added[1] - plain, 2 * (added[0] - plain))
     with pytest.raises(ConfigError, match="did you mean 'correlation'"):
-        DenseObjective("ap", auxiliary={"corelation": 1.0})
+        dense_loss("ap", auxiliary={"corelation": 1.0})
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_box_loss_is_scaled_to_the_class_loss_where_that_is_an_error_rate(loss, problem, knob_table):
-    default, plain = (DenseObjective(loss, balance=one)(*problem, knob_table(2)) for one in (None, False))
+    default, plain = (dense_loss(loss, balance=one)(*problem, knob_table(2)) for one in (None, False))
     scaled = loss not in ("focal", "bce", "quality_focal", "varifocal", "listnet", "listmle", "lambda_ap")
     assert bool((default["box"] != plain["box"]).all()) == scaled
     if scaled:
@@ -310,9 +315,9 @@ def test_images_that_do_not_count_change_no_loss_and_get_no_gradient(loss, probl
     logits, boxes, priors, targets = filled_up(problem)
     logits, boxes = (one.detach().requires_grad_() for one in (logits, boxes))
     knobs = knob_table(2, surrogate_weight=0.5)
-    losses = DenseObjective(loss)(logits, boxes, priors, targets, knobs)
+    losses = dense_loss(loss)(logits, boxes, priors, targets, knobs)
     gradients = torch.autograd.grad(sum(losses.values()).sum(), (logits, boxes))
-    expected = DenseObjective(loss)(*problem, knobs)
+    expected = dense_loss(loss)(*problem, knobs)
     wanted = torch.autograd.grad(sum(expected.values()).sum(), (problem[0], problem[1]))
     for name in losses:
         torch.testing.assert_close(losses[name], expected[name])
@@ -326,11 +331,11 @@ def test_images_that_do_not_count_change_no_loss_and_get_no_gradient(loss, probl
 def test_images_that_do_not_count_take_no_place_in_the_memory(size, scope, problem, knob_table):
     memories = []
     for scene in (problem, filled_up(problem)):
-        objective = DenseObjective("ap", memory=size, scope=scope)
-        objective.prepare(lanes=2, classes=CLASSES, device=torch.device("cpu"))
+        criterion = dense_loss("ap", memory=size, scope=scope)
+        criterion.prepare(lanes=2, classes=CLASSES, device=torch.device("cpu"))
         for factor in (1.0, 0.5, 2.0):
-            losses = objective(scene[0] * factor, *scene[1:], knob_table(2))
-        memories.append((losses, objective.buffers()))
+            losses = criterion(scene[0] * factor, *scene[1:], knob_table(2))
+        memories.append((losses, criterion.buffers()))
     (first, remembered), (second, filled) = memories
     torch.testing.assert_close(first, second)
     for name in remembered:
@@ -348,11 +353,11 @@ RANKING = [name for name in LOSSES if not LOSSES[name].pointwise]
 def test_a_temperature_ranks_divided_scores_and_the_others_get_the_true_chain(loss, problem, knob_table):
     logits, *rest = problem
     knobs = knob_table(2, temperature=[4.0, 0.5])
-    hot = DenseObjective(loss, balance=False)(logits, *rest, knobs)["class"]
+    hot = dense_loss(loss, balance=False)(logits, *rest, knobs)["class"]
     gradient = torch.autograd.grad(hot.sum(), logits, retain_graph=True)[0]
     factor = knobs["temperature"][:, None, None, None]
     divided = (logits / factor).detach().requires_grad_()
-    expected = DenseObjective(loss, balance=False)(divided, *rest, knob_table(2))["class"]
+    expected = dense_loss(loss, balance=False)(divided, *rest, knob_table(2))["class"]
     chain = torch.autograd.grad(expected.sum(), divided, retain_graph=True)[0]
     torch.testing.assert_close(hot, expected)
     torch.testing.assert_close(gradient, chain if error_driven(loss) else chain / factor)
@@ -363,8 +368,8 @@ def test_the_losses_with_an_error_driven_gradient_are_the_four_that_have_it_by_d
 
 
 def test_a_temperature_is_the_width_of_the_step_relative_to_its_own(problem, knob_table):
-    hot = DenseObjective("ap", balance=False)(*problem, knob_table(2, temperature=3.0))["class"]
-    wide = DenseObjective(make_loss("ap", {"delta": 3.0}), balance=False)(*problem, knob_table(2))["class"]
+    hot = dense_loss("ap", balance=False)(*problem, knob_table(2, temperature=3.0))["class"]
+    wide = dense_loss(make_loss("ap", {"delta": 3.0}), balance=False)(*problem, knob_table(2))["class"]
     gradients = [torch.autograd.grad(one.sum(), problem[0], retain_graph=True)[0] for one in (hot, wide)]
     torch.testing.assert_close(hot, wide)
     torch.testing.assert_close(*gradients)
@@ -375,7 +380,7 @@ def test_a_temperature_of_1_changes_no_bit_and_pointwise_losses_have_none(loss, 
     logits, boxes, *rest = problem
     results = []
     for changes in ({}, {"temperature": 1.0}, {"temperature": [1.0, 5.0]}):
-        losses = DenseObjective(loss)(logits, boxes, *rest, knob_table(2, **changes))
+        losses = dense_loss(loss)(logits, boxes, *rest, knob_table(2, **changes))
         gradients = torch.autograd.grad(sum(losses.values()).sum(), (logits, boxes), retain_graph=True)
         results.append((*losses.values(), *gradients))
     for none, one, mixed in zip(*results, strict=True):
@@ -387,16 +392,16 @@ def test_a_temperature_of_1_changes_no_bit_and_pointwise_losses_have_none(loss, 
 def test_the_memory_holds_scores_as_they_were(problem, knob_table):
     buffers = []
     for temperature in (1.0, 5.0):
-        objective = DenseObjective("ap", memory=72)
-        objective.prepare(lanes=2, classes=CLASSES, device=torch.device("cpu"))
-        objective(*problem, knob_table(2, temperature=temperature))
-        buffers.append(objective.buffers()["memory.scores"])
+        criterion = dense_loss("ap", memory=72)
+        criterion.prepare(lanes=2, classes=CLASSES, device=torch.device("cpu"))
+        criterion(*problem, knob_table(2, temperature=temperature))
+        buffers.append(criterion.buffers()["memory.scores"])
     assert torch.equal(*buffers)
 
 
 def test_auxiliary_and_focal_losses_see_the_scores_as_they_are(problem, knob_table):
     values = [
-        DenseObjective("ap", auxiliary={"correlation": 1.0})(
+        dense_loss("ap", auxiliary={"correlation": 1.0})(
             *problem, knob_table(2, temperature=temperature, surrogate_weight=0.0)
         )["class"]
         for temperature in (1.0, 5.0)

@@ -6,80 +6,64 @@ list per batch is what the published code ranks; one per image is what focal los
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mapopt.detectors.dense.geometry import Assignment, Priors, assign, pairwise_iou, prior_boxes
 from mapopt.detectors.interface import KnobTable, Targets
+from mapopt.detectors.objective import OWN_LOSS, Objective, Scope
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import BOX_LOSSES, FocalLoss, ListLoss, PointwiseLoss, ScoreMemory, make_loss, split_by_iou
-
-Scope = Literal["class", "image", "batch"]
 
 KNOB_ATTRIBUTES = {"focal_gamma": "gamma"}
 """Which attribute of a loss a knob turns, where the loss has it."""
 
 
-class DenseObjective:
+class DenseLoss:
     """The class and box losses of a dense detector.
 
     Args:
-        loss: name in `mapopt.losses.LOSSES`, or a loss.
-        box_loss: name in `mapopt.losses.BOX_LOSSES`.
-        scope: what makes a list; None takes "class" for ranking losses and "batch" for pointwise ones.
-        balance: scale the box loss to the size of the class loss at every step, as Rank & Sort proposes; None does so
-            for ranking losses whose value is an error rate, that is all but ListNet, ListMLE and LambdaRank.
-        soft_labels: whether a positive's label says how well its predicted box fits. A loss that reads values gets
-            the IoU; any other ranking loss gets a list per IoU threshold, see `mapopt.losses.split_by_iou`. None gives
-            IoUs to the losses that read them.
-        memory: scores of recent steps that a ranking loss ranks with the batch's, per list; `prepare` makes room.
-        auxiliary: further losses of the batch's scores, by name and weight, such as ``{"correlation": 0.2}``.
+        objective: which losses, on which lists.
+        loss: a finished class loss, in place of the one that the objective names.
 
     Attributes:
         class_weights: ``[lanes, classes]`` factors of a pointwise loss's terms, or None.
+        own_box: the box loss is a torchvision detector's, and what is computed here has no use.
 
     Raises:
-        ConfigError: a name is unknown, or the loss has no use for soft labels or a memory.
+        ConfigError: a name is unknown, the losses are a detector's own, or the loss has no use for soft labels or a
+            memory.
 
     Reference: K. Oksuz et al., "Rank & Sort Loss for Object Detection and Instance Segmentation", ICCV 2021, section 4.
     """
 
-    def __init__(
-        self,
-        loss: str | ListLoss,
-        box_loss: str = "giou",
-        *,
-        scope: Scope | None = None,
-        balance: bool | None = None,
-        soft_labels: bool | None = None,
-        memory: int = 0,
-        auxiliary: Mapping[str, float] | None = None,
-    ) -> None:
+    def __init__(self, objective: Objective, *, loss: ListLoss | None = None) -> None:
+        self.own_box = objective.box_loss == OWN_LOSS
+        box_loss = "giou" if self.own_box else objective.box_loss
         if box_loss not in BOX_LOSSES:
             raise ConfigError(unknown_name("box loss", box_loss, BOX_LOSSES))
-        self.ranking: ListLoss = make_loss(loss) if isinstance(loss, str) else loss
+        self.ranking: ListLoss = make_loss(objective.loss, objective.loss_settings) if loss is None else loss
         self.pointwise = self.ranking.pointwise
-        if soft_labels and self.pointwise and not self.ranking.soft_labels:
+        if objective.soft_labels and self.pointwise and not self.ranking.soft_labels:
             raise ConfigError(
                 f"soft_labels is on, but {type(self.ranking).__name__} only knows positives and negatives: use "
                 "quality_focal or varifocal, or a ranking loss"
             )
         self.focal = FocalLoss()
         self.box_loss = BOX_LOSSES[box_loss]
-        self.scope: Scope = scope or ("batch" if self.pointwise else "class")
-        self.balance = self.ranking.error_rate if balance is None else balance
-        self.soft = self.ranking.soft_labels if soft_labels is None else soft_labels
+        self.scope: Scope = objective.scope or ("batch" if self.pointwise else "class")
+        self.balance = self.ranking.error_rate if objective.balance is None else objective.balance
+        self.soft = self.ranking.soft_labels if objective.soft_labels is None else objective.soft_labels
         self.class_weights: Tensor | None = None
-        self.auxiliary = [(make_loss(name), weight) for name, weight in (auxiliary or {}).items()]
-        if memory and (self.pointwise or self.scope == "image"):
+        self.auxiliary = [(make_loss(name), weight) for name, weight in objective.auxiliary.items()]
+        if objective.memory and (self.pointwise or self.scope == "image"):
             raise ConfigError(
-                f"memory is {memory} with {type(self.ranking).__name__} and scope '{self.scope}': only a ranking loss "
-                "over the images of a batch has use for scores of other images; leave memory at 0"
+                f"memory is {objective.memory} with {type(self.ranking).__name__} and scope '{self.scope}': only a "
+                "ranking loss over the images of a batch has use for scores of other images; leave memory at 0"
             )
-        self._memory_size = memory
+        self._memory_size = objective.memory
         self._memory: ScoreMemory | None = None
 
     def prepare(self, *, lanes: int, classes: int, device: torch.device) -> None:

@@ -1,0 +1,94 @@
+"""What a detector minimizes, as plain values: a class loss, a box loss, and what is ranked as one list.
+
+Everything that takes losses takes this one value, so that flags, files, checkpoints and detectors spell them alike. It
+is read before torch is: names are checked against tables, and losses are only made when a detector is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from mapopt.errors import ConfigError, unknown_name
+
+Scope = Literal["class", "image", "batch"]
+
+OWN_LOSS = "torchvision"
+"""Name of the loss that leaves a detector's own losses in place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The losses of a detector.
+
+    Raises:
+        ConfigError: a name or a setting is unknown, or settings of a loss of ours are given for a detector's own.
+
+    Reference: K. Oksuz et al., "Rank & Sort Loss for Object Detection and Instance Segmentation", ICCV 2021, section 4
+        (the balance of class and box loss).
+    """
+
+    loss: str = "focal"
+    """The class loss: a name in `mapopt.losses.LOSSES`, module:attribute for one of your own, or "torchvision" for a
+    detector's own losses."""
+    loss_settings: dict[str, int | float | bool | str] = field(default_factory=dict)
+    """Parameters of the class loss that differ from its defaults, such as {gradient: exact}."""
+    box_loss: str = "giou"
+    """giou or smooth_l1; or "torchvision" for the box loss of one of its detectors."""
+    scope: Scope | None = None
+    """What a class loss ranks as one list; by default each class for ranking losses, the batch for pointwise ones."""
+    balance: bool | None = None
+    """Scale the box loss to the class loss at every step; by default for ranking losses whose value is an error rate,
+    that is all but ListNet, ListMLE and LambdaRank."""
+    soft_labels: bool | None = None
+    """Tell the class loss how well predicted boxes fit: as IoUs where it reads them, else as a list per IoU threshold;
+    by default only losses that read IoUs are told."""
+    memory: int = 0
+    """Scores of recent steps that a ranking loss ranks with the batch's, per list; 0 is none."""
+    auxiliary: dict[str, float] = field(default_factory=dict)
+    """Further class losses by name and weight, beside `loss`, such as {correlation: 0.2}."""
+
+    def __post_init__(self) -> None:
+        from mapopt.losses import make_loss
+
+        if self.own:
+            self._check_nothing_is_given()
+        else:
+            make_loss(self.loss, self.loss_settings)
+        for name in self.auxiliary:
+            make_loss(name)
+        if self.scope is not None and self.scope not in get_args(Scope):
+            raise ConfigError(unknown_name("scope", self.scope, get_args(Scope)))
+        if self.box_loss == OWN_LOSS and self.balance:
+            raise ConfigError(
+                f"balance=True was given with box_loss '{OWN_LOSS}', which stays as it is: leave balance out, or name "
+                "a box loss of mapopt.losses"
+            )
+        if self.memory < 0:
+            raise ConfigError(f"memory is {self.memory}: expected a number of scores, or 0 for none")
+
+    @property
+    def own(self) -> bool:
+        """Whether a detector's own losses stay."""
+        return self.loss == OWN_LOSS
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether the class loss judges every score without the others, as far as its name says; see `ListLoss`."""
+        from mapopt.losses import LOSSES
+
+        return self.loss in LOSSES and LOSSES[self.loss].pointwise
+
+    def _check_nothing_is_given(self) -> None:
+        given = []
+        for field_ in dataclasses.fields(Objective):
+            default = {} if field_.default is dataclasses.MISSING else field_.default
+            value = getattr(self, field_.name)
+            if field_.name != "loss" and value != default:
+                given.append(f"{field_.name}={value!r}")
+        if given:
+            raise ConfigError(
+                f"{', '.join(given)} given with loss '{OWN_LOSS}', a detector's own losses: leave that out, or name a "
+                "loss of mapopt.losses, such as focal"
+            )
