@@ -130,8 +130,8 @@ class Registry(Mapping[str, Part], Generic[Part]):
         """Returns a part as files and worker processes know it.
 
         Args:
-            given: as for `make`. An object must be one that can be made again from what is known of it: a class, a
-                function, or a dataclass of plain values.
+            given: as for `make`. An object must be one that can be made again from what is known of it: a dataclass of
+                plain values, or an object that keeps the plain values it was made of as attributes of the same names.
             settings: what differs from its defaults.
 
         Raises:
@@ -145,10 +145,13 @@ class Registry(Mapping[str, Part], Generic[Part]):
         if not inspect.isclass(given) and not inspect.isroutine(given):
             if dataclasses.is_dataclass(given):
                 return Choice(name=self._name(type(given)), settings=to_mapping(given))
-            raise ConfigError(
-                f"{self.kind} {_described(given)} cannot be made again in another process: "
-                "give its class and settings, or make it a dataclass"
-            )
+            kept = _kept_arguments(given)
+            if kept is None:
+                raise ConfigError(
+                    f"{self.kind} {_described(given)} cannot be made again in another process: "
+                    "give its class and settings, or make it a dataclass"
+                )
+            return Choice(name=self._name(type(given)), settings=kept)
         return Choice(name=self._name(given), settings=dict(settings or {}))
 
     def _name(self, part: Any) -> str:
@@ -242,6 +245,31 @@ def check_settings(part: Any, settings: Mapping[str, Any], what: str) -> None:
     for name in required:
         if name not in settings:
             raise ConfigError(f"{what} needs '{name}', and it is not given: give it among its settings")
+
+
+def _kept_arguments(given: Any) -> dict[str, Any] | None:
+    """Returns the arguments that make an equal object again, without defaults; None where that cannot be known."""
+    learned = getattr(given, "state_dict", None)
+    if callable(learned) and learned():
+        return None
+    arguments: dict[str, Any] = {}
+    try:
+        for parameter in inspect.signature(type(given)).parameters.values():
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                continue
+            value = getattr(given, parameter.name)
+            if not isinstance(value, int | float | str | None):
+                return None
+            if value != parameter.default:
+                arguments[parameter.name] = value
+        again = vars(type(given)(**arguments))
+        # Anything that was set or has happened since would be lost.
+        same = all(
+            name in again and bool(again[name] == value) for name, value in vars(given).items() if name[0] != "_"
+        )
+    except Exception:  # the part is not ours: whatever it raises means that it cannot be made again
+        return None
+    return arguments if same else None
 
 
 def _described(part: Any) -> str:

@@ -48,6 +48,27 @@ def test_a_choice_makes_an_equal_part_again() -> None:
         assert SOLIDS.make(choice) == (given if isinstance(given, Ball) else Ball(**choice.settings))
 
 
+class Spiral:
+    """Keeps what it was made of, and what it is told later."""
+
+    def __init__(self, turns: int = 3, *, name: str = "") -> None:
+        self.turns, self.name = turns, name
+
+    def __call__(self) -> int:
+        return self.turns
+
+
+def test_an_object_that_keeps_its_arguments_can_be_made_again_until_more_happens_to_it() -> None:
+    spiral = Spiral(5)
+    choice = SOLIDS.choice(spiral)
+    assert (choice.name, choice.settings) == (text_of(Spiral), {"turns": 5})
+    for attribute, value in (("color", "red"), ("turns", [5])):
+        setattr(spiral, attribute, value)
+        with pytest.raises(ConfigError, match="solid of type Spiral cannot be made again in another process"):
+            SOLIDS.choice(spiral)
+        spiral = Spiral(5)
+
+
 def test_modules_beside_the_working_directory_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "solids_of_mine.py").write_text("class Cone:\n    pass\n")
     monkeypatch.chdir(tmp_path)

@@ -2,112 +2,92 @@
 
 One signature for the whole family: ``loss(scores, labels, where=None)`` on logits ``[..., n]``, leading dimensions
 being independent lists. `LOSSES` names the members, `BOX_LOSSES` the losses between boxes that stand beside them.
-`ScoreMemory`, `gather_lists` and `split_by_iou` change what a list is, before any of the losses sees it.
+`ScoreMemory`, `gather_lists` and `split_by_iou` change what a list is, before any of the losses sees it. A loss of your
+own is a `ListLoss`, or any function of scores, labels and where.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-import inspect
-from collections.abc import Mapping
+from mapopt.lazy import attach
 
-from mapopt.errors import ConfigError, unknown_name
-from mapopt.losses.alrp import ALRPLoss
-from mapopt.losses.average_precision import APLoss
-from mapopt.losses.base import ListLoss
-from mapopt.losses.blackbox import BlackboxAPLoss
-from mapopt.losses.boxes import BOX_LOSSES, giou_loss, smooth_l1_loss
-from mapopt.losses.histogram_ap import FastAPLoss, QuantizedAPLoss
-from mapopt.losses.lambda_ap import LambdaAPLoss
-from mapopt.losses.listwise import ListMLELoss, ListNetLoss
-from mapopt.losses.pairwise_error import APELoss
-from mapopt.losses.parameterized import ParameterizedAPLoss
-from mapopt.losses.plackett_luce import PlackettLuceAPLoss
-from mapopt.losses.pointwise import BCELoss, FocalLoss, PointwiseLoss
-from mapopt.losses.quality import CorrelationLoss, QualityFocalLoss, VarifocalLoss
-from mapopt.losses.rank_sort import BucketedRankSortLoss, RankSortLoss
-from mapopt.losses.smooth_ranks import ApproxNDCGLoss, SmoothAPLoss
-from mapopt.losses.sums.transforms import IOU_THRESHOLDS, ScoreMemory, gather_lists, split_by_iou
-
-LOSSES: dict[str, type[ListLoss]] = {
-    # Ranking: what a score is worth depends on the other scores.
-    "ap": APLoss,
-    "alrp": ALRPLoss,
-    "rank_sort": RankSortLoss,
-    "bucketed_rank_sort": BucketedRankSortLoss,
-    "smooth_ap": SmoothAPLoss,
-    "fast_ap": FastAPLoss,
-    "quantized_ap": QuantizedAPLoss,
-    "blackbox_ap": BlackboxAPLoss,
-    "ape": APELoss,
-    "parameterized_ap": ParameterizedAPLoss,
-    "listnet": ListNetLoss,
-    "listmle": ListMLELoss,
-    "approx_ndcg": ApproxNDCGLoss,
-    "lambda_ap": LambdaAPLoss,
-    "plackett_luce_ap": PlackettLuceAPLoss,
-    # Pointwise: the baselines.
-    "focal": FocalLoss,
-    "bce": BCELoss,
-    "quality_focal": QualityFocalLoss,
-    "varifocal": VarifocalLoss,
-    # Auxiliary: beside another loss.
-    "correlation": CorrelationLoss,
-}
-
-
-def make_loss(name: str, settings: Mapping[str, int | float | bool | str] | None = None) -> ListLoss:
-    """Makes a loss from its name and its parameters, as a configuration file has them.
-
-    Args:
-        name: key of `LOSSES`.
-        settings: parameters of its constructor that differ from the defaults.
-
-    Raises:
-        ConfigError: the name or a parameter is unknown.
-
-    >>> make_loss("ap", {"gradient": "exact"})
-    APLoss(delta=1.0, interpolate=True, gradient=exact)
-    """
-    if name not in LOSSES:
-        raise ConfigError(unknown_name("loss", name, LOSSES))
-    parameters = inspect.signature(LOSSES[name]).parameters.values()
-    known = [one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
-    for parameter in settings or {}:
-        if parameter not in known:
-            raise ConfigError(unknown_name(f"parameter of loss '{name}'", parameter, known))
-    return LOSSES[name](**(settings or {}))
-
-
-__all__ = [
-    "BOX_LOSSES",
-    "IOU_THRESHOLDS",
-    "LOSSES",
-    "ALRPLoss",
-    "APELoss",
-    "APLoss",
-    "ApproxNDCGLoss",
-    "BCELoss",
-    "BlackboxAPLoss",
-    "BucketedRankSortLoss",
-    "CorrelationLoss",
-    "FastAPLoss",
-    "FocalLoss",
-    "LambdaAPLoss",
-    "ListMLELoss",
-    "ListNetLoss",
-    "ParameterizedAPLoss",
-    "PlackettLuceAPLoss",
-    "PointwiseLoss",
-    "QualityFocalLoss",
-    "QuantizedAPLoss",
-    "RankSortLoss",
-    "RankingLoss",
-    "ScoreMemory",
-    "SmoothAPLoss",
-    "VarifocalLoss",
-    "gather_lists",
-    "giou_loss",
-    "make_loss",
-    "smooth_l1_loss",
-    "split_by_iou",
-]
+if TYPE_CHECKING:
+    from mapopt.losses.alrp import ALRPLoss as ALRPLoss
+    from mapopt.losses.average_precision import APLoss as APLoss
+    from mapopt.losses.base import ListLoss as ListLoss
+    from mapopt.losses.blackbox import BlackboxAPLoss as BlackboxAPLoss
+    from mapopt.losses.boxes import giou_loss as giou_loss
+    from mapopt.losses.boxes import smooth_l1_loss as smooth_l1_loss
+    from mapopt.losses.callables import as_list_loss as as_list_loss
+    from mapopt.losses.histogram_ap import FastAPLoss as FastAPLoss
+    from mapopt.losses.histogram_ap import QuantizedAPLoss as QuantizedAPLoss
+    from mapopt.losses.lambda_ap import LambdaAPLoss as LambdaAPLoss
+    from mapopt.losses.listwise import ListMLELoss as ListMLELoss
+    from mapopt.losses.listwise import ListNetLoss as ListNetLoss
+    from mapopt.losses.pairwise_error import APELoss as APELoss
+    from mapopt.losses.parameterized import ParameterizedAPLoss as ParameterizedAPLoss
+    from mapopt.losses.plackett_luce import PlackettLuceAPLoss as PlackettLuceAPLoss
+    from mapopt.losses.pointwise import BCELoss as BCELoss
+    from mapopt.losses.pointwise import FocalLoss as FocalLoss
+    from mapopt.losses.pointwise import PointwiseLoss as PointwiseLoss
+    from mapopt.losses.quality import CorrelationLoss as CorrelationLoss
+    from mapopt.losses.quality import QualityFocalLoss as QualityFocalLoss
+    from mapopt.losses.quality import VarifocalLoss as VarifocalLoss
+    from mapopt.losses.rank_sort import BucketedRankSortLoss as BucketedRankSortLoss
+    from mapopt.losses.rank_sort import RankSortLoss as RankSortLoss
+    from mapopt.losses.registry import BOX_LOSSES as BOX_LOSSES
+    from mapopt.losses.registry import LOSSES as LOSSES
+    from mapopt.losses.registry import make_box_loss as make_box_loss
+    from mapopt.losses.registry import make_loss as make_loss
+    from mapopt.losses.smooth_ranks import ApproxNDCGLoss as ApproxNDCGLoss
+    from mapopt.losses.smooth_ranks import SmoothAPLoss as SmoothAPLoss
+    from mapopt.losses.sums.lists import Lists as Lists
+    from mapopt.losses.sums.transforms import IOU_THRESHOLDS as IOU_THRESHOLDS
+    from mapopt.losses.sums.transforms import ScoreMemory as ScoreMemory
+    from mapopt.losses.sums.transforms import gather_lists as gather_lists
+    from mapopt.losses.sums.transforms import split_by_iou as split_by_iou
+    from mapopt.losses.table import LOSS_TABLE as LOSS_TABLE
+    from mapopt.losses.table import LossEntry as LossEntry
+    from mapopt.losses.table import check_loss_settings as check_loss_settings
+else:
+    __getattr__, __dir__, __all__ = attach(
+        __name__,
+        {
+            "ALRPLoss": "mapopt.losses.alrp",
+            "APLoss": "mapopt.losses.average_precision",
+            "ListLoss": "mapopt.losses.base",
+            "BlackboxAPLoss": "mapopt.losses.blackbox",
+            "giou_loss": "mapopt.losses.boxes",
+            "smooth_l1_loss": "mapopt.losses.boxes",
+            "FastAPLoss": "mapopt.losses.histogram_ap",
+            "QuantizedAPLoss": "mapopt.losses.histogram_ap",
+            "LambdaAPLoss": "mapopt.losses.lambda_ap",
+            "ListMLELoss": "mapopt.losses.listwise",
+            "ListNetLoss": "mapopt.losses.listwise",
+            "as_list_loss": "mapopt.losses.callables",
+            "APELoss": "mapopt.losses.pairwise_error",
+            "ParameterizedAPLoss": "mapopt.losses.parameterized",
+            "PlackettLuceAPLoss": "mapopt.losses.plackett_luce",
+            "BCELoss": "mapopt.losses.pointwise",
+            "FocalLoss": "mapopt.losses.pointwise",
+            "PointwiseLoss": "mapopt.losses.pointwise",
+            "CorrelationLoss": "mapopt.losses.quality",
+            "QualityFocalLoss": "mapopt.losses.quality",
+            "VarifocalLoss": "mapopt.losses.quality",
+            "BucketedRankSortLoss": "mapopt.losses.rank_sort",
+            "RankSortLoss": "mapopt.losses.rank_sort",
+            "BOX_LOSSES": "mapopt.losses.registry",
+            "LOSSES": "mapopt.losses.registry",
+            "make_box_loss": "mapopt.losses.registry",
+            "make_loss": "mapopt.losses.registry",
+            "ApproxNDCGLoss": "mapopt.losses.smooth_ranks",
+            "SmoothAPLoss": "mapopt.losses.smooth_ranks",
+            "Lists": "mapopt.losses.sums.lists",
+            "IOU_THRESHOLDS": "mapopt.losses.sums.transforms",
+            "ScoreMemory": "mapopt.losses.sums.transforms",
+            "gather_lists": "mapopt.losses.sums.transforms",
+            "split_by_iou": "mapopt.losses.sums.transforms",
+            "LOSS_TABLE": "mapopt.losses.table",
+            "LossEntry": "mapopt.losses.table",
+            "check_loss_settings": "mapopt.losses.table",
+        },
+    )

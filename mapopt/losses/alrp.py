@@ -48,11 +48,12 @@ class ALRPLoss(ListLoss):
         self.delta = delta
         self.gradient = gradient
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
-        ranking = Ranking(lists, self._parameter("delta", lists, above=0.0))
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``classification`` and ``localization``, ``[lists]`` each."""
+        ranking = Ranking(lists, self.per_list("delta", lists, above=0.0))
         table, sums = lists.table, ranking.sums
         errors = (1.0 - table.take(lists.labels).to(table.present.dtype)) / 0.5 * table.present
-        if self._choice("gradient", ("error-driven", "exact")) == "exact":
+        if self.word("gradient", ("error-driven", "exact")) == "exact":
             positives, negatives = soft_ranks(ranking)
             rank = positives + 0.5 + negatives
             located = positive_mass(ranking, errors) + 0.5 * errors

@@ -45,10 +45,11 @@ class APLoss(ListLoss):
         self.interpolate = interpolate
         self.gradient = gradient
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
-        ranking = Ranking(lists, self._parameter("delta", lists, above=0.0))
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank``, ``[lists]``."""
+        ranking = Ranking(lists, self.per_list("delta", lists, above=0.0))
         table = lists.table
-        if self._choice("gradient", ("error-driven", "exact")) == "exact":
+        if self.word("gradient", ("error-driven", "exact")) == "exact":
             positives, negatives = soft_ranks(ranking)
             error = negatives / (positives + 0.5 + negatives)
             return {"rank": table.mean(_interpolated(error) if self.interpolate else error)}

@@ -1,14 +1,15 @@
 """What every loss of the family has in common: one signature, lists as leading dimensions, and the edge cases.
 
-A member only says what its components are worth on a flat batch of lists; this class flattens, widens half precision,
-gives 0 for lists without a positive, lets a NaN score through to the value, and averages. Parameters are plain
-attributes that are read at every call, so a knob can turn them while a detector trains.
+A member only says what its components are on a flat batch of lists; this class flattens, widens half precision, gives 0
+for lists without a positive, lets a NaN score through to the value, and averages. Parameters are plain attributes that
+are read at every call, so a knob can turn them while a detector trains.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +18,35 @@ from mapopt.errors import ConfigError
 from mapopt.losses.sums.lists import Lists, accumulation_type
 
 
+class KnobRange(Protocol):
+    """The closed interval of a knob, as `mapopt.training.Range` has it."""
+
+    @property
+    def low(self) -> float:
+        """The smallest value."""
+
+    @property
+    def high(self) -> float:
+        """The largest value."""
+
+    @property
+    def log(self) -> bool:
+        """Whether its natural scale is logarithmic."""
+
+
 class ListLoss(nn.Module, ABC):
     """A differentiable surrogate of 1 - AP on lists of scores.
 
+    A loss of your own is a subclass with one method, `evaluate`; or any function, see `as_list_loss`.
+
     Attributes:
-        pointwise: every score is judged by itself; what is called a list only sets the normalisation.
+        pointwise: every score is judged without the others; what is called a list only sets the normalization.
         soft_labels: the values of the labels matter (a positive's IoU), not only which are above 0.
-        error_rate: the value is a share of something that went wrong, at most about 1, as 1 - AP is: other losses of
+        error_rate: the value is a fraction of something that went wrong, at most about 1, as 1 - AP is: other losses of
             a detector can be scaled to it.
         saturates: the scores go through a sigmoid first, so that there is no gradient far from 0.
+        knobs: name -> range (`mapopt.training.Range`) of attributes that may change while a detector trains, as ours
+            do. The attribute's value is the default. A trainer sets it at every step; read it with `per_list`.
 
     A parameter (for example ``delta``) is a number, or a tensor that broadcasts to the leading dimensions of the
     scores, with or without a last dimension of 1: lanes of a fleet can have different values.
@@ -41,10 +62,11 @@ class ListLoss(nn.Module, ABC):
         0.25
     """
 
-    pointwise: ClassVar[bool] = False
-    soft_labels: ClassVar[bool] = False
-    error_rate: ClassVar[bool] = True
-    saturates: ClassVar[bool] = False
+    pointwise: bool = False
+    soft_labels: bool = False
+    error_rate: bool = True
+    saturates: bool = False
+    knobs: Mapping[str, KnobRange] = {}
 
     def forward(self, scores: Tensor, labels: Tensor, where: Tensor | None = None) -> Tensor:
         """Returns the sum of the components, a scalar.
@@ -76,18 +98,66 @@ class ListLoss(nn.Module, ABC):
     def _values(self, lists: Lists) -> dict[str, Tensor]:
         """Finishes what the member computed: no positive, no loss; and NaN stays NaN."""
         ranked = lists.count > 0
+        values = self.evaluate(lists)
+        if not isinstance(values, Mapping) or not values:
+            raise ConfigError(
+                f"{type(self).__name__}.evaluate returned {type(values).__name__}; expected its components by name, "
+                "such as {'rank': value} with one value per list"
+            )
         finished = {}
-        for name, value in self._evaluate(lists).items():
+        for name, value in values.items():
+            if not isinstance(value, Tensor) or value.shape != ranked.shape:
+                given = f"shape {list(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
+                raise ConfigError(
+                    f"{type(self).__name__}.evaluate returned '{name}' of {given}; expected a tensor with one value "
+                    f"per list, {list(ranked.shape)}"
+                )
             value = torch.where(ranked, value, 0.0).to(lists.scores.dtype)
             finished[name] = value.masked_fill(lists.bad, torch.nan)
         return finished
 
     @abstractmethod
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
-        """Computes the components ``[lists]``, in the order in which they are to be reported."""
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes the components, each a value per list: the one method that a loss of your own writes.
 
-    def _parameter(self, name: str, lists: Lists, *, above: float | None = None) -> float | Tensor:
-        """Reads an attribute as a number or as a column ``[lists, 1]`` in the accumulation type.
+        What it says of a list without a positive is not used: the family gives 0 there.
+
+        Args:
+            lists: scores and labels ``[lists, n]``, which of them are positives and negatives, and their numbers. What
+                is ignored is neither: multiply with these masks, or fill with -inf, before anything is summed.
+
+        Returns:
+            name -> ``[lists]``, in the order in which they are to be reported. The value of the loss is their sum.
+
+        Example:
+            >>> class HingeLoss(ListLoss):
+            ...     error_rate = False
+            ...
+            ...     def __init__(self, margin=1.0):
+            ...         super().__init__()
+            ...         self.margin = margin
+            ...
+            ...     def evaluate(self, lists):
+            ...         best = lists.scores.masked_fill(~lists.negative, -torch.inf).amax(-1, keepdim=True)
+            ...         errors = (best - lists.scores + self.per_list("margin", lists)).clamp(min=0)
+            ...         return {"rank": (errors * lists.positive).sum(-1) / lists.count.clamp(min=1)}
+            >>> HingeLoss(margin=2.0)(torch.tensor([1.0, 0.0, -3.0]), torch.tensor([1.0, 0.0, 0.0]))
+            tensor(1.)
+        """
+
+    def set_knobs(self, values: Mapping[str, Tensor], *, dimensions: int) -> None:
+        """Sets the attributes that are knobs, so that they fit lists whose first dimension is the lanes'.
+
+        Args:
+            values: name -> ``[lanes]``; names that are no knobs of this loss are left alone.
+            dimensions: of the scores that follow, at least 2, such as 3 for ``[lanes, lists, n]``.
+        """
+        for name in self.knobs:
+            if name in values:
+                setattr(self, name, values[name].reshape(-1, *[1] * (dimensions - 1)))
+
+    def per_list(self, name: str, lists: Lists, *, above: float | None = None) -> float | Tensor:
+        """Returns an attribute as a number, or as a column ``[lists, 1]`` in the type that sums are accumulated in.
 
         Raises:
             ConfigError: the tensor does not fit the leading dimensions, or a number is not larger than ``above``.
@@ -110,15 +180,15 @@ class ListLoss(nn.Module, ABC):
             raise ConfigError(f"{type(self).__name__} got {name} with {value.min():g}; expected values above {above:g}")
         return value.reshape(-1, 1).to(lists.scores.device, accumulation_type(lists.scores.device))
 
-    def _choice(self, name: str, choices: tuple[str, ...]) -> str:
-        """Reads an attribute that is one of a few words.
+    def word(self, name: str, words: tuple[str, ...]) -> str:
+        """Returns an attribute that is one of a few words.
 
         Raises:
             ConfigError: it is another word.
         """
         value = getattr(self, name)
-        if value not in choices:
-            known = " or ".join(repr(choice) for choice in choices)
+        if value not in words:
+            known = " or ".join(repr(word) for word in words)
             raise ConfigError(f"{type(self).__name__} got {name}={value!r}; expected {known}")
         return value
 

@@ -42,9 +42,10 @@ class BlackboxAPLoss(ListLoss):
         self.strength = strength
         self.margin = margin
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
-        strength = self._parameter("strength", lists, above=0.0)
-        margin = self._parameter("margin", lists)
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank``, ``[lists]``."""
+        strength = self.per_list("strength", lists, above=0.0)
+        margin = self.per_list("margin", lists)
         return {"rank": _BlackboxAP.apply(lists.scores, lists, strength, margin)}
 
 

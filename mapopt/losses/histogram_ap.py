@@ -44,7 +44,8 @@ class QuantizedAPLoss(ListLoss):
         self.tie_aware = tie_aware
         self.sigmoid = sigmoid
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank``, ``[lists]``."""
         intervals = _whole(self, self.bins, minimum=2) - 1
         error = _tie_aware_error if self.tie_aware else _error
         return {"rank": error(*_histograms(lists, intervals, squash=self.sigmoid)) / lists.count.clamp(min=1)}
@@ -70,7 +71,8 @@ class FastAPLoss(ListLoss):
         self.bins = bins
         self.sigmoid = sigmoid
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank``, ``[lists]``."""
         histograms = _histograms(lists, _whole(self, self.bins, minimum=1), squash=self.sigmoid)
         return {"rank": _error(*histograms) / lists.count.clamp(min=1)}
 

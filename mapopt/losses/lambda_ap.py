@@ -38,8 +38,9 @@ class LambdaAPLoss(ListLoss):
         self.temperature = temperature
         self.normalize = normalize
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
-        temperature = self._parameter("temperature", lists, above=0.0)
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank``, ``[lists]``."""
+        temperature = self.per_list("temperature", lists, above=0.0)
         if isinstance(temperature, Tensor):
             temperature = temperature.to(lists.scores.dtype)
         scores = lists.scores.masked_fill(~lists.negative, -torch.inf)

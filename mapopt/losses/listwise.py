@@ -26,7 +26,8 @@ class ListNetLoss(ListLoss):
     soft_labels = True
     error_rate = False
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank``, ``[lists]``."""
         table = lists.table
         labels = table.take(lists.labels.detach()).to(table.present.dtype)
         target = labels / labels.sum(-1, keepdim=True).clamp_min(torch.finfo(labels.dtype).tiny)
@@ -49,7 +50,8 @@ class ListMLELoss(ListLoss):
     soft_labels = True
     error_rate = False
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank``, ``[lists]``."""
         table = lists.table
         labels = table.take(lists.labels.detach()).masked_fill(table.present == 0, torch.inf)
         labels, order = labels.sort(dim=-1)

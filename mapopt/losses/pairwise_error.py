@@ -43,9 +43,10 @@ class APELoss(ListLoss):
         super().__init__()
         self.steepness = steepness
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank``, ``[lists]``."""
         table = lists.table
-        steepness = self._parameter("steepness", lists, above=0.0)
+        steepness = self.per_list("steepness", lists, above=0.0)
         width = (1.0 / steepness).to(lists.scores.dtype) if isinstance(steepness, Tensor) else 1.0 / steepness
         labels = table.take(lists.labels.detach())
         scores = lists.scores.masked_fill(~lists.negative, -torch.inf)

@@ -69,9 +69,10 @@ class ParameterizedAPLoss(ListLoss):
         self.other_x, self.other_y = other_x, other_y
         self.weight_x, self.weight_y = weight_x, weight_y
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank`` and ``localization``, ``[lists]`` each."""
         table = lists.table
-        delta = self._parameter("delta", lists, above=0.0)
+        delta = self.per_list("delta", lists, above=0.0)
         labels = table.take(lists.labels).to(table.present.dtype)
         errors = (1.0 - self._curve("other", labels, lists)) * table.present
         with torch.no_grad():
@@ -104,7 +105,7 @@ class ParameterizedAPLoss(ListLoss):
         return rising + (values - x).clamp_min(0.0) / (1.0 - x) * (1.0 - y)
 
     def _point(self, name: str, lists: Lists) -> tuple[float | Tensor, float | Tensor]:
-        x, y = (self._parameter(f"{name}_{axis}", lists, above=0.0) for axis in ("x", "y"))
+        x, y = (self.per_list(f"{name}_{axis}", lists, above=0.0) for axis in ("x", "y"))
         if not all(bool((torch.as_tensor(coordinate) < 1.0).all()) for coordinate in (x, y)):
             raise ConfigError(
                 f"{type(self).__name__} got {name}_x={getattr(self, name + '_x')} and {name}_y="

@@ -46,13 +46,14 @@ class PlackettLuceAPLoss(ListLoss):
         self.temperature = temperature
         self.seed = seed
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank``, ``[lists]``."""
         if self.samples < 2 or int(self.samples) != self.samples:
             raise ConfigError(
                 f"PlackettLuceAPLoss got samples={self.samples}; expected a whole number of at least 2, since the "
                 "baseline of a ranking is the mean of the others"
             )
-        temperature = self._parameter("temperature", lists, above=0.0)
+        temperature = self.per_list("temperature", lists, above=0.0)
         if lists.scores.shape[-1] == 0:
             return {"rank": lists.scores.sum(-1)}
         scores = lists.scores.to(accumulation_type(lists.scores.device)) / temperature

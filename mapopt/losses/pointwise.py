@@ -29,8 +29,9 @@ class PointwiseLoss(ListLoss):
         super().__init__()
         self.weight = weight
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
-        values = self._entries(lists) * (lists.positive | lists.negative)
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank``, ``[lists]``."""
+        values = self.entries(lists) * (lists.positive | lists.negative)
         if isinstance(self.weight, Tensor):
             shape = (*lists.leading, lists.scores.shape[-1])
             try:
@@ -46,7 +47,7 @@ class PointwiseLoss(ListLoss):
         return {"rank": values.sum(-1, dtype=accumulation_type(values.device)) / lists.count.clamp(min=1)}
 
     @abstractmethod
-    def _entries(self, lists: Lists) -> Tensor:
+    def entries(self, lists: Lists) -> Tensor:
         """Computes what each entry costs, ``[lists, n]``; what it says of ignored entries is not used."""
 
 
@@ -59,7 +60,8 @@ class BCELoss(PointwiseLoss):
         weight: factor of every entry; a number, or a tensor that broadcasts to the scores.
     """
 
-    def _entries(self, lists: Lists) -> Tensor:
+    def entries(self, lists: Lists) -> Tensor:
+        """Computes what each entry costs, ``[lists, n]``."""
         return surprise(signed(lists))
 
 
@@ -86,8 +88,9 @@ class FocalLoss(PointwiseLoss):
         self.alpha = alpha
         self.gamma = gamma
 
-    def _entries(self, lists: Lists) -> Tensor:
-        alpha, gamma = self._parameter("alpha", lists), self._parameter("gamma", lists)
+    def entries(self, lists: Lists) -> Tensor:
+        """Computes what each entry costs, ``[lists, n]``."""
+        alpha, gamma = self.per_list("alpha", lists), self.per_list("gamma", lists)
         margin = signed(lists)
         loss = surprise(margin)
         fading = (-gamma * (margin + loss)).exp()  # margin + surprise(margin) = -log(1 - p_t)

@@ -36,8 +36,9 @@ class QualityFocalLoss(PointwiseLoss):
         super().__init__(weight=weight)
         self.beta = beta
 
-    def _entries(self, lists: Lists) -> Tensor:
-        beta = self._parameter("beta", lists, above=0.0)
+    def entries(self, lists: Lists) -> Tensor:
+        """Computes what each entry costs, ``[lists, n]``."""
+        beta = self.per_list("beta", lists, above=0.0)
         labels = lists.labels.detach().clamp(0.0, 1.0)
         gap = (labels - lists.scores.sigmoid()).abs()
         return gap**beta * _cross_entropy(lists.scores, labels)
@@ -66,8 +67,9 @@ class VarifocalLoss(PointwiseLoss):
         self.alpha = alpha
         self.gamma = gamma
 
-    def _entries(self, lists: Lists) -> Tensor:
-        alpha, gamma = self._parameter("alpha", lists), self._parameter("gamma", lists)
+    def entries(self, lists: Lists) -> Tensor:
+        """Computes what each entry costs, ``[lists, n]``."""
+        alpha, gamma = self.per_list("alpha", lists), self.per_list("gamma", lists)
         labels = lists.labels.detach().clamp(0.0, 1.0)
         fading = alpha * (-gamma * surprise(lists.scores)).exp()  # p^gamma, from its logarithm
         weight = labels + fading * lists.negative
@@ -94,7 +96,8 @@ class CorrelationLoss(ListLoss):
         super().__init__()
         self.coefficient = coefficient
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank``, ``[lists]``."""
         table = lists.table
         labels = table.take(lists.labels.detach()).to(table.present.dtype)
         scores = table.take(lists.scores.to(table.present.dtype).sigmoid())
@@ -102,7 +105,7 @@ class CorrelationLoss(ListLoss):
         score_rest, label_rest = scores - score_mean[:, None], labels - label_mean[:, None]
         together = table.mean(score_rest * label_rest)
         score_spread, label_spread = table.mean(score_rest**2), table.mean(label_rest**2)
-        if self._choice("coefficient", ("concordance", "pearson")) == "concordance":
+        if self.word("coefficient", ("concordance", "pearson")) == "concordance":
             top, bottom = 2.0 * together, score_spread + label_spread + (score_mean - label_mean) ** 2
             defined = bottom > _SMALLEST_SPREAD
             bottom = torch.where(defined, bottom, 1.0)

@@ -46,14 +46,15 @@ class RankSortLoss(ListLoss):
         self.delta = delta
         self.gradient = gradient
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
-        ranking = self._ranking(lists, self._parameter("delta", lists, above=0.0))
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank`` and ``sort``, ``[lists]`` each."""
+        ranking = self._ranking(lists, self.per_list("delta", lists, above=0.0))
         table = lists.table
         labels = table.take(lists.labels.detach()).to(table.present.dtype)
         errors = (1.0 - labels) * table.present
         weights = torch.stack([table.present, errors])
         pairs = wrong_pairs(table, labels, ranking.sums.width)
-        if self._choice("gradient", ("error-driven", "exact")) == "exact":
+        if self.word("gradient", ("error-driven", "exact")) == "exact":
             positives, negatives = soft_ranks(ranking)
             wrong, wrong_errors = wrong_mass(ranking, pairs, weights)
             sorting = _sorting_error(positives, positive_mass(ranking, errors), wrong, wrong_errors)

@@ -38,9 +38,10 @@ class SmoothAPLoss(ListLoss):
         self.temperature = temperature
         self.sigmoid = sigmoid
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank``, ``[lists]``."""
         table = lists.table
-        curve = _curve(self._parameter("temperature", lists, above=0.0), lists)
+        curve = _curve(self.per_list("temperature", lists, above=0.0), lists)
         scores = lists.scores.sigmoid() if self.sigmoid else lists.scores
         thresholds = table.take(scores)
         positives = pair_sums(thresholds.masked_fill(table.present == 0, -torch.inf), thresholds, curve) + 0.5
@@ -68,9 +69,10 @@ class ApproxNDCGLoss(ListLoss):
         super().__init__()
         self.temperature = temperature
 
-    def _evaluate(self, lists: Lists) -> dict[str, Tensor]:
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        """Computes ``rank``, ``[lists]``."""
         table = lists.table
-        curve = _curve(self._parameter("temperature", lists, above=0.0), lists)
+        curve = _curve(self.per_list("temperature", lists, above=0.0), lists)
         counted = lists.scores.masked_fill(~(lists.positive | lists.negative), -torch.inf)
         ranks = 0.5 + pair_sums(counted, table.take(lists.scores), curve)
         labels = table.take(lists.labels.detach()).to(table.present.dtype)

@@ -1,8 +1,8 @@
 """The two passes over all scores that `Bins` makes, compiled by numba: several times faster, with the same bits.
 
 Nothing imports this module at the top, because numba costs 0.4 s to import and seconds to compile the first time; see
-`mapopt.losses.sums.engines`. Floating point stays strict (no fastmath), and sums run in the order of the scores as torch's
-`bincount` does them.
+`mapopt.losses.sums.engines`. Floating point stays strict (no fastmath), and sums run in the order of the scores as
+torch's `bincount` does them.
 """
 
 from __future__ import annotations
