@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -61,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 a run that diverged or a reader that left, 2 an error of the user's, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["help"] and len(arguments) > 1:
+        arguments = [*arguments[1:], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -72,8 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if family and (not rest or rest[0] in ("-h", "--help", "help")):
         print(overview(name))
         return 0
-    prog, command = f"mapopt {name}" if family else "mapopt", None
+    prog, command = f"mapopt {name}" if family or name == "completion" else "mapopt", None
     try:
+        if name == "completion":
+            return _print_completion(rest)
         if family:
             name, rest = f"{name} {rest[0]}", rest[1:]
         cls = find_command(name)
@@ -104,24 +110,45 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def overview(family: str = "") -> str:
-    """Returns the list of the commands: all of them, or those of a family."""
-    names = [name for name in COMMANDS if name.startswith(f"{family} " if family else "")]
-    width = max(map(len, names)) + 2
-    lines = [f"  {name:{width}}{SUMMARIES[name]}" for name in names]
+    """Returns the list of the commands at the terminal's width: all of them, or those of a family."""
+    rows = {name: text for name, text in SUMMARIES.items() if name.startswith(f"{family} " if family else "")}
+    if not family:
+        rows |= _WITHOUT_FLAGS
     word = f"{family} COMMAND" if family else "COMMAND"
-    about = "Optimise detection mAP directly: ranking surrogates, reinforcement learning, and a baseline."
-    return "\n".join(
-        [
-            f"usage: mapopt {word} [--flag value ...]",
-            "",
-            *([] if family else [about, ""]),
-            "commands:",
-            *lines,
-            "",
-            f"`mapopt {word} --help` lists a command's flags. Every command has --out, --seed, --device, --config",
-            "FILE.yaml (flags written down) and --print-config (which prints such a file).",
-        ]
+    about = "Optimize detection mAP directly: ranking surrogates, reinforcement learning, and a baseline."
+    more = (
+        f"`mapopt {word} --help` lists a command's flags. Every command has --out, --seed, --device, --config "
+        "FILE.yaml (flags written down) and --print-config (which prints such a file)."
     )
+    columns, first = min(shutil.get_terminal_size().columns, 120), max(map(len, rows)) + 4
+    lines = [
+        textwrap.fill(f"  {name:{first - 2}}{text}", columns, subsequent_indent=" " * first)
+        for name, text in rows.items()
+    ]
+    paragraphs = [f"usage: mapopt {word} [--flag value ...]"]
+    paragraphs += [] if family else [textwrap.fill(about, columns)]
+    paragraphs += ["\n".join(["commands:", *lines]), textwrap.fill(more, columns)]
+    return "\n\n".join(paragraphs)
+
+
+_WITHOUT_FLAGS = {
+    "help COMMAND": "Say what a command does, and list its flags.",
+    "completion SHELL": "Print a script that completes commands and flags, for bash or zsh.",
+}
+"""Words that may stand for a command in the list of all."""
+
+
+def _print_completion(words: Sequence[str]) -> int:
+    """Prints the script of a shell; Tab then needs no Python."""
+    from mapopt.commands.completion import SHELLS, completion_script
+
+    if "--help" in words or "-h" in words:
+        print(f"usage: mapopt completion {'|'.join(SHELLS)}\n\nFor this shell: source <(mapopt completion bash)")
+        return 0
+    if len(words) != 1:
+        raise ConfigError(f"completion of '{' '.join(words)}': expected one shell, {' or '.join(SHELLS)}")
+    print(completion_script(words[0], {name: find_command(name) for name in COMMANDS}), end="", flush=True)
+    return 0
 
 
 def find_command(name: str) -> type[Command]:
@@ -138,7 +165,3 @@ def find_command(name: str) -> type[Command]:
     module, _, attribute = COMMANDS[name].partition(":")
     command: type[Command] = getattr(importlib.import_module(module), attribute)
     return command
-
-
-if __name__ == "__main__":
-    sys.exit(main())

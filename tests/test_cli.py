@@ -19,7 +19,7 @@ from mapopt.settings import leaves
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(Command):
-    """Ends as it is told."""
+    """Ends as the flag says."""
 
     how: str = "well"
 
@@ -85,11 +85,37 @@ def test_help_lists_every_command(words: list[str], capsys: pytest.CaptureFixtur
     text = capsys.readouterr().out
     for name, summary in SUMMARIES.items():
         assert f"  {name} " in text
-        assert summary in text
-    assert max(map(len, text.splitlines())) <= 120
+        assert summary in " ".join(text.split())
+    assert "  completion SHELL " in text
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("columns", "expected"), [(60, 60), (100, 100), (200, 120)])
+def test_the_list_is_as_wide_as_the_terminal(
+    columns: int, expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main([]) == 0
+    assert expected - 10 < max(map(len, capsys.readouterr().out.splitlines())) <= expected
+
+
+@pytest.mark.parametrize("words", [["sample"], ["sample", "--seed", "3"]])
+@pytest.mark.usefixtures("sample")
+def test_help_with_a_command_is_the_commands_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", *words]) == 0
+    text = capsys.readouterr().out
+    assert main([*words, "--help"]) == 0
+    assert capsys.readouterr().out == text != ""
+
+
+def test_help_with_a_family_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "bench"]) == 0
+    text = capsys.readouterr().out
+    assert "usage: mapopt bench COMMAND" in text
+    assert "  bench losses " in text
+    assert "  train " not in text
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"mapopt {__version__}\n"
 
@@ -130,7 +156,7 @@ def test_help_and_a_wrong_command_import_no_torch() -> None:
 
 @pytest.mark.slow
 def test_errors_of_the_installed_command_have_no_traceback() -> None:
-    done = run("-m", "mapopt.cli", "train", "--rezume")
+    done = run("-m", "mapopt", "train", "--rezume")
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == (
@@ -141,6 +167,6 @@ def test_errors_of_the_installed_command_have_no_traceback() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/bin/sh").exists(), reason="needs a shell")
 def test_a_reader_that_leaves_is_no_error() -> None:
-    script = f"{sys.executable} -m mapopt.cli train --print-config | head -1"
+    script = f"{sys.executable} -m mapopt train --print-config | head -1"
     done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=100)
     assert (done.stdout, done.stderr) == ("seed: 0\n", "")

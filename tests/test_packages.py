@@ -46,6 +46,7 @@ LAYERS = {
     "mapopt.commands": 7,
     "mapopt.envs": 7,
     "mapopt.cli": 8,
+    "mapopt.__main__": 9,
     "mapopt.agents": 9,
     "mapopt.experiments": 10,
 }

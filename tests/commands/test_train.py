@@ -106,7 +106,7 @@ def test_a_run_killed_between_any_two_writes_ends_with_the_weights_of_the_unbrok
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_that_is_killed_in_the_middle_is_resumed_bit_for_bit(tmp_path: Path, number: signal.Signals) -> None:
     flags = [*TINY, "--images", "960", "--rounds", "20"]
-    command = [sys.executable, "-m", "mapopt.cli", "train", *flags, "--out", str(tmp_path / "killed")]
+    command = [sys.executable, "-m", "mapopt", "train", *flags, "--out", str(tmp_path / "killed")]
     process = subprocess.Popen(
         command,
         stderr=subprocess.PIPE,
