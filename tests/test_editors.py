@@ -12,7 +12,7 @@ import pytest
 
 USE = """\
 import mapopt.envs
-from mapopt.agents.policy import Agent
+from mapopt.agents.agent import Agent
 from mapopt.envs.setting import Setting
 from mapopt.experiments.statistics import interquartile_mean
 from mapopt.losses import LOSSES, RankSortLoss

@@ -18,8 +18,7 @@ from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families import NumberedFamily
 from mapopt.errors import ConfigError, StoreError
 from mapopt.settings import NOT_A_SETTING
-from mapopt.training.budget import Budget
-from mapopt.training.knobs import KnobSpace
+from mapopt.training import Budget, KnobSpace
 
 
 @dataclass(frozen=True, kw_only=True)

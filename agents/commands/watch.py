@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from gymnasium.spaces import Discrete, Space
 
-from mapopt.agents.policy import Agent, PolicyController, relative_action
+from mapopt.agents.agent import Agent
+from mapopt.agents.policy import PolicyController
 from mapopt.commands.command import Command, choose_device
 from mapopt.drawing.episode import RenderedKnob, RenderScene, line, picture
 from mapopt.drawing.video import check_video, write_video
@@ -21,11 +22,7 @@ from mapopt.envs.families import InstanceFamily, make_family
 from mapopt.envs.wrappers.schedules import RecordedSchedule
 from mapopt.errors import ConfigError
 from mapopt.settings import NOT_A_SETTING
-from mapopt.training.budget import Budget, TaskInfo
-from mapopt.training.controllers.base import Controller, Decision
-from mapopt.training.controllers.fixed import Constant, Schedule
-from mapopt.training.history import Round
-from mapopt.training.knobs import KnobSpace, ranges
+from mapopt.training import Budget, Constant, Controller, Decision, KnobSpace, Round, Schedule, TaskInfo, ranges
 
 Policy = Literal["agent", "baseline", "constant", "replay"]
 
@@ -142,7 +139,7 @@ class Watch(Command):
         """Returns who decides, and what has to be observed for it."""
         if self.policy == "agent":
             agent = Agent.load(self.agent)
-            baseline = relative_action(agent).baseline
+            baseline = agent.form.baseline
             decider = _Decider(
                 knobs=agent.knobs, baseline=baseline, follow=lambda usual: PolicyController(agent, usual)
             )

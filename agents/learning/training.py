@@ -23,7 +23,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from mapopt.agents.policy import Agent
+from mapopt.agents.agent import Agent
 from mapopt.envs.detector_training.actions import DEFAULT_KNOBS
 from mapopt.envs.detector_training.observations import observation_names
 from mapopt.envs.detector_training.rewards import Reward
@@ -35,8 +35,7 @@ from mapopt.errors import AgentError, ConfigError
 from mapopt.files import write_bytes, write_json
 from mapopt.former_names import translate
 from mapopt.settings import to_mapping
-from mapopt.training.budget import Budget
-from mapopt.training.controllers.fixed import Schedule
+from mapopt.training import Budget, Schedule
 
 VERSION = 1
 

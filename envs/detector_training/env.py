@@ -220,6 +220,11 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
         """The action that, always taken, is the baseline; None where the form has none (``absolute``)."""
         return self.lanes.action.baseline_action
 
+    @property
+    def action_form(self) -> Action:
+        """What an action does to the knobs, as an object: with it a trained policy decides without an environment."""
+        return self.lanes.action
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:

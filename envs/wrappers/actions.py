@@ -16,6 +16,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorActionWrapper, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from mapopt.envs.wrappers.forms import WrappedAction, wrapped_form
 from mapopt.envs.wrappers.inside import action_names, baseline_action
 from mapopt.errors import ConfigError, unknown_name
 
@@ -66,9 +67,14 @@ class FreezeKnobs(gymnasium.ActionWrapper[np.ndarray, np.ndarray, np.ndarray], R
         """The action that leaves the knobs that are left where the baseline has them; None where there is none."""
         return self._freezer.baseline
 
+    @property
+    def action_form(self) -> WrappedAction:
+        """What an action does to the knobs, in an environment that trains a detector."""
+        return wrapped_form(self.env, self._freezer)
+
     def action(self, action: np.ndarray) -> np.ndarray:
         """Puts the held entries back: ``[m]`` to ``[n]``."""
-        return self._freezer.fill(np.asarray(action))
+        return self._freezer.apply(np.asarray(action))
 
 
 class VectorFreezeKnobs(VectorActionWrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarray]):
@@ -98,9 +104,14 @@ class VectorFreezeKnobs(VectorActionWrapper[np.ndarray, np.ndarray, np.ndarray, 
         """As in `FreezeKnobs`."""
         return self._freezer.baseline
 
+    @property
+    def action_form(self) -> WrappedAction:
+        """What an action does to the knobs, in an environment that trains a detector."""
+        return wrapped_form(self.env, self._freezer)
+
     def actions(self, actions: np.ndarray) -> np.ndarray:
         """Puts the held entries back: ``[lanes, m]`` to ``[lanes, n]``."""
-        return self._freezer.fill(np.asarray(actions))
+        return self._freezer.apply(np.asarray(actions))
 
 
 class Discretize(gymnasium.ActionWrapper[np.ndarray, Any, np.ndarray], RecordConstructorArgs):
@@ -145,9 +156,14 @@ class Discretize(gymnasium.ActionWrapper[np.ndarray, Any, np.ndarray], RecordCon
         """The choice that is the baseline; None where there is none, or the levels leave it out."""
         return self._table.baseline
 
+    @property
+    def action_form(self) -> WrappedAction:
+        """What an action does to the knobs, in an environment that trains a detector."""
+        return wrapped_form(self.env, self._table)
+
     def action(self, action: Any) -> np.ndarray:
         """Returns the entries ``[n]`` that a choice stands for."""
-        return self._table.look_up(np.asarray(action))
+        return self._table.apply(np.asarray(action))
 
 
 class VectorDiscretize(VectorActionWrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarray]):
@@ -181,9 +197,14 @@ class VectorDiscretize(VectorActionWrapper[np.ndarray, np.ndarray, np.ndarray, n
         """As in `Discretize`."""
         return self._table.baseline
 
+    @property
+    def action_form(self) -> WrappedAction:
+        """What an action does to the knobs, in an environment that trains a detector."""
+        return wrapped_form(self.env, self._table)
+
     def actions(self, actions: np.ndarray) -> np.ndarray:
         """Returns the entries ``[lanes, n]`` that choices stand for."""
-        return self._table.look_up(np.asarray(actions))
+        return self._table.apply(np.asarray(actions))
 
 
 class _Freezer:
@@ -223,7 +244,7 @@ class _Freezer:
         self.space = Box(box.low[self._left], box.high[self._left], dtype=box.dtype.type)
         self.baseline = None if usual is None else usual[self._left]
 
-    def fill(self, actions: np.ndarray) -> np.ndarray:
+    def apply(self, actions: np.ndarray) -> np.ndarray:
         """Returns ``[..., n]`` of ``[..., m]``."""
         if actions.shape[-1:] != self._left.shape:
             raise ConfigError(f"an action of shape {actions.shape}: expected {len(self._left)} entries, {self.names}")
@@ -254,6 +275,7 @@ class _Table:
                     f"level {value:g} lies outside of an action, which is {box.low.max():g} to {box.high.min():g}"
                 )
         self._values, self._table = values, np.zeros((0, entries), dtype=box.dtype)
+        self.names: tuple[str, ...] = ()
         usual = None if baseline is None else np.asarray(baseline, dtype=box.dtype)
         if rest is not None and choices in ("each", "all"):
             raise ConfigError(f"rest was given for choices '{choices}', which leave no entry at rest: leave it out")
@@ -290,7 +312,7 @@ class _Table:
         if same.any():
             self.baseline = np.int64(same.argmax())
 
-    def look_up(self, actions: np.ndarray) -> np.ndarray:
+    def apply(self, actions: np.ndarray) -> np.ndarray:
         """Returns ``[..., n]`` of choices ``[...]``, or of levels' places ``[..., n]``."""
         rows = self._table if len(self._table) else self._values
         if not np.issubdtype(actions.dtype, np.integer) or (actions < 0).any() or (actions >= len(rows)).any():

@@ -13,7 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from mapopt.agents.policy import Agent, OpenLoopController, PolicyController
+from mapopt.agents.agent import Agent
+from mapopt.agents.policy import OpenLoopController, PolicyController
 from mapopt.data import ShapesConfig, Splits, load_splits, make_shapes_splits
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.former_names import translate

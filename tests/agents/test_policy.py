@@ -1,21 +1,22 @@
-"""Agents on disk: what is written is what is read, and nothing damaged or foreign is taken."""
+"""Agents on disk and as controllers: what is written is what is read, and nothing damaged or foreign is taken."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mapopt.agents.policy import ZOO, Agent, OpenLoopController, PolicyController, find_agent
+from mapopt.agents.agent import Agent
+from mapopt.agents.policy import OpenLoopController, PolicyController
+from mapopt.agents.zoo import FOLDER, ZOO, find_agent
 from mapopt.envs.detector_training.observations import observation_names, observe
 from mapopt.errors import AgentError
-from mapopt.training.budget import Budget, TaskInfo
-from mapopt.training.controllers.fixed import Schedule
-from mapopt.training.history import Interval, Round, Scores
-from mapopt.training.knobs import Knobs, KnobSpace
+from mapopt.training import Budget, Interval, Knobs, KnobSpace, Round, Schedule, Scores, TaskInfo
 
 TASK = TaskInfo(name="t", classes=3, train_images=16, batch_size=4, knobs=Knobs())
 BUDGET = Budget(images=64, rounds=4)
@@ -37,8 +38,10 @@ def test_an_agent_survives_the_disk_bit_for_bit(tmp_path: Path) -> None:
     again = Agent.load(tmp_path / "a")
     observation = np.linspace(-1, 1, len(NAMES))
     assert np.array_equal(agent.act(observation), again.act(observation))
-    for name in ("knobs", "scale", "baseline", "observation", "open_loop", "training"):
-        assert getattr(again, name) == getattr(agent, name)
+    for field in dataclasses.fields(Agent):
+        if field.name != "layers":
+            assert getattr(again, field.name) == getattr(agent, field.name)
+    assert again.fingerprint == agent.fingerprint
 
 
 def test_actions_are_the_tanh_network_clipped() -> None:
@@ -47,6 +50,35 @@ def test_actions_are_the_tanh_network_clipped() -> None:
     (w0, b0), (w1, b1) = agent.layers
     expected = np.clip(w1 @ np.tanh(w0 @ observation + b0) + b1, -1, 1)
     np.testing.assert_allclose(agent.act(observation), expected, rtol=1e-6)
+
+
+def test_a_network_of_choices_takes_the_largest_output() -> None:
+    weight, bias = np.eye(3, dtype=np.float32), np.zeros(3, dtype=np.float32)
+    chosen = Agent(((weight, bias),), ("lr",), 2.0, {}, ("ap", "ap50", "ar100"), action="discrete", output="choice")
+    assert chosen.act(np.array([0.1, 0.7, 0.3])) == 1
+    many = dataclasses.replace(chosen, action="multi_discrete")
+    assert many.act(np.array([0.1, 0.2, 0.3])).tolist() == [2]
+    relu = dataclasses.replace(chosen, layers=((-weight, bias), (weight, bias)), activation="relu", action="absolute")
+    squashed = dataclasses.replace(relu, output="tanh")
+    assert squashed.act(np.array([-2.0, 1.0, 0.0])).tolist() == [np.tanh(2.0), 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"knobs": ("augment", "lr")},
+        {"scale": 4.0},
+        {"open_loop": ()},
+        {"activation": "relu"},
+        {"baseline": {"shape": "steps"}},
+        {"layers": tuple((weight, bias + 1) for weight, bias in make_agent().layers)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_fingerprint_tells_agents_apart(change: dict[str, Any]) -> None:
+    agent = make_agent()
+    assert dataclasses.replace(agent, **change).fingerprint != agent.fingerprint
+    assert dataclasses.replace(agent, training={"cost": {"images": 4}}).fingerprint == agent.fingerprint
 
 
 def test_a_silent_agent_is_the_baseline() -> None:
@@ -70,12 +102,16 @@ def test_the_open_loop_repeats_the_mean_actions_at_their_fraction_of_the_budget(
         ({"version": 99}, "version 99"),
         ({"observation": ["ap", "mood"]}, "unknown feature 'mood'"),
         ({"observation": ["ap", "knobs"]}, "sizes are not those"),
-        ({"scale": 0.5}, "reach is 0.5"),
+        ({"scale": 0.5}, "scale is 0.5"),
         ({"knobs": ["lr", "warp"]}, "turns warp, which this mapopt does not have"),
         ({"knobs": ["lr"]}, "sizes are not those"),
         ({"format": "other"}, "not an agent of mapopt"),
         ({"layers": [[5, 3], [2, 5]]}, "sizes are not those"),
         ({"baseline": {"shape": "zigzag"}}, "does not hold together"),
+        ({"action": "absolute"}, "does not hold together .*scale was given for absolute actions"),
+        ({"action": "discrete"}, "clip after them, for discrete actions, is none"),
+        ({"action": "multi_discrete", "output": "choice"}, "sizes are not those"),
+        ({"activation": "gelu"}, "gelu between its layers and clip after them"),
     ],
 )
 def test_a_foreign_description_is_refused(change: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -102,9 +138,8 @@ def test_damaged_or_missing_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_shipped_agents_load_and_decide() -> None:
-    shipped = sorted(path.stem for path in ZOO.glob("*.json"))
-    assert "ppo-shapes" in shipped
-    for name in shipped:
+    assert "ppo-shapes" in ZOO
+    for name in ZOO:
         agent = Agent.load(name)
         assert find_agent(name).is_file()
         assert agent.training["cost"]["images"] > 0
@@ -156,7 +191,7 @@ def first_observation(history: list[Round], names: list[str], task: TaskInfo, bu
         return math.log(max(value, 1e-9) / max(base, 1e-9))
 
     now, before, first = history[-1], history[-2] if len(history) > 1 else history[-1], history[0]
-    aps = [0.0, *(one.val.ap for one in history)]
+    aps = [0.0, *(past.val.ap for past in history)]
     recent = aps[-5:]
     defined = [value for value in now.val.per_category if value >= 0]
     numbers = [
@@ -184,7 +219,7 @@ def first_observation(history: list[Round], names: list[str], task: TaskInfo, bu
 
 def test_the_first_agent_sees_and_decides_what_it_did_when_it_was_trained() -> None:
     agent = Agent.load("ppo-shapes")
-    names = json.loads((ZOO / "ppo-shapes.json").read_text())["observation"]
+    names = json.loads((FOLDER / "ppo-shapes.json").read_text())["observation"]
     task = TaskInfo(name="t", classes=3, train_images=256, batch_size=16, knobs=Knobs())
     budget = Budget(images=12800, rounds=20)
     rates = []

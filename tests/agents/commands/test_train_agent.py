@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mapopt.agents.agent import Agent
 from mapopt.agents.commands.family_flags import FamilyFlags
 from mapopt.agents.commands.train_agent import TrainAgent
-from mapopt.agents.policy import Agent
 from mapopt.cli import main
 from mapopt.commands.parsing import parse
 from mapopt.data import ShapesConfig, make_shapes, write_coco
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families import FAMILIES, FromDataFamily, ImbalancedFamily, RescueFamily, ShapesFamily
-from mapopt.training.knobs import Knobs
+from mapopt.training import Knobs
 
 SMALL = (
     *("--family.images", "16", "8", "8", "--family.recipe.batch-size", "4", "--budget.images", "8"),

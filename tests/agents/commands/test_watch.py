@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mapopt.agents.agent import Agent
 from mapopt.agents.commands import watch
 from mapopt.agents.commands.watch import steady
-from mapopt.agents.policy import Agent, relative_action
 from mapopt.cli import main
 from mapopt.drawing import video
 from mapopt.drawing.episode import RenderedKnob, RenderScene
@@ -21,9 +21,7 @@ from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.families import ShapesFamily, make_family
 from mapopt.envs.wrappers import RecordSchedule
 from mapopt.errors import ConfigError, StoreError
-from mapopt.training.budget import Budget
-from mapopt.training.knobs import Range
-from mapopt.training.recipe import Recipe
+from mapopt.training import Budget, Range, Recipe
 
 IMAGES = (16, 8, 8)
 BUDGET = Budget(images=64, rounds=2)
@@ -50,7 +48,7 @@ def test_the_video_of_an_agent_is_the_episode_that_the_environment_plays(
     said = capsys.readouterr().out.splitlines()
     agent = Agent.load("ppo-shapes")
     env = DetectorTrainingEnv(
-        eval_family(), budget=BUDGET, action=relative_action(agent), features=agent.observation, render_mode="ansi"
+        eval_family(), budget=BUDGET, action=agent.form, features=agent.observation, render_mode="ansi"
     )
     seen, _ = env.reset(options={"instance": 3, "training_seed": 5})
     expected = [env.render()]

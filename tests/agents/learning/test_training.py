@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mapopt.agents.agent import Agent
 from mapopt.agents.commands.train_agent import TrainAgent
 from mapopt.agents.learning.training import AgentTraining, Progress, train_agent
-from mapopt.agents.policy import Agent, PolicyController
+from mapopt.agents.policy import PolicyController
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.families import ShapesFamily
 from mapopt.errors import AgentError, ConfigError
-from mapopt.training.budget import Budget
-from mapopt.training.recipe import Recipe
+from mapopt.training import Budget, Recipe
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=3, recipe=Recipe(batch_size=4))
 

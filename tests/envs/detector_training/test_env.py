@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from mapopt.agents.policy import Agent, PolicyController
+from mapopt.agents.agent import Agent
+from mapopt.agents.policy import PolicyController
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.detector_training.observations import FEATURES
 from mapopt.envs.detector_training.rewards import REWARDS
