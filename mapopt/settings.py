@@ -22,6 +22,9 @@ Built = TypeVar("Built")
 NOT_A_SETTING = {"setting": False}
 """Metadata of a field that is an order for once, such as `resume`: files neither set nor keep it."""
 
+LEFT_OUT_WHEN_EMPTY = {"empty": "left out"}
+"""Metadata of a field that files and hashes know nothing of while it is empty, so that those from before it stand."""
+
 _ABSENT = object()
 
 
@@ -53,7 +56,9 @@ def from_mapping(cls: type[Built], mapping: object, where: str, *, missing: obje
 def to_mapping(settings: Any) -> Any:
     """Returns the plain values that `from_mapping` builds equal settings from."""
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        return {name: to_mapping(getattr(settings, name)) for name, _, _ in _fields(type(settings))}
+        optional = {field.name for field in dataclasses.fields(settings) if field.metadata.get("empty") == "left out"}
+        values = {name: getattr(settings, name) for name, _, _ in _fields(type(settings))}
+        return {name: to_mapping(value) for name, value in values.items() if value or name not in optional}
     if isinstance(settings, Mapping):
         return {key: to_mapping(value) for key, value in settings.items()}
     if isinstance(settings, (list, tuple)):

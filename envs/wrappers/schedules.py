@@ -205,4 +205,4 @@ def _name_of(family: InstanceFamily) -> str:
 
 def _decision(record: dict[str, Any]) -> Decision:
     start = record["ramp_from"]
-    return Decision(knobs=Knobs(**record["knobs"]), ramp_from=None if start is None else Knobs(**start))
+    return Decision(knobs=Knobs.from_record(record["knobs"]), ramp_from=None if start is None else Knobs.from_record(start))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from mapopt.errors import ConfigError
-from mapopt.training.knobs import Knobs
+from mapopt.training.knobs import Knobs, Range
+from mapopt.training.knobs import ranges as our_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +50,5 @@ class TaskInfo:
     batch_size: int
     knobs: Knobs
     """The task's own setting, from which controllers start."""
+    ranges: Mapping[str, Range] = field(default_factory=our_ranges, hash=False)
+    """Name -> range of every knob: ours, and those that the task's own parts declare."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import pickle
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import torch
 from mapopt.errors import CheckpointError
 from mapopt.files import write_bytes
 from mapopt.former_names import translate
+from mapopt.settings import to_mapping
 from mapopt.training.engine import Snapshot
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs, ranges
@@ -49,7 +49,7 @@ class Checkpoint:
                 "knobs": knobs,
                 "diverged": self.snapshot.diverged,
             },
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": to_mapping(self.recipe),
             "categories": list(self.categories),
             "size": list(self.size),
             "history": [one.as_dict() for one in self.history],
@@ -86,7 +86,9 @@ class Checkpoint:
         state = content["state"]
         recipe, knobs = _without_limit(path, content["recipe"], state["knobs"])
         return cls(
-            snapshot=Snapshot(content["tensors"], state["seed"], state["seen"], Knobs(**knobs), state["diverged"]),
+            snapshot=Snapshot(
+                content["tensors"], state["seed"], state["seen"], Knobs.from_record(knobs), state["diverged"]
+            ),
             recipe=Recipe(**recipe),
             categories=tuple(content["categories"]),
             size=(content["size"][0], content["size"][1]),

@@ -30,7 +30,7 @@ from mapopt.training.knobs import Knobs
 from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
 from mapopt.training.optimizers.base import RowOptimizer, clip_rows
-from mapopt.training.optimizers.registry import OPTIMIZERS
+from mapopt.training.optimizers.registry import make_optimizer
 from mapopt.training.steps import StepPlan
 from mapopt.training.task import Task, check_alike
 
@@ -78,7 +78,7 @@ class LaneEngine:
             device=self.device,
             autocast=first.recipe.autocast and self.device.type == "cuda",
         )
-        self.optimizer: RowOptimizer = OPTIMIZERS[self.recipe.optimizer](self.detector.weights, self.detector.decay)
+        self.optimizer = self._make_optimizer(self.detector.weights)
         self.average = self.detector.weights.detach().clone()
         self.diverged = torch.zeros(self.lanes, dtype=torch.bool, device=self.device)
         self._sets = DeviceSets(self.device)
@@ -101,10 +101,12 @@ class LaneEngine:
         self.detector.initialize(lane, seed)
         if self.recipe.class_balance == "weights":
             self.detector.weigh_classes(lane, self._set(lane, "train").class_weights)
-        fresh = OPTIMIZERS[self.recipe.optimizer](self.detector.weights.detach()[lane : lane + 1], self.detector.decay)
-        for name, value in fresh.state.items():
+        for name, value in self._make_optimizer(self.detector.weights.detach()[lane : lane + 1]).state.items():
             self.optimizer.state[name][lane] = value[0]
         self.average[lane] = self.detector.weights.detach()[lane]
+
+    def _make_optimizer(self, weights: Tensor) -> RowOptimizer:
+        return make_optimizer(self.recipe.optimizer, weights, self.detector.decay, self.recipe.optimizer_settings)
 
     def train(
         self, images: int, *, ramp_from: Sequence[Knobs | None] | None = None, active: Sequence[bool] | None = None
@@ -309,6 +311,10 @@ class LaneEngine:
                 f"the saved state does not fit the detector '{self.recipe.detector}' with {self.classes} classes and "
                 f"optimizer '{self.recipe.optimizer}': use the recipe it was saved with"
             )
+        try:
+            snapshot.knobs.check(self.tasks[0].ranges)
+        except ConfigError as error:
+            raise CheckpointError(f"the saved state's knobs are not the task's: {error}") from None
 
     def _places(self, lane: int) -> dict[str, Tensor]:
         """Returns the tensors that a lane's state is in, by name."""

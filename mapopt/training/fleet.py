@@ -68,10 +68,15 @@ class Fleet:
         return [engine.seen[lane] for engine, lane in self._place]
 
     def set_knobs(self, knobs: Sequence[Knobs]) -> None:
-        """Sets every lane's knobs; they hold from the next step on."""
+        """Sets every lane's knobs; they hold from the next step on.
+
+        Raises:
+            ConfigError: an own knob is missing, unknown or out of its range.
+        """
         if len(knobs) != self.lanes:
             raise ConfigError(f"{len(knobs)} settings were given for {self.lanes} lanes")
         for (engine, lane), setting in zip(self._place, knobs, strict=True):
+            setting.check(engine.tasks[lane].ranges)
             engine.knobs[lane] = setting
 
     def train(

@@ -122,6 +122,9 @@ class Round:
     def as_dict(self) -> dict[str, Any]:
         """Returns plain numbers for a line of JSON."""
         record = dataclasses.asdict(self)
+        for name in ("knobs", "ramp_from"):
+            if record[name] is not None:
+                record[name] |= record[name].pop("own")
         record["val"]["per_category"] = list(self.val.per_category)
         return record
 
@@ -134,8 +137,8 @@ class Round:
         val["per_category"] = tuple(val["per_category"])
         return cls(
             index=record["index"],
-            knobs=Knobs(**record["knobs"]),
-            ramp_from=None if start is None else Knobs(**start),
+            knobs=Knobs.from_record(record["knobs"]),
+            ramp_from=None if start is None else Knobs.from_record(start),
             interval=Interval(**record["interval"]),
             val=Scores(**val),
             images=record["images"],

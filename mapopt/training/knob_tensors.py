@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import torch
 
-from mapopt.training.knobs import Knobs, ranges
+from mapopt.training.knobs import Knobs
 
 
 def stack_knobs(lanes: Sequence[Knobs], device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
-    """Returns each knob as a float32 tensor ``[lanes]``."""
-    return {
-        name: torch.tensor([getattr(knobs, name) for knobs in lanes], dtype=torch.float32, device=device)
-        for name in ranges()
-    }
+    """Returns each knob, ours and own ones, as a float32 tensor ``[lanes]``.
+
+    Args:
+        lanes: the knobs of each; all have the same own ones.
+        device: where the tensors are needed.
+    """
+    rows = [knobs.as_dict() for knobs in lanes]
+    return {name: torch.tensor([row[name] for row in rows], dtype=torch.float32, device=device) for name in rows[0]}

@@ -1,7 +1,8 @@
 """Knobs: the named numbers that may change while a detector trains.
 
 The one dataclass is the configuration section, the command-line flags, an environment's action space, a search space
-and the columns of the logs; a range stands beside each number, so that all of them agree on what is allowed.
+and the columns of the logs; a range stands beside each number, so that all of them agree on what is allowed. Knobs that
+a loss, a detector or an optimizer of one's own declares stand beside ours, by name, in all of these places.
 """
 
 from __future__ import annotations
@@ -9,22 +10,33 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, get_type_hints
 
 import numpy as np
 
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.settings import LEFT_OUT_WHEN_EMPTY
 
 
 @dataclass(frozen=True)
 class Range:
-    """The closed interval a knob lives in, and whether its natural scale is logarithmic."""
+    """The closed interval a knob lives in, and whether its natural scale is logarithmic.
+
+    Raises:
+        ConfigError: the interval is empty, not finite, or logarithmic and not above 0.
+    """
 
     low: float
     high: float
     log: bool = False
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ConfigError(f"a range from {self.low} to {self.high}: expected finite numbers, the lower one first")
+        if self.log and self.low <= 0:
+            raise ConfigError(f"a logarithmic range from {self.low} to {self.high}: expected it to begin above 0")
 
     def to_unit(self, value: float) -> float:
         """Maps ``[low, high]`` to ``[-1, 1]``, on the knob's own scale."""
@@ -67,7 +79,7 @@ class Knobs:
     focal_gamma: Annotated[float, Range(0.0, 5.0)] = 2.0
     """How strongly the focal loss discounts what is already easy."""
     surrogate_weight: Annotated[float, Range(0.0, 1.0)] = 1.0
-    """Share of the recipe's ranking loss in the class loss; the rest is focal. Without a ranking loss it has no say."""
+    """Fraction of the recipe's ranking loss in the class loss; the rest is focal. Ignored without a ranking loss."""
     assign_iou: Annotated[float, Range(0.05, 0.9)] = 0.3
     """IoU of its prior from which a location is a positive of an object; every object keeps its best location."""
     augment: Annotated[float, Range(0.0, 1.0)] = 0.3
@@ -86,42 +98,106 @@ class Knobs:
     detections: Annotated[float, Range(1.0, 300.0, log=True)] = 100.0
     """Boxes reported per image at most, rounded."""
     batch_fraction: Annotated[float, Range(0.25, 1.0, log=True)] = 1.0
-    """Share of the recipe's batch that a step trains on, rounded to 1/4, 1/2 or 1. A round's images stay the same, so a
-    half takes twice the steps."""
+    """Fraction of the recipe's batch that a step trains on, rounded to 1/4, 1/2 or 1. A round keeps its images, so
+    a half takes twice the steps."""
     temperature: Annotated[float, Range(0.1, 10.0, log=True)] = 1.0
     """Width of a ranking loss's soft step relative to its own: it ranks scores / temperature. An error-driven gradient
-    has no scale of its own and passes unscaled. Without a ranking loss it has no say."""
+    has no scale of its own and passes unscaled. Ignored without a ranking loss."""
+    own: dict[str, float] = field(default_factory=dict, hash=False, metadata=LEFT_OUT_WHEN_EMPTY)
+    """Knobs that the recipe's own loss, detector or optimizer declares, such as {margin: 0.3}; a task fills in those
+    that are not given."""
 
     def __post_init__(self) -> None:
         for name, bounds in ranges().items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise ConfigError(f"knob {name} is {value!r}: expected a finite number")
-            if not bounds.low <= value <= bounds.high:
-                raise ConfigError(f"knob {name} is {value:g}: expected {bounds.low:g} to {bounds.high:g}")
+            _check(name, getattr(self, name), bounds)
+        for name, value in self.own.items():
+            if name in ranges() or not name.isidentifier():
+                raise ConfigError(
+                    f"own knob '{name}': expected a name in letters that is none of {', '.join(ranges())}"
+                )
+            _check(name, value, None)
+        object.__setattr__(self, "own", {name: float(value) for name, value in self.own.items()})
+
+    def get(self, name: str) -> float:
+        """Returns a knob's value, whether it is ours or an own one."""
+        if name in self.own:
+            return self.own[name]
+        if name not in ranges():
+            raise ConfigError(unknown_name("knob", name, [*ranges(), *self.own]))
+        value: float = getattr(self, name)
+        return value
 
     def replace(self, **changes: float) -> Knobs:
-        """Returns a copy with some knobs turned."""
+        """Returns a copy with some knobs turned; of the own ones those that are there.
+
+        >>> Knobs(own={"margin": 0.5}).replace(lr=0.1, margin=0.3).get("margin")
+        0.3
+        """
         for name in changes:
-            if name not in ranges():
-                raise ConfigError(unknown_name("knob", name, ranges()))
-        return dataclasses.replace(self, **changes)
+            if name not in ranges() and name not in self.own:
+                raise ConfigError(unknown_name("knob", name, [*ranges(), *self.own]))
+        ours = {name: value for name, value in changes.items() if name not in self.own}
+        own = {name: changes.get(name, value) for name, value in self.own.items()}
+        return dataclasses.replace(self, own=own, **ours)
+
+    def check(self, known: Mapping[str, Range]) -> None:
+        """Raises ConfigError unless the own knobs are those of a task, each inside its range.
+
+        Args:
+            known: name -> range of all of the task's knobs, as `mapopt.training.Task.ranges`.
+        """
+        for name in known:
+            if name not in ranges() and name not in self.own:
+                raise ConfigError(f"knob {name} has no value: start from the task's knobs, or give it among `own`")
+        for name, value in self.own.items():
+            if name not in known:
+                raise ConfigError(unknown_name("knob", name, known))
+            _check(name, value, known[name])
 
     def as_dict(self) -> dict[str, float]:
-        """Returns name to value, in the order of declaration."""
-        return {name: float(getattr(self, name)) for name in ranges()}
+        """Returns name to value: ours in the order of declaration, then the own ones."""
+        return {name: float(getattr(self, name)) for name in ranges()} | self.own
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Knobs:
-        """Builds knobs from a mapping such as a configuration file's section."""
-        return cls().replace(**values)
+    def from_dict(cls, values: Mapping[str, Any], known: Mapping[str, Range] | None = None) -> Knobs:
+        """Builds knobs from a mapping such as a configuration file's section.
+
+        Args:
+            values: name -> value of those that differ from their defaults.
+            known: name -> range of all knobs there are, as `mapopt.training.Recipe.ranges`; by default of ours.
+
+        Raises:
+            ConfigError: a knob is unknown or out of range.
+        """
+        names = ranges() if known is None else known
+        for name in values:
+            if name not in names:
+                raise ConfigError(unknown_name("knob", str(name), names))
+        knobs = cls.from_record(values)
+        for name, value in knobs.own.items():
+            _check(name, value, names[name])
+        return knobs
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Knobs:
+        """Reads what `as_dict` wrote: what is none of our knobs is an own one."""
+        ours = {name: value for name, value in record.items() if name in ranges()}
+        return cls(**ours, own={name: value for name, value in record.items() if name not in ranges()})
 
 
 @cache
 def ranges() -> dict[str, Range]:
     """Returns every knob's range, in the order of declaration."""
     hints = get_type_hints(Knobs, include_extras=True)
-    return {field.name: hints[field.name].__metadata__[0] for field in dataclasses.fields(Knobs)}
+    return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+
+
+def _check(name: str, value: Any, bounds: Range | None) -> None:
+    """Raises ConfigError unless a knob's value is a finite number inside its range."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ConfigError(f"knob {name} is {value!r}: expected a finite number")
+    if bounds is not None and not bounds.low <= value <= bounds.high:
+        raise ConfigError(f"knob {name} is {value:g}: expected {bounds.low:g} to {bounds.high:g}")
 
 
 def blend(start: Knobs, end: Knobs, fraction: float) -> Knobs:
@@ -131,33 +207,43 @@ def blend(start: Knobs, end: Knobs, fraction: float) -> Knobs:
     0.2
     """
     first, last = start.as_dict(), end.as_dict()
-    mixed = {name: ranges()[name].clip(first[name] + fraction * (last[name] - first[name])) for name in first}
-    return Knobs(**mixed)
+    mixed = {name: first[name] + fraction * (last[name] - first[name]) for name in last}
+    # What is ours has a range; an own knob stays between its ends, where rounding might carry it out.
+    for name, value in mixed.items():
+        low, high = sorted((first[name], last[name]))
+        mixed[name] = ranges()[name].clip(value) if name in ranges() else min(max(value, low), high)
+    return Knobs.from_record(mixed)
 
 
 class KnobSpace:
     """A choice of knobs as a box ``[-1, 1]^n``: an action space, or a search space.
+
+    Args:
+        names: of the knobs.
+        known: name -> range of all knobs there are, as `mapopt.training.Task.ranges`; by default of ours.
 
     >>> space = KnobSpace(["momentum"])
     >>> space.from_unit([0.0], Knobs()).momentum
     0.495
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], known: Mapping[str, Range] | None = None) -> None:
+        known = ranges() if known is None else known
         if not names:
-            raise ConfigError("no knob was chosen: name at least one of " + ", ".join(ranges()))
+            raise ConfigError("no knob was chosen: name at least one of " + ", ".join(known))
         for name in names:
-            if name not in ranges():
-                raise ConfigError(unknown_name("knob", name, ranges()))
+            if name not in known:
+                raise ConfigError(unknown_name("knob", name, known))
         if len(set(names)) != len(names):
             raise ConfigError(f"a knob is named twice in {', '.join(names)}: name each once")
         self.names = tuple(names)
+        self.ranges = {name: known[name] for name in names}
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, KnobSpace) and self.names == other.names
+        return isinstance(other, KnobSpace) and self.names == other.names and self.ranges == other.ranges
 
     def __hash__(self) -> int:
         return hash(self.names)
@@ -167,13 +253,14 @@ class KnobSpace:
 
     def to_unit(self, knobs: Knobs) -> np.ndarray:
         """Returns float64 ``[n]``, each chosen knob on its own scale."""
-        return np.array([ranges()[name].to_unit(getattr(knobs, name)) for name in self.names])
+        return np.array([bounds.to_unit(knobs.get(name)) for name, bounds in self.ranges.items()])
 
     def from_unit(self, units: Sequence[float] | np.ndarray, base: Knobs) -> Knobs:
         """Returns `base` with the chosen knobs set from ``[n]`` numbers in [-1, 1]."""
-        if len(units) != len(self.names):
-            raise ConfigError(f"{len(units)} numbers were given for the {len(self.names)} knobs {list(self.names)}")
-        chosen = {name: ranges()[name].from_unit(float(unit)) for name, unit in zip(self.names, units, strict=True)}
+        self._check_length(units)
+        chosen = {
+            name: bounds.from_unit(float(unit)) for (name, bounds), unit in zip(self.ranges.items(), units, strict=True)
+        }
         return base.replace(**chosen)
 
     def shift(self, offsets: Sequence[float] | np.ndarray, base: Knobs, *, scale: float) -> Knobs:
@@ -183,13 +270,12 @@ class KnobSpace:
             offsets: ``[n]`` numbers in [-1, 1].
             base: where to start from.
             scale: what an offset of 1 means: a factor of ``scale`` on a logarithmic knob, and on a linear one a
-                move by ``log10(reach) / 2`` of its range.
+                move by ``log10(scale) / 2`` of its range.
         """
-        if len(offsets) != len(self.names):
-            raise ConfigError(f"{len(offsets)} numbers were given for the {len(self.names)} knobs {list(self.names)}")
+        self._check_length(offsets)
         changes: dict[str, float] = {}
-        for name, offset in zip(self.names, offsets, strict=True):
-            bounds, value, move = ranges()[name], getattr(base, name), min(max(float(offset), -1.0), 1.0)
+        for (name, bounds), offset in zip(self.ranges.items(), offsets, strict=True):
+            value, move = base.get(name), min(max(float(offset), -1.0), 1.0)
             if move == 0.0:
                 continue
             if bounds.log:
@@ -197,3 +283,7 @@ class KnobSpace:
             else:
                 changes[name] = bounds.clip(value + move * math.log10(scale) / 2 * (bounds.high - bounds.low))
         return base.replace(**changes) if changes else base
+
+    def _check_length(self, numbers: Sequence[float] | np.ndarray) -> None:
+        if len(numbers) != len(self.names):
+            raise ConfigError(f"{len(numbers)} numbers were given for the {len(self.names)} knobs {list(self.names)}")

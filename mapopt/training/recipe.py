@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
 
 from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
+from mapopt.registry import is_text, load
+from mapopt.settings import LEFT_OUT_WHEN_EMPTY
+from mapopt.training.knobs import Range, ranges
 from mapopt.training.optimizers.registry import OPTIMIZERS
+from mapopt.training.own_knobs import OwnKnob, own_knobs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +27,9 @@ class Recipe(Objective):
     """How rare classes are helped: a pointwise loss weighted by inverse frequency, or images drawn so that every class
     comes equally often."""
     optimizer: str = "sgd"
-    """sgd or adamw, or ``module:attribute`` for your own."""
+    """sgd or adamw, or module:attribute for one of your own."""
+    optimizer_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    """Parameters of the optimizer that differ from its defaults, beside the knobs."""
     batch_size: int = 16
     """Images a step."""
     clip: float = 10.0
@@ -49,3 +57,26 @@ class Recipe(Objective):
                 "ranking loss gives every class the same weight by itself"
             )
         OPTIMIZERS.check_name(self.optimizer)
+
+    @cached_property
+    def own_knobs(self) -> dict[str, OwnKnob]:
+        """The knobs that an own loss, detector or optimizer declares; imports these, and nothing for parts of ours."""
+        return own_knobs(self._own_parts())
+
+    def _own_parts(self) -> Iterator[tuple[str, Any]]:
+        """Yields the parts that are not ours, each with what messages call it."""
+        if is_text(self.loss):
+            from mapopt.losses import make_loss  # here, because a recipe of our parts is read without torch
+
+            yield f"loss '{self.loss}'", make_loss(self.loss, self.loss_settings)
+        for kind, name in (("detector", self.detector), ("optimizer", self.optimizer)):
+            if is_text(name):
+                yield f"{kind} '{name}'", load(name, kind)
+
+    def ranges(self) -> dict[str, Range]:
+        """Returns name -> range of every knob: ours, then those of own parts."""
+        return ranges() | self.own_ranges()
+
+    def own_ranges(self) -> dict[str, Range]:
+        """Returns name -> range of the knobs that own parts declare."""
+        return {name: knob.range for name, knob in self.own_knobs.items()}

@@ -1,14 +1,14 @@
-"""A task is what one run is about: a detector's recipe, its starting knobs, and train, tune and test data."""
+"""A task is what one run is about: a detector's recipe, its starting knobs, and train, val and test data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mapopt.errors import ConfigError
 from mapopt.training.budget import TaskInfo
-from mapopt.training.knobs import Knobs
+from mapopt.training.knobs import Knobs, Range
 from mapopt.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -17,12 +17,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A detector's recipe with the data it is trained, tuned and tested on."""
+    """A detector's recipe with the data it is trained, selected and tested on.
+
+    Own knobs that are not given get the values that the recipe's own parts declare.
+
+    Raises:
+        ConfigError: an own knob is unknown or out of its range.
+    """
 
     name: str
     splits: Splits
     recipe: Recipe = field(default_factory=Recipe)
     knobs: Knobs = field(default_factory=Knobs)
+
+    def __post_init__(self) -> None:
+        own = self.recipe.own_knobs
+        if own or self.knobs.own:
+            values = {name: knob.default for name, knob in own.items()} | self.knobs.own
+            object.__setattr__(self, "knobs", replace(self.knobs, own=values))
+            self.knobs.check(self.ranges)
+
+    @property
+    def ranges(self) -> Mapping[str, Range]:
+        """Name -> range of every knob: ours, and those of the recipe's own parts."""
+        return self.recipe.ranges()
 
     @property
     def classes(self) -> int:
@@ -38,13 +56,14 @@ class Task:
             train_images=len(self.splits.train),
             batch_size=self.recipe.batch_size,
             knobs=self.knobs,
+            ranges=self.ranges,
         )
 
 
 def check_alike(tasks: Sequence[Task]) -> None:
     """Raises ConfigError unless tasks can be lanes of one fleet, at once or one after the other.
 
-    They have one recipe, one number of classes, one image size, and tune and test splits of one length each; data,
+    They have one recipe, one number of classes, one image size, and val and test splits of one length each; data,
     starting knobs and the length of the train split are every lane's own.
     """
     first = tasks[0]

@@ -7,12 +7,15 @@ the class, or ``module:attribute``.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mapopt.registry import Registry
+from mapopt.errors import ConfigError, MapoptError
+from mapopt.registry import Registry, check_settings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mapopt.training.optimizers.base import RowOptimizer
 
 
@@ -30,4 +33,46 @@ OPTIMIZERS: Registry[Callable[..., RowOptimizer]] = Registry(
     {"sgd": "mapopt.training.optimizers.sgd:RowSGD", "adamw": "mapopt.training.optimizers.adamw:RowAdamW"},
     check=_problem,
 )
-"""Each is made of the lanes' weights ``[lanes, n]`` and the mask ``[n]`` of what decays."""
+"""Each is made of the lanes' weights ``[lanes, n]``, the mask ``[n]`` of what decays, and settings by name."""
+
+
+def make_optimizer(
+    given: str | Callable[..., RowOptimizer], weights: Tensor, decay: Tensor, settings: Mapping[str, Any] | None = None
+) -> RowOptimizer:
+    """Makes an optimizer.
+
+    Args:
+        given: key of `OPTIMIZERS`, ``module:attribute``, or a class of one's own.
+        weights: ``[lanes, n]``.
+        decay: ``[n]``, 1 where weight decay applies and 0 on norms and biases.
+        settings: parameters that differ from its defaults.
+
+    Raises:
+        ConfigError: there is no such optimizer, a setting is unknown or not what it should be, or its state is none.
+    """
+    part = OPTIMIZERS.find(given)
+    what = f"optimizer '{given if isinstance(given, str) else getattr(given, '__qualname__', given)}'"
+    check_settings(part, {"weights": weights, "decay": decay, **(settings or {})}, what)
+    try:
+        optimizer = part(weights=weights, decay=decay, **(settings or {}))
+    except MapoptError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{what} cannot be made of these settings ({error})") from error
+    _check_state(optimizer, len(weights), what)
+    return optimizer
+
+
+def _check_state(optimizer: Any, lanes: int, what: str) -> None:
+    """Raises ConfigError unless an optimizer keeps its state as tensors with a row per lane."""
+    state = getattr(optimizer, "state", None)
+    if not isinstance(state, dict):
+        raise ConfigError(
+            f"{what} has no dictionary `state`: expected name -> tensor [lanes, ...], empty if it has none"
+        )
+    for name, value in state.items():
+        shape = tuple(getattr(value, "shape", ()))
+        if not shape or shape[0] != lanes:
+            raise ConfigError(
+                f"{what} keeps '{name}' in a shape of {list(shape)}: expected a row per lane, [{lanes}, ...]"
+            )
