@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.losses.registry import BOX_LOSSES, LOSSES
+from mapopt.losses.table import check_loss_settings
 
 Scope = Literal["class", "image", "batch"]
 
@@ -31,11 +33,11 @@ class Objective:
 
     loss: str = "focal"
     """The class loss: a name in `mapopt.losses.LOSSES`, module:attribute for one of your own, or "torchvision" for a
-    detector's own losses."""
+    detector's own losses. In Python a loss itself will do, if it can be made again of its settings."""
     loss_settings: dict[str, int | float | bool | str] = field(default_factory=dict)
     """Parameters of the class loss that differ from its defaults, such as {gradient: exact}."""
     box_loss: str = "giou"
-    """giou or smooth_l1; or "torchvision" for the box loss of one of its detectors."""
+    """giou, smooth_l1 or module:attribute; or "torchvision" for the box loss of one of its detectors."""
     scope: Scope | None = None
     """What a class loss ranks as one list; by default each class for ranking losses, the batch for pointwise ones."""
     balance: bool | None = None
@@ -50,14 +52,20 @@ class Objective:
     """Further class losses by name and weight, beside `loss`, such as {correlation: 0.2}."""
 
     def __post_init__(self) -> None:
-        from mapopt.losses import make_loss
-
+        if not isinstance(self.loss, str):
+            choice = LOSSES.choice(self.loss, self.loss_settings)
+            object.__setattr__(self, "loss", choice.name)
+            object.__setattr__(self, "loss_settings", choice.settings)
         if self.own:
             self._check_nothing_is_given()
         else:
-            make_loss(self.loss, self.loss_settings)
+            check_loss_settings(self.loss, self.loss_settings)
+        if not isinstance(self.box_loss, str):
+            object.__setattr__(self, "box_loss", _name_of_box_loss(self.box_loss))
+        if self.box_loss != OWN_LOSS:
+            BOX_LOSSES.check_name(self.box_loss)
         for name in self.auxiliary:
-            make_loss(name)
+            check_loss_settings(name)
         if self.scope is not None and self.scope not in get_args(Scope):
             raise ConfigError(unknown_name("scope", self.scope, get_args(Scope)))
         if self.box_loss == OWN_LOSS and self.balance:
@@ -73,13 +81,6 @@ class Objective:
         """Whether a detector's own losses stay."""
         return self.loss == OWN_LOSS
 
-    @property
-    def pointwise(self) -> bool:
-        """Whether the class loss judges every score without the others, as far as its name says; see `ListLoss`."""
-        from mapopt.losses import LOSSES
-
-        return self.loss in LOSSES and LOSSES[self.loss].pointwise
-
     def _check_nothing_is_given(self) -> None:
         given = []
         for field_ in dataclasses.fields(Objective):
@@ -92,3 +93,13 @@ class Objective:
                 f"{', '.join(given)} given with loss '{OWN_LOSS}', a detector's own losses: leave that out, or name a "
                 "loss of mapopt.losses, such as focal"
             )
+
+
+def _name_of_box_loss(given: Any) -> str:
+    choice = BOX_LOSSES.choice(given)
+    if choice.settings:
+        raise ConfigError(
+            f"box loss '{choice.name}' has settings {choice.settings}, for which a recipe has no place: give a "
+            "function or a class that needs none"
+        )
+    return choice.name

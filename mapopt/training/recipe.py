@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
+from mapopt.losses.table import LOSS_TABLE
 from mapopt.registry import is_text, load
 from mapopt.settings import LEFT_OUT_WHEN_EMPTY
 from mapopt.training.knobs import Range, ranges
@@ -51,7 +52,7 @@ class Recipe(Objective):
             raise ConfigError(f"ema is {self.ema}: expected 0 (no average) or a decay below 1, such as 0.99")
         if self.class_balance == "weights" and self.own:
             raise ConfigError("class_balance is 'weights' with a detector's own losses: name a loss, such as focal")
-        if self.class_balance == "weights" and not self.pointwise:
+        if self.class_balance == "weights" and self.loss in LOSS_TABLE and not LOSS_TABLE[self.loss].pointwise:
             raise ConfigError(
                 f"class_balance is 'weights' with loss '{self.loss}': expected a pointwise loss, such as focal; a "
                 "ranking loss gives every class the same weight by itself"

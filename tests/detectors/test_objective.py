@@ -3,11 +3,23 @@ import subprocess
 import sys
 
 import pytest
+from torch import Tensor
 
 from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
+from mapopt.losses import APLoss, FocalLoss, smooth_l1_loss
 from mapopt.settings import from_mapping, to_mapping
 from mapopt.training.recipe import Recipe
+
+
+class BoxDistance:
+    """A box loss with a setting of its own."""
+
+    def __init__(self, power: float = 1.0) -> None:
+        self.power = power
+
+    def __call__(self, boxes: Tensor, targets: Tensor) -> Tensor:
+        return (boxes - targets).abs().pow(self.power).sum(-1)
 
 
 def test_a_recipe_is_an_objective_with_the_same_names():
@@ -18,12 +30,26 @@ def test_a_recipe_is_an_objective_with_the_same_names():
     assert set(names) <= set(to_mapping(recipe))
 
 
+def test_losses_themselves_are_kept_as_what_they_can_be_made_of_again():
+    objective = Objective(loss=APLoss(delta=0.5, gradient="exact"), box_loss=smooth_l1_loss)  # type: ignore[arg-type]
+    assert (objective.loss, objective.box_loss) == ("ap", "smooth_l1")
+    assert objective.loss_settings == {"delta": 0.5, "gradient": "exact"}
+    assert Objective(loss=FocalLoss) == Objective()  # type: ignore[arg-type]
+
+
+def test_the_text_of_a_loss_of_ones_own_imports_nothing():
+    objective = Objective(loss="nowhere.losses:MyLoss", loss_settings={"margin": 1.0}, auxiliary={"nowhere:Other": 0.1})
+    assert objective.loss == "nowhere.losses:MyLoss"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"loss": "focl"}, "unknown loss 'focl': did you mean 'focal'"),
         ({"loss": "ap", "loss_settings": {"detla": 1.0}}, "did you mean 'delta'"),
         ({"auxiliary": {"corelation": 1.0}}, "did you mean 'correlation'"),
+        ({"box_loss": "goiu"}, "unknown box loss 'goiu': did you mean 'giou'"),
+        ({"box_loss": BoxDistance(2.0)}, r"BoxDistance' has settings {'power': 2.0}, for which a recipe has no place"),
         ({"scope": "clas"}, "unknown scope 'clas': did you mean 'class'"),
         ({"memory": -1}, "memory is -1: expected a number of scores"),
         (
@@ -38,6 +64,9 @@ def test_objectives_that_make_no_sense_are_named(settings, message):
         Objective(**settings)
 
 
-def test_an_objective_is_imported_without_torch():
-    code = "import sys, mapopt.detectors.objective; print('torch' in sys.modules)"
+def test_an_objective_is_checked_without_torch():
+    code = """import sys
+from mapopt.detectors.objective import Objective
+Objective(loss="rank_sort", loss_settings={"delta": 1.0}, auxiliary={"correlation": 0.2})
+print("torch" in sys.modules)"""
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -1,4 +1,4 @@
-"""What a dense detector minimises: a class loss over ranked lists and a box loss over positives, both per lane.
+"""What a dense detector minimizes: a class loss over ranked lists and a box loss over positives, both per lane.
 
 The class loss sees the logits as lists. One list per class is the surrogate of mAP, which is a mean over classes; one
 list per batch is what the published code ranks; one per image is what focal loss's relatives often do.
@@ -14,11 +14,11 @@ from torch import Tensor
 from mapopt.detectors.dense.geometry import Assignment, Priors, assign, pairwise_iou, prior_boxes
 from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.detectors.objective import OWN_LOSS, Objective, Scope
-from mapopt.errors import ConfigError, unknown_name
-from mapopt.losses import BOX_LOSSES, FocalLoss, ListLoss, PointwiseLoss, ScoreMemory, make_loss, split_by_iou
+from mapopt.errors import ConfigError
+from mapopt.losses import FocalLoss, ListLoss, PointwiseLoss, ScoreMemory, make_box_loss, make_loss, split_by_iou
 
 KNOB_ATTRIBUTES = {"focal_gamma": "gamma"}
-"""Which attribute of a loss a knob turns, where the loss has it."""
+"""Which attribute of a loss a knob of ours sets, where the loss has it; a loss's own knobs set their namesakes."""
 
 
 class DenseLoss:
@@ -41,9 +41,6 @@ class DenseLoss:
 
     def __init__(self, objective: Objective, *, loss: ListLoss | None = None) -> None:
         self.own_box = objective.box_loss == OWN_LOSS
-        box_loss = "giou" if self.own_box else objective.box_loss
-        if box_loss not in BOX_LOSSES:
-            raise ConfigError(unknown_name("box loss", box_loss, BOX_LOSSES))
         self.ranking: ListLoss = make_loss(objective.loss, objective.loss_settings) if loss is None else loss
         self.pointwise = self.ranking.pointwise
         if objective.soft_labels and self.pointwise and not self.ranking.soft_labels:
@@ -52,7 +49,7 @@ class DenseLoss:
                 "quality_focal or varifocal, or a ranking loss"
             )
         self.focal = FocalLoss()
-        self.box_loss = BOX_LOSSES[box_loss]
+        self.box_loss = make_box_loss("giou" if self.own_box else objective.box_loss)
         self.scope: Scope = objective.scope or ("batch" if self.pointwise else "class")
         self.balance = self.ranking.error_rate if objective.balance is None else objective.balance
         self.soft = self.ranking.soft_labels if objective.soft_labels is None else objective.soft_labels
@@ -83,7 +80,16 @@ class DenseLoss:
             value[lane] = 0
 
     def weigh_classes(self, lane: int, weights: Tensor, *, lanes: int) -> None:
-        """Sets the factors ``[classes]`` of a pointwise loss's terms, of one lane."""
+        """Sets the factors ``[classes]`` of a pointwise loss's terms, of one lane.
+
+        Raises:
+            ConfigError: the loss has no weights of entries.
+        """
+        if not isinstance(self.ranking, PointwiseLoss):
+            raise ConfigError(
+                f"class weights for {type(self.ranking).__name__}, which takes none: use a PointwiseLoss of "
+                "mapopt.losses, such as focal"
+            )
         if self.class_weights is None:
             self.class_weights = torch.ones((lanes, len(weights)), device=weights.device)
         self.class_weights[lane] = weights
@@ -100,7 +106,7 @@ class DenseLoss:
             targets: the objects.
             knobs: values per lane.
         """
-        found = assign(
+        assignment = assign(
             prior_boxes(priors).expand_as(boxes),
             priors,
             targets.boxes,
@@ -108,17 +114,17 @@ class DenseLoss:
             targets.crowd,
             knobs["assign_iou"],
         )
-        return self.evaluate(logits, boxes, found, targets, knobs)
+        return self.evaluate(logits, boxes, assignment, targets, knobs)
 
     def evaluate(
-        self, logits: Tensor, boxes: Tensor, found: Assignment, targets: Targets, knobs: KnobTable
+        self, logits: Tensor, boxes: Tensor, assignment: Assignment, targets: Targets, knobs: KnobTable
     ) -> dict[str, Tensor]:
         """Returns the weighted losses of locations that something else has assigned; arguments as in `__call__`."""
-        positive = found.objects >= 0
-        index = found.objects.clamp(min=0)
+        positive = assignment.objects >= 0
+        index = assignment.objects.clamp(min=0)
         matched = targets.boxes.gather(2, index[..., None].expand(*index.shape, 4))
         box = self._box(boxes, matched, positive)
-        labels, where = self._labels(logits, boxes, matched, targets, found)
+        labels, where = self._labels(logits, boxes, matched, targets, assignment)
         class_term = self._class(logits, labels, where, knobs, targets.counted)
         if self.balance:
             box = box * (class_term.detach() / box.detach().clamp(min=1e-6))
@@ -131,10 +137,10 @@ class DenseLoss:
         return torch.where(positive, each, 0.0).sum((1, 2)) / positive.sum((1, 2)).clamp(min=1)
 
     def _labels(
-        self, logits: Tensor, boxes: Tensor, matched: Tensor, targets: Targets, found: Assignment
+        self, logits: Tensor, boxes: Tensor, matched: Tensor, targets: Targets, assignment: Assignment
     ) -> tuple[Tensor, Tensor]:
-        positive = found.objects >= 0
-        category = targets.labels.gather(2, found.objects.clamp(min=0).flatten(2))
+        positive = assignment.objects >= 0
+        category = targets.labels.gather(2, assignment.objects.clamp(min=0).flatten(2))
         category = torch.where(positive, category, logits.shape[-1])
         value = torch.ones_like(boxes[..., 0])
         if self.soft or any(loss.soft_labels for loss, _ in self.auxiliary):
@@ -144,7 +150,7 @@ class DenseLoss:
             value = overlap.view_as(value).clamp(min=1e-3)
         spread = torch.zeros((*logits.shape[:-1], logits.shape[-1] + 1), device=logits.device)
         labels = spread.scatter(-1, category[..., None], value[..., None])[..., :-1]
-        where = ~found.ignored if targets.counted is None else ~found.ignored & targets.counted[..., None]
+        where = ~assignment.ignored if targets.counted is None else ~assignment.ignored & targets.counted[..., None]
         return labels, where[..., None].expand_as(labels)
 
     def _class(self, logits: Tensor, labels: Tensor, where: Tensor, knobs: KnobTable, counted: Tensor | None) -> Tensor:
@@ -155,16 +161,16 @@ class DenseLoss:
         return value
 
     def _main(self, logits: Tensor, labels: Tensor, where: Tensor, knobs: KnobTable, counted: Tensor | None) -> Tensor:
-        if isinstance(self.ranking, PointwiseLoss):
-            if self.class_weights is not None:
+        if self.pointwise:
+            if self.class_weights is not None and isinstance(self.ranking, PointwiseLoss):
                 weights = self.class_weights[:, None, None, :].expand(logits.shape)
                 self.ranking.weight = _as_lists(weights, self.scope)
             return self._per_lane(self.ranking, self.scope, logits, labels, where, knobs)
-        share = knobs["surrogate_weight"]
-        value = share * self._per_lane(self.ranking, self.scope, logits, labels, where, knobs, counted)
-        if bool((share < 1).any()):
+        fraction = knobs["surrogate_weight"]
+        value = fraction * self._per_lane(self.ranking, self.scope, logits, labels, where, knobs, counted)
+        if bool((fraction < 1).any()):
             focal = self._per_lane(self.focal, "batch", logits, (labels > 0).to(labels.dtype), where, knobs)
-            value = value + (1 - share) * focal
+            value = value + (1 - fraction) * focal
         return value
 
     def _per_lane(
@@ -178,10 +184,11 @@ class DenseLoss:
         counted: Tensor | None = None,
     ) -> Tensor:
         """Returns a loss's value per lane: the mean over the lane's lists that contain a positive."""
-        lists = tuple(_as_lists(one, scope) for one in (logits, labels, where))
+        lists = tuple(_as_lists(values, scope) for values in (logits, labels, where))
         for knob, attribute in KNOB_ATTRIBUTES.items():
             if knob in knobs and hasattr(loss, attribute):
                 setattr(loss, attribute, knobs[knob][:, None, None])
+        loss.set_knobs(knobs, dimensions=3)
         if self._memory is not None and loss is self.ranking:
             entries = lists[0].shape[-1]
             lists = self._memory(*lists)
@@ -191,7 +198,7 @@ class DenseLoss:
             # Dividing by 1 changes no bit, and the memory has kept the scores as they were.
             lists = (_tempered(loss, lists[0], knobs["temperature"][:, None, None]), *lists[1:])
         if self.soft and loss is self.ranking and not loss.soft_labels:
-            lists = tuple(one.flatten(1, 2) for one in split_by_iou(*lists))
+            lists = tuple(values.flatten(1, 2) for values in split_by_iou(*lists))
         value = sum(loss.lists(*lists).values())
         assert isinstance(value, Tensor)
         present = ((lists[1] > 0) & lists[2]).any(-1)

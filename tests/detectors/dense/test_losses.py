@@ -6,7 +6,8 @@ from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.interface import Targets
 from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
-from mapopt.losses import BOX_LOSSES, LOSSES, make_loss
+from mapopt.losses import BOX_LOSSES, LOSSES, ListLoss, make_loss
+from mapopt.training import Range
 
 CLASSES = 3
 
@@ -407,3 +408,59 @@ def test_auxiliary_and_focal_losses_see_the_scores_as_they_are(problem, knob_tab
         for temperature in (1.0, 5.0)
     ]
     assert torch.equal(*values)
+
+
+class MarginLoss(ListLoss):
+    """How far positives stand below the best negative and a margin, which is a knob."""
+
+    error_rate = False
+    knobs = {"margin": Range(0.0, 5.0)}
+
+    def __init__(self, margin=1.0):
+        super().__init__()
+        self.margin = margin
+
+    def evaluate(self, lists):
+        best = lists.scores.masked_fill(~lists.negative, -torch.inf).amax(-1, keepdim=True)
+        errors = (best - lists.scores + self.per_list("margin", lists)).clamp(min=0)
+        return {"rank": (errors * lists.positive).sum(-1) / lists.count.clamp(min=1)}
+
+
+def margin_of_positives(scores, labels, where, margin=1.0):
+    return (scores[labels == 0].max() - scores[labels > 0] + margin).clamp(min=0).mean()
+
+
+margin_of_positives.knobs = {"margin": Range(0.0, 5.0)}
+
+
+@pytest.mark.parametrize("scope", ["class", "image", "batch"])
+@pytest.mark.parametrize("settings", [{}, {"soft_labels": True}, {"memory": 50}])
+@pytest.mark.parametrize("loss", [MarginLoss, margin_of_positives])
+def test_a_knob_of_a_losses_own_has_each_lanes_value(loss, settings, scope, problem, knob_table):
+    if settings.get("memory") and scope == "image":
+        pytest.skip("a memory is of the batch")
+    logits, boxes, priors, targets = problem
+
+    def value(lanes, margin, counted=None):
+        criterion = DenseLoss(Objective(scope=scope, **settings), loss=make_loss(loss))
+        part = slice(None) if counted is None else slice(counted, counted + 1)
+        criterion.prepare(lanes=lanes, classes=CLASSES, device=torch.device("cpu"))
+        chosen = targets if counted is None else lane_of(targets, counted)
+        for _ in range(2):  # the second step ranks with what the first one left in the memory
+            terms = criterion(logits[part], boxes[part], priors, chosen, knob_table(lanes, margin=margin))
+        return terms["class"]
+
+    together = value(2, [0.5, 3.0])
+    for lane, margin in enumerate((0.5, 3.0)):
+        torch.testing.assert_close(together[lane], value(1, margin, lane)[0])
+        plain = DenseLoss(Objective(scope=scope, **settings), loss=make_loss(loss, {"margin": margin}))
+        plain.prepare(lanes=2, classes=CLASSES, device=torch.device("cpu"))
+        for _ in range(2):
+            expected = plain(*problem, knob_table(2))["class"]
+        torch.testing.assert_close(together[lane], expected[lane])
+    assert together[1] > value(2, [0.5, 0.5])[1]
+
+
+def test_class_weights_are_for_pointwise_losses():
+    with pytest.raises(ConfigError, match=r"class weights for APLoss, which takes none.*such as focal"):
+        dense_loss("ap").weigh_classes(0, torch.ones(CLASSES), lanes=2)
