@@ -136,7 +136,7 @@ def _dense_loss(loss: ListLoss | str | Objective, settings: dict[str, Any]) -> D
         raise ConfigError(
             f"replace_class_loss got an Objective and {', '.join(given)} beside it: give all of them in the Objective"
         )
-    if loss.own or loss.memory:
+    if loss.is_detectors_own or loss.memory:
         raise ConfigError(
             f"replace_class_loss got an Objective with loss '{loss.loss}' and memory {loss.memory}; expected a loss of "
             "mapopt.losses and no memory, which is state that the model would have to keep"

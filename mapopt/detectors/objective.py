@@ -56,7 +56,7 @@ class Objective:
             choice = LOSSES.choice(self.loss, self.loss_settings)
             object.__setattr__(self, "loss", choice.name)
             object.__setattr__(self, "loss_settings", choice.settings)
-        if self.own:
+        if self.is_detectors_own:
             self._check_nothing_is_given()
         else:
             check_loss_settings(self.loss, self.loss_settings)
@@ -77,7 +77,7 @@ class Objective:
             raise ConfigError(f"memory is {self.memory}: expected a number of scores, or 0 for none")
 
     @property
-    def own(self) -> bool:
+    def is_detectors_own(self) -> bool:
         """Whether a detector's own losses stay."""
         return self.loss == OWN_LOSS
 

@@ -67,7 +67,7 @@ class TorchvisionDetector:
         self.name, self.classes, self.device = name, classes, torch.device(device)
         self._pretrained, self._autocast = weights, autocast
         self._background = int(MODELS[name].background)
-        self.loss = None if objective.own else DenseLoss(objective)
+        self.loss = None if objective.is_detectors_own else DenseLoss(objective)
         model = build_model(name, classes, weights=weights, seed=0)
         self._row = Row(model)
         self.decay = self._row.decay_mask().to(self.device)

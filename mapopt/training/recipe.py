@@ -50,7 +50,7 @@ class Recipe(Objective):
             raise ConfigError(f"clip is {self.clip}: expected a positive gradient norm")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema is {self.ema}: expected 0 (no average) or a decay below 1, such as 0.99")
-        if self.class_balance == "weights" and self.own:
+        if self.class_balance == "weights" and self.is_detectors_own:
             raise ConfigError("class_balance is 'weights' with a detector's own losses: name a loss, such as focal")
         if self.class_balance == "weights" and self.loss in LOSS_TABLE and not LOSS_TABLE[self.loss].pointwise:
             raise ConfigError(
