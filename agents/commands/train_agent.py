@@ -13,7 +13,8 @@ from rich.console import Console
 
 from mapopt.agents.commands.family_flags import FamilyFlags
 from mapopt.agents.learning.training import AgentTraining, Progress, train_agent
-from mapopt.commands.command import Command, choose_device
+from mapopt.commands.command import Command
+from mapopt.devices import choose_device
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families import NumberedFamily
 from mapopt.errors import ConfigError, StoreError

@@ -12,7 +12,8 @@ from gymnasium.spaces import Discrete, Space
 
 from mapopt.agents.agent import Agent
 from mapopt.agents.policy import PolicyController
-from mapopt.commands.command import Command, choose_device
+from mapopt.commands.command import Command
+from mapopt.devices import choose_device
 from mapopt.drawing.episode import RenderedKnob, RenderScene, line, picture
 from mapopt.drawing.video import check_video, write_video
 from mapopt.envs.detector_training.lanes import DetectorTrainingLanes, Start

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from mapopt.commands.command import Command
-from mapopt.commands.output import Output
 from mapopt.drawing.style import save
 from mapopt.errors import ConfigError
 from mapopt.experiments.bench.average_precision_row import Row
@@ -23,6 +22,7 @@ from mapopt.experiments.bench.peers.ours import our_bootstrap, our_lanes, ours
 from mapopt.experiments.bench.peers.sets import SETS, SetSize
 from mapopt.experiments.bench.peers.workers import PeerError, Turn, Worker
 from mapopt.files import write_json
+from mapopt.output import Output
 
 PATIENCE = 30.0
 """Seconds on a set after which an evaluator gets no further turn."""

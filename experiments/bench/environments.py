@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
-from mapopt.commands.command import Command, choose_device
-from mapopt.commands.output import Output
+from mapopt.commands.command import Command
 from mapopt.data import ShapesConfig
+from mapopt.devices import choose_device
 from mapopt.envs import DETECTOR_TRAINING
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import ShapesFamily
@@ -30,6 +30,7 @@ from mapopt.errors import ConfigError
 from mapopt.experiments.bench.fleet import device_name
 from mapopt.experiments.bench.round import STEPS, VAL_IMAGES, RoundCost, cost_of, round_table
 from mapopt.files import write_json
+from mapopt.output import Output
 from mapopt.training.budget import Budget
 
 BUDGET = Budget(images=STEPS * 16 * 100, rounds=100)

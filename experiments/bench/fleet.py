@@ -13,12 +13,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from mapopt.commands.command import Command, choose_device
-from mapopt.commands.output import Output
+from mapopt.commands.command import Command
 from mapopt.data import ShapesConfig, make_shapes_splits
+from mapopt.devices import choose_device
 from mapopt.errors import ConfigError
 from mapopt.experiments.bench.round import measure_round, round_table
 from mapopt.files import write_json
+from mapopt.output import Output
 from mapopt.training.fleet import Fleet
 from mapopt.training.task import Task
 

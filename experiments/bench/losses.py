@@ -12,8 +12,8 @@ from typing import ClassVar, Literal
 import torch
 from rich.console import Console
 
-from mapopt.commands.command import Command, choose_device
-from mapopt.commands.output import Output
+from mapopt.commands.command import Command
+from mapopt.devices import choose_device
 from mapopt.drawing.style import save
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.experiments.bench import loss_peers, loss_tables
@@ -34,6 +34,7 @@ from mapopt.experiments.bench.worth import (
 from mapopt.files import write_json
 from mapopt.losses import LOSSES
 from mapopt.losses.sums.engines import load_kernels
+from mapopt.output import Output
 
 Part = Literal["time", "fidelity", "descent", "mass"]
 

@@ -13,7 +13,8 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mapopt.commands.command import Command, choose_device
+from mapopt.commands.command import Command
+from mapopt.devices import choose_device
 from mapopt.drawing.style import Family
 from mapopt.errors import StoreError
 from mapopt.experiments.comparison.config import Experiment, load_experiment

@@ -9,11 +9,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from mapopt.commands.command import Command, choose_device
-from mapopt.commands.data import SHAPES, DataFlags, draw_sample
-from mapopt.commands.output import Output
+from mapopt.commands.command import Command
 from mapopt.data import ShapesConfig, read_coco
 from mapopt.data.results import write_results
+from mapopt.data.settings import SHAPES, DataSettings, draw_sample
+from mapopt.devices import choose_device
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.evaluation.document import as_document
 from mapopt.evaluation.inputs import NamedGroundTruth, Predictions, Unknown, named_ground_truth, read_predictions
@@ -22,12 +22,13 @@ from mapopt.evaluation.printed import describe
 from mapopt.files import write_bytes, write_json
 from mapopt.metrics import Detections
 from mapopt.metrics.engines import Backend
+from mapopt.output import Output
 from mapopt.settings import NOT_A_SETTING, from_mapping
 from mapopt.training.inference import LoadedDetector
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(DataFlags, Command):
+class Evaluate(DataSettings, Command):
     """Measure a trained detector, or a file of results, as COCO does, and say why it is not better.
 
     Give either --checkpoint, with --data or on the data that it was trained with, or --truth and --results: a COCO
@@ -141,17 +142,19 @@ class Evaluate(DataFlags, Command):
             other,
         )
 
-    def _flags(self, detector: LoadedDetector) -> DataFlags:
+    def _flags(self, detector: LoadedDetector) -> DataSettings:
         """Returns the flags of the data: this command's own, or those that the checkpoint was trained with."""
-        names = [item.name for item in dataclasses.fields(DataFlags)]
+        names = [item.name for item in dataclasses.fields(DataSettings)]
         if self.data is not None:
-            return DataFlags(**{name: getattr(self, name) for name in names})
+            return DataSettings(**{name: getattr(self, name) for name in names})
         if self.scenes != ShapesConfig():
             raise ConfigError(f"--scenes is given without data: add --data {SHAPES}")
         stored = detector.checkpoint.settings
         if "data" not in stored:
             raise ConfigError(f"{self.checkpoint}: does not say what data it was trained with: give --data")
-        return from_mapping(DataFlags, {name: stored[name] for name in names if name in stored}, str(self.checkpoint))
+        return from_mapping(
+            DataSettings, {name: stored[name] for name in names if name in stored}, str(self.checkpoint)
+        )
 
 
 FIGURES = ("precision_recall", "categories", "f1", "confusion", "causes", "reliability", "comparison")

@@ -9,16 +9,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from mapopt.commands.command import Command, choose_device
-from mapopt.commands.data import draw_sample
-from mapopt.commands.output import Output
+from mapopt.commands.command import Command
 from mapopt.data import Annotations, ImageSet
 from mapopt.data.image_files import image_size, open_rgb
 from mapopt.data.results import write_results
+from mapopt.data.settings import draw_sample
+from mapopt.devices import choose_device
 from mapopt.drawing.boxes import draw_boxes
 from mapopt.errors import ConfigError, DataError
 from mapopt.files import write_json
 from mapopt.metrics import Detections
+from mapopt.output import Output
 from mapopt.settings import NOT_A_SETTING
 from mapopt.training.inference import LoadedDetector
 

@@ -15,13 +15,14 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from mapopt.commands.command import Command, choose_device
-from mapopt.commands.data import FOLDER_SIZE, SHAPES, DataFlags
-from mapopt.commands.output import Output
+from mapopt.commands.command import Command
 from mapopt.data import Splits
+from mapopt.data.settings import FOLDER_SIZE, SHAPES, DataSettings
+from mapopt.devices import choose_device
 from mapopt.errors import ConfigError, DataError, StoreError
 from mapopt.files import write_json, write_text
 from mapopt.metrics import STATS
+from mapopt.output import Output
 from mapopt.settings import NOT_A_SETTING, to_mapping, to_yaml
 from mapopt.training.budget import Budget
 from mapopt.training.checkpoint import Checkpoint, CheckpointFolder
@@ -45,7 +46,7 @@ FINGERPRINTS = "fingerprints"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(DataFlags, Command):
+class Train(DataSettings, Command):
     """Train a detector, selected by its AP on the tune split and tested once at the end.
 
     Every round trains on a part of the images and measures AP on the tune split. The output folder gets config.yaml,

@@ -16,11 +16,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mapopt.cli import main
-from mapopt.commands.data import draw_sample
 from mapopt.commands.evaluate import FIGURES, match_categories
 from mapopt.data import ShapesConfig, make_shapes_splits, write_coco
 from mapopt.data.files import read_json
 from mapopt.data.results import read_results
+from mapopt.data.settings import draw_sample
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.metrics import STATS
 from mapopt.training.checkpoint import Checkpoint

@@ -1,23 +1,35 @@
-"""The flags that say which images a command works on: a folder with annotations, or procedural scenes."""
+"""The settings that say which images are meant: a folder with annotations, or procedural scenes.
+
+They are read and checked without torch; images are read or drawn when `load` is called.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mapopt.data import Invalid, ShapesConfig, Splits, load_splits, make_shapes_splits
-from mapopt.errors import ConfigError
+from mapopt.data.invalid import Invalid
+from mapopt.data.shapes_config import ShapesConfig
+from mapopt.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from mapopt.data.splits import Splits
 
 SHAPES = "shapes"
-"""What ``--data`` is called for procedural scenes."""
+"""What ``data`` is for procedural scenes."""
 
 FOLDER_SIZE = (256, 256)
 """(height, width) that the images of a folder are fitted into where no size is given."""
 
+SCENE_COUNTS = (512, 128, 512)
+"""Scenes to train on, to select by and to test on where no numbers are given."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class DataFlags:
+class DataSettings:
     """Which images."""
 
     data: str = SHAPES
@@ -25,13 +37,18 @@ class DataFlags:
     data_seed: int = 0
     """Which scenes are drawn; for a folder without a test split, how its validation split is divided."""
     data_limit: int | None = None
-    """Folders: use at most so many images of each split."""
+    """Folders: use no more than so many images of each split."""
     invalid: Invalid = "error"
     """Folders: what to do with boxes outside their image or without area: error, clip or drop."""
     scenes: ShapesConfig = field(default_factory=ShapesConfig)
-    """Shapes: the dials of the scenes."""
-    scene_counts: tuple[int, int, int] = (512, 128, 512)
-    """Shapes: how many scenes to train, tune and test on."""
+    """Shapes: the parameters of the scenes."""
+    scene_counts: tuple[int, int, int] = SCENE_COUNTS
+    """Shapes: how many scenes for the train, val and test splits."""
+
+    @property
+    def data_name(self) -> str:
+        """What tasks call these images."""
+        return self.data if self.data == SHAPES else Path(self.data).resolve().name
 
     def load(self, size: tuple[int, int] | None) -> Splits:
         """Reads or draws the images.
@@ -40,9 +57,12 @@ class DataFlags:
             size: (height, width) the detector takes; None takes `FOLDER_SIZE`, or the scenes as they are drawn.
 
         Raises:
-            ConfigError: flags contradict each other.
+            ConfigError: settings contradict each other.
             DataError: the images or annotations cannot be used.
         """
+        from mapopt.data.loading import load_splits
+        from mapopt.data.shapes import make_shapes_splits
+
         self.check(size)
         if self.data != SHAPES:
             return load_splits(
@@ -56,21 +76,28 @@ class DataFlags:
         return make_shapes_splits(self.scenes, seed=self.data_seed, train=train, val=val, test=test)
 
     def check(self, size: tuple[int, int] | None) -> None:
-        """Raises ConfigError where a flag is given that these data would ignore."""
+        """Raises an error where there is no such folder, or a setting is given that these data would ignore.
+
+        Raises:
+            ConfigError: a setting would be ignored, or the size is not that of the scenes.
+            DataError: there is nothing at the path.
+        """
         if self.data == SHAPES:
             ignored: dict[str, object] = {"data_limit": None, "invalid": "error"}
-            if size is not None and size != (self.scenes.size, self.scenes.size):
-                side = self.scenes.size
+            drawn = self.scenes.size
+            if size is not None and size != (drawn, drawn):
                 raise ConfigError(
-                    f"images of {size[0]} x {size[1]} pixels, but the scenes are drawn {side} x {side}: "
+                    f"images of {size[0]} x {size[1]} pixels, but the scenes are drawn {drawn} x {drawn}: "
                     f"give --scenes.size {max(size)}"
                 )
         else:
-            ignored = {"scenes": ShapesConfig(), "scene_counts": (512, 128, 512)}
+            ignored = {"scenes": ShapesConfig(), "scene_counts": SCENE_COUNTS}
         for name, default in ignored.items():
             if getattr(self, name) != default:
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--{flag} is given, but it says nothing about --data {self.data}: leave it out")
+        if self.data != SHAPES and not Path(self.data).exists():
+            raise DataError(f"{self.data}: no such file or folder. Check the path, or give {SHAPES} for scenes.")
 
 
 def draw_sample(count: int, sample: int, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The folder a command writes to: refused if something is in it, cleared only of what the command itself writes."""
+"""The folder a command or function writes to: refused if something is in it, cleared only of its own files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mapopt.errors import ConfigError, StoreError
 
 @dataclass(frozen=True)
 class Output:
-    """A command's output folder.
+    """An output folder.
 
     Attributes:
         folder: where it is, or will be.
-        files: patterns of what the command writes there, such as ``result.json`` or ``pictures/*.jpg``.
-        mark: the file that a folder holds if this command began it; without one the command cannot resume.
+        files: patterns of what is written there, such as ``result.json`` or ``pictures/*.jpg``.
+        mark: the file that a folder holds if its run was begun; without one nothing can be resumed.
     """
 
     folder: Path
@@ -25,7 +25,7 @@ class Output:
     mark: str = ""
 
     def check(self, *, resume: bool = False, overwrite: bool = False) -> None:
-        """Finds out whether the command may write here; writes nothing.
+        """Finds out whether it may be written here; writes nothing.
 
         Raises:
             ConfigError: `resume` and `overwrite` contradict each other.
