@@ -11,25 +11,28 @@ import json
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from mapopt.agents.network import Activation, Network, Output
 from mapopt.agents.zoo import find_agent
-from mapopt.envs.detector_training.actions import Action, make_action
+from mapopt.envs.detector_training.actions import ACTIONS, Action, make_action
 from mapopt.envs.detector_training.observations import observation_names, observe
 from mapopt.errors import AgentError, MapoptError
 from mapopt.files import write_bytes, write_json
 from mapopt.former_names import translate
-from mapopt.settings import from_mapping
+from mapopt.settings import from_mapping, to_mapping
 from mapopt.training import Budget, Round, Schedule, TaskInfo, ranges
 
-VERSION = 1
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
 
-Activation = Literal["tanh", "relu"]
-Output = Literal["clip", "tanh", "choice"]
+    from mapopt.agents.sb3 import Trained
+
+VERSION = 1
 
 _OUTPUTS: dict[str, tuple[Output, ...]] = {
     "relative": ("clip", "tanh"),
@@ -66,7 +69,7 @@ class Agent:
     activation: Activation = "tanh"
     """What stands between the layers."""
     output: Output = "clip"
-    """What the last layer's numbers become: they are clipped to [-1, 1], go through tanh, or the largest is chosen."""
+    """What the last layer's numbers become; see `Network`."""
 
     @property
     def form(self) -> Action:
@@ -81,14 +84,9 @@ class Agent:
 
     def act(self, observation: np.ndarray) -> Any:
         """Returns the action for an observation: the mean of the policy ``[n]`` in [-1, 1], or its first choice."""
-        values = observation.astype(np.float64)
-        for index, (weight, bias) in enumerate(self.layers):
-            values = weight.astype(np.float64) @ values + bias.astype(np.float64)
-            if index < len(self.layers) - 1:
-                values = np.tanh(values) if self.activation == "tanh" else np.maximum(values, 0.0)
-        if self.output == "choice":
-            return values.argmax() if self.action == "discrete" else values.reshape(len(self.knobs), -1).argmax(axis=1)
-        return np.tanh(values) if self.output == "tanh" else np.clip(values, -1.0, 1.0)
+        groups = len(self.knobs) if self.action == "multi_discrete" else 0
+        network = Network(layers=self.layers, activation=self.activation, output=self.output, groups=groups)
+        return network(observation)
 
     @property
     def fingerprint(self) -> str:
@@ -141,6 +139,62 @@ class Agent:
             dict(description["training"]),
             **{name: description[name] for name in _LATER if name in description},
         )
+
+    @classmethod
+    def from_sb3(
+        cls,
+        model: BaseAlgorithm,
+        *,
+        trained: Trained | None = None,
+        open_loop: Sequence[Sequence[float]] = (),
+        training: dict[str, Any] | None = None,
+    ) -> Agent:
+        """Takes the network out of a model of stable-baselines3 or sb3-contrib, where it is one that an agent holds.
+
+        The agent computes in float64 where the model does in float32, so their actions differ in the last digits;
+        `PolicyController.from_sb3` keeps all bits.
+
+        Args:
+            model: PPO, A2C, TRPO, SAC, TQC, TD3, DDPG, DQN or QR-DQN with linear layers and tanh or relu.
+            trained: what the model sees and does; by default what its environment says.
+            open_loop: its mean action in each round.
+            training: what it was trained on, and what that cost.
+
+        Raises:
+            AgentError: nothing says what the model was trained with, its network is of another kind, or its actions are
+                of a form, or relative to a baseline, of somebody's own.
+        """
+        from mapopt.agents.conversion import check_same, network_of
+        from mapopt.agents.sb3 import sb3_policy
+
+        policy = sb3_policy(model, trained)
+        form, network = policy.form, network_of(policy.policy)
+        name = next((name for name, kind in ACTIONS.items() if type(form) is kind), "")
+        reason = "" if name else f"actions of type {type(form).__name__}"
+        if type(form.baseline) is not Schedule:
+            reason = f"actions relative to a {type(form.baseline).__name__}"
+        if policy.trained.normalization is not None:
+            reason = "normalized observations"
+        if reason:
+            raise AgentError(
+                f"the model has {reason}, which an agent's file does not hold: give a path that ends in .zip, which "
+                "keeps the whole model"
+            )
+        agent = cls(
+            network.layers,
+            form.knobs,
+            getattr(form, "scale", None),
+            to_mapping(form.baseline),
+            policy.observation,
+            tuple(tuple(action) for action in open_loop),
+            training or {},
+            action=name,
+            step_size=getattr(form, "step_size", None),
+            activation=network.activation,
+            output=network.output,
+        )
+        check_same(policy.policy, agent.act)
+        return agent
 
     def _described(self) -> dict[str, Any]:
         """Returns all but the weights and the training as plain values."""

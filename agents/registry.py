@@ -1,0 +1,183 @@
+"""Agents by name, by path, or as they are: the one way in which commands and comparisons come by a trained policy."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mapopt import registry
+from mapopt.agents.agent import Agent
+from mapopt.agents.policy import OpenLoopController, PolicyController
+from mapopt.agents.zoo import ZOO, find_agent
+from mapopt.errors import AgentError, ConfigError
+from mapopt.registry import Choice
+from mapopt.training import Controller
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+    from mapopt.agents.sb3 import Trained
+
+    Given = str | Path | Agent | BaseAlgorithm | Controller
+
+_TEXT = "mapopt.agents.registry:make_agent_controller"
+
+
+class _Zoo(Mapping[str, Agent]):
+    """The shipped agents by name."""
+
+    def __getitem__(self, name: str) -> Agent:
+        if name not in ZOO:
+            raise KeyError(name)
+        return Agent.load(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(ZOO)
+
+    def __len__(self) -> int:
+        return len(ZOO)
+
+    def __repr__(self) -> str:
+        return f"AGENTS({', '.join(ZOO)})"
+
+
+AGENTS: Mapping[str, Agent] = _Zoo()
+"""The shipped agents."""
+
+
+def load_agent(given: Given) -> Controller:
+    """Returns the controller that follows an agent.
+
+    Args:
+        given: the name of a shipped agent; the path of one that `mapopt train-agent` or `save_agent` wrote; the path of
+            a zip of stable-baselines3, **the loading of which executes code**; ``module:attribute``, which stands for
+            any of these or for a function that returns one; an `Agent`; a model of stable-baselines3; or a controller.
+
+    Raises:
+        AgentError: there is no such agent, or it is damaged, or nothing says what it was trained with.
+        ConfigError: the module or attribute is not there, or is none of these.
+
+    >>> type(load_agent("ppo-shapes")).__name__
+    'PolicyController'
+    """
+    if isinstance(given, str | Path):
+        if _is_zip(given):
+            return PolicyController.from_sb3(given)
+        if isinstance(given, str) and registry.is_text(given) and given not in ZOO and not Path(given).exists():
+            part = registry.load(given, "agent")
+            return load_agent(part() if callable(part) and not hasattr(part, "decide") else part)
+        return PolicyController(Agent.load(given))
+    if isinstance(given, Agent):
+        return PolicyController(given)
+    if callable(getattr(given, "decide", None)) and not isinstance(given, type):
+        return given  # type: ignore[return-value]
+    if hasattr(given, "policy") and hasattr(given, "predict"):
+        return PolicyController.from_sb3(given)  # type: ignore[arg-type]
+    raise ConfigError(
+        f"an agent of type {type(given).__name__}: expected a name ({', '.join(ZOO)}), a path, module:attribute, "
+        "an Agent, a model of stable-baselines3 or a controller"
+    )
+
+
+def make_agent_controller(agent: Given, *, open_loop: bool = False, fingerprint: str = "") -> Controller:
+    """Returns the controller that follows an agent, as a comparison makes it of a `Choice`.
+
+    Args:
+        agent: as for `load_agent`.
+        open_loop: replay the agent's mean actions blindly.
+        fingerprint: what the agent has to be; empty takes any.
+
+    Raises:
+        AgentError: as for `load_agent`; or the agent is another one by now, or has no mean actions.
+    """
+    if fingerprint and agent_fingerprint(agent) != fingerprint:
+        raise AgentError(f"{agent} is another agent than when this run was planned: plan it again")
+    controller = load_agent(agent)
+    if not open_loop:
+        return controller
+    inner = getattr(controller, "agent", None)
+    if not isinstance(inner, Agent):
+        raise AgentError(f"{agent} carries no mean actions to replay: only agents that `mapopt train-agent` wrote do")
+    return OpenLoopController(inner)
+
+
+def agent_choice(given: str | Path | Choice, *, open_loop: bool = False) -> Choice:
+    """Returns an agent as files and worker processes know it: where it is, and what it has to be.
+
+    Args:
+        given: a name, a path or ``module:attribute``.
+        open_loop: replay the agent's mean actions blindly.
+
+    Raises:
+        AgentError: there is no such agent, or it is an object, which no other process could find.
+    """
+    if isinstance(given, Choice):
+        return given
+    if not isinstance(given, str | Path):
+        raise AgentError(
+            f"an agent of type {type(given).__name__} was given, which no other process could find: write it with "
+            "mapopt.agents.save_agent, and give the path"
+        )
+    settings = {"agent": str(given), "fingerprint": agent_fingerprint(given)}
+    return Choice(name=_TEXT, settings={**settings, "open_loop": True} if open_loop else settings)
+
+
+def agent_fingerprint(given: Given) -> str:
+    """Returns a hash of everything that decides what an agent does; of ``module:attribute`` it is the text's."""
+    if isinstance(given, str | Path):
+        if _is_zip(given):
+            if not Path(given).is_file():
+                raise AgentError(f"{given}: no such file; expected the zip of a model of stable-baselines3")
+            return hashlib.sha256(Path(given).read_bytes()).hexdigest()
+        controller = load_agent(given)
+        agent = getattr(controller, "agent", None)
+        return agent.fingerprint if isinstance(agent, Agent) else hashlib.sha256(str(given).encode()).hexdigest()
+    if isinstance(given, Agent):
+        return given.fingerprint
+    raise AgentError(f"an agent of type {type(given).__name__} has no fingerprint: write it with save_agent first")
+
+
+def save_agent(agent: Agent | BaseAlgorithm, path: str | Path, *, trained: Trained | None = None) -> Path:
+    """Writes an agent or a model of stable-baselines3 to where `compare --agent` and `watch` find it.
+
+    Args:
+        agent: what was trained.
+        path: with ``.zip`` at its end the whole model is kept, in pickles, with what it was trained with; otherwise its
+            network becomes ``PATH.safetensors`` and ``PATH.json``, which execute nothing when they are loaded.
+        trained: what the model sees and does; by default what its environment says.
+
+    Returns:
+        the file to name: the JSON or the zip.
+
+    Raises:
+        AgentError: nothing says what the model was trained with, or the network is none that two such files hold.
+        StoreError: a file cannot be written.
+    """
+    path = Path(path)
+    if not _is_zip(path):
+        written = agent if isinstance(agent, Agent) else Agent.from_sb3(agent, trained=trained)
+        written.save(path)
+        return path.with_suffix(".json")
+    if isinstance(agent, Agent):
+        raise AgentError(f"{path} is a zip, and an Agent is two other files: give a path without .zip")
+    from mapopt.agents.sb3 import save_model
+
+    save_model(agent, path, trained)
+    return path
+
+
+def _is_zip(given: str | Path) -> bool:
+    return Path(given).suffix == ".zip"
+
+
+__all__ = [
+    "AGENTS",
+    "agent_choice",
+    "agent_fingerprint",
+    "find_agent",
+    "load_agent",
+    "make_agent_controller",
+    "save_agent",
+]
