@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,7 +126,7 @@ def agent_choice(given: str | Path | Choice, *, open_loop: bool = False) -> Choi
 
 
 def agent_fingerprint(given: Given) -> str:
-    """Returns a hash of everything that decides what an agent does; of ``module:attribute`` it is the text's."""
+    """Returns a hash of everything that decides what an agent does; of somebody's own part, of its module's source."""
     if isinstance(given, str | Path):
         if _is_zip(given):
             if not Path(given).is_file():
@@ -133,7 +134,7 @@ def agent_fingerprint(given: Given) -> str:
             return hashlib.sha256(Path(given).read_bytes()).hexdigest()
         controller = load_agent(given)
         agent = getattr(controller, "agent", None)
-        return agent.fingerprint if isinstance(agent, Agent) else hashlib.sha256(str(given).encode()).hexdigest()
+        return agent.fingerprint if isinstance(agent, Agent) else _source(str(given))
     if isinstance(given, Agent):
         return given.fingerprint
     raise AgentError(f"an agent of type {type(given).__name__} has no fingerprint: write it with save_agent first")
@@ -166,6 +167,12 @@ def save_agent(agent: Agent | BaseAlgorithm, path: str | Path, *, trained: Train
 
     save_model(agent, path, trained)
     return path
+
+
+def _source(text: str) -> str:
+    """Returns a hash of ``module:attribute`` and of the module's file."""
+    file = getattr(sys.modules[text.partition(":")[0]], "__file__", None)
+    return hashlib.sha256(text.encode() + (Path(file).read_bytes() if file else b"")).hexdigest()
 
 
 def _is_zip(given: str | Path) -> bool:

@@ -1,0 +1,88 @@
+"""Models as agents' files: numbers that decide as the model does, or a refusal that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from mapopt.agents import Agent, PolicyController, save_agent
+from mapopt.envs.detector_training.actions import RelativeAction
+from mapopt.envs.families import ShapesFamily
+from mapopt.envs.wrappers import Discretize
+from mapopt.errors import AgentError
+from mapopt.training import Budget, Constant
+
+TrainModel = Callable[..., BaseAlgorithm]
+MakeEnv = Callable[..., gymnasium.Env]
+
+
+@pytest.mark.parametrize("name", ["PPO", "PPO, choices", "A2C", "SAC", "TD3", "DQN", "TQC", "QR-DQN"])
+def test_a_models_network_becomes_two_files_that_decide_alike(
+    name: str, train_model: TrainModel, tiny_family: ShapesFamily, tiny_budget: Budget, tmp_path: Path
+) -> None:
+    model, task = train_model(name), tiny_family.instance(0).task.info
+    assert save_agent(model, tmp_path / "agent") == tmp_path / "agent.json"
+    assert {path.name for path in tmp_path.iterdir()} == {"agent.json", "agent.safetensors"}
+    agent, generator = Agent.load(tmp_path / "agent"), np.random.default_rng(1)
+    for _ in range(50):
+        observation = generator.uniform(-1, 1, len(agent.observation)).astype(np.float32)
+        expected = model.predict(observation, deterministic=True)[0]
+        np.testing.assert_allclose(agent.act(observation), expected, atol=1e-5)
+    ours = PolicyController(agent).decide((), task, tiny_budget).knobs.as_dict()
+    theirs = PolicyController.from_sb3(model).decide((), task, tiny_budget).knobs.as_dict()
+    assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def refusals(make_env: MakeEnv) -> dict[str, tuple[str, Any, dict[str, Any]]]:
+    """Returns what a model is refused for -> its name, its environment and further settings."""
+    over = RelativeAction(knobs=("lr",), baseline=Constant())
+    elu = {"policy_kwargs": {"activation_fn": torch.nn.ELU}}
+    return {
+        "it is recurrent": ("RecurrentPPO", None, {}),
+        r"it is made of ELU, Linear": ("PPO", None, elu),
+        "actions of type WrappedAction": ("DQN", Discretize(make_env()), {}),
+        "actions relative to a Constant": ("SAC", make_env(action=over), {}),
+        "normalized observations": ("PPO", VecNormalize(DummyVecEnv([make_env])), {}),
+    }
+
+
+@pytest.mark.parametrize("reason", range(5))
+def test_what_two_files_do_not_hold_is_refused_and_kept_whole(
+    reason: int, train_model: TrainModel, make_env: MakeEnv, tmp_path: Path
+) -> None:
+    message, (name, env, settings) = list(refusals(make_env).items())[reason]
+    model = train_model(name, env, **settings)
+    with pytest.raises(AgentError, match=rf"{message}.*give a path that ends in \.zip"):
+        save_agent(model, tmp_path / "agent")
+    assert not list(tmp_path.iterdir())
+    assert save_agent(model, tmp_path / "agent.zip").is_file()
+
+
+def test_a_network_that_is_more_than_its_layers_is_found_out(train_model: TrainModel, tmp_path: Path) -> None:
+    class Doubled(torch.nn.Flatten):
+        features_dim = 28
+
+        def __init__(self, _: Any) -> None:
+            super().__init__()
+
+        def forward(self, observation: torch.Tensor) -> torch.Tensor:
+            return 2 * observation
+
+    model = train_model("PPO", policy_kwargs={"features_extractor_class": Doubled})
+    with pytest.raises(AgentError, match="its layers alone decide"):
+        save_agent(model, tmp_path / "agent")
+
+
+def test_an_agent_is_not_written_as_a_model(tmp_path: Path) -> None:
+    with pytest.raises(AgentError, match="is a zip, and an Agent is two other files"):
+        save_agent(Agent.load("ppo-shapes"), tmp_path / "agent.zip")
+    assert save_agent(Agent.load("ppo-shapes"), tmp_path / "mine").read_text().startswith("{")
+    assert Agent.load(tmp_path / "mine").fingerprint == Agent.load("ppo-shapes").fingerprint
