@@ -3,7 +3,7 @@
 One signature for the whole family: ``loss(scores, labels, where=None)`` on logits ``[..., n]``, leading dimensions
 being independent lists. `LOSSES` names the members, `BOX_LOSSES` the losses between boxes that stand beside them.
 `ScoreMemory`, `gather_lists` and `split_by_iou` change what a list is, before any of the losses sees it. A loss of your
-own is a `ListLoss`, or any function of scores, labels and where.
+own is a `ListLoss`, or any function of scores, labels and where; `check_loss` tests it.
 """
 
 from typing import TYPE_CHECKING
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from mapopt.losses.table import LOSS_TABLE as LOSS_TABLE
     from mapopt.losses.table import LossEntry as LossEntry
     from mapopt.losses.table import check_loss_settings as check_loss_settings
+    from mapopt.losses.testing import check_loss as check_loss
 else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
@@ -89,5 +90,6 @@ else:
             "LOSS_TABLE": "mapopt.losses.table",
             "LossEntry": "mapopt.losses.table",
             "check_loss_settings": "mapopt.losses.table",
+            "check_loss": "mapopt.losses.testing",
         },
     )

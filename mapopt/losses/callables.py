@@ -73,17 +73,17 @@ class CallableLoss(ListLoss):
         self.error_rate = bool(getattr(given, "error_rate", False))
         self.saturates = bool(getattr(given, "saturates", False))
         self.knobs = dict(getattr(given, "knobs", {}))
-        self._name = getattr(given, "__name__", type(given).__name__)
+        self.name = getattr(given, "__name__", type(given).__name__)
         self._keywords = inspect.isroutine(given)
         values = dict(settings or {})
         if self._keywords:
-            check_settings(partial(given, *_DATA), values, f"loss '{self._name}'")
+            check_settings(partial(given, *_DATA), values, f"loss '{self.name}'")
         for knob in self.knobs:
             values.setdefault(knob, self._default(knob))
         self._passed = tuple(values)
         for name, value in values.items():
-            if hasattr(ListLoss, name) or name == "given":
-                raise ConfigError(f"loss '{self._name}' has a setting '{name}', which is taken: give it another name")
+            if hasattr(self, name):
+                raise ConfigError(f"loss '{self.name}' has a setting '{name}', which is taken: give it another name")
             setattr(self, name, value)
 
     def _default(self, knob: str) -> Any:
@@ -94,7 +94,7 @@ class CallableLoss(ListLoss):
         if knob not in parameters or parameters[knob].default is inspect.Parameter.empty:
             kind = "an argument with a default" if self._keywords else "an attribute"
             raise ConfigError(
-                f"loss '{self._name}' declares a knob '{knob}', but has no such value: give it {kind} of that name"
+                f"loss '{self.name}' declares a knob '{knob}', but has no such value: give it {kind} of that name"
             )
         return parameters[knob].default
 
@@ -123,14 +123,14 @@ class CallableLoss(ListLoss):
         result = self.given(scores, labels, torch.ones_like(kept[kept]), **values)
         if not isinstance(result, Tensor) or result.dim() or not result.is_floating_point():
             raise ConfigError(
-                f"loss '{self._name}' returned {_described(result)}; expected a scalar tensor: reduce the list, for "
+                f"loss '{self.name}' returned {_described(result)}; expected a scalar tensor: reduce the list, for "
                 "example by .sum()"
             )
         return result
 
     def extra_repr(self) -> str:
         """Shows what is called and its settings."""
-        shown = [] if isinstance(self.given, nn.Module) else [self._name]
+        shown = [] if isinstance(self.given, nn.Module) else [self.name]
         return ", ".join([*shown, *(f"{name}={getattr(self, name)}" for name in self._passed)])
 
 

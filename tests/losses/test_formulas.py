@@ -1,6 +1,8 @@
-"""Each loss against its formula written out plainly, over all pairs or all rankings of a small list."""
+"""Each loss against its formula written out plainly, over all pairs of a small list."""
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,27 +10,6 @@ from torch import Tensor
 
 from mapopt import losses
 from mapopt.errors import ConfigError
-from mapopt.losses.sums.lists import middle_ranks
-
-
-def small_list(seed: int, size: int = 30) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    scores = torch.randn(size, generator=generator, dtype=torch.float64) * 2
-    labels = torch.rand(size, generator=generator, dtype=torch.float64)
-    labels = labels * (torch.rand(size, generator=generator) < 0.3)
-    labels[0] = 0.8
-    return scores.requires_grad_(), labels
-
-
-def assert_same_value_and_gradient(value: Tensor, expected: Tensor, *inputs: Tensor) -> None:
-    assert value.item() == pytest.approx(expected.item(), abs=1e-10)
-    ours = torch.autograd.grad(value, inputs, retain_graph=True, allow_unused=True)
-    theirs = torch.autograd.grad(expected, inputs, retain_graph=True, allow_unused=True)
-    for one, other in zip(ours, theirs, strict=True):
-        if other is None:
-            assert one is None or not one.any()
-        else:
-            torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
 
 
 def differences(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,17 +18,17 @@ def differences(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_smooth_ap(seed: int) -> None:
+def test_smooth_ap(seed: int, small_list: Callable[..., Any], assert_same: Callable[..., None]) -> None:
     scores, labels = small_list(seed)
     difference, own = differences(scores.sigmoid(), labels)
     step = (difference / 0.05).sigmoid().masked_fill(own, 0.0)
     positives, negatives = step[:, labels > 0].sum(-1), step[:, labels == 0].sum(-1)
     expected = 1 - ((1 + positives) / (1 + positives + negatives)).mean()
-    assert_same_value_and_gradient(losses.SmoothAPLoss(0.05)(scores, labels), expected, scores)
+    assert_same(losses.SmoothAPLoss(0.05)(scores, labels), expected, scores)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_exact_ap_loss(seed: int) -> None:
+def test_exact_ap_loss(seed: int, small_list: Callable[..., Any], assert_same: Callable[..., None]) -> None:
     scores, labels = small_list(seed)
     difference, _ = differences(scores, labels)
     step = (difference / 2 + 0.5).clamp(0, 1)
@@ -55,11 +36,13 @@ def test_exact_ap_loss(seed: int) -> None:
     precision = positives / (positives + negatives)
     order = scores.detach()[labels > 0].argsort()
     expected = 1 - precision[order].cummax(0).values.mean()
-    assert_same_value_and_gradient(losses.APLoss(gradient="exact")(scores, labels), expected, scores)
+    assert_same(losses.APLoss(gradient="exact")(scores, labels), expected, scores)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_exact_alrp_sends_gradients_to_scores_and_labels(seed: int) -> None:
+def test_exact_alrp_sends_gradients_to_scores_and_labels(
+    seed: int, small_list: Callable[..., Any], assert_same: Callable[..., None]
+) -> None:
     scores, labels = small_list(seed)
     labels.requires_grad_()
     positive = labels.detach() > 0
@@ -69,13 +52,13 @@ def test_exact_alrp_sends_gradients_to_scores_and_labels(seed: int) -> None:
     rank = step[:, positive].sum(-1) + false
     errors = (1 - labels[positive]) / 0.5
     parts = losses.ALRPLoss(gradient="exact").components(scores, labels)
-    assert_same_value_and_gradient(parts["classification"], (false / rank).mean(), scores, labels)
+    assert_same(parts["classification"], (false / rank).mean(), scores, labels)
     expected = ((step[:, positive] * errors).sum(-1) / rank).mean()
-    assert_same_value_and_gradient(parts["localization"], expected, scores, labels)
+    assert_same(parts["localization"], expected, scores, labels)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_error_driven_alrp(seed: int) -> None:
+def test_error_driven_alrp(seed: int, small_list: Callable[..., Any]) -> None:
     scores, labels = small_list(seed)
     labels.requires_grad_()
     positive = labels.detach() > 0
@@ -101,7 +84,7 @@ def test_error_driven_alrp(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_adaptive_pairwise_error(seed: int) -> None:
+def test_adaptive_pairwise_error(seed: int, small_list: Callable[..., Any], assert_same: Callable[..., None]) -> None:
     scores, labels = small_list(seed)
     quality = labels[labels > 0]
     difference, _ = differences(scores, labels)
@@ -110,7 +93,7 @@ def test_adaptive_pairwise_error(seed: int) -> None:
     rank = ((3 * difference).sigmoid() * inside).sum(-1).detach()
     errors = (torch.nn.functional.softplus(3 * difference, threshold=1e9) * against).sum(-1) / 3
     expected = (quality * errors / rank)[against.any(-1)].mean()
-    assert_same_value_and_gradient(losses.APELoss(3.0)(scores, labels), expected, scores)
+    assert_same(losses.APELoss(3.0)(scores, labels), expected, scores)
 
 
 def test_adaptive_pairwise_errors_gradient_is_largest_on_the_worst_pair() -> None:
@@ -129,7 +112,7 @@ def bent(values: Tensor, x: float, y: float) -> Tensor:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_parameterized_ap(seed: int) -> None:
+def test_parameterized_ap(seed: int, small_list: Callable[..., Any]) -> None:
     points = {"rank": (0.3, 0.6), "error": (0.7, 0.4), "quality": (0.5, 0.2), "other": (0.2, 0.5), "weight": (0.6, 0.9)}
     named = {f"{name}_{axis}": point["xy".index(axis)] for name, point in points.items() for axis in "xy"}
     scores, labels = small_list(seed)
@@ -162,18 +145,18 @@ def test_parameterized_ap_names_an_inner_point_outside_the_square() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_listnet(seed: int) -> None:
+def test_listnet(seed: int, small_list: Callable[..., Any], assert_same: Callable[..., None]) -> None:
     scores, labels = small_list(seed)
     expected = -(labels / labels.sum() * scores.log_softmax(-1)).sum()
-    assert_same_value_and_gradient(losses.ListNetLoss()(scores, labels), expected, scores)
+    assert_same(losses.ListNetLoss()(scores, labels), expected, scores)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_listmle(seed: int) -> None:
+def test_listmle(seed: int, small_list: Callable[..., Any], assert_same: Callable[..., None]) -> None:
     scores, labels = small_list(seed)
     labels = (labels * 4).ceil() / 4  # tied labels
     surprises = [scores[labels <= labels[i]].logsumexp(0) - scores[i] for i in labels.nonzero()[:, 0]]
-    assert_same_value_and_gradient(losses.ListMLELoss()(scores, labels), torch.stack(surprises).mean(), scores)
+    assert_same(losses.ListMLELoss()(scores, labels), torch.stack(surprises).mean(), scores)
 
 
 def test_listmle_is_the_likelihood_of_the_order_where_labels_differ() -> None:
@@ -183,23 +166,20 @@ def test_listmle_is_the_likelihood_of_the_order_where_labels_differ() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_approximate_ndcg(seed: int) -> None:
+def test_approximate_ndcg(seed: int, small_list: Callable[..., Any], assert_same: Callable[..., None]) -> None:
     scores, labels = small_list(seed)
     difference, own = differences(scores, labels)
     rank = 1 + (difference / 0.3).sigmoid().masked_fill(own, 0.0).sum(-1)
     gains = 2 ** labels[labels > 0] - 1
     best = (gains.sort(descending=True).values / torch.log2(torch.arange(2, len(gains) + 2).double())).sum()
     expected = 1 - (gains / torch.log2(1 + rank)).sum() / best
-    assert_same_value_and_gradient(losses.ApproxNDCGLoss(0.3)(scores, labels), expected, scores)
-
-
-def average_precision(scores: Tensor, positive: Tensor) -> float:
-    hits = positive[scores.argsort(descending=True)].double()
-    return (hits * hits.cumsum(0) / torch.arange(1, len(hits) + 1)).sum().item() / hits.sum().item()
+    assert_same(losses.ApproxNDCGLoss(0.3)(scores, labels), expected, scores)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_lambda_rank_weighs_pairs_by_what_swapping_them_does_to_ap(seed: int) -> None:
+def test_lambda_rank_weighs_pairs_by_what_swapping_them_does_to_ap(
+    seed: int, small_list: Callable[..., Any], assert_same: Callable[..., None], average_precision: Callable[..., float]
+) -> None:
     scores, labels = small_list(seed, size=15)
     now = average_precision(scores.detach(), labels > 0)
     expected = torch.zeros((), dtype=torch.float64)
@@ -208,11 +188,13 @@ def test_lambda_rank_weighs_pairs_by_what_swapping_them_does_to_ap(seed: int) ->
         swapped[[i, j]] = swapped[[j, i]]
         change = abs(average_precision(swapped, labels > 0) - now)
         expected = expected + change * torch.nn.functional.softplus((scores[j] - scores[i]) / 0.7)
-    assert_same_value_and_gradient(losses.LambdaAPLoss(0.7)(scores, labels), expected, scores)
+    assert_same(losses.LambdaAPLoss(0.7)(scores, labels), expected, scores)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_normalized_lambda_rank_is_a_mean_over_pairs(seed: int) -> None:
+def test_normalized_lambda_rank_is_a_mean_over_pairs(
+    seed: int, small_list: Callable[..., Any], average_precision: Callable[..., float]
+) -> None:
     scores, labels = small_list(seed, size=15)
     plain, mean = losses.LambdaAPLoss()(scores, labels), losses.LambdaAPLoss(normalize=True)(scores, labels)
     (plain_gradient,) = torch.autograd.grad(plain, scores)
@@ -227,93 +209,8 @@ def test_normalized_lambda_rank_is_a_mean_over_pairs(seed: int) -> None:
     torch.testing.assert_close(mean_gradient, plain_gradient / weight)
 
 
-def test_blackbox_value_is_one_minus_ap_without_a_margin() -> None:
-    for seed in range(5):
-        scores, labels = small_list(seed)
-        value = losses.BlackboxAPLoss(margin=0.0)(scores, labels)
-        assert value.item() == pytest.approx(1 - average_precision(scores.detach(), labels > 0), abs=1e-12)
-
-
-def test_blackbox_gradient_is_the_change_of_ranks_after_a_step() -> None:
-    scores = torch.tensor([0.0, 0.1, 0.2, 1.0], dtype=torch.float64, requires_grad=True)
-    labels = torch.tensor([1.0, 0.0, 0.0, 0.0])
-    loss = losses.BlackboxAPLoss(strength=4.0, margin=0.0)
-    loss(scores, labels).backward()
-    # The positive has rank 4 of 4 and AP 1/4: d loss / d rank = 1/16, a step of 4/16 lifts it over two negatives. The
-    # rank among positives is 1 before and after.
-    assert scores.grad.tolist() == [(2 - 4) / 4, (4 - 3) / 4, (3 - 2) / 4, 0.0]
-    (doubled,) = torch.autograd.grad(2 * loss(scores, labels), scores)
-    assert torch.equal(doubled, 2 * scores.grad)
-
-
-def test_blackbox_gradient_goes_through_the_ranks_among_positives_too() -> None:
-    scores = torch.tensor([0.1, 0.0, -9.0], dtype=torch.float64, requires_grad=True)
-    labels = torch.tensor([1.0, 1.0, 0.0])
-    losses.BlackboxAPLoss(strength=4.0, margin=0.0)(scores, labels).backward()
-    # d loss / d own rank = -1/2 and -1/4: steps of -2 and -1 swap the two positives. Their ranks among all stay.
-    assert scores.grad.tolist() == [(2 - 1) / 4, (1 - 2) / 4, 0.0]
-    alone = torch.tensor([0.1, 0.0], dtype=torch.float64, requires_grad=True)
-    losses.BlackboxAPLoss(strength=4.0, margin=0.0)(alone, torch.ones(2)).backward()
-    assert not alone.grad.any()
-
-
-@pytest.mark.parametrize("loss", [losses.FastAPLoss(10), losses.QuantizedAPLoss(11)])
-def test_on_the_center_of_a_bin_the_gradient_is_the_mean_of_both_sides(loss: losses.ListLoss) -> None:
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.randn(20, generator=generator, dtype=torch.float64)
-    scores[3] = 0.0  # the sigmoid is 1/2, the sixth of eleven centres
-    labels = (torch.rand(20, generator=generator) < 0.4).double()
-    slopes = []
-    for side in (-1e-9, 1e-9, 0.0):
-        moved = scores.clone()
-        moved[3] += side
-        moved.requires_grad_()
-        slopes.append(torch.autograd.grad(loss(moved, labels), moved)[0][3].item())
-    assert abs(slopes[0] - slopes[1]) > 1e-3
-    assert slopes[2] == pytest.approx((slopes[0] + slopes[1]) / 2, abs=1e-6)
-
-
-def test_middle_ranks_share_ties() -> None:
-    scores = torch.tensor([[1.0, 3.0, 1.0, 1.0, -torch.inf, 5.0], [0.0] * 6])
-    assert middle_ranks(scores).tolist() == [[4.0, 2.0, 4.0, 4.0, 6.0, 1.0], [3.5] * 6]
-
-
-def test_plackett_luce_is_an_unbiased_estimate_of_expected_ap_and_its_gradient() -> None:
-    scores = torch.tensor([0.5, -0.3, 1.0, 0.0], dtype=torch.float64, requires_grad=True)
-    labels = torch.tensor([1.0, 1.0, 0.0, 0.0])
-    expected = torch.zeros((), dtype=torch.float64)
-    for order in itertools.permutations(range(4)):
-        chance = torch.stack([scores[list(order[k:])].log_softmax(0)[0] for k in range(4)]).sum().exp()
-        value = -torch.tensor(order, dtype=torch.float64).argsort().double()
-        expected = expected + chance * (1 - average_precision(value, labels > 0))
-    (gradient,) = torch.autograd.grad(expected, scores)
-    # The model knows differences of scores only, the noise the scores themselves: shifts make independent draws.
-    shifted = (scores.detach() + torch.linspace(0, 1, 5000, dtype=torch.float64)[:, None]).requires_grad_()
-    values = losses.PlackettLuceAPLoss(samples=2).lists(shifted, labels.expand(5000, 4))["rank"]
-    values.sum().backward()
-    estimates = torch.cat([values.detach()[:, None], shifted.grad], 1)
-    error = estimates.std(0) / len(estimates) ** 0.5
-    truth = torch.cat([expected.detach()[None], gradient])
-    assert ((estimates.mean(0) - truth).abs() < 4 * error).all()
-    assert (gradient.abs() > 4 * error[1:]).any(), "the test must be able to tell the gradient from nothing"
-
-
-def test_plackett_luce_draws_anew_when_scores_or_seed_change_and_only_then() -> None:
-    scores, labels = small_list(0, size=60)
-    loss = losses.PlackettLuceAPLoss()
-    first = loss(scores, labels).item()
-    torch.rand(3)
-    assert loss(scores, labels).item() == first
-    assert loss(scores + 1e-6, labels).item() != first
-    assert losses.PlackettLuceAPLoss(seed=1)(scores, labels).item() != first
-    values = torch.tensor([losses.PlackettLuceAPLoss(2, seed=seed)(scores, labels).item() for seed in range(150)])
-    assert abs(torch.corrcoef(torch.stack([values[1:], values[:-1]]))[0, 1]) < 0.3, "seeds share no rankings"
-    with pytest.raises(ConfigError, match="got samples=1; expected a whole number of at least 2"):
-        losses.PlackettLuceAPLoss(samples=1)(scores, labels)
-
-
 @pytest.mark.parametrize("seed", range(3))
-def test_pointwise_losses(seed: int) -> None:
+def test_pointwise_losses(seed: int, small_list: Callable[..., Any], assert_same: Callable[..., None]) -> None:
     scores, labels = small_list(seed)
     chance, positive = scores.sigmoid(), labels > 0
     cross = torch.nn.functional.binary_cross_entropy_with_logits(scores, positive.double(), reduction="none")
@@ -326,27 +223,20 @@ def test_pointwise_losses(seed: int) -> None:
         (losses.QualityFocalLoss(), (labels - chance).abs() ** 2 * soft),
         (losses.VarifocalLoss(), torch.where(positive, labels * soft, 0.75 * chance**2 * soft)),
     ]:
-        assert_same_value_and_gradient(loss(scores, labels), expected.sum() / positive.sum(), scores)
+        assert_same(loss(scores, labels), expected.sum() / positive.sum(), scores)
 
 
-@pytest.mark.parametrize("kind", [losses.FastAPLoss, losses.QuantizedAPLoss])
-def test_histograms_name_a_number_of_bins_that_is_none(kind: type) -> None:
-    for bins in (0, 2.5):
-        with pytest.raises(ConfigError, match=f"{kind.__name__} got bins={bins}; expected a whole number"):
-            kind(bins)(torch.zeros(2), torch.ones(2))
-
-
-def test_correlation_is_that_of_the_textbook() -> None:
+def test_correlation_is_that_of_the_textbook(small_list: Callable[..., Any], assert_same: Callable[..., None]) -> None:
     scores, labels = small_list(0)
     chance, quality = scores.sigmoid()[labels > 0], labels[labels > 0]
     pearson = torch.corrcoef(torch.stack([chance, quality]))[0, 1]
-    assert_same_value_and_gradient(losses.CorrelationLoss("pearson")(scores, labels), 1 - pearson, scores)
+    assert_same(losses.CorrelationLoss("pearson")(scores, labels), 1 - pearson, scores)
     scores = scores.detach().requires_grad_()
     chance = scores.sigmoid()[labels > 0]
     mean = chance.mean() - quality.mean()
     together = ((chance - chance.mean()) * (quality - quality.mean())).mean()
     concordance = 2 * together / (chance.var(correction=0) + quality.var(correction=0) + mean**2)
-    assert_same_value_and_gradient(losses.CorrelationLoss()(scores, labels), 1 - concordance, scores)
+    assert_same(losses.CorrelationLoss()(scores, labels), 1 - concordance, scores)
 
 
 def test_correlation_needs_two_positives_that_differ() -> None:
