@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from mapopt.commands.command import Command
-from mapopt.drawing.style import save
 from mapopt.errors import ConfigError
 from mapopt.experiments.bench.average_precision_row import Row
-from mapopt.experiments.bench.average_precision_tables import draw, table
+from mapopt.experiments.bench.average_precision_tables import table, times_page
 from mapopt.experiments.bench.peers.average_precision import PEERS, PYCOCOTOOLS, Peer
 from mapopt.experiments.bench.peers.ours import our_bootstrap, our_lanes, ours
 from mapopt.experiments.bench.peers.sets import SETS, SetSize
@@ -85,7 +84,10 @@ class BenchAP(Command):
             rows += found
         if output is not None:
             write_json(output.folder / "ap.json", {"seed": self.seed, "rows": [asdict(row) for row in rows]})
-            save(draw(rows), output.folder / "ap.png")
+            # matplotlib is imported only where something is drawn.
+            from mapopt.drawing.benchmark_figures import save_benchmark
+
+            save_benchmark(times_page(rows), output.folder)
             console.print(f"wrote {output.folder / 'ap.json'} and {output.folder / 'ap.png'}")
 
 

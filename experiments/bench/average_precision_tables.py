@@ -1,23 +1,20 @@
-"""The tables and the figure of `mapopt bench ap`."""
+"""The tables of `mapopt bench ap`, and what its figure shows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 from rich.table import Table
 from rich.text import Text
 
-from mapopt.drawing.style import FAINT, INK, page, styled
+from mapopt.drawing.rows import TimesPage, TimesPanel
 from mapopt.experiments.bench.peers.sets import SetSize
 
 if TYPE_CHECKING:
     from mapopt.experiments.bench.average_precision_row import Row
 
 _NONE = "–"
-_OURS = "#d55e00"
 
 
 def table(rows: Sequence[Row], size: SetSize) -> Table:
@@ -53,45 +50,22 @@ def table(rows: Sequence[Row], size: SetSize) -> Table:
     return found
 
 
-def draw(rows: Sequence[Row]) -> Figure:
-    """Draws the time from arrays to the twelve numbers, a panel a set and a line an evaluator."""
-    whole = [row for row in rows if row.whole and row.total is not None]
-    sets = list(dict.fromkeys(row.set for row in whole))
-    names = list(dict.fromkeys(row.evaluator for row in whole))
-    with styled():
-        figure = page(
-            width=2.6 * len(sets) + 2.2,
-            height=0.34 * len(names) + 2.2,
-            title="Time from arrays in memory to COCO's twelve numbers",
-            caption="Milliseconds of the processor with one thread, conversion included, on a logarithmic scale; the "
-            "fastest of several turns in one run. Sets are random; numbers above dots are times the first row.",
-        )
-        panels = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
-        for name, axes in zip(sets, panels, strict=True):
-            times = {row.evaluator: 1e3 * (row.total or 0) for row in whole if row.set == name}
-            first = next(iter(times.values()))
-            for evaluator, time in times.items():
-                ours = evaluator.startswith("mapopt")
-                place = names.index(evaluator)
-                axes.plot([time], [place], "o", color=_OURS if ours else FAINT, markersize=7)
-                axes.annotate(
-                    f"{time / first:.3g}×",
-                    (time, place),
-                    (0, 6),
-                    textcoords="offset points",
-                    ha="center",
-                    size=7.5,
-                    color=INK,
-                )
-            axes.set_xscale("log")
-            axes.set_xlim(min(times.values()) / 2.5, max(times.values()) * 2.5)
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.set_title(name)
-            axes.set_yticks(range(len(names)), names)
-            axes.set_ylim(len(names) - 0.5, -0.7)
-            axes.set_xlabel("ms")
-    return figure
+def times_page(rows: Sequence[Row]) -> TimesPage:
+    """Returns the figure of the times from arrays to the twelve numbers, a panel a set and a row an evaluator."""
+    whole = {(row.set, row.evaluator): row.total for row in rows if row.whole and row.total is not None}
+    names = tuple(dict.fromkeys(evaluator for _, evaluator in whole))
+    return TimesPage(
+        name="ap",
+        title="Time from arrays in memory to COCO's twelve numbers",
+        caption="Milliseconds of the processor with one thread, conversion included, on a logarithmic scale; the "
+        "fastest of several turns in one run. Sets are random; numbers above dots are times the first row.",
+        panels=tuple(
+            TimesPanel(set=name, times={evaluator: 1e3 * time for (of, evaluator), time in whole.items() if of == name})
+            for name in dict.fromkeys(name for name, _ in whole)
+        ),
+        names=names,
+        highlighted=frozenset(name for name in names if name.startswith("mapopt")),
+    )
 
 
 def _verdict(rows: Sequence[Row]) -> str:

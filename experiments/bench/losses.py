@@ -14,12 +14,11 @@ from rich.console import Console
 
 from mapopt.commands.command import Command
 from mapopt.devices import choose_device
-from mapopt.drawing.style import save
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.experiments.bench import loss_peers, loss_tables
 from mapopt.experiments.bench.claims import Claim, check_claims
 from mapopt.experiments.bench.growth import Contender, Limits, Point, contenders, largest_differences, measure_growth
-from mapopt.experiments.bench.growth_figure import draw_memory, draw_time
+from mapopt.experiments.bench.growth_pages import memory_page, time_page
 from mapopt.experiments.bench.problems import KINDS
 from mapopt.experiments.bench.worth import (
     Descent,
@@ -203,8 +202,11 @@ def _write(found: Measured, folder: Path) -> list[Path]:
     paths = [folder / "losses.json"]
     if any(one.fraction and one.seconds for one in found.points):
         where = found.device[0].upper() + found.device[1:]
-        paths.append(save(draw_time(found.points, where=where), folder / "time.png"))
-        paths.append(save(draw_memory(found.points, where=where), folder / "memory.png"))
+        # matplotlib is imported only where something is drawn.
+        from mapopt.drawing.benchmark_figures import save_benchmark
+
+        for page in (time_page(found.points, where=where), memory_page(found.points, where=where)):
+            paths.append(save_benchmark(page, folder))
     return paths
 
 

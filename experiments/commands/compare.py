@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mapopt.commands.command import Command
 from mapopt.devices import choose_device
-from mapopt.drawing.style import Family
+from mapopt.drawing.styles import Family
 from mapopt.errors import StoreError
 from mapopt.experiments.comparison.config import Experiment, load_experiment
 from mapopt.experiments.comparison.jobs import Message, missing_groups, run_groups

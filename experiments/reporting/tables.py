@@ -7,11 +7,12 @@ survivors only. Its knobs end with it: they have no value any more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
+from mapopt.drawing.rows import Curve, FinalScore, OverallScore, Picture, PictureRow, Trajectory
 from mapopt.experiments.comparison.store import StoredRun
 from mapopt.experiments.reporting.report import MethodSummary, Summary, TaskSummary
 from mapopt.metrics.statistics import Estimate, bootstrap_interval, interquartile_mean
@@ -20,81 +21,6 @@ from mapopt.training.knobs import Knobs, ranges
 
 _STRIPES = 2  # methods that one line can show as stripes; of more, one stands for all
 _WITHIN = 8  # points that a knob's move within a round is drawn with: it is linear, which a log axis bends
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Curve:
-    """A line with a band, each ``[points]``."""
-
-    method: str
-    label: str
-    x: np.ndarray
-    middle: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Trajectory:
-    """One knob over the images trained, a curve per method."""
-
-    knob: str
-    log: bool
-    curves: tuple[Curve, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinalScore:
-    """A method's test APs, of all categories together or of the rarest one."""
-
-    method: str
-    label: str
-    ap: Estimate
-    values: tuple[float, ...]
-    """Of the runs that did not diverge, by seed."""
-    diverged: int
-    difference: Estimate | None
-    """To the reference's, on common seeds."""
-    reference: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class OverallScore:
-    """A method's test AP on every task."""
-
-    method: str
-    label: str
-    by_task: tuple[Estimate, ...]
-    overall: Estimate
-    difference: Estimate | None
-    """To the reference's over all tasks, on common seeds."""
-    reference: bool
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Picture:
-    """One test picture with boxes.
-
-    Attributes:
-        pixels: ``[h, w, 3]`` bytes.
-        boxes: ``[n, 4]`` xyxy, in pixels.
-        labels: ``[n]`` positions among the categories.
-        scores: ``[n]``, or None for the truth.
-    """
-
-    pixels: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray | None
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class PictureRow:
-    """The same test pictures with the boxes of one source: the truth, or a method's run."""
-
-    label: str
-    note: str
-    pictures: tuple[Picture, ...]
 
 
 def leading(task: TaskSummary, reference: str | None, *, count: int) -> TaskSummary:

@@ -16,8 +16,8 @@ from mapopt.data.settings import SHAPES, DataSettings, draw_sample
 from mapopt.devices import choose_device
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.evaluation.document import as_document
+from mapopt.evaluation.findings import Comparison, Findings, Questions, compare, measure
 from mapopt.evaluation.inputs import NamedGroundTruth, Predictions, Unknown, named_ground_truth, read_predictions
-from mapopt.evaluation.measure import Comparison, Findings, Questions, compare, measure
 from mapopt.evaluation.printed import describe
 from mapopt.files import write_bytes, write_json
 from mapopt.metrics import Detections
@@ -95,9 +95,9 @@ class Evaluate(DataSettings, Command):
         document, pictures = as_document(findings, comparison), {}
         if self.figures:
             # matplotlib takes longer to import than most evaluations take.
-            from mapopt.drawing.evaluation_figures import draw
+            from mapopt.drawing.evaluation_figures import draw_evaluation
 
-            pictures = draw(findings, comparison)
+            pictures = draw_evaluation(findings, comparison)
         if self.overwrite:
             output.clear()
         for name, content in pictures.items():

@@ -1,1 +1,56 @@
-"""Everything that draws: figures, boxes on pictures, episodes and videos. matplotlib is imported here alone, when a figure is drawn."""
+"""Everything that draws: figures, boxes on pictures, episodes and videos.
+
+matplotlib is imported here alone, and only when a figure is drawn.
+"""
+
+from typing import TYPE_CHECKING
+
+from mapopt.lazy import attach
+
+if TYPE_CHECKING:
+    from mapopt.drawing.benchmark_figures import save_benchmark as save_benchmark
+    from mapopt.drawing.boxes import draw_boxes as draw_boxes
+    from mapopt.drawing.comparison_figures import save_comparison as save_comparison
+    from mapopt.drawing.episode import RenderedImage as RenderedImage
+    from mapopt.drawing.episode import RenderedKnob as RenderedKnob
+    from mapopt.drawing.episode import RenderScene as RenderScene
+    from mapopt.drawing.episode import line as line
+    from mapopt.drawing.episode import picture as picture
+    from mapopt.drawing.evaluation_figures import draw_evaluation as draw_evaluation
+    from mapopt.drawing.rows import Curve as Curve
+    from mapopt.drawing.rows import FinalScore as FinalScore
+    from mapopt.drawing.rows import OverallScore as OverallScore
+    from mapopt.drawing.rows import Picture as Picture
+    from mapopt.drawing.rows import PictureRow as PictureRow
+    from mapopt.drawing.rows import Trajectory as Trajectory
+    from mapopt.drawing.styles import Family as Family
+    from mapopt.drawing.styles import Style as Style
+    from mapopt.drawing.styles import styles_of as styles_of
+    from mapopt.drawing.video import check_video as check_video
+    from mapopt.drawing.video import write_video as write_video
+else:
+    __getattr__, __dir__, __all__ = attach(
+        __name__,
+        {
+            "save_benchmark": "mapopt.drawing.benchmark_figures",
+            "draw_boxes": "mapopt.drawing.boxes",
+            "save_comparison": "mapopt.drawing.comparison_figures",
+            "RenderedImage": "mapopt.drawing.episode",
+            "RenderedKnob": "mapopt.drawing.episode",
+            "RenderScene": "mapopt.drawing.episode",
+            "line": "mapopt.drawing.episode",
+            "picture": "mapopt.drawing.episode",
+            "draw_evaluation": "mapopt.drawing.evaluation_figures",
+            "Curve": "mapopt.drawing.rows",
+            "FinalScore": "mapopt.drawing.rows",
+            "OverallScore": "mapopt.drawing.rows",
+            "Picture": "mapopt.drawing.rows",
+            "PictureRow": "mapopt.drawing.rows",
+            "Trajectory": "mapopt.drawing.rows",
+            "Family": "mapopt.drawing.styles",
+            "Style": "mapopt.drawing.styles",
+            "styles_of": "mapopt.drawing.styles",
+            "check_video": "mapopt.drawing.video",
+            "write_video": "mapopt.drawing.video",
+        },
+    )

@@ -1,4 +1,4 @@
-"""Draws boxes on a picture, so that a person can see what a detector finds."""
+"""Draws boxes on a picture, so that a person can see what a detector predicts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def draw_boxes(
         boxes: ``[n, 4]`` corners in pixels, the first on top of the others.
         labels: ``[n]`` positions in `names`.
         scores: ``[n]``.
-        names: of the categories; each has its colour.
+        names: of the categories; each has its color.
     """
     factor = max(1, -(-_SMALLEST // max(picture.size)))
     drawn = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""How an episode looks: a line of text, or a picture of AP and knobs over time beside one tune image.
+"""How an episode looks: a line of text, or a picture of AP and knobs over time beside one val image.
 
 What is shown is handed over as a `RenderScene`, so that drawing knows nothing of training and a scene can be drawn
 later, elsewhere, or again.
@@ -39,7 +39,7 @@ class RenderedKnob:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RenderedImage:
-    """One image of the tune split with its truth and what the detector finds now."""
+    """One image of the val split with its ground truth and what the detector predicts now."""
 
     pixels: np.ndarray
     """uint8 ``[height, width, 3]``."""
@@ -48,7 +48,7 @@ class RenderedImage:
     true_labels: np.ndarray
     """``[t]`` positions in the scene's categories."""
     boxes: np.ndarray
-    """``[n, 4]`` corners in pixels; all that were found: what is too weak to show is left out when drawing."""
+    """``[n, 4]`` corners in pixels; all predictions: what is too weak to show is left out when drawing."""
     scores: np.ndarray
     """``[n]``."""
     labels: np.ndarray
@@ -64,13 +64,13 @@ class RenderScene:
     rounds: int
     """Rounds of the whole budget."""
     ap: tuple[float, ...]
-    """Tune AP after each round played; as many as rounds were played."""
+    """Val AP after each round played; as many as rounds were played."""
     knobs: tuple[RenderedKnob, ...]
-    """The knobs that are turned."""
+    """The knobs that change."""
     categories: tuple[str, ...] = ()
     """Names of the categories."""
     image: RenderedImage | None = None
-    """One tune image; not needed for a line of text."""
+    """One val image; not needed for a line of text."""
     ap_limit: float | None = None
     """Upper end of the AP axis; by default the next quarter above the best AP so far."""
 
@@ -80,20 +80,20 @@ def line(scene: RenderScene) -> str:
 
     >>> knob = RenderedKnob(name="lr", values=(0.2,), range=Range(1e-5, 3.0, log=True))
     >>> line(RenderScene(title="shapes-train-3", rounds=20, ap=(0.125,), knobs=(knob,)))
-    'round 1/20: tune AP 0.125; lr 0.2'
+    'round 1/20: val AP 0.125; lr 0.2'
     """
     played = len(scene.ap)
     if not played:
         return f"round 0/{scene.rounds}: {scene.title}"
-    turned = ", ".join(f"{knob.name} {knob.values[-1]:.3g}" for knob in scene.knobs)
-    return f"round {played}/{scene.rounds}: tune AP {scene.ap[-1]:.3f}; {turned}"
+    knobs = ", ".join(f"{knob.name} {knob.values[-1]:.3g}" for knob in scene.knobs)
+    return f"round {played}/{scene.rounds}: val AP {scene.ap[-1]:.3f}; {knobs}"
 
 
 def picture(scene: RenderScene, *, width: int = 960) -> np.ndarray:
-    """Draws AP and knobs over the whole budget beside one tune image.
+    """Draws AP and knobs over the whole budget beside one val image.
 
     The layout follows from the number of knobs and the size of the image alone, and axes show whole ranges; so the
-    pictures of an episode make a film that does not jump.
+    pictures of an episode make a video that does not jump.
 
     Args:
         scene: what to show; without an image the right half stays empty.
@@ -111,7 +111,7 @@ def picture(scene: RenderScene, *, width: int = 960) -> np.ndarray:
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context():
-        # What a notebook has set for its own figures stays out of a film.
+        # What a notebook has set for its own figures stays out of a video.
         matplotlib.rcdefaults()
         figure = Figure(figsize=(_WIDTH / 100, _HEIGHT / 100), dpi=100 * width / _WIDTH, facecolor="white")
         canvas = FigureCanvasAgg(figure)
@@ -196,7 +196,7 @@ def _draw_ap(page: Axes, scene: RenderScene, height: float) -> None:
     _draw_scales(page, panel, [(tick, f"{tick:.2f}") for tick in ticks], len(scene.ap), size=8.5, numbered=True)
     _write(page, _LEFT + _MIDDLE / 2, panel.top + height + 16, "round", size=8.5, align="center")
     now = f" {scene.ap[-1]:.3f}" if scene.ap else ""
-    _write(page, _LEFT, panel.top - 6, f"tune AP{now}", size=11, bold=True, above=True)
+    _write(page, _LEFT, panel.top - 6, f"val AP{now}", size=11, bold=True, above=True)
     if not scene.ap:
         return
     round_of_best = scene.ap.index(best) + 1
@@ -261,7 +261,7 @@ def _knob_ticks(low: float, high: float, *, log: bool) -> list[float]:
 
 
 def _draw_image(page: Axes, image: RenderedImage, scene: RenderScene) -> None:
-    """Draws the tune image with its truth and as many of the strongest boxes as there are true ones."""
+    """Draws the val image with its ground truth and as many of the strongest boxes as that has."""
     from matplotlib.patches import Rectangle
 
     left, room = 596, _RIGHT - 596
@@ -277,7 +277,7 @@ def _draw_image(page: Axes, image: RenderedImage, scene: RenderScene) -> None:
     frame = Rectangle((left, _TOP), factor * columns, factor * rows, transform=page.transData)
     strongest = np.argsort(-image.scores, kind="stable")[: len(image.true_boxes)]
     corner = np.array([left, _TOP, left, _TOP])
-    # The strongest is drawn last, on top; the truth, being dashed, hides nothing.
+    # The strongest is drawn last, on top; the ground truth, being dashed, hides nothing.
     for place in strongest[::-1]:
         _draw_box(page, corner + factor * image.boxes[place], int(image.labels[place]), frame, dashed=False)
     for box, label in zip(image.true_boxes, image.true_labels, strict=True):
@@ -287,10 +287,10 @@ def _draw_image(page: Axes, image: RenderedImage, scene: RenderScene) -> None:
         paper = {"facecolor": _color(int(image.labels[place])), "edgecolor": "none", "pad": 0.6}
         text = page.text(x, max(y - 1, _TOP + 11), f"{image.scores[place]:.2f}", fontsize=7, bbox=paper)
         text.set_clip_path(frame)
-    _write(page, left, _TOP - 6, "One tune image", size=11, bold=True, above=True)
+    _write(page, left, _TOP - 6, "One val image", size=11, bold=True, above=True)
     below = _TOP + factor * rows + 7
     objects = "1 object" if len(image.true_boxes) == 1 else f"{len(image.true_boxes)} objects"
-    _write(page, left, below, f"dashed: truth, {objects}; solid: as many strongest boxes, with scores", size=7.5)
+    _write(page, left, below, f"dashed: ground truth, {objects}; solid: as many strongest boxes", size=7.5)
     for place, name in enumerate(scene.categories[:_NAMED]):
         x, y = left + place % 4 * 86, below + 18 + place // 4 * 15
         page.add_patch(Rectangle((x, y), 10, 10, facecolor=_color(place), edgecolor=_FAINT, linewidth=0.6))
@@ -298,16 +298,16 @@ def _draw_image(page: Axes, image: RenderedImage, scene: RenderScene) -> None:
 
 
 def _draw_box(page: Axes, box: np.ndarray, label: int, frame: Rectangle, *, dashed: bool) -> None:
-    """Draws a box inside a frame, over a dark line, so that it is seen on every ground."""
+    """Draws a box inside a frame, over a dark line, so that it is seen on every background."""
     from matplotlib.patches import Rectangle
 
     x1, y1, x2, y2 = (float(value) for value in box)
     ground, dash = (0.9, (0, (2, 1.5))) if dashed else (2.8, "-")
     lines = (("black", ground, "-"), (_color(label), 1.5, dash))
     for color, width, style in lines:
-        one = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=width, linestyle=style)
-        page.add_patch(one)
-        one.set_clip_path(frame)
+        outline = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=width, linestyle=style)
+        page.add_patch(outline)
+        outline.set_clip_path(frame)
 
 
 def _write(
@@ -322,7 +322,7 @@ def _write(
     align: Literal["left", "center", "right"] = "left",
     above: bool = False,
 ) -> None:
-    """Writes text that begins, ends or is centred at x, and hangs from y or stands on it."""
+    """Writes text that begins, ends or is centered at x, and hangs from y or stands on it."""
     weight = "bold" if bold else "normal"
     page.text(x, y, text, fontsize=size, fontweight=weight, color=color, ha=align, va="baseline" if above else "top")
 

@@ -5,14 +5,13 @@ They are drawn in memory, so that a failure or Ctrl-C in the middle leaves no ha
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 
 from matplotlib.figure import Figure
 
 from mapopt.drawing import evaluation_plots as plots
-from mapopt.drawing.style import page, styled
-from mapopt.evaluation.measure import Comparison, Findings, fraction_worse
+from mapopt.drawing.pages import new_page, png, styled
+from mapopt.evaluation.findings import Comparison, Findings, fraction_worse
 from mapopt.evaluation.numbers import short
 from mapopt.evaluation.tables import (
     FEWEST_IMAGES,
@@ -22,19 +21,17 @@ from mapopt.evaluation.tables import (
     confusion_table,
     difference_rows,
     main_numbers,
-    most_frequent,
+    frequent,
 )
 from mapopt.metrics import Reliability
 
-_LINES = len(plots.COLORS)
-"""Categories that have a line in colour."""
 _ROWS = 40
 """Categories that have a row in a chart."""
 _CELLS = 20
 """Categories that have a row and a column in the confusion matrix."""
 
 
-def draw(findings: Findings, comparison: Comparison | None = None) -> dict[str, bytes]:
+def draw_evaluation(findings: Findings, comparison: Comparison | None = None) -> dict[str, bytes]:
     """Returns every figure there is something to show in, as PNG by file name."""
     with styled():
         figures = {
@@ -46,17 +43,17 @@ def draw(findings: Findings, comparison: Comparison | None = None) -> dict[str, 
             "reliability": _reliability(findings),
             "comparison": None if comparison is None else _comparison(comparison),
         }
-        return {f"{name}.png": _png(figure) for name, figure in figures.items() if figure is not None}
+        return {f"{name}.png": png(figure, dpi=150) for name, figure in figures.items() if figure is not None}
 
 
 def _precision_recall(findings: Findings) -> Figure:
     rows = category_rows(findings)
-    shown = most_frequent(rows, _LINES)
+    shown = frequent(rows, plots.LINES)
     caption = (
         "Best precision at that recall or more, as AP is counted from it: AP is the area under a curve. Left: mean "
         "over the categories at several IoU thresholds. Right: every category at one threshold, and their mean."
-    ) + _chosen(len(shown), sum(row.objects > 0 for row in rows), "in colour")
-    figure = page(
+    ) + _chosen(len(shown), sum(row.objects > 0 for row in rows), "in color")
+    figure = new_page(
         width=11.0,
         height=4.7,
         title="Precision against recall",
@@ -71,7 +68,7 @@ def _precision_recall(findings: Findings) -> Figure:
 
 def _categories(findings: Findings) -> Figure:
     rows = category_rows(findings)
-    shown = most_frequent(rows, _ROWS)
+    shown = frequent(rows, _ROWS)
     caption = "AP@[.5:.95] of each category, the most frequent on top. Dashed line: the mean over all categories, AP."
     if findings.intervals is not None:
         caption += (
@@ -80,22 +77,22 @@ def _categories(findings: Findings) -> Figure:
             "images is too large; a bar says what it would be on endlessly many like these, and may lie to the left."
         )
     caption += _chosen(len(shown), sum(row.objects > 0 for row in rows), "shown")
-    figure = page(width=9.5, height=0.9 + 0.25 * len(shown), title="AP of each category", caption=caption)
+    figure = new_page(width=9.5, height=0.9 + 0.25 * len(shown), title="AP of each category", caption=caption)
     plots.category_scores(shown, main_numbers(findings)["ap"], figure.subplots())
     return figure
 
 
 def _f1(findings: Findings) -> Figure:
     rows = category_rows(findings)
-    shown = most_frequent(rows, _LINES)
+    shown = frequent(rows, plots.LINES)
     points = findings.analysis.operating_points
     best = points.pooled.best_f1
     caption = (
         "F1 of the boxes that score at least so much. Dots: each category's best threshold; with them the mean F1 is "
         f"{short(points.mean_f1)}. With all categories counted together, one threshold for all is best at "
         f"{short(float(best.threshold[0]))}: F1 {short(float(best.f1[0]))}."
-    ) + _chosen(len(shown), sum(row.objects > 0 for row in rows), "in colour")
-    figure = page(
+    ) + _chosen(len(shown), sum(row.objects > 0 for row in rows), "in color")
+    figure = new_page(
         width=9.5,
         height=4.6,
         title="F1 against the score threshold",
@@ -110,8 +107,8 @@ def _confusion(findings: Findings) -> Figure:
     table, confusion = confusion_table(findings, limit=_CELLS), findings.analysis.confusion
     caption = (
         f"Boxes with a score of at least {short(confusion.score_threshold)} (best F1 of all categories together), "
-        f"matched at IoU {short(confusion.iou, digits=2)} whatever their category. Shade: share of the row. Last row: "
-        "boxes where nothing is. Last column: objects that no box was matched to."
+        f"matched at IoU {short(confusion.iou, digits=2)} whatever their category. Shade: fraction of the row. Last "
+        "row: boxes where nothing is. Last column: objects that no box was matched to."
     )
     if table.others:
         caption += (
@@ -120,7 +117,7 @@ def _confusion(findings: Findings) -> Figure:
         )
     size = len(table.counts)
     side = max(4.2, 1.4 + 0.42 * size) if size > 6 else 2.0 + 0.85 * size
-    figure = page(width=side + 2.2, height=side + 0.6, title="What is taken for what", caption=caption)
+    figure = new_page(width=side + 2.2, height=side + 0.6, title="What is taken for what", caption=caption)
     plots.confusion(table, figure.subplots())
     return figure
 
@@ -133,7 +130,7 @@ def _causes(findings: Findings, comparison: Comparison | None) -> Figure:
     )
     ours, other = cause_rows(findings), None if comparison is None else cause_rows(comparison.other)
     key = [] if comparison is None else plots.detector_handles(*_names(comparison))
-    figure = page(
+    figure = new_page(
         width=9.0,
         height=3.8 if comparison is None else 4.8,
         title="What AP is lost to",
@@ -150,12 +147,12 @@ def _reliability(findings: Findings) -> Figure | None:
         return None
     threshold = short(float(findings.analysis.operating_points.pooled.best_f1.threshold[0]))
     caption = (
-        f"Share of boxes that are right at IoU {short(every.iou, digits=2)}, by score; a calibrated detector's bars "
+        f"Fraction of boxes that are right at IoU {short(every.iou, digits=2)}, by score; a calibrated detector's bars "
         "end at the diagonal, and orange lines are what is missing. Expected calibration error, the mean over boxes of "
         f"these lines: {short(every.expected_calibration_error)}, and {_error(kept.pooled)} of the boxes that score at "
         f"least {threshold}, which is best for F1. With IoU for right (LaECE) {short(every.localization_aware_error)}."
     )
-    figure = page(width=7.2, height=5.6, title="What scores are worth", caption=caption)
+    figure = new_page(width=7.2, height=5.6, title="What scores mean: calibration", caption=caption)
     above, below = figure.subplots(2, 1, height_ratios=(3.4, 1), sharex=True)
     plots.reliability(every.pooled, above)
     plots.score_counts(every.pooled, below)
@@ -168,21 +165,25 @@ def _comparison(comparison: Comparison) -> Figure:
     shown = sorted(categories, key=lambda row: -abs(row.difference.value))[:_ROWS]
     shown.sort(key=lambda row: -row.difference.value)
     caption = f"This is {ours}, the other {other}. Above: over all categories. Below: AP of each category."
-    found = comparison.difference
-    if found is not None:
+    difference = comparison.difference
+    if difference is not None:
         caption += (
-            f" Bars: {found.level:.0%} bootstrap intervals of the difference, both detectors on the same "
-            f"{comparison.ours.questions.resamples} resamples of the images; grey where 0 is inside, "
+            f" Bars: {difference.level:.0%} bootstrap intervals of the difference, both detectors on the same "
+            f"{comparison.ours.questions.resamples} resamples of the images; gray where 0 is inside, "
             f"and no bar for categories in fewer than {FEWEST_IMAGES} images. AP is better in "
-            f"{found.better:.1%} of them and worse in {fraction_worse(found):.1%}."
+            f"{difference.better:.1%} of them and worse in {fraction_worse(difference):.1%}."
         )
         if len(categories) >= 20:
-            caption += f" Of {len(categories)} equal categories about {round((1 - found.level) * len(categories))} "
-            caption += "would leave grey by chance."
+            caption += (
+                f" Of {len(categories)} equal categories about {round((1 - difference.level) * len(categories))} "
+            )
+            caption += "would be in color by chance."
     if len(shown) < len(categories):
         caption += f" Shown are the {len(shown)} of {len(categories)} categories with the largest differences."
     rows = len(main) + max(3, len(shown))
-    figure = page(width=9.5, height=1.5 + 0.27 * rows, title="AP of two detectors on the same images", caption=caption)
+    figure = new_page(
+        width=9.5, height=1.5 + 0.27 * rows, title="AP of two detectors on the same images", caption=caption
+    )
     above, below = figure.subplots(2, 1, height_ratios=(len(main), max(3, len(shown))))
     plots.differences([_upper(row) for row in main], above)
     above.set_xlabel("")
@@ -195,7 +196,7 @@ def _upper(row: DifferenceRow) -> DifferenceRow:
 
 
 def _names(comparison: Comparison) -> tuple[str, str]:
-    """Returns what tells the two apart: the shortest end of their paths that differs."""
+    """Returns what distinguishes the two: the shortest end of their paths that differs."""
     ours, other = (
         predictions.name.split("/") for predictions in (comparison.ours.predictions, comparison.other.predictions)
     )
@@ -213,9 +214,3 @@ def _error(diagram: Reliability) -> str:
 def _chosen(shown: int, present: int, how: str) -> str:
     """Says which categories stand out, where it is not all of them."""
     return "" if shown == present else f" The {shown} most frequent of {present} categories are {how}."
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=150, format="png")
-    return buffer.getvalue()

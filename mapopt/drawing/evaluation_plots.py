@@ -1,9 +1,10 @@
-"""Every figure of an evaluation as a function of what was found and the axes it is drawn on."""
+"""Every figure of an evaluation as a function of the findings and the axes it is drawn on."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,16 +14,19 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from mapopt.drawing.style import FAINT, INK
-from mapopt.evaluation.measure import Findings
+from mapopt.data.palette import category_hex
+from mapopt.drawing.styles import FAINT, INK
+from mapopt.evaluation.findings import Findings
 from mapopt.evaluation.numbers import short
 from mapopt.evaluation.printed import CAUSE_WORDS
 from mapopt.evaluation.tables import CategoryRow, CauseRow, ConfusionTable, DifferenceRow
 from mapopt.metrics import RECALLS, Reliability
 from mapopt.metrics.statistics import Estimate
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#8c6d31")
-"""Of categories that have a line; as many as there are."""
+LINES = 8
+"""Categories that have a line in color."""
+_DASHES = ("-", (0, (5, 1.6)), (0, (1.4, 1.4)), (0, (6, 1.5, 1.2, 1.5)))
+"""Of those whose colors follow a rule and may look alike, after the first ten."""
 _OURS, _OTHER = "#0072b2", "#b9b9b9"
 _SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae8", "#0072b2", "#00304d"])
 _IOUS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
@@ -47,12 +51,12 @@ def precision_by_iou(findings: Findings, axes: Axes) -> None:
 
 
 def precision_by_category(findings: Findings, shown: Sequence[CategoryRow], axes: Axes) -> None:
-    """Draws the precision-recall curve of every category, those shown in colour, and their mean."""
+    """Draws the precision-recall curve of every category, those shown in color, and their mean."""
     curves = findings.analysis.precision_recall
-    drawn = {row.category: color for row, color in zip(shown, COLORS, strict=False)}
+    rows = {row.category: row for row in shown}
     for place, category in enumerate(curves.categories.tolist()):
         if curves.positives[place]:
-            _category_line(RECALLS, curves.interpolated[place], drawn.get(category), axes)
+            _category_line(RECALLS, curves.interpolated[place], rows.get(category), axes)
     axes.plot(RECALLS, curves.mean_interpolated, color=INK, linewidth=2.6, zorder=5)
     axes.set_title(f"each category, at IoU {short(findings.questions.iou, digits=2)}")
     _unit(axes)
@@ -68,17 +72,18 @@ def f1_by_threshold(findings: Findings, shown: Sequence[CategoryRow], axes: Axes
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     levels = np.linspace(low, high, 501)
-    found = curves.at(levels)
-    drawn = {row.category: color for row, color in zip(shown, COLORS, strict=False)}
+    at_levels = curves.at(levels)
+    rows = {row.category: row for row in shown}
     for place, category in enumerate(curves.categories.tolist()):
         if not curves.positives[place]:
             continue
-        color = drawn.get(category)
-        _category_line(levels, found.f1[place], color, axes)
+        row = rows.get(category)
+        _category_line(levels, at_levels.f1[place], row, axes)
         best = float(points.best_f1.threshold[place])
-        if color and math.isfinite(best):
+        if row is not None and math.isfinite(best):
+            color = category_hex(row.position)
             axes.scatter([best], [points.best_f1.f1[place]], s=34, color=color, edgecolor="white", zorder=6)
-    axes.plot(levels, found.mean_f1, color=INK, linewidth=2.6, zorder=5)
+    axes.plot(levels, at_levels.mean_f1, color=INK, linewidth=2.6, zorder=5)
     axes.set_xlim(low, high)
     axes.set_ylim(0, 1.01)
     axes.set_xlabel("score threshold")
@@ -90,7 +95,7 @@ def f1_by_threshold(findings: Findings, shown: Sequence[CategoryRow], axes: Axes
 def category_handles(findings: Findings, rows: Sequence[CategoryRow], shown: Sequence[CategoryRow]) -> list[Line2D]:
     """Returns what a legend says of the categories' lines."""
     handles = [Line2D([], [], color=INK, linewidth=2.6, label="mean")]
-    handles += [Line2D([], [], color=color, label=clipped(row.name)) for row, color in zip(shown, COLORS, strict=False)]
+    handles += [Line2D([], [], **_look(row), label=clipped(row.name)) for row in shown]
     others = sum(row.objects > 0 for row in rows) - len(shown)
     if others:
         handles.append(Line2D([], [], color="#cfcfcf", linewidth=1.0, label=f"{others} others"))
@@ -98,18 +103,18 @@ def category_handles(findings: Findings, rows: Sequence[CategoryRow], shown: Seq
 
 
 def confusion(table: ConfusionTable, axes: Axes) -> None:
-    """Draws counts as a grid shaded by the share of each row."""
+    """Draws counts as a grid shaded by the fraction of each row."""
     counts = table.counts
     size = len(counts)
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(share, cmap=_SHADES, vmin=0, vmax=1.12, aspect="equal")
+    fraction = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(fraction, cmap=_SHADES, vmin=0, vmax=1.12, aspect="equal")
     names = [clipped(name) for name in table.names] + ([f"{table.others} others"] if table.others else [])
     axes.set_xticks(range(size), [*names, "nothing"], rotation=90 if size > 6 else 0)
     axes.set_yticks(range(size), [*names, "background"])
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    axes.set_xlabel("found as", fontweight="bold")
-    axes.set_ylabel("truth", fontweight="bold")
+    axes.set_xlabel("detected as", fontweight="bold")
+    axes.set_ylabel("ground truth", fontweight="bold")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     # Lines set off what is no category.
@@ -117,7 +122,7 @@ def confusion(table: ConfusionTable, axes: Axes) -> None:
         line(size - 1.5, color=INK, linewidth=1.0)
     font = 10 if size <= 8 else 8 if size <= 14 else 6.5
     for row, column in np.argwhere(counts > 0):
-        color = "white" if share[row, column] > 0.5 else INK
+        color = "white" if fraction[row, column] > 0.5 else INK
         axes.text(column, row, _compact(counts[row, column]), ha="center", va="center", fontsize=font, color=color)
 
 
@@ -163,7 +168,7 @@ def reliability(diagram: Reliability, axes: Axes) -> None:
         axes.plot([score, score], [precision, score], color="#d55e00", linewidth=1.4, zorder=3)
     axes.scatter(diagram.score[filled], diagram.precision[filled], s=16, color=INK, zorder=5)
     _unit(axes)
-    axes.set_ylabel("share that is right")
+    axes.set_ylabel("fraction that is right")
 
 
 def score_counts(diagram: Reliability, axes: Axes) -> None:
@@ -193,19 +198,21 @@ def category_scores(rows: Sequence[CategoryRow], mean: Estimate, axes: Axes) -> 
 
 
 def differences(rows: Sequence[DifferenceRow], axes: Axes) -> None:
-    """Draws a row per number with the difference of two detectors, grey where its interval includes 0."""
+    """Draws a row per number with the difference of two detectors, gray where its interval includes 0."""
     for place, row in enumerate(rows):
-        one = row.difference
-        color = "#009e73" if one.low > 0 else "#d55e00" if one.high < 0 else FAINT
-        axes.plot([one.low, one.high], [place] * 2, color=color, linewidth=3, alpha=0.45, solid_capstyle="butt")
-        axes.scatter([one.value], [place], s=42, color=color, edgecolor="white", linewidth=1.0, zorder=4)
-        _beside(axes, place, [_interval(one, signed=True), short(row.ours), short(row.other)])
+        difference = row.difference
+        color = "#009e73" if difference.low > 0 else "#d55e00" if difference.high < 0 else FAINT
+        axes.plot(
+            [difference.low, difference.high], [place] * 2, color=color, linewidth=3, alpha=0.45, solid_capstyle="butt"
+        )
+        axes.scatter([difference.value], [place], s=42, color=color, edgecolor="white", linewidth=1.0, zorder=4)
+        _beside(axes, place, [_interval(difference, signed=True), short(row.ours), short(row.other)])
     _beside(axes, -0.95, ["difference", "this", "other"], color=FAINT)
     axes.axvline(0, color=INK, linewidth=1.0, zorder=1)
     _rows(axes, [clipped(row.name) for row in rows])
     ends = [end for row in rows for end in (row.difference.value, row.difference.low, row.difference.high)]
-    reach = 1.08 * max([abs(end) for end in ends if not math.isnan(end)] + [0.01])
-    axes.set_xlim(-reach, reach)
+    limit = 1.08 * max([abs(end) for end in ends if not math.isnan(end)] + [0.01])
+    axes.set_xlim(-limit, limit)
     axes.xaxis.set_major_locator(MaxNLocator(7, symmetric=True))
     axes.set_xlabel("AP, this less the other")
 
@@ -215,11 +222,15 @@ def clipped(name: str) -> str:
     return name if len(name) <= _NAME else name[: _NAME - 1] + "…"
 
 
-def _category_line(x: NDArray[np.float64], y: NDArray[np.float64], color: str | None, axes: Axes) -> None:
-    if color is None:
+def _category_line(x: NDArray[np.float64], y: NDArray[np.float64], row: CategoryRow | None, axes: Axes) -> None:
+    if row is None:
         axes.plot(x, y, color="#cfcfcf", linewidth=0.8, zorder=2)
     else:
-        axes.plot(x, y, color=color, linewidth=1.6, zorder=3)
+        axes.plot(x, y, **_look(row), linewidth=1.6, zorder=3)
+
+
+def _look(row: CategoryRow) -> dict[str, Any]:
+    return {"color": category_hex(row.position), "linestyle": _DASHES[row.position // 10 % len(_DASHES)]}
 
 
 def _unit(axes: Axes) -> None:
@@ -254,9 +265,10 @@ def _beside(axes: Axes, place: float, texts: Sequence[str], *, color: str = INK)
         )
 
 
-def _interval(one: Estimate, *, signed: bool = False) -> str:
-    value, low, high = (short(each, signed=signed) for each in (one.value, one.low, one.high))
-    return value if math.isnan(one.low) else f"{value}  [{low}, {high}]"
+def _interval(estimate: Estimate, *, signed: bool = False) -> str:
+    numbers = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (short(number, signed=signed) for number in numbers)
+    return value if math.isnan(estimate.low) else f"{value}  [{low}, {high}]"
 
 
 def _compact(count: float) -> str:

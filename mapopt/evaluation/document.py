@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mapopt.evaluation.measure import Comparison, Findings, fraction_worse
+from mapopt.evaluation.findings import Comparison, Findings, fraction_worse
 from mapopt.evaluation.tables import (
     MAIN,
     CategoryRow,
@@ -65,8 +65,8 @@ def as_document(findings: Findings, comparison: Comparison | None = None) -> dic
         "calibration_of_kept": _calibration(findings.kept_calibration),
         "confusion": {
             "score_threshold": confusion.score_threshold,
-            "rows": [*(names[one] for one in confusion.categories.tolist()), "background"],
-            "columns": [*(names[one] for one in confusion.categories.tolist()), "nothing"],
+            "rows": [*(names[category] for category in confusion.categories.tolist()), "background"],
+            "columns": [*(names[category] for category in confusion.categories.tolist()), "nothing"],
             "counts": confusion.counts.tolist(),
         },
         "categories": [_category(row) for row in category_rows(findings)],
@@ -119,13 +119,13 @@ def _difference(row: DifferenceRow) -> dict[str, Any]:
     return {"ours": row.ours, "other": row.other, "difference": row.difference.value, "interval": _ends(row.difference)}
 
 
-def _calibration(found: Calibration | None) -> dict[str, Any] | None:
-    if found is None:
+def _calibration(calibration: Calibration | None) -> dict[str, Any] | None:
+    if calibration is None:
         return None
     return {
-        "expected_calibration_error": defined(found.expected_calibration_error),
-        "localization_aware_error": defined(found.localization_aware_error),
-        "bins": _bins(found.pooled),
+        "expected_calibration_error": defined(calibration.expected_calibration_error),
+        "localization_aware_error": defined(calibration.localization_aware_error),
+        "bins": _bins(calibration.pooled),
     }
 
 
@@ -133,20 +133,20 @@ def _bins(diagram: Reliability) -> dict[str, Any]:
     return {
         "edges": diagram.edges.tolist(),
         "counts": diagram.counts.tolist(),
-        **{name: [defined(one) for one in getattr(diagram, name)] for name in ("score", "precision", "quality")},
+        **{name: [defined(value) for value in getattr(diagram, name)] for name in ("score", "precision", "quality")},
     }
 
 
-def _ends(one: Estimate) -> list[float] | None:
-    return None if math.isnan(one.low) else [one.low, one.high]
+def _ends(estimate: Estimate) -> list[float] | None:
+    return None if math.isnan(estimate.low) else [estimate.low, estimate.high]
 
 
 def _plain(value: Any) -> Any:
     """Returns values as JSON has them; it has neither NaN nor infinity."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     return value

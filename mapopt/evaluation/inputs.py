@@ -1,7 +1,7 @@
-"""What is evaluated: true boxes and claimed ones under the same ids, checked against each other before it is measured.
+"""What is evaluated: annotated and predicted boxes under the same ids, checked against each other before measuring.
 
-A file of results knows nothing of its images, so most mistakes with it (another truth, another box format, another
-numbering of the categories) would be a low AP and no error. They are looked for here.
+A file of results knows nothing of its images, so most mistakes with it (another ground truth, another box format,
+another numbering of the categories) would be a low AP and no error. They are looked for here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.data import Annotations
+from mapopt.data.annotations import Annotations
 from mapopt.data.invalid import show_box
 from mapopt.data.results import read_results
 from mapopt.errors import DataError
@@ -22,12 +22,12 @@ from mapopt.metrics import Detections, GroundTruth
 Unknown = Literal["error", "drop"]
 
 _FAR = 0.1
-"""Share of its image by which a box must reach over the edge to be far outside: detectors overshoot by less."""
+"""Fraction of its image by which a box must reach over the edge to be far outside: detectors overshoot by less."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NamedGroundTruth:
-    """True boxes, and what their ids mean; made by `named_ground_truth`.
+    """Annotated boxes, and what their ids mean; made by `named_ground_truth`.
 
     Attributes:
         name: What messages call it.
@@ -51,12 +51,12 @@ class NamedGroundTruth:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Predictions:
-    """What a detector claims.
+    """What a detector predicts.
 
     Attributes:
         name: What the boxes are of, such as the path of their file.
-        detections: The boxes, with the ids of the truth.
-        left_out: Boxes that were left out, because the truth lists not their image or not their category.
+        detections: The boxes, with the ids of the ground truth.
+        left_out: Boxes that were left out, because the ground truth does not list their image or their category.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Predictions:
 
 
 def named_ground_truth(notes: Annotations, *, name: str, by_position: bool = False) -> NamedGroundTruth:
-    """Returns the truth of some annotations, named by the file's ids or by position.
+    """Returns the ground truth of some annotations, named by the file's ids or by position.
 
     Raises:
         DataError: there is no object, or only crowds: nothing to find.
@@ -94,26 +94,28 @@ def read_predictions(path: Path, truth: NamedGroundTruth, *, unknown: Unknown = 
 
     Args:
         path: COCO results; its ids are those of the annotations.
-        truth: What they are held against.
-        unknown: What to do with boxes of images or categories that the truth does not list.
+        truth: What they are compared with.
+        unknown: What to do with boxes of images or categories that the ground truth does not list.
 
     Raises:
-        DataError: the file cannot be read, or does not fit the truth; the message says where and how.
+        DataError: the file cannot be read, or does not fit the ground truth; the message says where and how.
     """
-    found, notes = read_results(path), truth.notes
-    if len(found) == 0:
-        raise DataError(f"{path}: holds no box. A detector that finds nothing has AP 0; check that this one ran.")
-    image, category = _places(found.image_ids, notes.image_ids), _places(found.labels, notes.category_ids)
+    predicted, notes = read_results(path), truth.notes
+    if len(predicted) == 0:
+        raise DataError(f"{path}: holds no box. A detector that detects nothing has AP 0; check that this one ran.")
+    image, category = _places(predicted.image_ids, notes.image_ids), _places(predicted.labels, notes.category_ids)
     known = (image >= 0) & (category >= 0)
     if not known.all() and (unknown == "error" or not known.any()):
-        raise DataError(f"{path}: {_stranger(found, image, category, truth, unknown)}")
+        raise DataError(f"{path}: {_stranger(predicted, image, category, truth, unknown)}")
     kept = np.flatnonzero(known)
     image, category = image[kept], category[kept]
-    fault = misplaced(found.boxes[kept], notes.widths[image], notes.heights[image], kept)
+    fault = misplaced(predicted.boxes[kept], notes.widths[image], notes.heights[image], kept)
     if fault:
         raise DataError(f"{path}: {fault}")
-    detections = Detections(found.boxes[kept], found.scores[kept], truth.category_ids[category], truth.image_ids[image])
-    return Predictions(name=str(path), detections=detections, left_out=len(found) - len(kept))
+    detections = Detections(
+        predicted.boxes[kept], predicted.scores[kept], truth.category_ids[category], truth.image_ids[image]
+    )
+    return Predictions(name=str(path), detections=detections, left_out=len(predicted) - len(kept))
 
 
 def misplaced(
@@ -133,7 +135,7 @@ def misplaced(
     sides = boxes[:, 2:] - boxes[:, :2]
     if (np.abs(boxes[:, :2]) <= 1).all() and (sides <= 1).all() and (size > 2).all():
         return (
-            "all boxes lie between 0 and 1, as shares of the image. Expected pixels: left, top, width and height, "
+            "all boxes lie between 0 and 1, as fractions of the image. Expected pixels: left, top, width and height, "
             "each multiplied by the image's width or height."
         )
     far = ((boxes[:, 2:] > (1 + _FAR) * size) | (boxes[:, :2] < -_FAR * size)).any(axis=1)
@@ -154,7 +156,7 @@ def misplaced(
     if far.mean() > 0.5:
         return (
             f"{entry}Expected pixels of the original image; check that these boxes are not in those of the network's "
-            "input, and that the truth is the one of these images."
+            "input, and that the ground truth is that of these images."
         )
     return ""
 
@@ -167,23 +169,27 @@ def _places(given: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.in
 
 
 def _stranger(
-    found: Detections, image: NDArray[np.int64], category: NDArray[np.int64], truth: NamedGroundTruth, unknown: Unknown
+    predicted: Detections,
+    image: NDArray[np.int64],
+    category: NDArray[np.int64],
+    truth: NamedGroundTruth,
+    unknown: Unknown,
 ) -> str:
-    """Says which box the truth knows nothing of."""
+    """Says which box is of an image or a category that the ground truth does not list."""
     kind, place, given, known = (
-        ("image", image, found.image_ids, truth.notes.image_ids)
+        ("image", image, predicted.image_ids, truth.notes.image_ids)
         if (image < 0).any()
-        else ("category", category, found.labels, truth.notes.category_ids)
+        else ("category", category, predicted.labels, truth.notes.category_ids)
     )
     strange = place < 0
     row = int(np.argmax(strange))
     listed = f"its {len(known)} ids run from {known.min()} to {known.max()}"
     text = (
         f"entry {row} is of {kind} {given[row]}, which {truth.name} does not list ({listed}), like {strange.sum()} of "
-        f"{len(found)} entries. "
+        f"{len(predicted)} entries. "
     )
     if kind == "category" and given.min() == 0 and known.min() == 1:
         return f"{text}Expected the ids of the annotation file; these seem to be positions from 0."
     if unknown == "drop":
         return f"{text}Nothing is left. Expected results for these images, with the ids of the annotation file."
-    return f"{text}Give the truth of these results, or --unknown drop to leave such entries out."
+    return f"{text}Give the ground truth of these results, or --unknown drop to leave such entries out."

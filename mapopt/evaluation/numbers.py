@@ -9,7 +9,7 @@ UNKNOWN = "–"
 
 
 def short(value: float, *, signed: bool = False, digits: int = 3) -> str:
-    """Returns a share with few decimals and no leading zero.
+    """Returns a number of 0 to 1 with few decimals and no leading zero.
 
     >>> short(0.25), short(-0.0301, signed=True), short(1.0, digits=2)
     ('.250', '−.030', '1.00')

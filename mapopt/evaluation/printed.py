@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mapopt.evaluation.measure import Comparison, Findings, fraction_worse
+from mapopt.evaluation.findings import Comparison, Findings, fraction_worse
 from mapopt.evaluation.numbers import short
 from mapopt.evaluation.tables import (
     FEWEST_IMAGES,
@@ -17,7 +17,7 @@ from mapopt.evaluation.tables import (
     defined,
     difference_rows,
     main_numbers,
-    most_frequent,
+    frequent,
     worst,
 )
 from mapopt.metrics import AREA_RANGES, MAX_DETECTIONS, STATS
@@ -31,9 +31,9 @@ CAUSE_WORDS = {
     "class": "wrong category",
     "location": "badly placed",
     "both": "wrong and badly placed",
-    "duplicate": "found twice",
+    "duplicate": "detected twice",
     "background": "nothing is there",
-    "missed": "not found",
+    "missed": "not detected",
     "false_positive": "all false positives",
     "false_negative": "all false negatives",
 }
@@ -51,25 +51,25 @@ def _head(findings: Findings) -> str:
     lines = [f"{predictions.name}: {len(truth.notes)} images, {len(truth.notes.labels)} objects"]
     lines += [f" {_line(name)} = {value:0.3f}" for name, value in zip(STATS, report.stats, strict=True)]
     if findings.intervals is not None:
-        numbers = ", ".join(f"{name.upper()} {_interval(one)}" for name, one in main_numbers(findings).items())
+        numbers = ", ".join(f"{name.upper()} {_interval(ap)}" for name, ap in main_numbers(findings).items())
         lines.append(
             f"\n {findings.intervals.level:.0%} bootstrap intervals over images ({findings.questions.resamples} "
             f"resamples):\n {numbers}"
         )
-        if any(one.value > one.high for one in main_numbers(findings).values()):
+        if any(ap.value > ap.high for ap in main_numbers(findings).values()):
             lines.append(
                 " AP of few images is too large; an interval says what it would be on endlessly many like these"
             )
     if predictions.left_out:
         lines.append(
-            f" {predictions.left_out} boxes were left out: the truth lists not their image or not their category"
+            f" {predictions.left_out} boxes were left out: the ground truth does not list their image or their category"
         )
     return "\n".join(lines)
 
 
 def _categories(findings: Findings) -> str:
     rows = category_rows(findings)
-    shown = rows if len(rows) <= LINES else most_frequent(rows, LINES)
+    shown = rows if len(rows) <= LINES else frequent(rows, LINES)
     level = "" if findings.intervals is None else f" [{findings.intervals.level:.0%}]"
     head = ["category", "objects", f"AP{level}", "AP50", "score", "precision", "recall", "F1", "oLRP", "place", "FP"]
     table = [[*head, "FN"], *map(_category, shown)]
@@ -90,10 +90,10 @@ def _categories(findings: Findings) -> str:
 
 
 def _category(row: CategoryRow) -> list[str]:
-    best, least = row.best_f1, row.optimal_lrp
+    best, lowest = row.best_f1, row.optimal_lrp
     numbers = (
-        *(row.ap50, best.threshold, best.precision, best.recall, best.f1, least.lrp),
-        *(least.lrp_localization, least.lrp_false_positive, least.lrp_false_negative),
+        *(row.ap50, best.threshold, best.precision, best.recall, best.f1, lowest.lrp),
+        *(lowest.lrp_localization, lowest.lrp_false_positive, lowest.lrp_false_negative),
     )
     return [row.name, f"{row.objects:,}", _interval(row.ap), *map(_number, numbers)]
 
@@ -103,16 +103,16 @@ def _causes(findings: Findings) -> str:
     table += [[CAUSE_WORDS[row.cause], f"{row.count:,}", _number(row.delta_ap)] for row in cause_rows(findings)]
     iou = short(findings.questions.iou, digits=2)
     lines = [f" What AP at IoU {iou} would gain without the mistakes of one cause", *_aligned(table)]
-    found = confusions(findings, _FEW)
-    if found:
-        lines.append(" Most confused: " + ", ".join(f"{one} as {other} {count}" for one, other, count in found))
+    pairs = confusions(findings, _FEW)
+    if pairs:
+        lines.append(" Most confused: " + ", ".join(f"{name} as {other} {count}" for name, other, count in pairs))
     return "\n".join(lines)
 
 
 def _summary(findings: Findings) -> str:
     points = findings.analysis.operating_points
     best, iou = points.pooled.best_f1, short(findings.questions.iou, digits=2)
-    eleven, area = (_number(defined(one.mean)) for one in findings.voc)
+    eleven, area = (_number(defined(voc.mean)) for voc in findings.voc)
     rows = [
         ["mean optimal LRP error (moLRP)", _number(defined(points.mean_optimal_lrp))],
         ["mean best F1", _number(defined(points.mean_f1))],
@@ -127,30 +127,30 @@ def _summary(findings: Findings) -> str:
         rows.append(["calibration error", "undefined: scores are not between 0 and 1"])
     else:
         every, kept = (
-            _number(defined(one.expected_calibration_error))
-            for one in (findings.calibration, findings.kept_calibration)
+            _number(defined(calibration.expected_calibration_error))
+            for calibration in (findings.calibration, findings.kept_calibration)
         )
         rows.append(["calibration error (ECE)", f"{every}, and {kept} of boxes above that one threshold"])
-        rows.append(["localisation-aware (LaECE)", _number(defined(findings.calibration.localization_aware_error))])
+        rows.append(["localization-aware (LaECE)", _number(defined(findings.calibration.localization_aware_error))])
     width = max(len(name) for name, _ in rows)
     return "\n".join(f" {name:{width}}  {value}" for name, value in rows)
 
 
 def _comparison(comparison: Comparison) -> str:
     main, categories = difference_rows(comparison)
-    found = comparison.difference
+    difference = comparison.difference
     ordered = sorted(categories, key=lambda row: -abs(row.difference.value))
     shown = categories if len(categories) <= LINES else ordered[:LINES]
-    level = "" if found is None else f" [{found.level:.0%}]"
+    level = "" if difference is None else f" [{difference.level:.0%}]"
     rows = [["", "objects", "this", "other", f"difference{level}"]]
     rows += [_difference(row, name=row.name.upper()) for row in main]
     rows += [_difference(row, name=row.name) for row in shown]
     lines = [f" Compared with {comparison.other.predictions.name} on the same images", *_aligned(rows)]
     if len(shown) < len(categories):
         lines.append(f" The {len(shown)} of {len(categories)} categories with the largest differences.")
-    if found is not None:
+    if difference is not None:
         lines.append(
-            f" AP is better in {found.better:.1%} of the resamples, worse in {fraction_worse(found):.1%}; "
+            f" AP is better in {difference.better:.1%} of the resamples, worse in {fraction_worse(difference):.1%}; "
             "an interval without 0 is a difference."
         )
     table = [["cause of mistakes", "this", "other", "dAP, this", "other", "difference"]]
@@ -187,9 +187,10 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _interval(one: Estimate, *, signed: bool = False) -> str:
-    value, low, high = (short(each, signed=signed) for each in (one.value, one.low, one.high))
-    return value if math.isnan(one.low) else f"{value} [{low}, {high}]"
+def _interval(estimate: Estimate, *, signed: bool = False) -> str:
+    numbers = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (short(number, signed=signed) for number in numbers)
+    return value if math.isnan(estimate.low) else f"{value} [{low}, {high}]"
 
 
 def _number(value: float) -> str:

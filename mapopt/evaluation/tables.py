@@ -1,4 +1,4 @@
-"""Rows of what was found, one per category, cause or difference: printed, stored and drawn from the same numbers.
+"""Rows of the findings, one per category, cause or difference: printed, stored and drawn from the same numbers.
 
 Undefined numbers are NaN here, whatever marks them where they were measured; files have null instead.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.evaluation.measure import Comparison, Findings
+from mapopt.evaluation.findings import Comparison, Findings
 from mapopt.metrics import CAUSES, SPECIAL_CAUSES, GroundTruth, Performance
 from mapopt.metrics.analysis.bootstrap import Interval
 from mapopt.metrics.statistics import Estimate
@@ -45,20 +45,22 @@ class CategoryRow:
 
     Attributes:
         category: Its id.
+        position: Its position among the annotations' categories, which decides its color.
         name: Its name.
-        objects: True boxes without crowds.
+        objects: Annotated boxes without crowds.
         images: Images with such a box.
-        detections: Claimed boxes, before any limit.
+        detections: Predicted boxes, before any limit.
         ap: AP@[.5:.95] with its interval; none in fewer than `FEWEST_IMAGES`.
         ap50: AP at IoU .5.
         ap75: AP at IoU .75.
         best_f1: At the threshold with the best F1.
-        optimal_lrp: At the threshold with the smallest localisation recall precision error.
+        optimal_lrp: At the threshold with the smallest localization recall precision error.
         calibration_error: Expected calibration error.
         voc: Pascal VOC's AP, 11-point and area.
     """
 
     category: int
+    position: int
     name: str
     objects: int
     images: int
@@ -95,13 +97,13 @@ class DifferenceRow:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ConfusionTable:
-    """Counts of true against predicted categories, with rare categories put together.
+    """Counts of annotated against predicted categories, with rare categories put together.
 
     Attributes:
         names: Of the categories shown, the most frequent first.
         others: How many categories are put together in a last row and column, 0 for none.
-        counts: ``[n + 1, n + 1]`` for the n names, the others among them: true in rows, predicted in columns; the last
-            row is background, the last column nothing.
+        counts: ``[n + 1, n + 1]`` for the n names, the others among them: annotated in rows, predicted in columns; the
+            last row is background, the last column nothing.
     """
 
     names: tuple[str, ...]
@@ -122,7 +124,7 @@ def category_rows(findings: Findings) -> list[CategoryRow]:
     report, analysis, truth = findings.report, findings.analysis, findings.truth
     points, calibration = analysis.operating_points, findings.calibration
     at75 = report.precision[:, :, :, report.area_names.index("all"), -1][np.isclose(report.iou_thresholds, 0.75)][0]
-    claimed = np.bincount(
+    detections = np.bincount(
         np.searchsorted(report.categories, findings.predictions.detections.labels), minlength=len(report.categories)
     )
     errors = (
@@ -130,17 +132,18 @@ def category_rows(findings: Findings) -> list[CategoryRow]:
         if calibration is None
         else calibration.category_expected_calibration_error
     )
-    found = {} if findings.intervals is None else findings.intervals.per_category
-    names, images = truth.names, _images_with(truth.boxes)
+    intervals = {} if findings.intervals is None else findings.intervals.per_category
+    names, images, positions = truth.names, _images_with(truth.boxes), truth.category_ids.tolist()
     return [
         CategoryRow(
             category=category,
+            position=positions.index(category),
             name=names[category],
             objects=int(points.positives[place]),
             images=int(images[place]),
-            detections=int(claimed[place]),
+            detections=int(detections[place]),
             ap=_estimate(
-                report.per_category[category], found.get(category) if images[place] >= FEWEST_IMAGES else None
+                report.per_category[category], intervals.get(category) if images[place] >= FEWEST_IMAGES else None
             ),
             ap50=defined(report.per_category50[category]),
             ap75=defined(float(at75[:, place].mean())),
@@ -156,8 +159,8 @@ def category_rows(findings: Findings) -> list[CategoryRow]:
     ]
 
 
-def most_frequent(rows: Sequence[CategoryRow], count: int) -> list[CategoryRow]:
-    """Returns the categories with the most objects, most first; those without any are of no interest."""
+def frequent(rows: Sequence[CategoryRow], count: int) -> list[CategoryRow]:
+    """Returns the categories with the largest numbers of objects, in that order; those without any are left out."""
     present = [row for row in rows if row.objects]
     return sorted(present, key=lambda row: -row.objects)[:count]
 
@@ -183,10 +186,16 @@ def cause_rows(findings: Findings) -> list[CauseRow]:
 
 def difference_rows(comparison: Comparison) -> tuple[list[DifferenceRow], list[DifferenceRow]]:
     """Returns AP, AP50 and AP75 of two detectors, and AP of every category that has objects."""
-    found, ours, other = comparison.difference, main_numbers(comparison.ours), main_numbers(comparison.other)
+    difference, ours, other = comparison.difference, main_numbers(comparison.ours), main_numbers(comparison.other)
     objects = int((~comparison.ours.truth.boxes.crowd).sum())
     main = [
-        _difference(name, objects, ours[name].value, other[name].value, None if found is None else getattr(found, name))
+        _difference(
+            name,
+            objects,
+            ours[name].value,
+            other[name].value,
+            None if difference is None else getattr(difference, name),
+        )
         for name in MAIN
     ]
     categories = [
@@ -195,7 +204,7 @@ def difference_rows(comparison: Comparison) -> tuple[list[DifferenceRow], list[D
             row.objects,
             row.ap.value,
             against.ap.value,
-            None if found is None or row.images < FEWEST_IMAGES else found.per_category[row.category],
+            None if difference is None or row.images < FEWEST_IMAGES else difference.per_category[row.category],
         )
         for row, against in zip(category_rows(comparison.ours), category_rows(comparison.other), strict=True)
         if row.objects
@@ -204,7 +213,7 @@ def difference_rows(comparison: Comparison) -> tuple[list[DifferenceRow], list[D
 
 
 def confusion_table(findings: Findings, *, limit: int) -> ConfusionTable:
-    """Returns who is taken for whom, with at most `limit` categories by name, those with the most objects."""
+    """Returns which category is taken for which; at most `limit` by name, those with the largest numbers of objects."""
     confusion, names = findings.analysis.confusion, findings.truth.names
     size = len(confusion.categories)
     objects = confusion.counts[:size].sum(axis=1)
@@ -224,7 +233,7 @@ def confusion_table(findings: Findings, *, limit: int) -> ConfusionTable:
 
 
 def confusions(findings: Findings, count: int) -> list[tuple[str, str, int]]:
-    """Returns the most frequent confusions: the true category, the predicted one, and how often."""
+    """Returns the most frequent confusions: the annotated category, the predicted one, and how often."""
     confusion, names = findings.analysis.confusion, findings.truth.names
     counts = confusion.counts[:-1, :-1].copy()
     np.fill_diagonal(counts, 0)

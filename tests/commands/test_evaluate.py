@@ -298,7 +298,7 @@ def test_ctrl_c_while_figures_are_drawn_leaves_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mapopt.drawing.evaluation_figures.draw", interrupt)
+    monkeypatch.setattr("mapopt.drawing.evaluation_figures.draw_evaluation", interrupt)
     command = ["evaluate", "--truth", str(truth), "--results", str(results), "--resamples", "0"]
     assert main([*command, "--out", str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err == "\nmapopt evaluate: interrupted. Nothing was kept.\n"

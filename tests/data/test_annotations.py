@@ -85,7 +85,7 @@ def test_a_box_that_cannot_be_right_names_its_annotation_and_image(make_annotati
         make_annotations(boxes=[box, [0, 0, 40, 20], [3, 4, 10, 30]])
 
 
-def test_a_box_may_reach_out_by_rounding(make_annotations):
+def test_a_box_may_stick_out_by_rounding(make_annotations):
     make_annotations(boxes=[[-0.4, 2, 40.4, 12], [0, 0, 40, 20], [3, 4, 10, 30]])
 
 

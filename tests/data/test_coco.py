@@ -156,7 +156,7 @@ def test_a_file_that_is_no_coco_file_is_refused(tmp_path):
         read_coco(tmp_path / "empty.json")
 
 
-def test_boxes_that_reach_out_are_cut_or_left_out_when_asked(tmp_path):
+def test_boxes_that_stick_out_are_cut_or_left_out_when_asked(tmp_path):
     data = broken(lambda d: d["annotations"][1].update(bbox=[-10, 5, 60, 10], area=600.0))
     path = write(tmp_path / "x.json", data)
     clipped = read_coco(path, invalid="clip")

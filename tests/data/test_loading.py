@@ -132,7 +132,7 @@ def test_two_candidates_for_one_set_are_not_guessed_between(sets, write_images, 
         load_splits(tmp_path, size=SIZE)
 
 
-def test_splits_that_share_an_image_are_refused(sets, write_images, tmp_path):
+def test_splits_with_an_image_in_common_are_refused(sets, write_images, tmp_path):
     sets["test"] = sets["train"].select([0])
     make("coco", tmp_path, sets, write_images)
     with pytest.raises(DataError, match=r"image 'train-a\.png' is in the train and in the test set"):

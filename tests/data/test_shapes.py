@@ -226,7 +226,7 @@ def test_color_tells_classes_apart_as_much_as_asked_and_size_never_does():
     assert apart[0] < 10 < 30 < apart[1] < apart[2] - 30
 
 
-def test_splits_share_no_scene_and_only_the_train_set_has_label_noise():
+def test_splits_have_no_scene_in_common_and_only_the_train_set_has_label_noise():
     config = ShapesConfig(label_noise=1.0)
     splits = make_shapes_splits(config, seed=0, train=20, val=15, test=25)
     assert [len(images) for _, images in splits.named()] == [20, 15, 25]

@@ -1,4 +1,4 @@
-"""Rendering: a line tells the last round, a picture has one layout from the first round to the last."""
+"""Rendering: a line says the last round, a picture has one layout from the first round to the last."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ WHITE = 255
 
 
 def scene(*, knobs: int = 2, played: int = 3, rounds: int = 6, size: int = 32) -> RenderScene:
-    turned = []
+    rendered = []
     for name in list(ranges())[:knobs]:
         value = getattr(Knobs(), name)
-        turned.append(RenderedKnob(name=name, values=(value,) * played, range=ranges()[name]))
+        rendered.append(RenderedKnob(name=name, values=(value,) * played, range=ranges()[name]))
     image = RenderedImage(
         pixels=np.full((size, size, 3), 90, dtype=np.uint8),
         true_boxes=np.array([[4.0, 4.0, 20.0, 20.0]]),
@@ -29,15 +29,15 @@ def scene(*, knobs: int = 2, played: int = 3, rounds: int = 6, size: int = 32) -
     return RenderScene(
         title="shapes-train-0: an instance",
         rounds=rounds,
-        ap=tuple(0.05 * (one + 1) for one in range(played)),
-        knobs=tuple(turned),
+        ap=tuple(0.05 * (place + 1) for place in range(played)),
+        knobs=tuple(rendered),
         categories=("disc", "box"),
         image=image,
     )
 
 
-def test_a_line_tells_the_round_its_ap_and_the_knobs() -> None:
-    assert line(scene()) == "round 3/6: tune AP 0.150; lr 0.2, weight_decay 0.0005"
+def test_a_line_says_the_round_its_ap_and_the_knobs() -> None:
+    assert line(scene()) == "round 3/6: val AP 0.150; lr 0.2, weight_decay 0.0005"
     assert line(scene(played=0)) == "round 0/6: shapes-train-0: an instance"
 
 
@@ -75,15 +75,15 @@ def test_a_larger_picture_is_the_same_one_enlarged() -> None:
 
 def test_an_image_is_enlarged_by_a_whole_factor_without_smoothing() -> None:
     board = np.where(np.add.outer(np.arange(32), np.arange(32)) % 2, 200, 20).astype(np.uint8)
-    one = scene()
-    assert one.image is not None
+    shown = scene()
+    assert shown.image is not None
     bare = dataclasses.replace(
-        one.image,
+        shown.image,
         pixels=np.repeat(board[..., None], 3, axis=2),
         true_boxes=np.zeros((0, 4)),
         true_labels=np.zeros(0, dtype=int),
     )
-    drawn = picture(dataclasses.replace(one, image=bare))
+    drawn = picture(dataclasses.replace(shown, image=bare))
     factor = 344 // 32
     assert np.array_equal(
         drawn[82 : 82 + 32 * factor, 596 : 596 + 32 * factor, 0], board.repeat(factor, axis=0).repeat(factor, axis=1)
@@ -91,12 +91,12 @@ def test_an_image_is_enlarged_by_a_whole_factor_without_smoothing() -> None:
 
 
 def test_as_many_of_the_strongest_boxes_are_drawn_as_there_are_objects() -> None:
-    one = scene()
-    assert one.image is not None
+    shown = scene()
+    assert shown.image is not None
     only = dataclasses.replace(
-        one.image, boxes=one.image.boxes[1:], scores=one.image.scores[1:], labels=one.image.labels[1:]
+        shown.image, boxes=shown.image.boxes[1:], scores=shown.image.scores[1:], labels=shown.image.labels[1:]
     )
-    assert np.array_equal(picture(one), picture(dataclasses.replace(one, image=only)))
+    assert np.array_equal(picture(shown), picture(dataclasses.replace(shown, image=only)))
 
 
 def test_what_was_set_for_other_figures_changes_nothing() -> None:

@@ -10,7 +10,7 @@ from matplotlib.text import Text
 
 from mapopt.commands.evaluate import FIGURES
 from mapopt.drawing import evaluation_figures as figures
-from mapopt.evaluation.measure import Questions, compare
+from mapopt.evaluation.findings import Questions, compare
 
 
 @pytest.fixture(scope="module", params=[3, 60])
@@ -20,14 +20,14 @@ def pages(request, evaluated_scene):
     comparison = compare(truth, predictions(1, 0.5), predictions(2, 1.0), Questions(resamples=20))
     kept = []
 
-    def keep(figure):
+    def keep(figure, *, dpi):
         FigureCanvasAgg(figure).draw()
         kept.append(figure)
         return b""
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "_png", keep)
-        names = figures.draw(comparison.ours, comparison)
+        patch.setattr(figures, "png", keep)
+        names = figures.draw_evaluation(comparison.ours, comparison)
     return dict(zip(names, kept, strict=True))
 
 
@@ -43,8 +43,8 @@ def _words(figure):
                 if not low - 1e-9 <= tick.get_loc() <= high + 1e-9:
                     hidden |= {tick.label1, tick.label2}
                 hidden |= {label for label in (tick.label1, tick.label2) if not label.get_visible()}
-    found = [one for one in figure.findobj(Text) if one.get_text().strip() and one.get_visible() and one not in hidden]
-    return [(one.get_text(), one.get_window_extent(renderer)) for one in found]
+    words = [word for word in figure.findobj(Text) if word.get_text().strip() and word.get_visible()]
+    return [(word.get_text(), word.get_window_extent(renderer)) for word in words if word not in hidden]
 
 
 def test_every_figure_is_drawn(pages):
@@ -61,21 +61,21 @@ def test_every_word_is_inside_its_page(pages):
 
 def test_no_word_is_on_top_of_another(pages):
     for name, figure in pages.items():
-        for (one, first), (other, second) in combinations(_words(figure), 2):
+        for (text, first), (other, second) in combinations(_words(figure), 2):
             across = min(first.x1, second.x1) - max(first.x0, second.x0)
             down = min(first.y1, second.y1) - max(first.y0, second.y0)
-            # Counts in neighbouring cells, and lines of text, may touch.
-            assert across < 1.5 or down < 1.5, f"{name}: {one!r} and {other!r}"
+            # Counts in neighboring cells, and lines of text, may touch.
+            assert across < 1.5 or down < 1.5, f"{name}: {text!r} and {other!r}"
 
 
-def test_two_files_are_called_by_what_tells_them_apart(evaluated_scene):
+def test_two_files_are_called_by_what_distinguishes_them(evaluated_scene):
     truth, predictions = evaluated_scene(3)
-    found = compare(truth, predictions(1, 0.5), predictions(2, 0.5), Questions(resamples=0))
-    assert figures._names(found) == ("detector 1/results.json", "detector 2/results.json")
+    comparison = compare(truth, predictions(1, 0.5), predictions(2, 0.5), Questions(resamples=0))
+    assert figures._names(comparison) == ("detector 1/results.json", "detector 2/results.json")
 
 
 def test_the_same_findings_give_the_same_bytes(evaluated_scene):
     truth, predictions = evaluated_scene(3)
-    found = compare(truth, predictions(1, 0.5), predictions(2, 0.5), Questions(resamples=0)).ours
+    findings = compare(truth, predictions(1, 0.5), predictions(2, 0.5), Questions(resamples=0)).ours
     with figures.styled():
-        assert figures._png(figures._causes(found, None)) == figures._png(figures._causes(found, None))
+        assert figures.png(figures._causes(findings, None)) == figures.png(figures._causes(findings, None))

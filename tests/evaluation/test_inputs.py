@@ -1,4 +1,4 @@
-"""Results that cannot belong to the truth are refused, with the entry and what was expected."""
+"""Results that cannot belong to the ground truth are refused, with the entry and what was expected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESULTS = [{"image_id": 5 + n, "category_id": (1, 7)[n % 2], "bbox": [60, 20, 30
 
 @pytest.fixture
 def read(tmp_path):
-    """Reads a truth and results that are given as values."""
+    """Reads a ground truth and results that are given as values."""
 
     def reader(results, truth=TRUTH, **flags):
         (tmp_path / "truth.json").write_text(json.dumps(truth))
@@ -48,37 +48,37 @@ def test_predictions_have_the_ids_of_the_file_or_positions(read):
 @pytest.mark.parametrize(
     ("results", "message"),
     [
-        ([], "results.json: holds no box. A detector that finds nothing has AP 0; check that this one ran."),
+        ([], "results.json: holds no box. A detector that detects nothing has AP 0; check that this one ran."),
         (
             changed(image_id=99),
             "results.json: entry 3 is of image 99, which truth.json does not list (its 4 ids run from 5 to 8), like 1 "
-            "of 4 entries. Give the truth of these results, or --unknown drop to leave such entries out.",
+            "of 4 entries. Give the ground truth of these results, or --unknown drop to leave such entries out.",
         ),
         (
             changed(category_id=2),
             "results.json: entry 3 is of category 2, which truth.json does not list (its 2 ids run from 1 to 7), like "
-            "1 of 4 entries. Give the truth of these results, or --unknown drop to leave such entries out.",
+            "1 of 4 entries. Give the ground truth of these results, or --unknown drop to leave such entries out.",
         ),
         (
-            [{**one, "category_id": n % 2} for n, one in enumerate(RESULTS)],
+            [{**entry, "category_id": n % 2} for n, entry in enumerate(RESULTS)],
             "results.json: entry 0 is of category 0, which truth.json does not list (its 2 ids run from 1 to 7), like "
             "2 of 4 entries. Expected the ids of the annotation file; these seem to be positions from 0.",
         ),
         (
-            [{**one, "bbox": [60, 20, 90, 45]} for one in RESULTS],
+            [{**entry, "bbox": [60, 20, 90, 45]} for entry in RESULTS],
             "results.json: 4 of 4 boxes end far outside of their image; the first is entry 0, (60, 20, 90, 45) in "
             "100 x 50 pixels. Read as left, top, right and bottom they fit. Expected left, top, width and height: "
             "subtract left from right, and top from bottom.",
         ),
         (
-            [{**one, "bbox": [600, 200, 300, 240]} for one in RESULTS],
+            [{**entry, "bbox": [600, 200, 300, 240]} for entry in RESULTS],
             "results.json: 4 of 4 boxes end far outside of their image; the first is entry 0, (600, 200, 300, 240) in "
             "100 x 50 pixels. Expected pixels of the original image; check that these boxes are not in those of the "
-            "network's input, and that the truth is the one of these images.",
+            "network's input, and that the ground truth is that of these images.",
         ),
         (
-            [{**one, "bbox": [0.6, 0.4, 0.3, 0.5]} for one in RESULTS],
-            "results.json: all boxes lie between 0 and 1, as shares of the image. Expected pixels: left, top, width "
+            [{**entry, "bbox": [0.6, 0.4, 0.3, 0.5]} for entry in RESULTS],
+            "results.json: all boxes lie between 0 and 1, as fractions of the image. Expected pixels: left, top, width "
             "and height, each multiplied by the image's width or height.",
         ),
     ],
@@ -94,7 +94,7 @@ def test_a_few_boxes_over_the_edge_are_the_detectors_own(read):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_corners_are_told_from_sizes_wherever_boxes_are(seed):
+def test_corners_are_distinguished_from_sizes_wherever_boxes_are(seed):
     generator = np.random.default_rng(seed)
     size = np.full((60, 2), 480)
     corner = generator.uniform(0, 400, (60, 2))
@@ -111,7 +111,7 @@ def test_strangers_are_dropped_when_asked(read):
     assert (len(predictions.detections), predictions.left_out) == (3, 1)
     assert read(changed(category_id=2), unknown="drop").left_out == 1
     with pytest.raises(DataError, match=r"image 99.* like 4 of 4 entries\. Nothing is left\."):
-        read([{**one, "image_id": 99} for one in RESULTS], unknown="drop")
+        read([{**entry, "image_id": 99} for entry in RESULTS], unknown="drop")
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 
 from mapopt.evaluation import tables
 from mapopt.evaluation.document import as_document
+from mapopt.evaluation.findings import Questions, compare, measure
 from mapopt.evaluation.inputs import Predictions
-from mapopt.evaluation.measure import Questions, compare, measure
 from mapopt.evaluation.printed import describe
 from mapopt.metrics import Detections, confusion_matrix
 from mapopt.metrics.analysis.bootstrap import bootstrap
@@ -49,16 +49,16 @@ def test_the_confusions_named_are_those_counted(findings):
 
 def test_rows_have_the_evaluators_numbers_and_the_bootstraps_intervals(findings):
     rows = tables.category_rows(findings)
-    found = bootstrap(findings.truth.boxes, findings.predictions.detections, resamples=40)
+    intervals = bootstrap(findings.truth.boxes, findings.predictions.detections, resamples=40)
     for row in rows[:5]:
-        assert row.ap.value == findings.report.per_category[row.category] == found.per_category[row.category].value
+        assert row.ap.value == findings.report.per_category[row.category] == intervals.per_category[row.category].value
         assert (row.ap.low, row.ap.high) == (
-            found.per_category[row.category].low,
-            found.per_category[row.category].high,
+            intervals.per_category[row.category].low,
+            intervals.per_category[row.category].high,
         )
     assert [row.objects for row in rows] == np.bincount(findings.truth.notes.labels, minlength=30).tolist()
     assert sum(row.detections for row in rows) == len(findings.predictions.detections)
-    frequent = tables.most_frequent(rows, 3)
+    frequent = tables.frequent(rows, 3)
     assert [row.objects for row in frequent] == sorted((row.objects for row in rows), reverse=True)[:3]
     assert tables.worst(rows, 1)[0].ap.value == min(row.ap.value for row in rows if row.objects)
 
@@ -100,8 +100,8 @@ def test_a_report_is_valid_json_where_much_is_undefined(evaluated_scene):
 
 def test_scores_that_are_no_probabilities_have_no_calibration_and_everything_else(evaluated_scene):
     truth, predictions = evaluated_scene(3)
-    found = predictions(2, 1.0).detections
-    logits = Detections(found.boxes, 8 * found.scores - 4, found.labels, found.image_ids)
+    detections = predictions(2, 1.0).detections
+    logits = Detections(detections.boxes, 8 * detections.scores - 4, detections.labels, detections.image_ids)
     questions = Questions(resamples=0)
     ours = measure(truth, Predictions(name="logits", detections=logits), questions)
     plain = measure(truth, predictions(2, 1.0), questions)
@@ -112,7 +112,7 @@ def test_scores_that_are_no_probabilities_have_no_calibration_and_everything_els
     assert tables.cause_rows(ours) == tables.cause_rows(plain)
 
 
-def test_many_categories_are_printed_as_the_most_frequent_and_a_note(findings):
+def test_many_categories_are_printed_as_the_frequent_ones_and_a_note(findings):
     text = describe(findings)
     assert " The 20 most frequent of 30 categories; report.json, in --out, has all.\n Worst: " in text
     lines = text.splitlines()
@@ -136,15 +136,15 @@ def test_an_interval_below_its_number_is_explained(findings):
 def test_differences_are_ours_less_the_other(evaluated_scene):
     truth, predictions = evaluated_scene(4)
     ours, other = predictions(1, 0.5), predictions(2, 3.0)
-    found = compare(truth, ours, other, Questions(resamples=40))
-    main, categories = tables.difference_rows(found)
+    comparison = compare(truth, ours, other, Questions(resamples=40))
+    main, categories = tables.difference_rows(comparison)
     assert main[0].difference.value == main[0].ours - main[0].other > 0
     assert main[0].ours == measure(truth, ours, Questions(resamples=0)).report.ap
     assert [row.name for row in categories] == ["kind 0", "kind 1", "kind 2"]
     turned = compare(truth, other, ours, Questions(resamples=40))
     back = tables.difference_rows(turned)[0][0].difference
     assert (back.low, back.high) == pytest.approx((-main[0].difference.high, -main[0].difference.low))
-    assert found.difference.better == 1
+    assert comparison.difference.better == 1
     plain = tables.difference_rows(compare(truth, ours, other, Questions(resamples=0)))[0][0]
     assert plain.difference.value == main[0].difference.value
     assert math.isnan(plain.difference.low)

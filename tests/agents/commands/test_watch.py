@@ -90,8 +90,8 @@ def test_a_recording_is_replayed_with_its_budget_and_the_knobs_it_turned(
     assert main(["watch", *words, "--size", "320", "--out", str(tmp_path / "film.gif")]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("round 0/2: shapes-judge-1: ")
-    assert said[1].startswith(f"round 1/2: tune AP {aps[0]:.3f}; ")
-    assert said[2].startswith(f"round 2/2: tune AP {aps[1]:.3f}; ")
+    assert said[1].startswith(f"round 1/2: val AP {aps[0]:.3f}; ")
+    assert said[2].startswith(f"round 2/2: val AP {aps[1]:.3f}; ")
     assert "augment 0.25" in said[2]
     assert main(["watch", *words, "--images", "96", "--rounds", "3", "--out", str(tmp_path / "more.gif")]) == 2
     assert "rounds is 3: expected 2 at most" in capsys.readouterr().err
@@ -108,7 +108,7 @@ def test_a_recording_that_was_cut_short_is_replayed_as_far_as_it_went(
     words = ["watch", "--policy", "replay", "--replay", file, "--seed", "2", "--device", "cpu", "--size", "320"]
     assert main([*words, "--out", str(tmp_path / "film.gif")]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert [line[:24] for line in said[1:3]] == [f"round {n}/3: tune AP {ap:.3f}" for n, ap in enumerate(aps, 1)]
+    assert [line[:23] for line in said[1:3]] == [f"round {n}/3: val AP {ap:.3f}" for n, ap in enumerate(aps, 1)]
     assert said[3].startswith(f"final tune AP {aps[1]:.4f}, test AP ")
     assert main([*words, "--rounds", "3", "--out", str(tmp_path / "more.gif")]) == 2
     assert "rounds is 3: expected 2 at most" in capsys.readouterr().err

@@ -253,7 +253,7 @@ def test_it_can_be_drawn_at_any_time() -> None:
     env.reset(seed=0)
     assert env.render() == f"round 0/3: {env.lanes.instances[0]}"
     env.step(np.zeros(3))
-    assert env.render().startswith("round 1/3: tune AP")
+    assert env.render().startswith("round 1/3: val AP")
     assert "augment 0.3" in env.render()
     env = make(render_mode="rgb_array")
     env.reset(seed=0)

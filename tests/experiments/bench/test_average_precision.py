@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from mapopt.cli import main
+from mapopt.drawing.benchmark_figures import draw_times
 from mapopt.experiments.bench import average_precision as bench
-from mapopt.experiments.bench.average_precision_tables import draw, table
+from mapopt.experiments.bench.average_precision_tables import table, times_page
 from mapopt.experiments.bench.peers.average_precision import PYCOCOTOOLS, Peer
 from mapopt.experiments.bench.peers.ours import ours
 from mapopt.experiments.bench.peers.sets import SETS, SetSize
@@ -145,7 +146,7 @@ def test_a_table_without_anything_to_compare_with_claims_nothing() -> None:
 
 def test_the_figure_shows_those_who_measure_everything() -> None:
     rows = measure(ours("numpy"), PYCOCOTOOLS, QUICK, MANY, ABSENT)
-    axes = draw(list(rows.values())).axes[0]
+    axes = draw_times(times_page(list(rows.values()))).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["mapopt (numpy)", "pycocotools", "quick"]
     assert [line.get_xdata()[0] for line in axes.lines] == [1000, 2000, 200]
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from mapopt.drawing.benchmark_figures import draw_growth
 from mapopt.experiments.bench.claims import check_claims
 from mapopt.experiments.bench.cost import extra_bytes, fastest
 from mapopt.experiments.bench.growth import Contender, Limits, Point, contenders, largest_differences, measure_growth
-from mapopt.experiments.bench.growth_figure import draw_memory, draw_time, spread_apart
+from mapopt.experiments.bench.growth_pages import memory_page, time_page
 from mapopt.experiments.bench.problems import CLASSES, KINDS, draw_batch, draw_lists, exact_ap
 from mapopt.experiments.bench.worth import descend, measure_fidelity, measure_mass, member
 from mapopt.losses import LOSSES
@@ -225,22 +226,12 @@ def test_names_at_the_ends_of_lines_never_overlap_and_nothing_is_cut_off() -> No
         for name in [*LOSSES, "ap, published loop", "ap, all pairs"]
         for size in (1000, 10_000, 100_000)
     ]
-    for draw in (draw_time, draw_memory):
-        figure = draw(points, where="CPU")
+    for make_page in (time_page, memory_page):
+        figure = draw_growth(make_page(points, where="CPU"))
         figure.draw_without_rendering()
         (axes,) = figure.axes
-        names = [text for text in axes.texts if text.get_text() in {one.name for one in points}]
+        names = [text for text in axes.texts if text.get_text() in {point.name for point in points}]
         assert len(names) == len(LOSSES) + 2
         boxes = sorted((text.get_window_extent() for text in names), key=lambda box: box.y0)
         assert all(low.y1 <= high.y0 + 1 for low, high in pairwise(boxes))
         assert max(box.x1 for box in boxes) <= figure.bbox.x1
-
-
-def test_places_are_moved_apart_and_stay_inside() -> None:
-    moved = spread_apart([0.99, 0.98, 0.97, 0.2, 0.0, 0.01], 0.05)
-    assert sorted(range(6), key=lambda i: moved[i]) == [4, 5, 3, 2, 1, 0]
-    ordered = sorted(moved)
-    assert min(high - low for low, high in pairwise(ordered)) >= 0.05 - 1e-12
-    assert ordered[0] >= 0
-    assert ordered[-1] <= 1
-    assert moved[3] == 0.2

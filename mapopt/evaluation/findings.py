@@ -24,7 +24,7 @@ from mapopt.metrics.analysis.bootstrap import Bootstrap, BootstrapDifference, bo
 from mapopt.metrics.engines import Backend, check_backend
 
 _BACKGROUND_IOU = 0.1
-"""Below it nothing is analysed: an IoU up to it counts as touching nothing."""
+"""Below it nothing is analyzed: an IoU up to it counts as touching nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +61,8 @@ class Findings:
     """One detector.
 
     Attributes:
-        truth: What is really there.
-        predictions: What the detector claims.
+        truth: The annotated boxes.
+        predictions: What the detector predicts.
         questions: What was asked.
         report: COCO's numbers.
         analysis: Everything at one IoU threshold.
@@ -80,7 +80,7 @@ class Findings:
 
     @cached_property
     def calibration(self) -> Calibration | None:
-        """What scores are worth; None where they are no probabilities."""
+        """How far scores are probabilities; None where they cannot be."""
         scores = self.predictions.detections.scores
         return self.analysis.calibration if ((scores >= 0) & (scores <= 1)).all() else None
 
@@ -89,9 +89,11 @@ class Findings:
         """The same for the detections that reach the pooled best F1's threshold; the others would not be used."""
         if self.calibration is None:
             return None
-        found = self.predictions.detections
-        kept = found.scores >= self.analysis.operating_points.pooled.best_f1.threshold[0]
-        used = Detections(found.boxes[kept], found.scores[kept], found.labels[kept], found.image_ids[kept])
+        detections = self.predictions.detections
+        kept = detections.scores >= self.analysis.operating_points.pooled.best_f1.threshold[0]
+        used = Detections(
+            detections.boxes[kept], detections.scores[kept], detections.labels[kept], detections.image_ids[kept]
+        )
         return measure_calibration(self.truth.boxes, used, iou=self.questions.iou)
 
 
@@ -100,8 +102,8 @@ class Comparison:
     """Two detectors on the same images.
 
     Attributes:
-        ours: The one that is asked about.
-        other: The one it is compared with.
+        ours: The first detector.
+        other: The detector that it is compared with.
         difference: What ours has more than the other, with intervals; None where they were not asked for.
     """
 
@@ -116,24 +118,24 @@ def measure(
     """Measures one detector.
 
     Args:
-        truth: What is really there.
-        predictions: What the detector claims.
+        truth: The annotated boxes.
+        predictions: What the detector predicts.
         questions: What to measure.
         intervals: Where they are known already.
     """
-    boxes, found = truth.boxes, predictions.detections
+    boxes, detections = truth.boxes, predictions.detections
     if intervals is None and questions.resamples:
-        intervals = bootstrap(boxes, found, resamples=questions.resamples, seed=questions.seed)
+        intervals = bootstrap(boxes, detections, resamples=questions.resamples, seed=questions.seed)
     return Findings(
         truth=truth,
         predictions=predictions,
         questions=questions,
-        report=evaluate(boxes, found, backend=questions.backend),
-        analysis=analyze(boxes, found, iou=questions.iou),
+        report=evaluate(boxes, detections, backend=questions.backend),
+        analysis=analyze(boxes, detections, iou=questions.iou),
         # Corners of this package bound a box; they do not name its last pixel.
         voc=(
-            voc_average_precision(boxes, found, rule="11-point", iou=questions.iou, inclusive=False),
-            voc_average_precision(boxes, found, rule="area", iou=questions.iou, inclusive=False),
+            voc_average_precision(boxes, detections, rule="11-point", iou=questions.iou, inclusive=False),
+            voc_average_precision(boxes, detections, rule="area", iou=questions.iou, inclusive=False),
         ),
         intervals=intervals,
     )
@@ -154,6 +156,6 @@ def compare(truth: NamedGroundTruth, ours: Predictions, other: Predictions, ques
 
 
 def fraction_worse(difference: BootstrapDifference) -> float:
-    """Returns the share of resamples in which ours has the smaller AP; what is left are ties."""
+    """Returns the fraction of resamples in which ours has the smaller AP; what is left are ties."""
     defined = difference.samples[~np.isnan(difference.samples)]
     return float((defined < 0).mean()) if len(defined) else float("nan")

@@ -1,7 +1,7 @@
 """Every figure of a comparison as a function of its table and the axes it is drawn on.
 
-The tables are made in `mapopt.experiments.reporting.tables`; nothing here computes a number. Lines carry their names at their
-ends, moved apart where they would overlap, because a legend of seven lines is a riddle.
+Nothing here computes a number. Lines carry their names at their ends, moved apart where they would overlap, because a
+legend of seven lines is a riddle.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
-from mapopt.drawing.style import CATEGORY_COLORS, FAINT, INK, Style
+from mapopt.data.palette import category_hex
+from mapopt.drawing.places import spread_apart
+from mapopt.drawing.rows import Curve, FinalScore, OverallScore, Picture, Trajectory
+from mapopt.drawing.styles import FAINT, INK, Style
 from mapopt.evaluation.numbers import short
-from mapopt.experiments.reporting.tables import Curve, FinalScore, OverallScore, Picture, Trajectory
 from mapopt.metrics.statistics import Estimate
 
 _CROWDED = 8  # boxes in a picture
 _COLUMN = 118  # points between numbers beside rows
-_NAMES = 44  # characters in a line of names that share a line
-_STRIPE = 3.5  # line widths that a colour lasts where several lines are one
+_NAMES = 44  # characters in a row of names of one line
+_STRIPE = 3.5  # line widths that a color lasts where several lines are one
 
 
 def learning_curves(table: Sequence[Curve], axes: Axes, styles: Mapping[str, Style]) -> None:
@@ -38,7 +40,7 @@ def learning_curves(table: Sequence[Curve], axes: Axes, styles: Mapping[str, Sty
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}"))
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.set_ylabel("tune AP")
+    axes.set_ylabel("val AP")
     _name_ends(table, styles, axes)
 
 
@@ -80,19 +82,19 @@ def final_scores(table: Sequence[FinalScore], axes: Axes, styles: Mapping[str, S
 
 def overall_scores(table: Sequence[OverallScore], axes: Axes, colors: Sequence[str]) -> None:
     """Draws a row per method: its interquartile mean and interval on every task, and those over all in numbers."""
-    shown = [number for row in table for one in row.by_task for number in (one.value, one.low, one.high)]
+    shown = [number for row in table for ap in row.by_task for number in (ap.value, ap.low, ap.high)]
     _rows(table, shown, axes)
     _numbers(table, "all tasks together", [row.overall for row in table], axes)
     axes.grid(axis="y", visible=True)
     for place, row in enumerate(table):
         # Tasks stand a little below each other: on tasks that are alike marks would hide marks.
-        for level, one, color in zip(np.linspace(-0.17, 0.17, len(colors)), row.by_task, colors, strict=True):
-            _mark(one, place + level, color, 7.0, axes, line=row.reference)
+        for level, ap, color in zip(np.linspace(-0.17, 0.17, len(colors)), row.by_task, colors, strict=True):
+            _mark(ap, place + level, color, 7.0, axes, line=row.reference)
     axes.set_xlabel("test AP")
 
 
 def picture(table: Picture, axes: Axes) -> None:
-    """Draws a picture with its boxes: a colour per category, and each box's score where there is one."""
+    """Draws a picture with its boxes: a color per category, and each box's score where there is one."""
     height, width = table.pixels.shape[:2]
     # Enlarged pixels stay squares; only what has to shrink is smoothed.
     axes.imshow(table.pixels, interpolation="nearest" if max(height, width) <= 256 else "antialiased")
@@ -108,7 +110,7 @@ def picture(table: Picture, axes: Axes) -> None:
     for box, label in zip(table.boxes, table.labels, strict=True):
         left, top, right, bottom = np.clip(box, 0, [width, height, width, height]) - 0.5
         frame = Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=stroke, path_effects=halo)
-        frame.set_edgecolor(category_color(int(label)))
+        frame.set_edgecolor(category_hex(int(label)))
         axes.add_patch(frame)
     if table.scores is None:
         return
@@ -123,7 +125,7 @@ def picture(table: Picture, axes: Axes) -> None:
             color="black",
             va="bottom",
             clip_on=True,
-            bbox={"facecolor": category_color(int(table.labels[place])), "edgecolor": "none", "pad": 0.1 * font},
+            bbox={"facecolor": category_hex(int(table.labels[place])), "edgecolor": "none", "pad": 0.1 * font},
         )
 
 
@@ -133,11 +135,11 @@ def method_handles(table: Sequence[Curve], styles: Mapping[str, Style]) -> list[
         Line2D(
             [],
             [],
-            color=styles[one.method].color,
-            linestyle=styles[one.method].dash,  # type: ignore[arg-type]
-            label=textwrap.fill(one.label, _NAMES),
+            color=styles[curve.method].color,
+            linestyle=styles[curve.method].dash,  # type: ignore[arg-type]
+            label=textwrap.fill(curve.label, _NAMES),
         )
-        for one in table
+        for curve in table
     ]
 
 
@@ -153,14 +155,9 @@ def category_handles(table: Sequence[Picture], categories: Sequence[str]) -> lis
     """Returns what a legend shows of the categories that occur in pictures."""
     present = sorted({int(label) for picture in table for label in picture.labels})
     return [
-        Rectangle((0, 0), 1, 1, facecolor=category_color(one), edgecolor=FAINT, linewidth=0.6, label=categories[one])
-        for one in present
+        Rectangle((0, 0), 1, 1, facecolor=category_hex(label), edgecolor=FAINT, linewidth=0.6, label=categories[label])
+        for label in present
     ]
-
-
-def category_color(label: int) -> str:
-    """Returns the colour that boxes of a category have; they repeat from the ninth on."""
-    return CATEGORY_COLORS[label % len(CATEGORY_COLORS)]
 
 
 def _rows(table: Sequence[FinalScore | OverallScore], shown: Sequence[float], axes: Axes) -> None:
@@ -177,12 +174,13 @@ def _rows(table: Sequence[FinalScore | OverallScore], shown: Sequence[float], ax
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}"))
 
 
-def _mark(one: Estimate, place: float, color: str, size: float, axes: Axes, *, line: bool) -> None:
+def _mark(estimate: Estimate, place: float, color: str, size: float, axes: Axes, *, line: bool) -> None:
     """Draws a number with its interval, and where it is the reference's a line through all rows."""
-    axes.plot([one.low, one.high], [place, place], color=color, linewidth=3, solid_capstyle="butt", zorder=4)
-    axes.scatter([one.value], [place], s=size**2, color=color, edgecolor="white", linewidth=1.4, zorder=5)
+    low, high = estimate.low, estimate.high
+    axes.plot([low, high], [place, place], color=color, linewidth=3, solid_capstyle="butt", zorder=4)
+    axes.scatter([estimate.value], [place], s=size**2, color=color, edgecolor="white", linewidth=1.4, zorder=5)
     if line:
-        axes.axvline(one.value, color=color, linewidth=0.9, linestyle=(0, (3, 3)), alpha=0.6, zorder=1)
+        axes.axvline(estimate.value, color=color, linewidth=0.9, linestyle=(0, (3, 3)), alpha=0.6, zorder=1)
 
 
 def _numbers(table: Sequence[FinalScore | OverallScore], head: str, numbers: Sequence[Estimate], axes: Axes) -> None:
@@ -211,13 +209,14 @@ def _numbers(table: Sequence[FinalScore | OverallScore], head: str, numbers: Seq
             write(place, 1, _interval(row.difference, signed=True), fontsize=9.5, color=INK if sure else FAINT)
 
 
-def _interval(one: Estimate, *, signed: bool = False) -> str:
-    value, low, high = (short(each, signed=signed) for each in (one.value, one.low, one.high))
+def _interval(estimate: Estimate, *, signed: bool = False) -> str:
+    numbers = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (short(number, signed=signed) for number in numbers)
     return f"{value}  [{low}, {high}]"
 
 
 def _lines(table: Sequence[Curve], styles: Mapping[str, Style], axes: Axes) -> None:
-    """Draws lines and bands, the first on top; lines that coincide share one, in stripes of their colours."""
+    """Draws lines and bands, the first on top; lines that coincide become one, in stripes of their colors."""
     drawn: list[list[Curve]] = []
     for curve in table:
         same = next((group for group in drawn if _coincide(group[0], curve)), None)
@@ -257,7 +256,7 @@ def _name_ends(table: Sequence[Curve], styles: Mapping[str, Style], axes: Axes) 
     ends = [(float(curve.middle[-1]) - bottom) / (top - bottom) for curve in table]
     # Of a page's height the axes have about four fifths; a line of text wants 1.3 of its 9.5 points.
     gap = 1.3 * 9.5 / 72 / (0.8 * axes.get_figure().get_size_inches()[1])  # type: ignore[union-attr]
-    for curve, end, place in zip(table, ends, _spread(ends, gap), strict=True):
+    for curve, end, place in zip(table, ends, spread_apart(ends, gap), strict=True):
         color = styles[curve.method].color
         start = float(curve.x[-1]) / right
         axes.plot(
@@ -272,24 +271,8 @@ def _name_ends(table: Sequence[Curve], styles: Mapping[str, Style], axes: Axes) 
         axes.text(1.05, place, curve.label, transform=axes.transAxes, va="center", fontsize=9.5, color=_darker(color))
 
 
-def _spread(places: Sequence[float], gap: float) -> list[float]:
-    """Moves places apart to at least `gap`, each as little as it must: least squares by pooling neighbours."""
-    order = np.argsort(places, kind="stable")
-    wanted = np.asarray(places)[order] - gap * np.arange(len(places))
-    blocks: list[list[float]] = []
-    for one in wanted:
-        blocks.append([one])
-        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
-            last = blocks.pop()
-            blocks[-1] += last
-    level = np.concatenate([np.full(len(block), np.mean(block)) for block in blocks])
-    moved = np.empty(len(places))
-    moved[order] = level + gap * np.arange(len(places))
-    return [float(one) for one in moved]
-
-
 def _darker(color: str) -> str:
-    """Returns a colour that text can be read in."""
+    """Returns a color that text can be read in."""
     channels = [int(color[place : place + 2], 16) for place in (1, 3, 5)]
     brightness = (0.299 * channels[0] + 0.587 * channels[1] + 0.114 * channels[2]) / 255
     factor = min(1.0, 0.45 / max(brightness, 1e-6))
