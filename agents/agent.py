@@ -22,7 +22,7 @@ from mapopt.agents.zoo import find_agent
 from mapopt.envs.detector_training.actions import ACTIONS, Action, make_action
 from mapopt.envs.detector_training.observations import observation_names, observe
 from mapopt.errors import AgentError, MapoptError
-from mapopt.files import write_bytes, write_json
+from mapopt.files import read_record, write_bytes, write_json
 from mapopt.former_names import translate
 from mapopt.settings import from_mapping, to_mapping
 from mapopt.training import Budget, Round, Schedule, TaskInfo, ranges
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from mapopt.agents.sb3 import Trained
 
-VERSION = 1
+FORMAT, VERSION = "mapopt agent", 1
+"""Of the description of an agent."""
 
 _OUTPUTS: dict[str, tuple[Output, ...]] = {
     "relative": ("clip", "tanh"),
@@ -101,7 +102,7 @@ class Agent:
         for index, (weight, bias) in enumerate(self.layers):
             tensors[f"{index}.weight"] = np.ascontiguousarray(weight, dtype=np.float32)
             tensors[f"{index}.bias"] = np.ascontiguousarray(bias, dtype=np.float32)
-        description = {"format": "mapopt agent", "version": VERSION, **self._described(), "training": self.training}
+        description = {"format": FORMAT, "version": VERSION, **self._described(), "training": self.training}
         write_bytes(Path(path).with_suffix(".safetensors"), save(tensors))
         write_json(Path(path).with_suffix(".json"), description)
 
@@ -113,12 +114,20 @@ class Agent:
             AgentError: there is none, it is damaged, of another version, or turns knobs that do not exist.
         """
         path = find_agent(name)
+        record = read_record(
+            path,
+            what="an agent that `mapopt train-agent` wrote",
+            format=FORMAT,
+            version=VERSION,
+            remedy="Train it again.",
+            error=AgentError,
+        )
+        description = translate(record, "agent")
         try:
-            description = translate(json.loads(path.read_text()), "agent")
             tensors = load_file(path.with_suffix(".safetensors"))
         except FileNotFoundError:
             raise AgentError(f"{path.with_suffix('.safetensors')}: no such file; an agent is two files") from None
-        except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError, OSError) as error:
+        except (SafetensorError, OSError) as error:
             raise AgentError(f"{path}: a damaged agent ({error}); copy or train it again") from None
         _check(path, description)
         layers = []
@@ -217,13 +226,6 @@ _LATER = ("action", "step_size", "activation", "output")
 
 
 def _check(path: Path, description: Any) -> None:
-    if not isinstance(description, dict) or description.get("format") != "mapopt agent":
-        raise AgentError(f"{path}: not an agent of mapopt; expected one that `mapopt train-agent` wrote")
-    if description.get("version") != VERSION:
-        raise AgentError(
-            f"{path}: an agent of version {description.get('version')}; this mapopt runs version {VERSION}: "
-            "train it again"
-        )
     missing = {"knobs", "scale", "baseline", "layers", "training", "observation", "open_loop"} - set(description)
     if missing:
         raise AgentError(f"{path}: the description lacks {', '.join(sorted(missing))}; copy or train it again")

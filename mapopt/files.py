@@ -1,4 +1,7 @@
-"""Writes files so that a reader, or the next run after a power cut, sees the old one or the new one and never half."""
+"""Writes files so that a reader, or the next run after a power cut, sees the old one or the new one and never half.
+
+What mapopt itself wrote as JSON is read back by one function, which says in one line what is wrong with a file.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mapopt.errors import StoreError
+from mapopt.errors import MapoptError, StoreError
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -45,6 +48,70 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Writes a JSON file in one step."""
     write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_record(
+    path: str | Path,
+    *,
+    what: str,
+    version: int | None = None,
+    format: str = "",
+    remedy: str = "Write it again.",
+    error: type[MapoptError] = StoreError,
+) -> dict[str, Any]:
+    """Returns what a JSON file of ours holds.
+
+    Args:
+        path: of the file.
+        what: it should be, and who writes it, such as "a schedule that RecordSchedule wrote".
+        version: which this mapopt reads; None reads any.
+        format: the value of the key "format"; empty where files have no such key.
+        remedy: what to do about another version or a damaged file, as a sentence.
+        error: what to raise.
+
+    Raises:
+        MapoptError: of the kind `error`: the file is missing or unreadable, is not JSON, holds something else, or was
+            written by another version.
+    """
+    try:
+        record = json.loads(_read_text(path, what, error))
+    except ValueError:
+        raise error(f"{path}: is not JSON; expected {what}. {remedy}") from None
+    if not isinstance(record, dict) or record.get("format", "") != format:
+        raise error(f"{path}: is something else; expected {what}. {remedy}")
+    if version is not None and record.get("version") != version:
+        written = record.get("version", "none")
+        raise error(f"{path}: is of version {written}; expected {what} in version {version}. {remedy}")
+    return record
+
+
+def read_json_lines(path: str | Path, *, what: str, error: type[MapoptError] = StoreError) -> list[Any]:
+    """Returns the lines of a file that is JSON line by line.
+
+    Args:
+        path: of the file.
+        what: it should be, and who writes it.
+        error: what to raise.
+
+    Raises:
+        MapoptError: of the kind `error`: the file is missing or unreadable, or a line is not JSON.
+    """
+    values = []
+    for number, line in enumerate(_read_text(path, what, error).splitlines(), start=1):
+        try:
+            values.append(json.loads(line))
+        except ValueError:
+            raise error(f"{path}, line {number}: is not JSON; expected {what}. Write it again.") from None
+    return values
+
+
+def _read_text(path: str | Path, what: str, error: type[MapoptError]) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise error(f"{path}: no such file; expected {what}.") from None
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror}); expected {what}.") from None
 
 
 def _umask() -> int:

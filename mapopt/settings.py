@@ -92,6 +92,18 @@ def load_yaml(path: str | Path) -> Any:
         raise ConfigError(f"{path}: is not valid YAML ({str(error).splitlines()[0]}). Correct the file.") from None
 
 
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested settings as one mapping of ``outer.inner`` names.
+
+    >>> flatten({"seed": 1, "recipe": {"loss": "ap", "auxiliary": {}}})
+    {'seed': 1, 'recipe.loss': 'ap'}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
 def leaves(cls: type, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yields the path and the type of every value in nested dataclasses, orders included."""
     for name, hint, _ in _fields(cls, orders=True):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +17,11 @@ from zipfile import BadZipFile
 import numpy as np
 
 from mapopt.errors import ConfigError, StoreError
-from mapopt.files import write_bytes, write_json
+from mapopt.files import read_record, write_bytes, write_json
 from mapopt.former_names import translate
 
-VERSION = 1
+FORMAT, VERSION = "mapopt episodes", 1
+"""Of the description of logged episodes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,7 +94,7 @@ class Episodes:
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
         content = buffer.getvalue()
         record = {
-            "format": "mapopt episodes",
+            "format": FORMAT,
             "version": VERSION,
             "sha256": hashlib.sha256(content).hexdigest(),
             "env": self.env,
@@ -121,16 +121,17 @@ class Episodes:
             StoreError: a file is missing or damaged, the two are not of the same write, or of another version.
         """
         data, description = _files(path)
+        record = read_record(
+            description,
+            what="episodes that Episodes.save wrote, in two files",
+            format=FORMAT,
+            version=VERSION,
+            remedy="Log them again.",
+        )
         try:
-            record, content = json.loads(description.read_text()), data.read_bytes()
+            content = data.read_bytes()
         except OSError as error:
-            raise StoreError(f"{error.filename}: cannot be read ({error.strerror}). Episodes are two files.") from None
-        except ValueError:
-            raise StoreError(f"{description}: is not JSON. Write the episodes again.") from None
-        if not isinstance(record, dict) or record.get("format") != "mapopt episodes":
-            raise StoreError(f"{description}: holds no episodes. Give a path that Episodes.save wrote.")
-        if record.get("version") != VERSION:
-            raise StoreError(f"{description}: is of version {record.get('version')}, expected {VERSION}. Log it again.")
+            raise StoreError(f"{data}: cannot be read ({error.strerror}). Episodes are two files.") from None
         if hashlib.sha256(content).hexdigest() != record.get("sha256"):
             raise StoreError(f"{data}: is not the file that {description.name} was written with. Copy both again.")
         record = translate(record, "episodes")

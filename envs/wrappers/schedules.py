@@ -6,7 +6,6 @@ An agent's worth is what it does better than the replay of its own decisions, so
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,10 +22,7 @@ from mapopt.former_names import translate, translate_description
 from mapopt.settings import from_mapping, to_mapping
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Decision
-from mapopt.training.controllers.fixed import Replay
-from mapopt.training.knobs import Knobs
-
-VERSION = 2
+from mapopt.training.controllers.fixed import SCHEDULE_FORMAT, SCHEDULE_VERSION, Replay, read_schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +72,8 @@ class RecordedSchedule:
             StoreError: the file cannot be written.
         """
         record = {
-            "format": "mapopt schedule",
-            "version": VERSION,
+            "format": SCHEDULE_FORMAT,
+            "version": SCHEDULE_VERSION,
             "family": self.family,
             "split": self.split,
             "settings": dict(self.settings),
@@ -86,13 +82,7 @@ class RecordedSchedule:
             "description": self.description,
             "budget": {"images": self.budget.images, "rounds": self.budget.rounds},
             "val_ap": list(self.val_ap),
-            "decisions": [
-                {
-                    "knobs": decision.knobs.as_dict(),
-                    "ramp_from": None if decision.ramp_from is None else decision.ramp_from.as_dict(),
-                }
-                for decision in self.decisions
-            ],
+            "decisions": [decision.as_dict() for decision in self.decisions],
         }
         write_json(path, record)
 
@@ -103,19 +93,7 @@ class RecordedSchedule:
         Raises:
             StoreError: there is no such file, or it is not a recorded schedule of this version.
         """
-        try:
-            record = json.loads(Path(path).read_text())
-        except OSError as error:
-            raise StoreError(
-                f"{path}: cannot be read ({error.strerror}). Give a file that RecordSchedule wrote."
-            ) from None
-        except ValueError:
-            raise StoreError(f"{path}: is not JSON. Give a file that RecordSchedule wrote.") from None
-        if not isinstance(record, dict) or record.get("format") != "mapopt schedule":
-            raise StoreError(f"{path}: holds no schedule. Give a file that RecordSchedule wrote.")
-        if record.get("version") != VERSION:
-            raise StoreError(f"{path}: is of version {record.get('version')}, expected {VERSION}. Record it again.")
-        record = translate(record, "schedule")
+        record = translate(read_schedule(path), "schedule")
         try:
             return cls(
                 family=str(record["family"]),
@@ -125,7 +103,7 @@ class RecordedSchedule:
                 seed=int(record["seed"]),
                 description=translate_description(str(record["description"])),
                 budget=Budget(**record["budget"]),
-                decisions=tuple(_decision(one) for one in record["decisions"]),
+                decisions=tuple(Decision.from_dict(decision) for decision in record["decisions"]),
                 val_ap=tuple(float(ap) for ap in record["val_ap"]),
             )
         except (KeyError, TypeError, ValueError, MapoptError) as error:
@@ -201,8 +179,3 @@ class RecordSchedule(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
 def _name_of(family: InstanceFamily) -> str:
     known = [name for name, kind in FAMILIES.items() if type(family) is kind]
     return known[0] if known else type(family).__name__
-
-
-def _decision(record: dict[str, Any]) -> Decision:
-    start = record["ramp_from"]
-    return Decision(knobs=Knobs.from_record(record["knobs"]), ramp_from=None if start is None else Knobs.from_record(start))

@@ -26,7 +26,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from mapopt.errors import StoreError, unknown_name
-from mapopt.files import write_bytes, write_json, write_text
+from mapopt.files import read_record, write_bytes, write_json, write_text
 from mapopt.former_names import translate
 from mapopt.training.history import Round, Scores
 
@@ -245,17 +245,17 @@ def _as_dict(run: StoredRun) -> dict[str, Any]:
 
 def _read(folder: Path) -> StoredRun:
     path = folder / "run.json"
-    try:
-        record = translate(json.loads(path.read_text()), "stored run")
-        version = record.pop("version")
-        if version == VERSION:
-            return _from_dict(record, folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, error) from error
-    raise StoreError(
-        f"{path}: a run of version {version}; this mapopt reads version {VERSION}: "
-        "use the mapopt that wrote it, or another folder for the runs"
+    record = read_record(
+        path,
+        what="a run that `mapopt compare` stored",
+        version=VERSION,
+        remedy=f"Delete {folder} and run the same command again, or use the mapopt that wrote it.",
     )
+    record = {name: value for name, value in translate(record, "stored run").items() if name != "version"}
+    try:
+        return _from_dict(record, folder)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, error) from error
 
 
 def _from_dict(record: dict[str, Any], folder: Path) -> StoredRun:

@@ -23,7 +23,7 @@ from mapopt.errors import ConfigError, DataError, StoreError
 from mapopt.files import write_json, write_text
 from mapopt.metrics import STATS
 from mapopt.output import Output
-from mapopt.settings import NOT_A_SETTING, to_mapping, to_yaml
+from mapopt.settings import NOT_A_SETTING, flatten, to_mapping, to_yaml
 from mapopt.training.budget import Budget
 from mapopt.training.checkpoint import Checkpoint, CheckpointFolder
 from mapopt.training.controllers.base import Controller
@@ -211,8 +211,8 @@ class Train(DataSettings, Command):
     def _check_settings(self, stored: Mapping[str, Any], settled: Train) -> None:
         if FINGERPRINTS not in stored:
             raise StoreError(f"{self.out}: its checkpoints are not of `mapopt train`. Choose another --out.")
-        before = _flat({name: value for name, value in stored.items() if name != FINGERPRINTS})
-        now = _flat(self._comparable(settled))
+        before = flatten({name: value for name, value in stored.items() if name != FINGERPRINTS})
+        now = flatten(self._comparable(settled))
         for name in {**now, **before}:
             if before.get(name) != now.get(name):
                 raise StoreError(
@@ -270,11 +270,3 @@ class Train(DataSettings, Command):
     def _tell_finished(self, last: Checkpoint) -> int:
         print(f"{self.out}: this run is finished after {len(last.history)} rounds; nothing to do")
         return int(last.snapshot.diverged)
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns ``outer.inner`` names with their values."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mapopt.training.controllers.fixed import Schedule as Schedule
     from mapopt.training.controllers.reactive import Patience as Patience
     from mapopt.training.controllers.reactive import Plateau as Plateau
+    from mapopt.training.controllers.registry import CONTROLLERS as CONTROLLERS
+    from mapopt.training.controllers.registry import make_controller as make_controller
     from mapopt.training.engine import Snapshot as Snapshot
     from mapopt.training.fleet import Fleet as Fleet
     from mapopt.training.fleet import Trainer as Trainer
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from mapopt.training.loop import run_fleet as run_fleet
     from mapopt.training.optimizers.base import RowOptimizer as RowOptimizer
     from mapopt.training.optimizers.registry import OPTIMIZERS as OPTIMIZERS
+    from mapopt.training.optimizers.registry import make_optimizer as make_optimizer
     from mapopt.training.recipe import Recipe as Recipe
     from mapopt.training.record import ProgressPrinter as ProgressPrinter
     from mapopt.training.record import Recorder as Recorder
@@ -49,6 +52,7 @@ else:
         __name__,
         {
             "Budget": "mapopt.training.budget",
+            "CONTROLLERS": "mapopt.training.controllers.registry",
             "Checkpoint": "mapopt.training.checkpoint",
             "CheckpointFolder": "mapopt.training.checkpoint",
             "Constant": "mapopt.training.controllers.fixed",
@@ -80,6 +84,8 @@ else:
             "advance": "mapopt.training.loop",
             "blend": "mapopt.training.knobs",
             "describe_round": "mapopt.training.record",
+            "make_controller": "mapopt.training.controllers.registry",
+            "make_optimizer": "mapopt.training.optimizers.registry",
             "ranges": "mapopt.training.knobs",
             "run": "mapopt.training.loop",
             "run_fleet": "mapopt.training.loop",

@@ -16,6 +16,9 @@ from mapopt.training.knobs import Knobs
 if TYPE_CHECKING:
     from mapopt.metrics import Report
 
+JSON_LINES = "rounds.jsonl"
+"""Name of the file with the rounds of a run: one `Round.as_dict()` a line."""
+
 Measure = Literal["calibration", "operating_point"]
 """What can be measured of every round beside AP, where somebody asks for it."""
 

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -19,11 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mapopt.files import write_text
+from mapopt.settings import flatten
 from mapopt.training.budget import Budget
-from mapopt.training.history import Round
-
-JSON_LINES = "rounds.jsonl"
-"""One `Round.as_dict()` a line."""
+from mapopt.training.history import JSON_LINES, Round
 
 TABLE = "rounds.csv"
 """The same numbers in flat columns: ``index``, ``knobs.lr``, ``interval.class_loss``, ``val.ap`` and so on."""
@@ -45,10 +43,10 @@ class Recorder:
         self._folder, self._rounds = folder, list(history)
         self._categories, self._lane = list(categories), lane
 
-    def __call__(self, lane: int, one: Round) -> None:
+    def __call__(self, lane: int, played: Round) -> None:
         """Adds a round and rewrites the files."""
         if lane == self._lane:
-            self._rounds.append(one)
+            self._rounds.append(played)
             self.write()
 
     def write(self) -> None:
@@ -57,13 +55,14 @@ class Recorder:
         Raises:
             StoreError: a file cannot be written.
         """
-        lines = [json.dumps(one.as_dict()) + "\n" for one in self._rounds]
+        lines = [json.dumps(played.as_dict()) + "\n" for played in self._rounds]
         write_text(self._folder / JSON_LINES, "".join(lines))
         write_text(self._folder / TABLE, self._table())
 
     def _table(self) -> str:
-        rows = [dict(_flatten(self._named(one.as_dict()))) for one in self._rounds]
+        records = [flatten(self._named(played.as_dict())) for played in self._rounds]
         # A round whose knobs stood still has no `ramp_from`: its cells stay empty.
+        rows = [{name: value for name, value in record.items() if value is not None} for record in records]
         columns = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
@@ -91,13 +90,13 @@ class ProgressPrinter:
 
     def __init__(self, budget: Budget, *, history: Sequence[Round] = (), stream: TextIO | None = None) -> None:
         self._budget, self._done = budget, len(history)
-        self._best = max((one.val.ap for one in history), default=-1.0)
+        self._best = max((played.val.ap for played in history), default=-1.0)
         self._stream = stream or sys.stdout
         self._progress: Progress | None = None
         console = Console(file=self._stream)
         if console.is_terminal:
             self._progress = Progress(
-                TextColumn("best tune AP {task.fields[best]}"),
+                TextColumn("best val AP {task.fields[best]}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("rounds"),
@@ -120,10 +119,10 @@ class ProgressPrinter:
         if self._progress is not None:
             self._progress.stop()
 
-    def __call__(self, lane: int, one: Round) -> None:
+    def __call__(self, lane: int, played: Round) -> None:
         """Shows a round."""
-        self._done, self._best = self._done + 1, max(self._best, one.val.ap)
-        line = describe_round(one, self._budget)
+        self._done, self._best = self._done + 1, max(self._best, played.val.ap)
+        line = describe_round(played, self._budget)
         if self._progress is None:
             print(line, file=self._stream, flush=True)
             return
@@ -134,26 +133,15 @@ class ProgressPrinter:
         return f"{self._best:.4f}" if self._best >= 0 else "-"
 
 
-def describe_round(one: Round, budget: Budget) -> str:
-    """Returns a round as one line of text."""
+def describe_round(played: Round, budget: Budget) -> str:
+    """Returns a round as a line of text."""
     width = len(str(budget.rounds))
-    interval = one.interval
+    interval = played.interval
     if interval.diverged:
-        return f"round {one.index + 1:{width}}/{budget.rounds}  images {one.images}  diverged: not finite"
+        return f"round {played.index + 1:{width}}/{budget.rounds}  images {played.images}  diverged: not finite"
     return (
-        f"round {one.index + 1:{width}}/{budget.rounds}  images {one.images:{len(str(budget.images))}}  "
-        f"tune AP {one.val.ap:.4f}  AP50 {one.val.ap50:.4f}  lr {one.knobs.lr:.3g}  "
+        f"round {played.index + 1:{width}}/{budget.rounds}  images {played.images:{len(str(budget.images))}}  "
+        f"val AP {played.val.ap:.4f}  AP50 {played.val.ap50:.4f}  lr {played.knobs.lr:.3g}  "
         f"loss {interval.class_loss + interval.box_loss:.4f}  gradient {interval.gradient_norm:.3g}  "
-        f"{one.seconds:.1f} s"
+        f"{played.seconds:.1f} s"
     )
-
-
-def _flatten(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Returns ``outer.inner`` names with their values; what is None is left out."""
-    flat: list[tuple[str, Any]] = []
-    for name, value in record.items():
-        if isinstance(value, Mapping):
-            flat += _flatten(value, f"{prefix}{name}.")
-        elif value is not None:
-            flat.append((f"{prefix}{name}", value))
-    return flat

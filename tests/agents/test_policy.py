@@ -105,7 +105,7 @@ def test_the_open_loop_repeats_the_mean_actions_at_their_fraction_of_the_budget(
         ({"scale": 0.5}, "scale is 0.5"),
         ({"knobs": ["lr", "warp"]}, "turns warp, which this mapopt does not have"),
         ({"knobs": ["lr"]}, "sizes are not those"),
-        ({"format": "other"}, "not an agent of mapopt"),
+        ({"format": "other"}, "is something else; expected an agent that `mapopt train-agent` wrote"),
         ({"layers": [[5, 3], [2, 5]]}, "sizes are not those"),
         ({"baseline": {"shape": "zigzag"}}, "does not hold together"),
         ({"action": "absolute"}, "does not hold together .*scale was given for absolute actions"),

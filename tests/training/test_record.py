@@ -92,7 +92,7 @@ def test_a_record_is_of_one_lane(tmp_path: Path) -> None:
 
 def test_a_round_is_a_line() -> None:
     assert describe_round(make_round(2), BUDGET) == (
-        "round  3/20  images  192  tune AP 0.2500  AP50 0.5000  lr 0.05  loss 1.2500  gradient 3.21  4.5 s"
+        "round  3/20  images  192  val AP 0.2500  AP50 0.5000  lr 0.05  loss 1.2500  gradient 3.21  4.5 s"
     )
     assert describe_round(make_round(2, diverged=True), BUDGET) == "round  3/20  images 192  diverged: not finite"
 
@@ -119,5 +119,5 @@ def test_on_a_terminal_a_bar_stands_below_the_lines(monkeypatch: pytest.MonkeyPa
         printer(0, make_round(2, ap=0.3))
     text = stream.getvalue()
     assert describe_round(make_round(2, ap=0.3), BUDGET) in text
-    assert "best tune AP 0.5000" in text
+    assert "best val AP 0.5000" in text
     assert "3/20" in text.split("rounds")[-2], "the bar counts the rounds that were played before"

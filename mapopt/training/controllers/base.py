@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget, TaskInfo
@@ -21,6 +21,19 @@ class Decision:
     """If given, the knobs move from these to `knobs`, step by step."""
     stop: str = ""
     """If not empty, the run ends before the round, for this reason."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the knobs as plain numbers, as records of rounds have them."""
+        start = self.ramp_from
+        return {"knobs": self.knobs.as_dict(), "ramp_from": None if start is None else start.as_dict()}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Decision:
+        """Reads what `as_dict` or `Round.as_dict` wrote."""
+        start = record["ramp_from"]
+        return cls(
+            knobs=Knobs.from_record(record["knobs"]), ramp_from=None if start is None else Knobs.from_record(start)
+        )
 
 
 class Controller(Protocol):
@@ -39,7 +52,7 @@ def measures_of(controller: Controller) -> tuple[Measure, ...]:
 
 
 def with_rate(knobs: Knobs, fraction: float) -> Knobs:
-    """Returns the knobs with a share of their rate, which stays inside its range."""
+    """Returns the knobs with a fraction of their learning rate, which stays inside its range."""
     return knobs if fraction == 1.0 else knobs.replace(lr=ranges()["lr"].clip(knobs.lr * fraction))
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from mapopt.errors import ConfigError
+from mapopt.errors import ConfigError, MapoptError, StoreError
+from mapopt.files import read_json_lines, read_record
 from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Decision, check_range, with_rate
-from mapopt.training.history import Round
+from mapopt.training.history import JSON_LINES, Round
+
+SCHEDULE_FORMAT, SCHEDULE_VERSION = "mapopt schedule", 2
+"""Of the files that hold the decisions of one episode."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Constant:
 class Schedule:
     """A learning rate that follows the budget: a linear warm-up, then cosine, steps or nothing.
 
-    Within a round the rate moves linearly, step by step; at the round's ends it is the schedule's own.
+    Within a round it moves linearly, step by step; at the round's ends it is the schedule's own.
 
     Reference: I. Loshchilov, F. Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017, equation 5
     (one period); P. Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 2.2 (the warm-up).
@@ -34,15 +39,15 @@ class Schedule:
 
     shape: Literal["cosine", "steps", "constant"] = "cosine"
     warmup: float = 0.05
-    """Share of the budget the warm-up takes."""
+    """Fraction of the budget that the warm-up takes."""
     warmup_from: float = 0.1
-    """Share of the rate the warm-up begins at."""
+    """Fraction of the learning rate that the warm-up begins at."""
     final: float = 0.01
-    """Share of the rate that cosine ends at."""
+    """Fraction of the learning rate that cosine ends at."""
     milestones: tuple[float, ...] = (0.6, 0.85)
-    """Shares of the budget after which steps divide the rate."""
+    """Fractions of the budget after which steps divide the learning rate."""
     factor: float = 0.1
-    """What steps multiply the rate with."""
+    """What steps multiply the learning rate with."""
 
     def __post_init__(self) -> None:
         check_range("warmup", self.warmup, 0, 1)
@@ -55,7 +60,7 @@ class Schedule:
             raise ConfigError(f"schedule shape is {self.shape!r}: expected cosine, steps or constant")
 
     def fraction(self, progress: float) -> float:
-        """Returns the share of the rate after a share of the budget."""
+        """Returns the fraction of the learning rate after a fraction of the budget."""
         if progress < self.warmup:
             return self.warmup_from + (1 - self.warmup_from) * progress / self.warmup
         if self.shape == "cosine":
@@ -67,10 +72,10 @@ class Schedule:
         return 1.0
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
-        """Returns the schedule's rate at the coming round's ends."""
+        """Returns the schedule's learning rate at the coming round's ends."""
         begin, end = len(history) / budget.rounds, (len(history) + 1) / budget.rounds
         first = self.fraction(begin)
-        # Steps jump: within a round the rate stays what it was when the round began.
+        # Steps jump: within a round the learning rate stays what it was when the round began.
         last = first if self.shape == "steps" and begin >= self.warmup else self.fraction(end)
         return Decision(knobs=with_rate(task.knobs, last), ramp_from=with_rate(task.knobs, first))
 
@@ -84,7 +89,7 @@ class Replay:
     @classmethod
     def of(cls, history: Sequence[Round]) -> Replay:
         """Replays a run's own rounds."""
-        return cls(tuple(Decision(knobs=one.knobs, ramp_from=one.ramp_from) for one in history))
+        return cls(tuple(Decision(knobs=played.knobs, ramp_from=played.ramp_from) for played in history))
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the recorded decision of this round."""
@@ -94,3 +99,40 @@ class Replay:
                 "use a budget of as many rounds as were recorded"
             )
         return self.decisions[len(history)]
+
+
+def load_replay(path: str | Path) -> Replay:
+    """Returns the controller that repeats what a file holds.
+
+    Args:
+        path: the folder of a run or its ``rounds.jsonl``, or a JSON file that
+            `mapopt.envs.wrappers.RecordSchedule` wrote.
+
+    Raises:
+        StoreError: there is no such file, or it holds no decisions.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        records = read_schedule(path).get("decisions", "none")
+    else:
+        path = path / JSON_LINES if path.is_dir() else path
+        records = read_json_lines(path, what="the rounds that `mapopt train` or a Recorder wrote")
+    try:
+        return Replay(tuple(Decision.from_dict(decision) for decision in records))
+    except (KeyError, TypeError, ValueError, AttributeError, MapoptError) as error:
+        raise StoreError(f"{path}: holds no decisions of this version ({error!r}). Record the run again.") from None
+
+
+def read_schedule(path: str | Path) -> dict[str, Any]:
+    """Returns what a file with the decisions of one episode holds.
+
+    Raises:
+        StoreError: there is no such file, it is another one, or of another version.
+    """
+    return read_record(
+        path,
+        what="a schedule that RecordSchedule wrote",
+        format=SCHEDULE_FORMAT,
+        version=SCHEDULE_VERSION,
+        remedy="Record it again.",
+    )

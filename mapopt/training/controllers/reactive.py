@@ -1,4 +1,4 @@
-"""Controllers that react to AP: a lower rate where it stalls, and early stopping."""
+"""Controllers that react to AP: a lower learning rate where it stalls, and early stopping."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mapopt.training.history import Measure, Round
 
 @dataclass(frozen=True, kw_only=True)
 class Plateau:
-    """Lowers the rate when tune AP stalls."""
+    """Lowers the learning rate when val AP stalls."""
 
     rounds: int = 2
-    """Rounds without a better tune AP before the rate is lowered."""
+    """Rounds without a better val AP before the learning rate is lowered."""
     factor: float = 0.3
-    """What the rate is multiplied with."""
+    """What the learning rate is multiplied with."""
     margin: float = 0.002
     """How much better counts as better, in AP."""
     warmup: float = 0.05
-    """Share of the budget the warm-up takes."""
+    """Fraction of the budget that the warm-up takes."""
     warmup_from: float = 0.1
-    """Share of the rate the warm-up begins at."""
+    """Fraction of the learning rate that the warm-up begins at."""
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -34,11 +34,11 @@ class Plateau:
         check_range("margin", self.margin, 0, 1)
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
-        """Returns the rate that follows from when tune AP last improved."""
+        """Returns the learning rate that follows from when val AP last improved."""
         best, stalled, fraction = -1.0, 0, 1.0
-        for one in history:
-            if one.val.ap > best + self.margin:
-                best, stalled = one.val.ap, 0
+        for played in history:
+            if played.val.ap > best + self.margin:
+                best, stalled = played.val.ap, 0
             else:
                 stalled += 1
             if stalled >= self.rounds:
@@ -55,7 +55,7 @@ class Plateau:
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """Early stopping: ends the run when tune AP has not improved for a number of rounds."""
+    """Early stopping: ends the run when val AP has not improved for a number of rounds."""
 
     controller: Controller
     rounds: int = 5
@@ -75,9 +75,9 @@ class Patience:
         """Returns the inner controller's decision, with the order to stop if it is time."""
         decision = self.controller.decide(history, task, budget)
         best, since = -1.0, 0
-        for one in history:
-            best, since = (one.val.ap, 0) if one.val.ap > best + self.margin else (best, since + 1)
+        for ap in (played.val.ap for played in history):
+            best, since = (ap, 0) if ap > best + self.margin else (best, since + 1)
         if since >= self.rounds:
-            stop = f"tune AP has not risen above {best:.4f} for {since} rounds"
+            stop = f"val AP has not risen above {best:.4f} for {since} rounds"
             return Decision(knobs=decision.knobs, ramp_from=decision.ramp_from, stop=stop)
         return decision

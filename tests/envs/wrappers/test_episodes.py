@@ -165,8 +165,8 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
             Episodes.load(path)
         return str(caught.value)
 
-    assert "holds no episodes" in loading(format="")
-    assert "is of version 2, expected 1" in loading(version=2)
+    assert "is something else; expected episodes that Episodes.save wrote" in loading(format="")
+    assert "is of version 2; expected episodes" in loading(version=2)
     assert "damaged" in loading(episodes=[{"steps": 9, "seed": 0, "start": {}, "infos": ["nothing"]}])
     assert "damaged" in loading(episodes=[{**record["episodes"][0], "steps": 9}])
     description.write_text("{")

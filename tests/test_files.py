@@ -1,0 +1,63 @@
+"""Files: what is written whole, and what a file that is read back may be wrong with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mapopt.errors import AgentError, StoreError
+from mapopt.files import read_json_lines, read_record, write_json, write_text
+
+WHAT = "a schedule that RecordSchedule wrote"
+
+
+def test_a_record_that_was_written_is_read_back(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"format": "mapopt schedule", "version": 2, "name": "\u00e9"})
+    record = read_record(tmp_path / "a.json", what=WHAT, format="mapopt schedule", version=2)
+    assert record["name"] == "\u00e9"
+    write_json(tmp_path / "plain.json", {"name": "plain"})
+    assert read_record(tmp_path / "plain.json", what=WHAT) == {"name": "plain"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, f"a.json: no such file; expected {WHAT}."),
+        ("{", f"a.json: is not JSON; expected {WHAT}. Record it again."),
+        ("\udc80", f"a.json: is not JSON; expected {WHAT}. Record it again."),
+        ([], f"a.json: is something else; expected {WHAT}. Record it again."),
+        ({}, f"a.json: is something else; expected {WHAT}. Record it again."),
+        ({"format": "mapopt agent", "version": 2}, f"a.json: is something else; expected {WHAT}. Record it again."),
+        ({"format": "mapopt schedule"}, f"a.json: is of version none; expected {WHAT} in version 2. Record it again."),
+        (
+            {"format": "mapopt schedule", "version": 9},
+            f"is of version 9; expected {WHAT} in version 2. Record it again.",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_record_is_one_line(content: object, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    if content is not None:
+        text = content if isinstance(content, str) else json.dumps(content)
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(AgentError) as caught:
+        read_record(path, what=WHAT, format="mapopt schedule", version=2, remedy="Record it again.", error=AgentError)
+    assert str(caught.value).endswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_no_record(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"cannot be read \(Is a directory\); expected a schedule"):
+        read_record(tmp_path, what=WHAT)
+
+
+def test_lines_are_read_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    write_text(tmp_path / "rounds.jsonl", '{"a": 1}\n[2]\n')
+    assert read_json_lines(tmp_path / "rounds.jsonl", what="rounds") == [{"a": 1}, [2]]
+    write_text(tmp_path / "rounds.jsonl", '{"a": 1}\n{"a"\n')
+    with pytest.raises(StoreError, match=r"rounds.jsonl, line 2: is not JSON; expected rounds"):
+        read_json_lines(tmp_path / "rounds.jsonl", what="rounds")
+    with pytest.raises(StoreError, match="no such file; expected rounds"):
+        read_json_lines(tmp_path / "none.jsonl", what="rounds")
