@@ -180,7 +180,7 @@ def load(text: str, kind: str = "part") -> Any:
     if not is_text(text):
         raise ConfigError(f"{kind} '{text}': expected module:attribute, such as mine.parts:Mine")
     module_name, _, path = text.partition(":")
-    # A console script's path begins with its own folder, where `python -m` has the present one.
+    # A console script's path begins with its own folder, where `python -m` has the present parameter.
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
     try:
@@ -235,13 +235,19 @@ def check_settings(part: Any, settings: Mapping[str, Any], what: str) -> None:
         parameters = inspect.signature(part).parameters.values()
     except (TypeError, ValueError):  # built in, without a signature
         return
-    known = [one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
-    if any(one.kind == one.VAR_KEYWORD for one in parameters):
+    known = [
+        parameter.name
+        for parameter in parameters
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
         return
     for name in settings:
         if name not in known:
             raise ConfigError(unknown_name(f"setting of {what}", str(name), known))
-    required = [one.name for one in parameters if one.default is one.empty and one.name in known]
+    required = [
+        parameter.name for parameter in parameters if parameter.default is parameter.empty and parameter.name in known
+    ]
     for name in required:
         if name not in settings:
             raise ConfigError(f"{what} needs '{name}', and it is not given: give it among its settings")

@@ -11,6 +11,7 @@ from mapopt.losses import LOSSES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = ["losses.md"]
+WITH_PYTHON = ["../README.md", "losses.md", "own_parts.md"]
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| \[`(\w+)`\]\(#(\w+)\) \| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \| (yes|no) \|", re.MULTILINE)
@@ -23,8 +24,8 @@ def read(page: str) -> str:
 def blocks(page: str, language: str) -> list[tuple[int, str]]:
     """The fenced blocks of a language, each with the line that its content begins on."""
     text = read(page)
-    found = [one for one in FENCED.finditer(text) if one[1] == language]
-    return [(text.count("\n", 0, one.start(2)) + 1, one[2]) for one in found]
+    fenced = [block for block in FENCED.finditer(text) if block[1] == language]
+    return [(text.count("\n", 0, block.start(2)) + 1, block[2]) for block in fenced]
 
 
 def headings(text: str) -> set[str]:
@@ -36,15 +37,23 @@ def headings(text: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_python_on_a_page_runs_from_top_to_bottom(page: str) -> None:
-    found = blocks(page, "python")
-    assert found
+@pytest.mark.parametrize("page", WITH_PYTHON)
+def test_python_on_a_page_runs_from_top_to_bottom(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fenced = blocks(page, "python")
+    assert fenced
     namespace: dict[str, object] = {"__name__": "__main__"}
     with torch.random.fork_rng():
-        for line, code in found:
+        for line, code in fenced:
             # Empty lines before it let a traceback name the page's own line.
             exec(compile("\n" * (line - 1) + code, str(DOCS / page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON)
+def test_python_on_a_page_imports_at_most_one_level_deep(page: str) -> None:
+    for line, code in blocks(page, "python"):
+        deep = re.findall(r"^\s*(?:from|import) (mapopt\.\w+\.\w[\w.]*)", code, re.MULTILINE)
+        assert not [name for name in deep if not name.endswith(".testing")], f"{page}, line {line}: {deep}"
 
 
 def test_the_readmes_environment_plays_an_episode(capsys: pytest.CaptureFixture[str]) -> None:

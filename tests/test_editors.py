@@ -38,9 +38,9 @@ def with_pyright(folder: Path) -> tuple[list[str], dict[str, str]]:
     command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, str(file)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=100)
     assert done.stdout.startswith("{"), done.stdout + done.stderr
-    found = json.loads(done.stdout)["generalDiagnostics"]
-    problems = [one["message"] for one in found if one["severity"] != "information"]
-    matches = [re.match(r'Type of "(\w+)" is "(.*)"$', one["message"], re.DOTALL) for one in found]
+    reported = json.loads(done.stdout)["generalDiagnostics"]
+    problems = [item["message"] for item in reported if item["severity"] != "information"]
+    matches = [re.match(r'Type of "(\w+)" is "(.*)"$', item["message"], re.DOTALL) for item in reported]
     return problems, {match[1]: match[2] for match in matches if match}
 
 
@@ -58,7 +58,7 @@ def with_jedi(folder: Path) -> tuple[list[str], dict[str, str]]:
         if not inferred:
             problems.append(f'line {name.line}: "{name.name}" is unknown')
         if name.name in VALUES:
-            types[name.name] = " | ".join(one.name for one in inferred) or "Unknown"
+            types[name.name] = " | ".join(one.name for item in inferred) or "Unknown"
     return problems, types
 
 

@@ -79,19 +79,19 @@ def part_of(module: str) -> str:
 
 def imports_of(path: Path, module: str) -> set[str]:
     """Returns the modules of ours that a file imports, wherever in it."""
-    found: set[str] = set()
+    imported_names: set[str] = set()
     known = {name for name, _ in MODULES}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported_names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
             base = node.module or ""
             names = {f"{base}.{alias.name}" for alias in node.names}
-            found |= {name if name in known else base for name in names}
-    top = {name.split(".")[0] for name in found}
+            imported_names |= {name if name in known else base for name in names}
+    top = {name.split(".")[0] for name in imported_names}
     assert not top & {"envs", "agents", "experiments"}, f"{path}: import mapopt.envs and the like, never envs"
-    return {name for name in found if name.split(".")[0] == "mapopt"} - {module}
+    return {name for name in imported_names if name.split(".")[0] == "mapopt"} - {module}
 
 
 MODULES = list(modules())

@@ -146,7 +146,8 @@ def test_no_name_holds_a_replaced_word(path: Path) -> None:
 def test_no_document_holds_a_replaced_word(path: Path) -> None:
     met = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        met += [f"line {number}: {line.strip()} ({now})" for then, now in PHRASES.items() if re.search(then, line)]
+        plain = re.sub(r"`[^`]*`", "", line)
+        met += [f"line {number}: {line.strip()} ({now})" for then, now in PHRASES.items() if re.search(then, plain)]
     assert not met, "\n".join(met)
 
 

@@ -131,7 +131,9 @@ def test_a_file_that_is_no_schedule_is_refused(tmp_path: Path) -> None:
 
     assert "is not JSON" in str(loading("{"))
     assert "is something else; expected a schedule that RecordSchedule wrote" in str(loading([]))
-    assert "is of version 9; expected a schedule that RecordSchedule wrote in version 2" in str(loading({**whole, "version": 9}))
+    assert "is of version 9; expected a schedule that RecordSchedule wrote in version 2" in str(
+        loading({**whole, "version": 9})
+    )
     assert "damaged" in str(loading({**whole, "budget": {"images": 0, "rounds": 3}}))
     knobs = {**whole["decisions"][0]["knobs"], "lr": 99.0}
     assert "damaged" in str(loading({**whole, "decisions": [{"knobs": knobs, "ramp_from": None}]}))
