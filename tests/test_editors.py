@@ -58,7 +58,7 @@ def with_jedi(folder: Path) -> tuple[list[str], dict[str, str]]:
         if not inferred:
             problems.append(f'line {name.line}: "{name.name}" is unknown')
         if name.name in VALUES:
-            types[name.name] = " | ".join(one.name for item in inferred) or "Unknown"
+            types[name.name] = " | ".join(item.name for item in inferred) or "Unknown"
     return problems, types
 
 
