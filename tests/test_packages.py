@@ -8,7 +8,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -135,6 +135,43 @@ def test_no_import_goes_in_a_circle() -> None:
         visit(module)
 
 
+def imports_when_imported(path: Path) -> set[str]:
+    """Returns the modules that a file imports when it is imported itself: not inside functions, nor for checkers."""
+
+    def visit(nodes: Sequence[ast.stmt]) -> Iterator[str]:
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield from (node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names))
+            elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                yield from visit(node.orelse)
+            elif isinstance(node, ast.If | ast.Try | ast.With):
+                yield from visit([*node.body, *getattr(node, "orelse", [])])
+
+    return set(visit(ast.parse(path.read_text()).body))
+
+
+def test_matplotlib_is_imported_in_the_drawing_package_alone() -> None:
+    for module, path in MODULES:
+        if not module.startswith("mapopt.drawing."):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                assert not any(name.split(".")[0] == "matplotlib" for name in names), module
+
+
+def test_what_imports_matplotlib_is_imported_only_to_draw() -> None:
+    drawing = {
+        module for module, path in MODULES
+        if any(name.split(".")[0] == "matplotlib" for name in imports_when_imported(path))
+    }  # fmt: skip
+    assert "mapopt.drawing.pages" in drawing
+    for module, path in MODULES:
+        met = imports_when_imported(path) & drawing
+        assert not met or module.startswith("mapopt.drawing."), f"{module} imports {met}: do so inside a function"
+
+
 def test_the_bottom_is_flat() -> None:
     below = {"mapopt": set(), "mapopt.errors": set(), "mapopt.registry": {"mapopt.errors", "mapopt.settings"}}
     for module, path in MODULES:
@@ -167,6 +204,16 @@ def test_importing_the_library_is_light(module: str) -> None:
     code = f"import sys, {module}; print(*[name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["mapopt.drawing", "mapopt.evaluation.printed", "mapopt.experiments.reporting.figures", "mapopt.commands.evaluate"],
+)
+def test_matplotlib_waits_for_something_to_draw(module: str) -> None:
+    code = f"import sys, {module}; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.split() == ["False"]
 
 
 @pytest.mark.slow
