@@ -14,6 +14,7 @@ from rich.console import Console
 
 from mapopt.commands.command import Command
 from mapopt.errors import ConfigError
+from mapopt.evaluation.text_tables import print_table
 from mapopt.experiments.bench.average_precision_row import Row
 from mapopt.experiments.bench.average_precision_tables import table, times_page
 from mapopt.experiments.bench.peers.average_precision import PEERS, PYCOCOTOOLS, Peer
@@ -79,9 +80,9 @@ class BenchAP(Command):
         console = Console(width=None if sys.stdout.isatty() else 150)
         rows = []
         for name in dict.fromkeys(self.sets):
-            found = measure(name, evaluators(name, peers=self.peers), repeats=self.repeats, seed=self.seed)
-            console.print(table(found, SETS[name]))
-            rows += found
+            measured = measure(name, evaluators(name, peers=self.peers), repeats=self.repeats, seed=self.seed)
+            print_table(table(measured, SETS[name]), console)
+            rows += measured
         if output is not None:
             write_json(output.folder / "ap.json", {"seed": self.seed, "rows": [asdict(row) for row in rows]})
             # matplotlib is imported only where something is drawn.

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mapopt.drawing.rows import TimesPage, TimesPanel
+from mapopt.evaluation.text_tables import new_table
 from mapopt.experiments.bench.peers.sets import SetSize
 
 if TYPE_CHECKING:
@@ -20,23 +21,20 @@ _NONE = "–"
 def table(rows: Sequence[Row], size: SetSize) -> Table:
     """Returns the table of one set: times, ratios of them, memory, and how far the numbers are from pycocotools'."""
     slow, best = _total(rows, "pycocotools"), _best(rows)
-    found = Table(
-        title=f"{rows[0].set}: {size.images} images, {size.categories} categories, {size.objects:g} objects and "
+    costs = new_table(
+        f"{rows[0].set}: {size.images} images, {size.categories} categories, {size.objects:g} objects and "
         f"{size.detections} detections in each; milliseconds of the processor, one thread each",
         caption=_verdict(rows),
-        title_justify="left",
-        caption_justify="left",
-        pad_edge=False,
     )
-    found.add_column("evaluator")
-    found.add_column("version")
+    costs.add_column("evaluator")
+    costs.add_column("version")
     for heading in ("convert", "evaluate", "total", "× ours", "× faster", "extra MB", "difference"):
-        found.add_column(heading, justify="right", no_wrap=True)
+        costs.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         if row.total is None or row.convert is None or row.evaluate is None:
-            found.add_row(Text.assemble(row.evaluator, (f": {row.problem}", "yellow")), *[_NONE] * 8)
+            costs.add_row(Text.assemble(row.evaluator, (f": {row.problem}", "yellow")), *[_NONE] * 8)
             continue
-        found.add_row(
+        costs.add_row(
             Text(row.evaluator, style="bold" if row.ours else ""),
             row.version,
             _milliseconds(row.convert),
@@ -47,7 +45,7 @@ def table(rows: Sequence[Row], size: SetSize) -> Table:
             _NONE if row.memory is None else f"{row.memory / 1e6:.0f}",
             _difference(row.difference),
         )
-    return found
+    return costs
 
 
 def times_page(rows: Sequence[Row]) -> TimesPage:
@@ -84,7 +82,7 @@ def _verdict(rows: Sequence[Row]) -> str:
 
 
 def _best(rows: Sequence[Row]) -> float:
-    """Returns our own least total with all twelve numbers; 0 where there is none."""
+    """Returns our own smallest total with all twelve numbers; 0 where there is none."""
     return min((row.total for row in rows if row.ours and row.whole and row.total), default=0.0)
 
 

@@ -27,6 +27,7 @@ from mapopt.envs.post_processing.env import LENGTH, PostProcessingEnv
 from mapopt.envs.post_processing.synthetic import SyntheticCandidates
 from mapopt.envs.sb3 import FleetVecEnv
 from mapopt.errors import ConfigError
+from mapopt.evaluation.text_tables import new_table, print_table
 from mapopt.experiments.bench.fleet import device_name
 from mapopt.experiments.bench.round import STEPS, VAL_IMAGES, RoundCost, cost_of, round_table
 from mapopt.files import write_json
@@ -87,9 +88,9 @@ class BenchEnv(Command):
         console = Console(width=None if sys.stdout.isatty() else 170)
         rows = [Row.measure(lanes, size, self, device) for size in self.sizes for lanes in self.lanes]
         name = device_name(device, self.threads)
-        console.print(rate_table(rows, title=f"DetectorTraining-v0 ({name})"))
+        print_table(rate_table(rows, title=f"DetectorTraining-v0 ({name})"), console)
         names, costs = [f"{row.lanes} of {row.size} px" for row in rows], [row.cost for row in rows]
-        console.print(round_table(names, costs, title=f"a step of DetectorTraining-v0 ({name})"))
+        print_table(round_table(names, costs, title=f"a step of DetectorTraining-v0 ({name})"), console)
         interfaces = measure_interfaces(max(self.lanes), self, device) if self.workers else []
         if interfaces:
             console.print(
@@ -97,7 +98,7 @@ class BenchEnv(Command):
             )
         settings = measure_post_processing(self.steps, self.repeats, self.seed) if self.steps else {}
         if settings:
-            console.print(_rewards_table(settings))
+            print_table(_rewards_table(settings), console)
         if output is not None:
             record = {
                 "fleets": [asdict(row) for row in rows],
@@ -231,7 +232,7 @@ def _still(env: VecEnv) -> np.ndarray:
 
 def rate_table(rows: list[Row], *, title: str) -> Table:
     """Lays out steps a second by lanes and image size."""
-    table = Table(title=title)
+    table = new_table(title)
     for heading in ("image size", "lanes", "s a step", "environment steps a second", "times the first of its size"):
         table.add_column(heading, justify="right")
     first: dict[int, float] = {}
@@ -249,7 +250,7 @@ def rate_table(rows: list[Row], *, title: str) -> Table:
 
 def interface_table(interfaces: list[Interface], *, title: str) -> Table:
     """Lays out steps a second and core, and their ratio to the last row's."""
-    table = Table(title=title)
+    table = new_table(title)
     table.add_column("environments")
     for heading in ("lanes each", "s a step", "environment steps a second and core", "times the last"):
         table.add_column(heading, justify="right")
@@ -265,7 +266,7 @@ def interface_table(interfaces: list[Interface], *, title: str) -> Table:
 
 
 def _rewards_table(rates: dict[str, float]) -> Table:
-    table = Table(title="PostProcessing-v0, 64 tune images, one core: steps a second")
+    table = new_table("PostProcessing-v0, 64 val images, one core: steps a second")
     for reward in rates:
         table.add_column(reward, justify="right")
     table.add_row(*(f"{rate:.0f}" for rate in rates.values()))

@@ -17,6 +17,7 @@ from mapopt.commands.command import Command
 from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.devices import choose_device
 from mapopt.errors import ConfigError
+from mapopt.evaluation.text_tables import new_table, print_table
 from mapopt.experiments.bench.round import measure_round, round_table
 from mapopt.files import write_json
 from mapopt.output import Output
@@ -59,11 +60,11 @@ class BenchFleet(Command):
             output.check()
         rows = [measure_fleet(lanes, self.steps, self.repeats, device, self.seed) for lanes in self.lanes]
         console = Console(width=None if sys.stdout.isatty() else 150)
-        console.print(_table(rows, device, self.threads))
+        print_table(_table(rows, device, self.threads), console)
         many = sorted({*self.lanes, 2} - {1})
         rounds = [measure_round(lanes, self.repeats, device, self.seed) for lanes in many]
         title = f"a round of the fleet ({device_name(device, self.threads)})"
-        console.print(round_table([str(lanes) for lanes in many], rounds, title=title))
+        print_table(round_table([str(lanes) for lanes in many], rounds, title=title), console)
         if output is not None:
             costs = {
                 "fleets": [asdict(row) for row in rows],
@@ -105,7 +106,7 @@ def _fastest(work: Callable[[], object], repeats: int, device: torch.device) -> 
 
 
 def _table(rows: list[FleetCost], device: torch.device, threads: int) -> Table:
-    table = Table(title=f"the tiny detector's fleet, 48 pixels, batch 16 ({device_name(device, threads)})")
+    table = new_table(f"the tiny detector's fleet, 48 pixels, batch 16 ({device_name(device, threads)})")
     for heading in ("lanes", "ms a step", "lane-steps a second", "times the first row"):
         table.add_column(heading, justify="right")
     for row in rows:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from mapopt.evaluation.text_tables import new_table
 from mapopt.experiments.bench.claims import Claim
 from mapopt.experiments.bench.growth import Point, exponent
 from mapopt.experiments.bench.loss_peers import OnEmbeddings
@@ -22,10 +23,10 @@ def growth(points: Sequence[Point]) -> Table:
     positives = (
         f"{100 * first.fraction:.3g} % of the scores positive" if first.fraction else f"{first.positives:,} positives"
     )
-    table = _table(
+    table = new_table(
         f"forward and backward, {positives}: ms (and times ours)",
-        "ours is the same loss for a published loop, and AP-loss for every other row; MB is the most that torch's "
-        "allocator held beyond the input, at the longest list it was measured at; growth is k in the fit c n^k",
+        caption="ours is the same loss for a published loop, and AP-loss for every other row; MB is the peak that "
+        "torch's allocator held beyond the input, at the longest list it was measured at; growth is k in the fit c n^k",
     )
     table.add_column("loss")
     sizes = sorted({one.size for one in points})
@@ -79,7 +80,7 @@ def fidelity(rows: Sequence[Fidelity]) -> list[Table]:
             _turned,
         ),
     ):
-        table = _table(title, caption)
+        table = new_table(title, caption=caption)
         table.add_column("loss")
         for kind in kinds:
             table.add_column(kind, justify="right")
@@ -105,10 +106,10 @@ def _turned(one: Fidelity) -> str:
 
 def descent(rows: Sequence[Descent]) -> Table:
     """Steps until AP is 1, fastest first."""
-    table = _table(
+    table = new_table(
         "descent on the scores alone: steps until AP is 1 (200 scores, 20 positives, random start)",
-        f"median over the lists at the best of the rates {', '.join(map(str, LEARNING_RATES))}: how far the score that moves "
-        "most moves in a step",
+        caption=f"median over the lists at the best of the rates {', '.join(map(str, LEARNING_RATES))}: how far the "
+        "fastest score moves in a step",
     )
     table.add_column("loss")
     for heading in ("steps", "arrived", "best rate", "AP at the end"):
@@ -121,10 +122,10 @@ def descent(rows: Sequence[Descent]) -> Table:
 
 def mass(rows: Sequence[Mass]) -> Table:
     """Shares of the gradient by class, with one ranking for all and with one each."""
-    table = _table(
-        "share of the sum of |gradient|: positives / negatives of each class",
-        "a simulated batch of 4,000 candidates a class; each class is scored around its own log-odds. One ranking of "
-        "all classes beside one ranking per class",
+    table = new_table(
+        "fraction of the sum of |gradient|: positives / negatives of each class",
+        caption="a simulated batch of 4,000 candidates a class; each class is scored around its own log-odds. One "
+        "ranking of all classes beside one per class",
     )
     table.add_column("loss")
     for scope in ("one ranking", "per class"):
@@ -142,9 +143,9 @@ def mass(rows: Sequence[Mass]) -> Table:
 
 def embeddings(rows: Sequence[OnEmbeddings]) -> Table:
     """Losses of pytorch-metric-learning beside ours."""
-    table = _table(
+    table = new_table(
         "pytorch-metric-learning on embeddings: every embedding is a query, ranked by similarity",
-        "as many classes as members of each, because its Smooth-AP takes one number for the other",
+        caption="as many classes as members of each, because its Smooth-AP takes one number for the other",
     )
     table.add_column("loss")
     for heading in ("batch", "theirs, ms", "ours, ms", "times ours", "difference of the loss", "cosine of gradients"):
@@ -164,7 +165,7 @@ def embeddings(rows: Sequence[OnEmbeddings]) -> Table:
 
 def claims(rows: Sequence[Claim]) -> Table:
     """Every claim with its figure and whether it holds."""
-    table = _table("claims")
+    table = new_table("claims")
     table.add_column("claim")
     table.add_column("measured", justify="right")
     table.add_column("")
@@ -176,7 +177,3 @@ def claims(rows: Sequence[Claim]) -> Table:
 
 def _fraction(value: float) -> str:
     return f"{100 * value:.0f}" if value >= 0.095 or value == 0 else f"{100 * value:.1f}"
-
-
-def _table(title: str, caption: str = "") -> Table:
-    return Table(title=title, caption=caption or None, title_justify="left", caption_justify="left", pad_edge=False)

@@ -15,6 +15,7 @@ from rich.console import Console
 from mapopt.commands.command import Command
 from mapopt.devices import choose_device
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.evaluation.text_tables import print_table
 from mapopt.experiments.bench import loss_peers, loss_tables
 from mapopt.experiments.bench.claims import Claim, check_claims
 from mapopt.experiments.bench.growth import Contender, Limits, Point, contenders, largest_differences, measure_growth
@@ -117,7 +118,7 @@ class BenchLosses(Command):
         self._measure_quality(found, on_scores, console)
         if "time" in self.parts:
             found.claims.extend(check_claims(found.points, found.differences))
-            console.print(loss_tables.claims(found.claims))
+            print_table(loss_tables.claims(found.claims), console)
         if output is not None:
             for path in _write(found, output.folder):
                 console.print(f"wrote {path}")
@@ -174,10 +175,10 @@ class BenchLosses(Command):
                 if (one.fraction == count if count < 1 else not one.fraction and one.positives == count)
             ]
             if part:
-                console.print(loss_tables.growth(part))
+                print_table(loss_tables.growth(part), console)
         found.embeddings.extend(loss_peers.on_embeddings(peers, repeats=self.repeats, device=device, seed=self.seed))
         if found.embeddings:
-            console.print(loss_tables.embeddings(found.embeddings))
+            print_table(loss_tables.embeddings(found.embeddings), console)
 
     def _measure_quality(self, found: Measured, on_scores: Sequence[Contender], console: Console) -> None:
         """Measures what depends on numbers only, on the CPU."""
@@ -186,15 +187,15 @@ class BenchLosses(Command):
         if "fidelity" in self.parts:
             found.fidelity.extend(measure_fidelities(losses, KINDS, lists=self.lists, seed=self.seed))
             for table in loss_tables.fidelity(found.fidelity):
-                console.print(table)
+                print_table(table, console)
         if "descent" in self.parts:
             sort = partial(descend, seeds=self.seeds, limit=self.steps, seed=self.seed)
             found.descent.extend(sort(name, loss) for name, loss in losses.items())
-            console.print(loss_tables.descent(found.descent))
+            print_table(loss_tables.descent(found.descent), console)
         if "mass" in self.parts:
             for name, loss in losses.items():
                 found.mass.extend(measure_mass(name, loss, candidates=4000, seed=self.seed))
-            console.print(loss_tables.mass(found.mass))
+            print_table(loss_tables.mass(found.mass), console)
 
 
 def _write(found: Measured, folder: Path) -> list[Path]:

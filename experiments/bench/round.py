@@ -18,6 +18,7 @@ from rich.table import Table
 
 from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.detectors.dense.detector import DenseDetector
+from mapopt.evaluation.text_tables import new_table
 from mapopt.training import engine
 from mapopt.training.engine import LaneEngine
 from mapopt.training.optimizers.sgd import RowSGD
@@ -111,7 +112,7 @@ def round_table(names: Sequence[str], costs: Sequence[RoundCost], *, title: str,
         title: above them.
         first: heading of the names.
     """
-    table = Table(title=title)
+    table = new_table(title)
     headings = [one.name.replace("_", " ") for one in fields(RoundCost)]
     for heading in (first, *headings, "evaluation", "beside", "AP alone"):
         table.add_column(heading, justify="right")

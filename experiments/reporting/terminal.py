@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 
 from rich.console import Console
-from rich.segment import Segments
 from rich.table import Table
 from rich.text import Text
 
 from mapopt.evaluation.numbers import UNKNOWN, duration, short
+from mapopt.evaluation.text_tables import new_table, print_table
 from mapopt.experiments.reporting.report import MethodSummary, OverallSummary, Summary, TaskSummary, Versus
 from mapopt.metrics.statistics import LEVEL, Estimate
 
@@ -25,16 +25,16 @@ _FEW = 5
 def print_summary(summary: Summary, console: Console) -> None:
     """Prints a comparison: per task results and costs, then all tasks together if there are several."""
     for task in summary.tasks:
-        _print(console, _results(task, summary.reference))
-        _print(console, _costs(task))
+        print_table(_results(task, summary.reference), console)
+        print_table(_costs(task), console)
     if summary.overall:
-        _print(console, _overall(summary))
+        print_table(_overall(summary), console)
     for line in _legend(summary):
         console.print(Text(line, style="dim"))
 
 
 def _results(task: TaskSummary, reference: str | None) -> Table:
-    table = _table(f"{task.task}: results on the test split")
+    table = new_table(f"{task.task}: results on the test split")
     failures = any(one.diverged for one in task.methods)
     table.add_column("method", max_width=_LABEL)
     for heading in ("runs", *(["di-\nverged"] if failures else []), _HEADING, "AP50", "AP75"):
@@ -61,7 +61,7 @@ def _results(task: TaskSummary, reference: str | None) -> Table:
 
 
 def _costs(task: TaskSummary) -> Table:
-    table = _table(f"{task.task}: cost")
+    table = new_table(f"{task.task}: cost")
     table.add_column("method", max_width=_LABEL)
     for heading in (
         *("trained\nimages a run", "evaluated\nimages a run", "time\na run", "time\na step"),
@@ -88,7 +88,7 @@ def _costs(task: TaskSummary) -> Table:
 
 
 def _overall(summary: Summary) -> Table:
-    table = _table(f"all {len(summary.tasks)} tasks together")
+    table = new_table(f"all {len(summary.tasks)} tasks together")
     table.add_column("method", max_width=_LABEL)
     for heading in ("runs", _HEADING):
         table.add_column(heading, justify="right")
@@ -170,15 +170,3 @@ def _rarest(one: Estimate, versus: Versus | None) -> Text | str:
 def _sign(difference: Estimate) -> str:
     """Returns the colour of a difference that is one."""
     return "green" if difference.low > 0 else "red" if difference.high < 0 else ""
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
-
-
-def _print(console: Console, table: Table) -> None:
-    """Prints a table at its own width, whatever the console's: rich would fold or cut the numbers to fit."""
-    wide = console.options.update(width=1000)
-    natural = max(console.width, console.measure(table, options=wide).maximum)
-    console.print(Segments(list(console.render(table, wide.update(width=natural)))), crop=False)
-    console.print()

@@ -16,8 +16,8 @@ from mapopt.evaluation.tables import (
     confusions,
     defined,
     difference_rows,
-    main_numbers,
     frequent,
+    main_numbers,
     worst,
 )
 from mapopt.metrics import AREA_RANGES, MAX_DETECTIONS, STATS

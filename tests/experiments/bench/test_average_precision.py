@@ -129,12 +129,12 @@ def printed(*rows: bench.Row) -> str:
 def test_the_table_has_a_line_for_each_and_says_how_ours_stands() -> None:
     rows = measure(ours("numpy"), PYCOCOTOOLS, SLOW, QUICK, BROKEN, ABSENT, MANY)
     text = printed(*rows.values())
-    lines = {line.split("│")[1].strip(): line for line in text.splitlines() if line.count("│") > 3}
+    lines = {name: line for line in text.splitlines() for name in rows if line.startswith(name)}
     assert len(lines) == len(rows)
-    assert "absent: not installed: pip install 'mapopt[peers]'" in lines
-    assert "broken: ValueError: it does not work" in lines
-    assert [cell.strip() for cell in lines["slow"].split("│")[5:8]] == ["80000", "80.00", "0.025"]
-    assert [cell.strip() for cell in lines["pycocotools"].split("│")[5:8]] == ["2000", "2.00", "1"]
+    assert "absent: not installed: pip install 'mapopt[peers]' " in lines["absent"]
+    assert "broken: ValueError: it does not work " in lines["broken"]
+    assert lines["slow"].split()[4:7] == ["80000", "80.00", "0.025"]
+    assert lines["pycocotools"].split()[4:7] == ["2000", "2.00", "1"]
     assert "none" in lines["pycocotools"]
     assert "2e-01" in lines["quick"]
     assert "ours is 2 times faster than pycocotools; quick, the fastest of the others, takes 0.20 times as long" in text

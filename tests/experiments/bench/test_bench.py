@@ -71,7 +71,7 @@ def test_losses_prints_every_part_and_writes_what_it_printed(
         "5 positives",
         "fidelity",
         "descent",
-        "share of the sum",
+        "fraction of the sum",
         "claims",
     ):
         assert heading in text
