@@ -1,1 +1,51 @@
-"""Comparisons and benchmarks: configurations, runs in a store, statistics, tables and figures."""
+"""Experiments: methods of training compared at equal budget, with what it cost and how sure it is, and benchmarks.
+
+An `Experiment` names tasks and methods; `compare` trains what its `Store` lacks and returns a `Summary`; `search` finds
+the settings that a method's runs are trained with.
+"""
+
+from typing import TYPE_CHECKING
+
+from mapopt.lazy import attach
+
+if TYPE_CHECKING:
+    from mapopt.experiments.comparison.compare import compare as compare
+    from mapopt.experiments.comparison.compare import plot as plot
+    from mapopt.experiments.comparison.compare import search as search
+    from mapopt.experiments.comparison.config import Experiment as Experiment
+    from mapopt.experiments.comparison.config import MethodConfig as MethodConfig
+    from mapopt.experiments.comparison.config import SearchConfig as SearchConfig
+    from mapopt.experiments.comparison.config import Searched as Searched
+    from mapopt.experiments.comparison.config import TaskConfig as TaskConfig
+    from mapopt.experiments.comparison.config import load_experiment as load_experiment
+    from mapopt.experiments.comparison.controllers import ControllerConfig as ControllerConfig
+    from mapopt.experiments.comparison.search import SearchOutcome as SearchOutcome
+    from mapopt.experiments.comparison.store import Store as Store
+    from mapopt.experiments.comparison.store import StoredRun as StoredRun
+    from mapopt.experiments.reporting.report import MethodSummary as MethodSummary
+    from mapopt.experiments.reporting.report import Summary as Summary
+    from mapopt.experiments.reporting.report import TaskSummary as TaskSummary
+    from mapopt.experiments.reporting.report import summarize as summarize
+else:
+    __getattr__, __dir__, __all__ = attach(
+        __name__,
+        {
+            "ControllerConfig": "mapopt.experiments.comparison.controllers",
+            "Experiment": "mapopt.experiments.comparison.config",
+            "MethodConfig": "mapopt.experiments.comparison.config",
+            "MethodSummary": "mapopt.experiments.reporting.report",
+            "SearchConfig": "mapopt.experiments.comparison.config",
+            "SearchOutcome": "mapopt.experiments.comparison.search",
+            "Searched": "mapopt.experiments.comparison.config",
+            "Store": "mapopt.experiments.comparison.store",
+            "StoredRun": "mapopt.experiments.comparison.store",
+            "Summary": "mapopt.experiments.reporting.report",
+            "TaskConfig": "mapopt.experiments.comparison.config",
+            "TaskSummary": "mapopt.experiments.reporting.report",
+            "compare": "mapopt.experiments.comparison.compare",
+            "load_experiment": "mapopt.experiments.comparison.config",
+            "plot": "mapopt.experiments.comparison.compare",
+            "search": "mapopt.experiments.comparison.compare",
+            "summarize": "mapopt.experiments.reporting.report",
+        },
+    )

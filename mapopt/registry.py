@@ -184,7 +184,9 @@ def load(text: str, kind: str = "part") -> Any:
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        value = importlib.import_module(module_name)
+        # The script that runs has its parts already: importing it by its name would run it a second time.
+        main = module_name == _main_name() and module_name not in sys.modules
+        value = sys.modules["__main__"] if main else importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         if module_name == missing or module_name.startswith(f"{missing}."):
@@ -211,9 +213,7 @@ def text_of(part: Any, kind: str = "part") -> str:
     """
     module, name = getattr(part, "__module__", ""), getattr(part, "__qualname__", "")
     if module in ("__main__", "__mp_main__"):
-        main = sys.modules[module]
-        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-        module = spec.name if spec is not None else Path(file).stem if file else ""
+        module = _main_name()
     text = f"{module}:{name}"
     if not is_text(text):
         raise ConfigError(
@@ -276,6 +276,13 @@ def _kept_arguments(given: Any) -> dict[str, Any] | None:
     except Exception:  # the part is not ours: whatever it raises means that it cannot be made again
         return None
     return arguments if same else None
+
+
+def _main_name() -> str:
+    """Returns the name that the script that runs could be imported by; empty where it is no file."""
+    main = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    return spec.name if spec is not None else Path(file).stem if file else ""
 
 
 def _described(part: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,3 +126,14 @@ def test_what_another_process_cannot_import_is_refused() -> None:
             SOLIDS.choice(part)
     with pytest.raises(ConfigError, match="cannot be made again in another process"):
         SOLIDS.choice(object())
+
+
+def test_a_part_of_the_script_that_runs_is_found_without_running_it_again(tmp_path: Path) -> None:
+    script = tmp_path / "script_of_mine.py"
+    script.write_text(
+        "from mapopt.registry import load, text_of\n"
+        "class Mine:\n    pass\n"
+        "print(text_of(Mine), load(text_of(Mine)) is Mine)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout == "script_of_mine:Mine True\n"

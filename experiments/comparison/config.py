@@ -1,39 +1,28 @@
-"""What a comparison compares, as a file: tasks, methods, seeds and a budget that is the same for all.
+"""What a comparison compares, as a file or as values: tasks, methods, seeds and a budget that is the same for all.
 
-The file also keeps what each method's settings were chosen from and what choosing them cost, because a method that was
+It also keeps what each method's settings were chosen from and what choosing them cost, because a method that was
 searched for longer has spent more than its training.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from mapopt.agents.agent import Agent
-from mapopt.agents.policy import OpenLoopController, PolicyController
-from mapopt.data import ShapesConfig, Splits, load_splits, make_shapes_splits
+from mapopt.data import ShapesConfig
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.experiments.comparison.controllers import ControllerConfig
 from mapopt.former_names import translate
-from mapopt.settings import from_mapping, load_yaml, to_mapping
-from mapopt.training.budget import Budget
-from mapopt.training.controllers.base import Controller
-from mapopt.training.controllers.fixed import Constant, Schedule
-from mapopt.training.controllers.reactive import Patience, Plateau
-from mapopt.training.knobs import Knobs, ranges
-from mapopt.training.recipe import Recipe
-from mapopt.training.task import Task
+from mapopt.settings import from_mapping, load_yaml
+from mapopt.training import Budget, Knobs, Recipe
 
 SEARCH_SEEDS = 1000
-"""Searches use the seeds from here on, comparisons those below: no setting is chosen on a seed it is judged on."""
+"""Searches use the seeds from here on, comparisons those below: no setting is chosen on a seed it is tested on."""
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-
-_STORED = 1
-"""Part of every run's key; goes up when a change in the code changes runs' numbers."""
+"""Where the shipped experiments are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,44 +30,15 @@ class TaskConfig:
     """The data of one task."""
 
     data: str | None = None
-    """A folder of real images; without one, procedural shapes."""
+    """A folder of real images; without it, procedural shapes."""
     scenes: ShapesConfig = field(default_factory=ShapesConfig)
-    """The dials of the shapes."""
+    """The parameters of the shapes."""
     images: tuple[int, int, int] = (512, 128, 512)
-    """Train, tune and test images of the shapes; every seed draws its own."""
+    """Train, val and test images of the shapes; every seed draws its own."""
     size: tuple[int, int] = (48, 48)
     """(height, width) real images are scaled to."""
     invalid: Literal["error", "clip", "drop"] = "error"
     """What to do with boxes outside their image or without area."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ControllerConfig:
-    """Which controller decides a method's knobs, with its settings."""
-
-    kind: Literal["constant", "schedule", "plateau", "agent", "replay"] = "schedule"
-    schedule: Schedule = field(default_factory=Schedule)
-    plateau: Plateau = field(default_factory=Plateau)
-    agent: str = "ppo-shapes"
-    """The agent that "agent" runs and "replay" repeats blindly: a name in the zoo or a path."""
-    patience: int = 0
-    """Rounds without a better tune AP after which a run stops; 0 never stops."""
-
-    def make(self) -> Controller:
-        """Returns the controller."""
-        controller: Controller
-        if self.kind == "agent":
-            controller = PolicyController(Agent.load(self.agent))
-        elif self.kind == "replay":
-            controller = OpenLoopController(Agent.load(self.agent))
-        else:
-            plain: dict[str, Controller] = {
-                "constant": Constant(),
-                "schedule": self.schedule,
-                "plateau": self.plateau,
-            }
-            controller = plain[self.kind]
-        return Patience(controller=controller, rounds=self.patience) if self.patience else controller
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +50,7 @@ class SearchConfig:
     seeds: int = 4
     """Seeds per combination."""
     of: str | None = None
-    """The method whose settings this one takes over; the cost of their search counts here too."""
+    """The method whose settings this method takes over; the cost of their search counts here, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +68,37 @@ class Searched:
 class MethodConfig:
     """One way to train."""
 
-    label: str
-    """What tables and figures call it."""
+    label: str = ""
+    """What tables and figures call it; empty for its name."""
     recipe: Recipe = field(default_factory=Recipe)
     knobs: dict[str, float] = field(default_factory=dict)
     """What differs from the default knobs; what a search chose goes before."""
     controller: ControllerConfig = field(default_factory=ControllerConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        recipe: Recipe | None = None,
+        controller: Any = "schedule",
+        knobs: Mapping[str, float] | None = None,
+        label: str = "",
+        search: SearchConfig | None = None,
+    ) -> MethodConfig:
+        """Returns a method with a controller that is given in any way that `ControllerConfig.of` takes.
+
+        >>> from mapopt.training.controllers.reactive import Plateau
+        >>> MethodConfig.of(controller=Plateau(rounds=3)).controller.plateau.rounds
+        3
+        """
+        return cls(
+            label=label,
+            recipe=recipe or Recipe(),
+            knobs=dict(knobs or {}),
+            controller=ControllerConfig.of(controller),
+            search=search or SearchConfig(),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +115,7 @@ class Experiment:
     lanes: int = 8
     """Seeds trained together."""
     select: Literal["best", "last"] = "best"
-    """Which weights are tested: those of the round with the best tune AP, or the last."""
+    """Which weights are tested: those of the round with the best val AP, or the last."""
     searched: dict[str, dict[str, Searched]] = field(default_factory=dict)
     """Task -> method -> the outcome of its search, as `mapopt compare --search` prints it."""
 
@@ -147,83 +131,63 @@ class Experiment:
         for method in self.methods.values():
             self.budget.check(method.recipe.batch_size)
 
-    def only(self, methods: tuple[str, ...]) -> Experiment:
-        """Returns the experiment with some of its methods."""
+    def only(self, methods: Sequence[str] = (), tasks: Sequence[str] = ()) -> Experiment:
+        """Returns the experiment with some of its methods and of its tasks; all of them where none is named."""
         for name in methods:
             if name not in self.methods:
                 raise ConfigError(unknown_name("method", name, self.methods))
-        kept = {name: method for name, method in self.methods.items() if name in methods}
-        return replace(self, methods=kept, reference=self.reference if self.reference in kept else methods[0])
+        for name in tasks:
+            if name not in self.tasks:
+                raise ConfigError(unknown_name("task", name, self.tasks))
+        kept = {name: method for name, method in self.methods.items() if not methods or name in methods}
+        return replace(
+            self,
+            methods=kept,
+            tasks={name: task for name, task in self.tasks.items() if not tasks or name in tasks},
+            reference=self.reference if self.reference in kept else methods[0],
+        )
 
     def with_data(self, data: str) -> Experiment:
         """Returns the experiment on another folder of images."""
         return replace(self, tasks={name: replace(task, data=data) for name, task in self.tasks.items()})
 
-    def task(self, name: str, method: str, seed: int) -> Task:
-        """Builds the task of one run."""
-        chosen = self.methods[method]
-        splits = _splits(json.dumps(to_mapping(self.tasks[name]), sort_keys=True), seed)
-        return Task(name=name, splits=splits, recipe=chosen.recipe, knobs=self.knobs(name, method))
+    def label(self, method: str) -> str:
+        """Returns what tables and figures call a method."""
+        return self.methods[method].label or method
 
     def knobs(self, task: str, method: str) -> Knobs:
         """Returns a method's knobs on a task: its own settings, and over them what its search chose there."""
-        found = self._searched(task, method)
-        return Knobs.from_dict({**self.methods[method].knobs, **(found.knobs if found else {})})
+        config, outcome = self.methods[method], self.outcome(task, method)
+        return Knobs.from_dict({**config.knobs, **(outcome.knobs if outcome else {})}, config.recipe.ranges())
 
-    def key(self, task: str, method: str) -> str:
-        """Returns a hash of everything that decides the numbers of a run but its seed."""
-        chosen, data = self.methods[method], self.tasks[task]
-        content: dict[str, Any] = {
-            "stored": _STORED,
-            "budget": to_mapping(self.budget),
-            "task": to_mapping(data),
-            "recipe": to_mapping(chosen.recipe),
-            "knobs": self.knobs(task, method).as_dict(),
-            "controller": to_mapping(chosen.controller),
-            "select": self.select,
-        }
-        # Hashed under the name that the runs stored so far were hashed with, so that they still count as done.
-        content["task"]["scenes"]["colour"] = content["task"]["scenes"].pop("color")
-        if data.data is not None:
-            # The folder may stand elsewhere tomorrow; what is in it decides.
-            splits = _splits(json.dumps(to_mapping(data), sort_keys=True), 0)
-            content["task"]["data"] = [one.fingerprint for one in (splits.train, splits.val, splits.test)]
-        if chosen.controller.kind in ("agent", "replay"):
-            agent = Agent.load(chosen.controller.agent)
-            content["agent"] = hashlib.sha256(b"".join(weight.tobytes() for weight, _ in agent.layers)).hexdigest()
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-    def search_cost(self, task: str, method: str) -> dict[str, Any]:
-        """Returns what choosing a method's settings on a task cost: runs, images, seconds."""
-        found = self._searched(task, method)
-        if found is None:
-            return {"runs": 0, "images": 0, "seconds": 0.0}
-        return {"runs": found.runs, "images": found.images, "seconds": found.seconds}
-
-    def training_cost(self, method: str) -> dict[str, Any]:
-        """Returns what training a method's agent cost: images, seconds; zeros without an agent."""
-        controller = self.methods[method].controller
-        if controller.kind not in ("agent", "replay"):
-            return {"images": 0, "seconds": 0.0}
-        cost = Agent.load(controller.agent).training.get("cost", {})
-        return {"images": cost.get("images", 0), "seconds": cost.get("seconds", 0.0)}
-
-    def _searched(self, task: str, method: str) -> Searched | None:
+    def outcome(self, task: str, method: str) -> Searched | None:
+        """Returns what the search chose whose settings a method has on a task; None where nothing was searched."""
         return self.searched.get(task, {}).get(self.methods[method].search.of or method)
 
 
-def load_experiment(path: str | Path) -> Experiment:
-    """Reads an experiment from a file, or from the shipped ones by name.
+def load_experiment(config: str | Path | Mapping[str, Any] | Experiment) -> Experiment:
+    """Reads an experiment.
+
+    Args:
+        config: a YAML file, the name of a shipped experiment, what such a file holds, or an experiment itself.
 
     Raises:
         ConfigError: there is no such file, a key is unknown, or a value is of the wrong type or out of range.
     """
-    shipped = CONFIGS / f"{path}.yaml"
-    found = shipped if not Path(path).is_file() and shipped.is_file() else Path(path)
-    if not found.is_file():
-        names = [one.stem for one in CONFIGS.glob("*.yaml")]
-        raise ConfigError(f"{path}: no such file; give a configuration file, or one of {', '.join(sorted(names))}")
-    experiment: Experiment = from_mapping(Experiment, translate(load_yaml(found), "experiment"), str(found))
+    if isinstance(config, Experiment):
+        return config
+    if isinstance(config, Mapping):
+        return _read(config, "config")
+    shipped = CONFIGS / f"{config}.yaml"
+    path = shipped if not Path(config).is_file() and shipped.is_file() else Path(config)
+    if not path.is_file():
+        names = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+        raise ConfigError(f"{config}: no such file; give a configuration file, or one of {', '.join(names)}")
+    return _read(load_yaml(path), str(path))
+
+
+def _read(content: Any, where: str) -> Experiment:
+    experiment: Experiment = from_mapping(Experiment, translate(content, "experiment"), where)
     _check_searches(experiment)
     return experiment
 
@@ -232,30 +196,15 @@ def _check_searches(experiment: Experiment) -> None:
     """Names what is misspelt in the settings and in the outcomes of searches."""
     for task, outcomes in experiment.searched.items():
         if task not in experiment.tasks:
-            raise ConfigError(unknown_name("task under 'tuned'", task, experiment.tasks))
+            raise ConfigError(unknown_name("task under 'searched'", task, experiment.tasks))
         for name in outcomes:
             if name not in experiment.methods:
-                raise ConfigError(unknown_name(f"method under 'tuned: {task}'", name, experiment.methods))
+                raise ConfigError(unknown_name(f"method under 'searched: {task}'", name, experiment.methods))
     for name, method in experiment.methods.items():
         if method.search.of is not None and method.search.of not in experiment.methods:
             raise ConfigError(unknown_name("method to take the search from", method.search.of, experiment.methods))
         for knob in method.search.grid:
-            if knob not in ranges():
-                raise ConfigError(unknown_name("knob in the search grid", knob, ranges()))
+            if knob not in method.recipe.ranges():
+                raise ConfigError(unknown_name("knob in the search grid", knob, method.recipe.ranges()))
         for task in experiment.tasks:
             experiment.knobs(task, name)
-
-
-@lru_cache(maxsize=64)
-def _splits(config: str, seed: int) -> Splits:
-    """Loads or draws the data of a task; shapes are drawn for every seed, a folder is loaded once."""
-    task: TaskConfig = from_mapping(TaskConfig, json.loads(config), "task")
-    if task.data is not None:
-        return _folder(task.data, task.size, task.invalid)
-    train, val, test = task.images
-    return make_shapes_splits(task.scenes, seed=seed, train=train, val=val, test=test)
-
-
-@lru_cache(maxsize=4)
-def _folder(data: str, size: tuple[int, int], invalid: Literal["error", "clip", "drop"]) -> Splits:
-    return load_splits(data, size=size, invalid=invalid)

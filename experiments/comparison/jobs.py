@@ -1,202 +1,213 @@
-"""Runs groups of seeds in worker processes and puts every run into the store the moment its group is done.
+"""The jobs of a comparison: groups of seeds of one method on one task, which are trained together as lanes.
 
-A group is one method on one task with a few seeds as lanes. A store knows which runs it has, so a comparison that was
-stopped goes on with the groups that are missing.
+A job is resolved once, where the comparison was started, and holds everything that its runs need; workers look nothing
+up. Its runs are in the store the moment it is done, so a comparison that was stopped goes on with the jobs that are
+missing.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import queue
-import signal
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from multiprocessing.context import SpawnProcess
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 
-from mapopt.errors import MapoptError
-from mapopt.experiments.comparison.config import Experiment
+from mapopt.agents import agent_fingerprint, load_agent
+from mapopt.experiments.comparison.config import Experiment, TaskConfig
+from mapopt.experiments.comparison.controllers import ControllerConfig
+from mapopt.experiments.comparison.data import splits_of
+from mapopt.experiments.comparison.keys import run_key
 from mapopt.experiments.comparison.store import Cost, Store, StoredRun
-from mapopt.metrics import Detections
-from mapopt.training.fleet import Fleet
-from mapopt.training.history import Round, Scores
-from mapopt.training.loop import RunResult, run_fleet
-from mapopt.training.task import Task
+from mapopt.training import Budget, Controller, Fleet, Knobs, Recipe, Round, RunResult, Scores, Task, run_fleet
+
+if TYPE_CHECKING:
+    from mapopt.metrics import Detections
 
 DRAWN = 6
 """Test images whose boxes every run keeps for the figures."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """Seeds of one method on one task that are trained together."""
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Runs of one method on one task, with everything that decides them."""
 
+    experiment: str
     task: str
     method: str
-    seeds: tuple[int, ...]
+    label: str
+    key: str
+    """Of the runs; see `run_key`."""
+    data: TaskConfig
+    recipe: Recipe
+    knobs: Knobs
+    controller: ControllerConfig
+    agent: str
+    """Fingerprint of the agent that has to be there when the job is done; empty for other controllers."""
+    budget: Budget
+    select: Literal["best", "last"]
+    search: Cost
+    """Of the search for the method's settings."""
+    training: Cost
+    """Of the agent, where the method is one."""
+    seeds: tuple[int, ...] = ()
+
+    def make_task(self, seed: int, knobs: Knobs | None = None) -> Task:
+        """Builds the task of one run, with other knobs if some are given."""
+        return Task(name=self.task, splits=splits_of(self.data, seed), recipe=self.recipe, knobs=knobs or self.knobs)
+
+    def make_controllers(self, lanes: int) -> list[Controller]:
+        """Returns a controller for every lane."""
+        return [self.controller.make(fingerprint=self.agent) for _ in range(lanes)]
 
 
-@dataclass(frozen=True)
-class Message:
-    """What a worker tells: a round was played, a group is done, or it failed."""
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a comparison reports first: how much there is to do."""
 
-    group: Group
-    kind: str
-    """round, done, error (the user's) or crash."""
-    rounds: int = 0
-    val_ap: float = 0.0
-    text: str = ""
-
-
-def missing_groups(experiment: Experiment, store: Store) -> list[Group]:
-    """Returns the groups with runs that the store lacks; a group holds only missing seeds."""
-    groups = []
-    for task in experiment.tasks:
-        for method in experiment.methods:
-            key = experiment.key(task, method)
-            lacking = [
-                seed for seed in range(experiment.seeds) if not store.has(experiment.name, task, method, seed, key)
-            ]
-            groups += [
-                Group(task, method, tuple(lacking[start : start + experiment.lanes]))
-                for start in range(0, len(lacking), experiment.lanes)
-            ]
-    # Groups of the same seeds share their data: a worker that takes every other one draws it once.
-    return sorted(groups, key=lambda group: group.seeds)
+    experiment: str
+    rounds: int
+    """Of every run."""
+    runs: int
+    missing: int
+    """Runs that the store lacks."""
+    store: Path
 
 
-def work(experiment: Experiment, store: Store, group: Group, device: str, tell: Callable[[Message], None]) -> None:
-    """Trains and tests a group and writes its runs into the store."""
-    tasks = [experiment.task(group.task, group.method, seed) for seed in group.seeds]
-    fleet = Fleet(tasks, group.seeds, device=device)
-    controllers = [experiment.methods[group.method].controller.make() for _ in group.seeds]
-    latest: dict[int, float] = {}
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a job reports: all its lanes have played a round, or its runs are in the store."""
 
-    def observe(lane: int, one: Round) -> None:
-        latest[lane] = one.val.ap
-        if lane == max(latest):
-            tell(Message(group, "round", one.index + 1, float(np.mean(list(latest.values())))))
-
-    results = run_fleet(fleet, controllers, experiment.budget, observer=observe, select=experiment.select)
-    found = fleet.detect("test")
-    for lane, result in enumerate(results):
-        stored = _stored(experiment, group, lane, tasks[lane], result, device)
-        store.write(stored, result.history, _drawn(tasks[lane], found[lane]))
-    tell(Message(group, "done", experiment.budget.rounds, float(np.mean([one.val.ap for one in results]))))
+    job: Job
+    rounds: int
+    val_ap: float
+    """Mean over the lanes."""
+    done: bool = False
 
 
-def run_groups(
-    experiment: Experiment, store: Store, groups: Sequence[Group], *, workers: int, device: str
-) -> Iterator[Message]:
-    """Runs groups in worker processes, yielding what they tell; ends the workers when it is closed or interrupted.
+def make_job(experiment: Experiment, task: str, method: str, seeds: tuple[int, ...] = ()) -> Job:
+    """Resolves some runs of an experiment.
 
     Raises:
-        MapoptError: a worker met an error of the user's.
-        RuntimeError: a worker failed or died.
+        MapoptError: a part of the user's own or an agent is not there or not usable, or a folder cannot be read.
     """
-    context = multiprocessing.get_context("spawn")
-    messages: Any = context.Queue()
-    waiting: Any = context.Queue()
-    for group in groups:
-        waiting.put(group)
-    processes = []
-    try:
-        for _ in range(min(workers, len(groups))):
-            process = context.Process(target=_worker, args=(experiment, store, device, waiting, messages), daemon=True)
-            process.start()
-            processes.append(process)
-        left = len(groups)
-        while left:
-            message = _next(messages, processes)
-            if message.kind == "error":
-                raise MapoptError(message.text)
-            if message.kind == "crash":
-                raise RuntimeError(f"{message.group.method} on {message.group.task} failed:\n{message.text}")
-            left -= message.kind == "done"
-            yield message
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join(timeout=10)
-
-
-def _next(messages: Any, processes: Sequence[SpawnProcess]) -> Message:
-    while True:
-        try:
-            message: Message = messages.get(timeout=2.0)
-            return message
-        except queue.Empty:
-            dead = [process.exitcode for process in processes if process.exitcode not in (None, 0)]
-            if dead:
-                raise RuntimeError(f"a worker died with exit code {dead[0]}; what was finished is kept") from None
-
-
-def _worker(experiment: Experiment, store: Store, device: str, waiting: Any, messages: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    torch.set_num_threads(1)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    parent = multiprocessing.parent_process()
-    # A parent that was killed cannot end its workers: they finish the group they are at, which is kept, and stop.
-    while parent is None or parent.is_alive():
-        try:
-            group = waiting.get(timeout=1.0)
-        except queue.Empty:
-            return
-        try:
-            work(experiment, store, group, device, messages.put)
-        except MapoptError as error:
-            messages.put(Message(group, "error", text=str(error)))
-        except Exception:
-            messages.put(Message(group, "crash", text=traceback.format_exc()))
-
-
-def _stored(experiment: Experiment, group: Group, lane: int, task: Task, result: RunResult, device: str) -> StoredRun:
-    last = result.history[-1]
-    test = Scores.failed(task.classes) if result.test is None else Scores.of(result.test)
-    return StoredRun(
-        key=experiment.key(group.task, group.method),
+    config, outcome = experiment.methods[method], experiment.outcome(task, method)
+    data, knobs = experiment.tasks[task], experiment.knobs(task, method)
+    config.controller.make()
+    key = run_key(
+        task=data,
+        recipe=config.recipe,
+        knobs=knobs,
+        controller=config.controller,
+        budget=experiment.budget,
+        select=experiment.select,
+    )
+    return Job(
         experiment=experiment.name,
-        task=group.task,
-        method=group.method,
-        label=experiment.methods[group.method].label,
-        seed=group.seeds[lane],
+        task=task,
+        method=method,
+        label=experiment.label(method),
+        key=key,
+        data=data,
+        recipe=config.recipe,
+        knobs=knobs,
+        controller=config.controller,
+        agent=agent_fingerprint(config.controller.agent) if config.controller.runs_agent else "",
+        budget=experiment.budget,
+        select=experiment.select,
+        search=Cost() if outcome is None else Cost(runs=outcome.runs, images=outcome.images, seconds=outcome.seconds),
+        training=_training_cost(config.controller),
+        seeds=seeds,
+    )
+
+
+def all_jobs(experiment: Experiment) -> list[Job]:
+    """Resolves every method on every task, for all seeds at once."""
+    seeds = tuple(range(experiment.seeds))
+    return [make_job(experiment, task, method, seeds) for task in experiment.tasks for method in experiment.methods]
+
+
+def missing_jobs(jobs: Sequence[Job], store: Store, *, lanes: int) -> list[Job]:
+    """Returns what of the jobs the store lacks, in groups of at most so many seeds."""
+    missing = []
+    for job in jobs:
+        lacking = [seed for seed in job.seeds if not store.has(job.experiment, job.task, job.method, seed, job.key)]
+        starts = range(0, len(lacking), lanes)
+        missing += [replace(job, seeds=tuple(lacking[start : start + lanes])) for start in starts]
+    # Jobs of the same seeds share their data: a worker that takes every other job draws it once.
+    return sorted(missing, key=lambda job: job.seeds)
+
+
+def train_job(job: Job, report: Callable[[Progress], None], *, store: Store, device: str) -> None:
+    """Trains and tests the runs of a job, and writes them into the store."""
+    tasks = [job.make_task(seed) for seed in job.seeds]
+    fleet = Fleet(tasks, job.seeds, device=device)
+    controllers = job.make_controllers(len(job.seeds))
+    latest: dict[int, float] = {}
+
+    def observe(lane: int, played: Round) -> None:
+        latest[lane] = played.val.ap
+        if lane == max(latest):
+            report(Progress(job=job, rounds=played.index + 1, val_ap=float(np.mean(list(latest.values())))))
+
+    results = run_fleet(fleet, controllers, job.budget, observer=observe, select=job.select)
+    detections = fleet.detect("test")
+    for lane, result in enumerate(results):
+        stored = _stored(job, lane, tasks[lane], result, device)
+        store.write(stored, result.history, _drawn(tasks[lane], detections[lane]))
+    val_ap = float(np.mean([result.val.ap for result in results]))
+    report(Progress(job=job, rounds=job.budget.rounds, val_ap=val_ap, done=True))
+
+
+def _training_cost(controller: ControllerConfig) -> Cost:
+    if not controller.runs_agent:
+        return Cost()
+    agent = getattr(load_agent(controller.agent), "agent", None)
+    cost = getattr(agent, "training", {}).get("cost", {})
+    return Cost(images=cost.get("images", 0), seconds=cost.get("seconds", 0.0))
+
+
+def _stored(job: Job, lane: int, task: Task, result: RunResult, device: str) -> StoredRun:
+    last = result.history[-1]
+    return StoredRun(
+        key=job.key,
+        experiment=job.experiment,
+        task=job.task,
+        method=job.method,
+        label=job.label,
+        seed=job.seeds[lane],
         status=result.status,
         reason=result.reason,
         selected=result.selected,
         device=device,
         val=result.val,
-        test=test,
+        test=Scores.failed(task.classes) if result.test is None else Scores.of(result.test),
         stats=tuple(float(value) for value in result.test.stats) if result.test is not None else (0.0,) * 12,
         images=last.images,
         evaluated=last.evaluated + len(task.splits.test),
         seconds=last.seconds,
-        search=Cost(**experiment.search_cost(group.task, group.method)),
-        training=Cost(**experiment.training_cost(group.method)),
+        search=job.search,
+        training=job.training,
         categories=tuple(task.splits.test.annotations.category_names),
     )
 
 
-def _drawn(task: Task, found: Detections) -> dict[str, np.ndarray]:
-    """Keeps the first test images with truth and boxes, in pixels of the pictures as the network saw them."""
+def _drawn(task: Task, detections: Detections) -> dict[str, np.ndarray]:
+    """Keeps the first test images with ground truth and detections, in the pixels that the network saw."""
     test = task.splits.test
-    notes = test.annotations
+    annotations = test.annotations
     count = min(DRAWN, len(test))
     scale = np.asarray(test.scale, dtype=np.float64)
-    mine = found.image_ids < count
-    truth = notes.images < count
+    kept = detections.image_ids < count
+    truth = annotations.images < count
     return {
         "pixels": test.pixels[:count].numpy(),
-        "boxes": found.boxes[mine] * scale[found.image_ids[mine]][:, None],
-        "scores": found.scores[mine],
-        "labels": found.labels[mine],
-        "images": found.image_ids[mine],
-        "truth_boxes": notes.boxes[truth] * scale[notes.images[truth]][:, None],
-        "truth_labels": notes.labels[truth],
-        "truth_images": notes.images[truth],
+        "boxes": detections.boxes[kept] * scale[detections.image_ids[kept]][:, None],
+        "scores": detections.scores[kept],
+        "labels": detections.labels[kept],
+        "images": detections.image_ids[kept],
+        "truth_boxes": annotations.boxes[truth] * scale[annotations.images[truth]][:, None],
+        "truth_labels": annotations.labels[truth],
+        "truth_images": annotations.images[truth],
     }

@@ -1,4 +1,4 @@
-"""The search every method's settings come from: the same small grid, on tune data, on seeds no comparison uses.
+"""The search that every method's settings come from: the same small grid, on val data, on seeds no comparison uses.
 
 All combinations of a method train as lanes of one fleet, so a search costs little more than its images. Every outcome
 is kept in a file of its own the moment it is there: a search that was stopped goes on with the others.
@@ -9,24 +9,22 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import multiprocessing
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 import yaml
 
 from mapopt.errors import ConfigError, StoreError
-from mapopt.experiments.comparison.config import SEARCH_SEEDS, Experiment, Searched
+from mapopt.experiments.comparison.config import SEARCH_SEEDS, Experiment, SearchConfig, Searched
+from mapopt.experiments.comparison.jobs import Job, make_job
 from mapopt.files import write_json
 from mapopt.former_names import translate
 from mapopt.settings import from_mapping, to_mapping
-from mapopt.training.fleet import Fleet
-from mapopt.training.knobs import Knobs
-from mapopt.training.loop import run_fleet
+from mapopt.training import Fleet, Knobs, run_fleet
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Tried:
 
     @property
     def mean(self) -> float:
-        """Mean tune AP over the seeds."""
+        """Mean val AP over the seeds."""
         return float(np.mean(self.val_ap))
 
 
@@ -57,8 +55,8 @@ class SearchOutcome:
 
     @property
     def best(self) -> Tried:
-        """The combination with the highest mean tune AP; of equals the first."""
-        return max(self.tried, key=lambda one: one.mean)
+        """The combination with the highest mean val AP; of equals the first."""
+        return max(self.tried, key=lambda tried: tried.mean)
 
     @property
     def searched(self) -> Searched:
@@ -66,100 +64,96 @@ class SearchOutcome:
         return Searched(knobs=self.best.knobs, runs=self.runs, images=self.images, seconds=round(self.seconds, 1))
 
 
-def search(experiment: Experiment, folder: Path, *, workers: int, device: str) -> Iterator[SearchOutcome]:
-    """Searches the settings of every method that has a grid, on every task.
+@dataclass(frozen=True, kw_only=True)
+class SearchJob:
+    """The search of one method on one task."""
+
+    job: Job
+    """What is trained, with the knobs that every combination starts from."""
+    search: SearchConfig
+    path: Path
+    """Where the outcome is kept."""
+
+
+def search_jobs(experiment: Experiment, folder: Path) -> list[SearchJob]:
+    """Returns the searches of every method that has a grid, on every task.
 
     Args:
         experiment: what to search for; what it says of earlier searches has no influence.
-        folder: where outcomes are kept, and found again.
-        workers: processes.
-        device: where to train.
-
-    Yields:
-        one outcome per task and method: those that were kept, then the others in the order they finish.
+        folder: where outcomes are kept.
 
     Raises:
         ConfigError: no method has a grid.
-        StoreError: a kept outcome cannot be read.
     """
-    jobs = [
-        (experiment, task, method, device, folder / f"{task}-{method}-{_key(experiment, task, method)}.json")
-        for task in experiment.tasks
-        for method, config in experiment.methods.items()
-        if config.search.grid
-    ]
+    plain = replace(experiment, searched={})
+    jobs = []
+    for task in experiment.tasks:
+        for method, config in experiment.methods.items():
+            if config.search.grid:
+                job = make_job(plain, task, method)
+                content = json.dumps([job.key, to_mapping(config.search)], sort_keys=True)
+                key = hashlib.sha256(content.encode()).hexdigest()[:16]
+                jobs.append(SearchJob(job=job, search=config.search, path=folder / f"{task}-{method}-{key}.json"))
     if not jobs:
         raise ConfigError(f"no method of experiment '{experiment.name}' has a search grid: give one at least a grid")
-    missing = [job for job in jobs if not job[-1].exists()]
-    yield from (_read(job[-1]) for job in jobs if job[-1].exists())
-    if workers == 1 or len(missing) < 2:
-        yield from map(_search_one, missing)
-        return
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(missing)), initializer=_one_thread) as pool:
-        yield from pool.imap_unordered(_search_one, missing)
+    return jobs
 
 
-def as_yaml(found: Sequence[SearchOutcome]) -> str:
-    """Returns the section ``vald`` of a configuration, to stand at its end."""
+def read_outcome(path: Path) -> SearchOutcome:
+    """Reads an outcome that `search_job` kept.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        content = translate(json.loads(path.read_text()), "search outcome")
+        outcome: SearchOutcome = from_mapping(SearchOutcome, content, str(path))
+    except (OSError, ValueError, ConfigError) as error:
+        raise StoreError(f"{path}: is no outcome of a search ({error}); remove it to search again") from error
+    return outcome
+
+
+def search_job(search: SearchJob, report: Callable[[SearchOutcome], None], *, device: str) -> None:
+    """Trains every combination with every seed, and keeps and reports what they reached."""
+    job, points = search.job, combinations(search.search.grid)
+    seeds = [SEARCH_SEEDS + number for number in range(search.search.seeds)]
+    lanes = [(point, seed) for point in points for seed in seeds]
+    known = job.recipe.ranges()
+    knobs = [Knobs.from_dict({**job.knobs.as_dict(), **point}, known) for point, _ in lanes]
+    tasks = [job.make_task(seed, start) for (_, seed), start in zip(lanes, knobs, strict=True)]
+    began = time.perf_counter()
+    controllers = job.make_controllers(len(lanes))
+    results = run_fleet(Fleet(tasks, [seed for _, seed in lanes], device=device), controllers, job.budget)
+    seconds = time.perf_counter() - began
+    tried = []
+    for index, point in enumerate(points):
+        runs = results[index * len(seeds) : (index + 1) * len(seeds)]
+        diverged = sum(run.status == "diverged" for run in runs)
+        tried.append(Tried(point, tuple(run.val.ap for run in runs), diverged))
+    images = sum(result.history[-1].images for result in results)
+    outcome = SearchOutcome(job.task, job.method, tuple(tried), len(lanes), images, seconds)
+    search.path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(search.path, asdict(outcome))
+    report(outcome)
+
+
+def as_yaml(outcomes: Sequence[SearchOutcome]) -> str:
+    """Returns the section ``searched`` of a configuration, to stand at its end."""
     lines = ["searched:"]
-    for task in dict.fromkeys(one.task for one in found):
+    for task in dict.fromkeys(outcome.task for outcome in outcomes):
         lines.append(f"  {task}:")
-        for one in found:
-            if one.task == task:
-                text = yaml.safe_dump(to_mapping(one.searched), sort_keys=False, default_flow_style=True, width=1000)
-                lines.append(f"    {one.method}: {text.strip()}")
+        for outcome in outcomes:
+            if outcome.task == task:
+                content = to_mapping(outcome.searched)
+                text = yaml.safe_dump(content, sort_keys=False, default_flow_style=True, width=1000)
+                lines.append(f"    {outcome.method}: {text.strip()}")
     return "\n".join(lines)
 
 
-def combinations(grid: dict[str, list[float]]) -> list[dict[str, float]]:
+def combinations(grid: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
     """Returns every combination of a grid's values.
 
     >>> combinations({"lr": [0.1, 0.2], "augment": [0.5]})
     [{'lr': 0.1, 'augment': 0.5}, {'lr': 0.2, 'augment': 0.5}]
     """
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-
-
-def _key(experiment: Experiment, task: str, method: str) -> str:
-    """Returns a hash of everything that decides a search's outcome."""
-    plain = replace(experiment, searched={})
-    grid = to_mapping(experiment.methods[method].search)
-    return hashlib.sha256(json.dumps([plain.key(task, method), grid], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _read(path: Path) -> SearchOutcome:
-    try:
-        content = translate(json.loads(path.read_text()), "search outcome")
-        found: SearchOutcome = from_mapping(SearchOutcome, content, str(path))
-    except (OSError, ValueError, ConfigError) as error:
-        raise StoreError(f"{path}: is no outcome of a search ({error}); remove it to search again") from error
-    return found
-
-
-def _search_one(job: tuple[Experiment, str, str, str, Path]) -> SearchOutcome:
-    experiment, task_name, method, device, path = job
-    config = experiment.methods[method]
-    points = combinations(config.search.grid)
-    seeds = [SEARCH_SEEDS + number for number in range(config.search.seeds)]
-    lanes = [(point, seed) for point in points for seed in seeds]
-    tasks = []
-    for point, seed in lanes:
-        task = experiment.task(task_name, method, seed)
-        tasks.append(replace(task, knobs=Knobs.from_dict({**config.knobs, **point})))
-    began = time.perf_counter()
-    controllers = [config.controller.make() for _ in lanes]
-    results = run_fleet(Fleet(tasks, [seed for _, seed in lanes], device=device), controllers, experiment.budget)
-    seconds = time.perf_counter() - began
-    tried = []
-    for index, point in enumerate(points):
-        mine = results[index * len(seeds) : (index + 1) * len(seeds)]
-        tried.append(Tried(point, tuple(one.val.ap for one in mine), sum(one.status == "diverged" for one in mine)))
-    images = sum(result.history[-1].images for result in results)
-    found = SearchOutcome(task_name, method, tuple(tried), len(lanes), images, seconds)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, asdict(found))
-    return found
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)

@@ -28,7 +28,7 @@ import numpy as np
 from mapopt.errors import StoreError, unknown_name
 from mapopt.files import read_record, write_bytes, write_json, write_text
 from mapopt.former_names import translate
-from mapopt.training.history import Round, Scores
+from mapopt.training import Round, Scores
 
 VERSION = 1
 ABANDONED = 600.0

@@ -25,7 +25,7 @@ from mapopt.metrics.statistics import (
     paired_difference,
     probability_of_improvement,
 )
-from mapopt.training.history import Scores
+from mapopt.training import Scores
 
 VERSION = 2
 _SEED = 0  # of the resampling: a comparison is summarised to the same digits wherever it is read

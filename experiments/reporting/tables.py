@@ -6,6 +6,7 @@ survivors only. Its knobs end with it: they have no value any more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -16,8 +17,7 @@ from mapopt.drawing.rows import Curve, FinalScore, OverallScore, Picture, Pictur
 from mapopt.experiments.comparison.store import StoredRun
 from mapopt.experiments.reporting.report import MethodSummary, Summary, TaskSummary
 from mapopt.metrics.statistics import Estimate, bootstrap_interval, interquartile_mean
-from mapopt.training.history import Round
-from mapopt.training.knobs import Knobs, ranges
+from mapopt.training import Knobs, Round, ranges
 
 _STRIPES = 2  # methods that one line can show as stripes; of more, one stands for all
 _WITHIN = 8  # points that a knob's move within a round is drawn with: it is linear, which a log axis bends
@@ -61,7 +61,9 @@ def trajectories(runs: Sequence[StoredRun], task: TaskSummary) -> list[Trajector
     """
     chosen = {one.method: [run for run in _of(runs, task.task, one.method) if run.rounds] for one in task.methods}
     going = [one for one in task.methods if chosen[one.method]]
-    moved = [name for name in ranges() if any(_moved(run.rounds, name) for group in chosen.values() for run in group)]
+    rounds = [run.rounds for group in chosen.values() for run in group]
+    every = dict.fromkeys([*ranges(), *(name for played in rounds for name in played[0].knobs.own)])
+    moved = [name for name in every if any(_moved(played, name) for played in rounds)]
     curves = [[_knob_curve(chosen[one.method], name, one.method, one.label) for name in moved] for one in going]
     groups: list[list[list[Curve]]] = []
     for mine in curves:
@@ -75,7 +77,11 @@ def trajectories(runs: Sequence[StoredRun], task: TaskSummary) -> list[Trajector
         names = ", ".join(mine[0].label for mine in group) if moved else ""
         shown += group if len(group) <= _STRIPES else [[replace(curve, label=names) for curve in group[0]]]
     return [
-        Trajectory(knob=name, log=ranges()[name].log, curves=tuple(mine[place] for mine in shown))
+        Trajectory(
+            knob=name,
+            log=name in ranges() and ranges()[name].log,
+            curves=tuple(mine[place] for mine in shown if not np.isnan(mine[place].middle).all()),
+        )
         for place, name in enumerate(moved)
     ]
 
@@ -186,7 +192,8 @@ def _grid(runs: Sequence[StoredRun], against: str) -> np.ndarray:
 
 
 def _moved(rounds: Sequence[Round], name: str) -> bool:
-    values = [getattr(knobs, name) for one in rounds for knobs in (one.ramp_from or one.knobs, one.knobs)]
+    settings = [knobs for played in rounds for knobs in (played.ramp_from or played.knobs, played.knobs)]
+    values = [_knob(knobs, name) for knobs in settings]
     return max(values) - min(values) > 1e-9 * max(map(abs, values))
 
 
@@ -200,13 +207,17 @@ def _knob_curve(runs: Sequence[StoredRun], name: str, method: str, label: str) -
         for index, one in enumerate(run.rounds):
             start, end = _knob(one.ramp_from or one.knobs, name), _knob(one.knobs, name)
             values[place, index] = start + fraction * (end - start)
-    # Some run is still going in every round, or the grid would end before it.
-    low, middle, high = np.nanquantile(values.reshape(len(runs), -1), (0.25, 0.5, 0.75), axis=0)
+    if np.isnan(values).all():  # another method's own knob
+        low = middle = high = values[0].ravel()
+    else:
+        # Some run is still going in every round, or the grid would end before it.
+        low, middle, high = np.nanquantile(values.reshape(len(runs), -1), (0.25, 0.5, 0.75), axis=0)
     return Curve(method=method, label=label, x=x, middle=middle, low=low, high=high)
 
 
 def _knob(knobs: Knobs, name: str) -> float:
-    return float(getattr(knobs, name))
+    """Returns a knob's value; NaN for an own knob of another method."""
+    return knobs.as_dict().get(name, math.nan)
 
 
 def _pictures(pixels: np.ndarray, found: dict[str, np.ndarray]) -> tuple[Picture, ...]:

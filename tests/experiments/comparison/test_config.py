@@ -9,7 +9,9 @@ import pytest
 
 from mapopt.errors import ConfigError
 from mapopt.experiments.comparison.config import CONFIGS, Experiment, load_experiment
+from mapopt.experiments.comparison.jobs import make_job
 from mapopt.experiments.comparison.search import combinations
+from mapopt.experiments.comparison.store import Cost
 
 SMALL = """
 name: small
@@ -46,7 +48,9 @@ def test_the_shipped_experiments_can_be_read_and_begin_with_their_command(path: 
     assert path.read_text().startswith("# mapopt compare")
     for task in experiment.tasks:
         for method in experiment.methods:
-            assert experiment.search_cost(task, method)["runs"] > 0, "settings come from a search, and its cost is kept"
+            outcome = experiment.outcome(task, method)
+            assert outcome is not None
+            assert outcome.runs > 0, "settings come from a search, and its cost is kept"
 
 
 def test_the_default_experiment_has_the_methods_it_promises() -> None:
@@ -55,39 +59,46 @@ def test_the_default_experiment_has_the_methods_it_promises() -> None:
     assert experiment.seeds >= 16
 
 
+def key_of(experiment: Experiment, method: str = "baseline") -> str:
+    return make_job(experiment, "shapes", method).key
+
+
 def test_a_key_depends_on_what_decides_the_numbers_and_on_nothing_else(small: Experiment) -> None:
-    key = small.key("shapes", "baseline")
+    key = key_of(small)
     method = small.methods["baseline"]
 
     def changed(**changes: object) -> str:
         methods = {**small.methods, "baseline": replace(method, **changes)}  # type: ignore[arg-type]
-        return replace(small, methods=methods).key("shapes", "baseline")
+        return key_of(replace(small, methods=methods))
 
     assert changed(label="another name") == key
-    assert replace(small, seeds=2, lanes=1).key("shapes", "baseline") == key
+    assert key_of(replace(small, seeds=2, lanes=1)) == key
     assert changed(knobs={"augment": 0.6}) != key
-    assert replace(small, searched={}).key("shapes", "baseline") != key
+    assert key_of(replace(small, searched={})) != key
     assert changed(recipe=replace(method.recipe, clip=1.0)) != key
-    assert replace(small, select="last").key("shapes", "baseline") != key
-    assert small.key("shapes", "constant") != key
+    assert key_of(replace(small, select="last")) != key
+    assert key_of(small, "constant") != key
 
 
 def test_the_cost_of_a_borrowed_search_counts(small: Experiment) -> None:
-    assert small.search_cost("shapes", "constant") == {"runs": 3, "images": 10, "seconds": 1.5}
-    assert small.training_cost("constant") == {"images": 0, "seconds": 0.0}
+    job = make_job(small, "shapes", "constant")
+    assert job.search == Cost(runs=3, images=10, seconds=1.5)
+    assert job.training == Cost()
 
 
 def test_what_a_search_chose_on_a_task_goes_before_a_methods_own_settings(small: Experiment) -> None:
     assert small.knobs("shapes", "baseline").lr == 0.4
     assert small.knobs("shapes", "baseline").augment == 0.5
-    assert small.task("shapes", "constant", 0).knobs.lr == 0.4, "a borrowed search sets the borrower's knobs"
+    assert make_job(small, "shapes", "constant").make_task(0).knobs.lr == 0.4, (
+        "a borrowed search sets the borrower's knobs"
+    )
     assert replace(small, searched={}).knobs("shapes", "baseline").lr == 0.1
 
 
 def test_every_seed_draws_its_own_images_and_every_method_gets_the_same(small: Experiment) -> None:
-    first, again = small.task("shapes", "baseline", 0), small.task("shapes", "constant", 0)
+    first, again = (make_job(small, "shapes", method).make_task(0) for method in ("baseline", "constant"))
     assert first.splits.train.fingerprint == again.splits.train.fingerprint
-    assert first.splits.train.fingerprint != small.task("shapes", "baseline", 1).splits.train.fingerprint
+    assert first.splits.train.fingerprint != make_job(small, "shapes", "baseline").make_task(1).splits.train.fingerprint
 
 
 def test_a_grid_is_all_its_combinations() -> None:
@@ -101,7 +112,7 @@ def test_a_grid_is_all_its_combinations() -> None:
         ("seeds: 3", "seedss: 3", "did you mean 'seeds'"),
         ("images: 32", "images: 31", "images that divide by the rounds"),
         ("images: 32, rounds: 2", "images: 20, rounds: 2", "no whole number of steps"),
-        ("kind: constant", "kind: constantly", "kind"),
+        ("kind: constant", "kind: constantly", "did you mean .constant."),
         ("of: baseline", "of: basline", "did you mean 'baseline'"),
         ("{batch_size: 4}, knobs", "{batch_size: 0}, knobs", "batch_size is 0"),
         ("lr: 0.4", "lrr: 0.4", "did you mean 'lr'"),
@@ -130,5 +141,5 @@ def test_an_unknown_method_is_named(small: Experiment) -> None:
         small.only(("constnt",))
     alone = small.only(("constant",))
     assert alone.reference == "constant"
-    assert alone.search_cost("shapes", "constant") == small.search_cost("shapes", "constant")
-    assert alone.key("shapes", "constant") == small.key("shapes", "constant")
+    assert alone.outcome("shapes", "constant") == small.outcome("shapes", "constant")
+    assert key_of(alone, "constant") == key_of(small, "constant")

@@ -1,0 +1,183 @@
+"""Compares methods of training, from Python as from the command: every method on every task at equal budget."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Unpack
+
+from mapopt.devices import choose_device
+from mapopt.errors import ConfigError, StoreError
+from mapopt.experiments.comparison.config import Experiment
+from mapopt.experiments.comparison.data import splits_of
+from mapopt.experiments.comparison.executors import run_jobs
+from mapopt.experiments.comparison.jobs import Job, Plan, all_jobs, missing_jobs, train_job
+from mapopt.experiments.comparison.options import Config, Methods, Options, make_experiment
+from mapopt.experiments.comparison.search import SearchOutcome, read_outcome, search_job, search_jobs
+from mapopt.experiments.comparison.store import Store
+from mapopt.experiments.reporting.report import Summary, summarize
+from mapopt.files import write_json
+
+Listener = Callable[[Any], None]
+
+
+def compare(
+    config: Config = "default", *, methods: Methods = (), out: str | Path = "runs", **options: Unpack[Options]
+) -> Summary:
+    """Trains every method on every task with every seed at equal budget, tests once, and returns what came of it.
+
+    Runs that the store already has are not trained again; a comparison that was stopped goes on where it was. The
+    summary is also written to ``OUT/EXPERIMENT/summary.json``. A script that takes more than one worker calls this
+    below ``if __name__ == "__main__":``, because workers import the script.
+
+    Args:
+        config: the experiment.
+        methods: names of those of the experiment's methods that are compared; or all that are compared by name, each a
+            `MethodConfig`, a `Recipe`, a controller, a mapping as in a file, or None for the experiment's own.
+        out: the store.
+        options: tasks, data, seeds, agent, reference, workers, device, progress, report; see `Options`.
+
+    Raises:
+        MapoptError: what was asked cannot be done, and why.
+
+    Example:
+        ``compare(methods={"baseline": None, "hinge": Recipe(loss="mine:HingeLoss")}, seeds=4, workers=2)``
+    """
+    experiment = make_experiment(config, methods, options)
+    device, workers = _device(options), _workers(options)
+    store, jobs = Store(Path(out)), all_jobs(experiment)
+    missing = missing_jobs(jobs, store, lanes=experiment.lanes)
+    with _listening(options) as report:
+        report(
+            Plan(
+                experiment=experiment.name,
+                rounds=experiment.budget.rounds,
+                runs=sum(len(job.seeds) for job in jobs),
+                missing=sum(len(job.seeds) for job in missing),
+                store=store.root,
+            )
+        )
+        run_jobs(partial(train_job, store=store, device=device), missing, report, workers=workers)
+    return _summarize(experiment, jobs, store, options)
+
+
+def plot(
+    config: Config = "default", *, methods: Methods = (), out: str | Path = "runs", **options: Unpack[Options]
+) -> Summary:
+    """Summarizes a comparison's stored runs without training; ``report=True`` prints and draws them.
+
+    Args:
+        config: the experiment.
+        methods: as for `compare`.
+        out: the store.
+        options: as for `compare`.
+
+    Raises:
+        StoreError: the store holds no runs of this experiment as it is configured now.
+    """
+    experiment = make_experiment(config, methods, options)
+    return _summarize(experiment, all_jobs(experiment), Store(Path(out)), options)
+
+
+def search(
+    config: Config = "default", *, methods: Methods = (), out: str | Path = "runs", **options: Unpack[Options]
+) -> list[SearchOutcome]:
+    """Searches the settings of every method that has a grid, on every task, on seeds that no comparison uses.
+
+    Outcomes are kept in ``OUT/EXPERIMENT/searches``, so a search that was stopped goes on where it was.
+
+    Args:
+        config: the experiment; what it says of earlier searches has no influence.
+        methods: as for `compare`.
+        out: the store.
+        options: as for `compare`.
+
+    Returns:
+        one outcome per task and method, by method.
+
+    Raises:
+        ConfigError: no method has a grid.
+        StoreError: a kept outcome cannot be read.
+    """
+    experiment = make_experiment(config, methods, options)
+    device, workers = _device(options), _workers(options)
+    jobs = search_jobs(experiment, Path(out) / experiment.name / "searches")
+    outcomes = [read_outcome(job.path) for job in jobs if job.path.exists()]
+    missing = [job for job in jobs if not job.path.exists()]
+    with _listening(options) as report:
+        for outcome in outcomes:
+            report(outcome)
+
+        def keep(outcome: SearchOutcome) -> None:
+            outcomes.append(outcome)
+            report(outcome)
+
+        run_jobs(partial(search_job, device=device), missing, keep, workers=workers)
+    order = list(experiment.methods)
+    return sorted(outcomes, key=lambda outcome: order.index(outcome.method))
+
+
+def _device(options: Options) -> str:
+    return str(choose_device(options.get("device", "auto")))
+
+
+def _workers(options: Options) -> int:
+    workers = options.get("workers", 0)
+    if workers < 0:
+        raise ConfigError(f"workers is {workers}: expected a number of processes, or 0 for one per core")
+    if workers:
+        return workers
+    return 1 if _device(options).startswith("cuda") else max(1, len(os.sched_getaffinity(0)))
+
+
+@contextmanager
+def _listening(options: Options) -> Iterator[Listener]:
+    """Yields what is to be called with whatever there is to report."""
+    listeners: list[Listener] = []
+    progress = options.get("progress")
+    if progress is not None:
+        listeners.append(progress)
+
+    def report(event: Any) -> None:
+        for listener in listeners:
+            listener(event)
+
+    if options.get("report"):
+        from mapopt.experiments.reporting.progress import TerminalProgress
+
+        with TerminalProgress() as shown:
+            listeners.append(shown)
+            yield report
+    else:
+        yield report
+
+
+def _summarize(experiment: Experiment, jobs: Sequence[Job], store: Store, options: Options) -> Summary:
+    """Summarizes the runs of some jobs, and writes, prints and draws that."""
+    folder = store.root / experiment.name
+    wanted = {(job.task, job.method): job for job in jobs}
+    runs = []
+    for run in store.runs(experiment.name):
+        job = wanted.get((run.task, run.method))
+        if job is not None and run.key == job.key and run.seed in job.seeds:
+            runs.append(run)
+    if not runs:
+        raise StoreError(
+            f"{folder} holds no runs of this experiment as it is configured now: run `mapopt compare` first"
+        )
+    if all(run.method != experiment.reference for run in runs):
+        raise StoreError(
+            f"{folder} holds no runs of the reference method '{experiment.reference}': run `mapopt compare` first, or "
+            "name another with --reference"
+        )
+    objects = {name: splits_of(task, 0).train.annotations.counts.tolist() for name, task in experiment.tasks.items()}
+    summary = summarize(runs, reference=experiment.reference, objects=objects)
+    write_json(folder / "summary.json", summary.as_dict())
+    if options.get("report"):
+        from mapopt.experiments.reporting.progress import print_and_draw
+
+        print_and_draw(summary, runs, folder, {name: method.recipe for name, method in experiment.methods.items()})
+    return summary

@@ -1,0 +1,36 @@
+"""The images of a task, loaded or drawn once in a process however many runs train on them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from mapopt.data import Splits
+    from mapopt.experiments.comparison.config import TaskConfig
+
+
+def splits_of(task: TaskConfig, seed: int) -> Splits:
+    """Returns the data of a run: shapes are drawn for every seed, a folder of images is the same for all."""
+    return _shapes(task, seed) if task.data is None else _folder(task.data, task.size, task.invalid)
+
+
+def fingerprints(task: TaskConfig) -> list[str]:
+    """Returns what stands for the content of the three splits of a folder of images."""
+    splits = splits_of(task, 0)
+    return [split.fingerprint for split in (splits.train, splits.val, splits.test)]
+
+
+@lru_cache(maxsize=64)
+def _shapes(task: TaskConfig, seed: int) -> Splits:
+    from mapopt.data import make_shapes_splits
+
+    train, val, test = task.images
+    return make_shapes_splits(task.scenes, seed=seed, train=train, val=val, test=test)
+
+
+@lru_cache(maxsize=4)
+def _folder(data: str, size: tuple[int, int], invalid: Literal["error", "clip", "drop"]) -> Splits:
+    from mapopt.data import load_splits
+
+    return load_splits(data, size=size, invalid=invalid)

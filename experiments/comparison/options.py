@@ -1,0 +1,121 @@
+"""What `compare`, `plot` and `search` take beside the experiment, and the experiment that comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+from mapopt.errors import ConfigError, unknown_name
+from mapopt.experiments.comparison.config import (
+    Experiment,
+    MethodConfig,
+    SearchConfig,
+    load_experiment,
+)
+from mapopt.experiments.comparison.controllers import ControllerConfig
+from mapopt.settings import from_mapping
+from mapopt.training import Recipe
+
+Config = str | Path | Mapping[str, Any] | Experiment
+"""An experiment: a YAML file, the name of a shipped one, what such a file holds, or the experiment itself."""
+
+Methods = Sequence[str] | Mapping[str, Any]
+"""Names of an experiment's methods, or methods by name; see `compare`."""
+
+
+class Options(TypedDict, total=False):
+    """What every function about an experiment takes by keyword, in the words of the commands' flags."""
+
+    tasks: Sequence[str]
+    """Only these tasks."""
+    data: str | Path | None
+    """A folder of images that is used instead of the tasks' own data."""
+    seeds: int | None
+    """Seeds per method, instead of the experiment's."""
+    agent: str | Path | None
+    """An agent that is compared, too: a name in the zoo or a path."""
+    reference: str | None
+    """The method the others are compared with, instead of the experiment's."""
+    workers: int
+    """Processes; 0 takes one per core, and one on a GPU. One works in this process."""
+    device: str
+    """cpu, cuda, cuda:N, or auto, which takes a GPU if there is one."""
+    progress: Callable[[Any], None] | None
+    """Is called with what is reported meanwhile: a `Plan`, then a `Progress` or a `SearchOutcome` at a time."""
+    report: bool
+    """Print as the command does, and draw the figures."""
+
+
+def make_experiment(config: Config, methods: Methods, options: Options) -> Experiment:
+    """Returns the experiment as the options have it.
+
+    Raises:
+        ConfigError: an option, a method or a task is unknown, or an experiment's file is wrong.
+    """
+    for name in options:
+        if name not in Options.__annotations__:
+            raise ConfigError(unknown_name("option", name, Options.__annotations__))
+    experiment = load_experiment(config)
+    if isinstance(methods, Mapping):
+        experiment = _with_methods(experiment, methods)
+        methods = ()
+    elif isinstance(methods, str):
+        raise ConfigError(f"methods is '{methods}': expected a list of names, such as ['{methods}']")
+    experiment = experiment.only(methods, options.get("tasks", ()))
+    data, agent = options.get("data"), options.get("agent")
+    reference, seeds = options.get("reference"), options.get("seeds")
+    if data is not None:
+        experiment = experiment.with_data(str(data))
+    if agent is not None:
+        experiment = _with_agent(experiment, str(agent))
+    return replace(
+        experiment,
+        reference=experiment.reference if reference is None else reference,
+        seeds=experiment.seeds if seeds is None else seeds,
+    )
+
+
+def make_method(given: Any, name: str) -> MethodConfig:
+    """Returns a method.
+
+    Args:
+        given: a method, a recipe, a mapping as in a file, or a controller in any way that `ControllerConfig.of` takes.
+        name: what messages call it.
+    """
+    if isinstance(given, MethodConfig):
+        return given
+    if isinstance(given, Recipe):
+        return MethodConfig(recipe=given)
+    if isinstance(given, Mapping):
+        method: MethodConfig = from_mapping(MethodConfig, given, f"method '{name}'")
+        return method
+    return MethodConfig.of(controller=given)
+
+
+def _with_methods(experiment: Experiment, methods: Mapping[str, Any]) -> Experiment:
+    """Returns the experiment with these methods only; what is None is the experiment's own of that name."""
+    if not methods:
+        raise ConfigError("methods is empty: give at least one method by its name")
+    chosen = {}
+    for name, given in methods.items():
+        if given is None and name not in experiment.methods:
+            raise ConfigError(unknown_name("method", name, experiment.methods))
+        chosen[name] = experiment.methods[name] if given is None else make_method(given, name)
+    reference = experiment.reference if experiment.reference in chosen else next(iter(chosen))
+    return replace(experiment, methods=chosen, reference=reference)
+
+
+def _with_agent(experiment: Experiment, agent: str) -> Experiment:
+    """Returns the experiment with one more method: the agent, on what the reference method trains."""
+    stem = Path(agent).stem
+    name = next(name for name in ("agent", stem, f"agent-{stem}") if name not in experiment.methods)
+    base = experiment.methods[experiment.reference]
+    method = replace(
+        base,
+        label=f"agent {stem}",
+        controller=ControllerConfig(kind="agent", agent=agent),
+        search=SearchConfig(of=base.search.of or experiment.reference),
+    )
+    return replace(experiment, methods={**experiment.methods, name: method})

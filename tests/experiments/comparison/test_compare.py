@@ -1,0 +1,236 @@
+"""`compare`, `plot` and `search` from Python: the same experiment in every form, and parts of one's own by name."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from mapopt.errors import ConfigError, MapoptError, StoreError
+from mapopt.experiments.comparison.compare import compare, plot, search
+from mapopt.experiments.comparison.config import Experiment, MethodConfig, load_experiment
+from mapopt.experiments.comparison.jobs import Plan, Progress, make_job
+from mapopt.experiments.comparison.options import make_experiment
+from mapopt.experiments.comparison.store import Store
+from mapopt.settings import to_mapping
+from mapopt.training import Plateau, Recipe, Schedule
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "budget": {"images": 32, "rounds": 2},
+    "tasks": {"shapes": {"images": [16, 8, 8]}, "clutter": {"images": [16, 8, 8], "scenes": {"clutter": 2.0}}},
+    "methods": {
+        "baseline": {"search": {"grid": {"lr": [0.1, 0.2]}, "seeds": 1}},
+        "plateau": {"controller": {"kind": "plateau"}},
+    },
+    "seeds": 2,
+    "lanes": 2,
+}
+
+PARTS = """
+from dataclasses import dataclass
+
+import torch
+
+from mapopt.training import Decision, Range
+
+
+class HingeLoss:
+    knobs = {"margin": Range(0.0, 2.0)}
+    pointwise = True
+
+    def __init__(self, margin: float = 1.0) -> None:
+        self.margin = margin
+
+    def __call__(self, scores, labels, where=None):
+        signs = torch.where(labels > 0, 1.0, -1.0)
+        losses = (self.margin - signs * scores).clamp(min=0)
+        return losses.mean()
+
+
+@dataclass(frozen=True)
+class Ramp:
+    factor: float = 0.5
+
+    def decide(self, history, task, budget):
+        return Decision(knobs=task.knobs.replace(lr=task.knobs.lr * self.factor ** len(history)))
+
+
+class Silent:
+    pass
+"""
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module with parts of one's own."""
+    (tmp_path / "parts_of_mine.py").write_text(PARTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("parts_of_mine", None)
+    return importlib.import_module("parts_of_mine")
+
+
+def key_of(experiment: Experiment, method: str) -> str:
+    return make_job(experiment, "shapes", method).key
+
+
+def test_an_experiment_is_taken_in_every_form(tmp_path: Path) -> None:
+    experiment = load_experiment(SMALL)
+    assert experiment == load_experiment(experiment) == load_experiment(to_mapping(experiment))
+    assert experiment.label("plateau") == "plateau", "without a label a method is called by its name"
+    assert make_experiment(experiment, ["plateau"], {}) == experiment.only(["plateau"])
+    assert list(make_experiment(SMALL, (), {"tasks": ["clutter"]}).tasks) == ["clutter"]
+    assert make_experiment(SMALL, (), {"reference": "plateau", "seeds": 7}).seeds == 7
+
+
+def test_methods_are_given_by_name_as_whatever_describes_them() -> None:
+    experiment = make_experiment(
+        SMALL,
+        {
+            "baseline": None,
+            "recipe": Recipe(loss="ap"),
+            "schedule": Schedule(shape="steps"),
+            "name": "plateau",
+            "mapping": {"label": "mine", "recipe": {"batch_size": 8}},
+            "method": MethodConfig.of(controller=Plateau(rounds=1), knobs={"lr": 0.3}),
+        },
+        {},
+    )
+    methods = experiment.methods
+    assert methods["baseline"] == load_experiment(SMALL).methods["baseline"]
+    assert methods["recipe"].recipe.loss == "ap"
+    assert methods["schedule"].controller.schedule.shape == "steps"
+    assert methods["name"].controller.kind == "plateau"
+    assert (experiment.label("mapping"), methods["mapping"].recipe.batch_size) == ("mine", 8)
+    assert methods["method"].controller.plateau.rounds == 1
+    assert experiment.knobs("shapes", "method").lr == 0.3
+    assert experiment.reference == "baseline"
+    assert make_experiment(SMALL, {"alone": Recipe()}, {}).reference == "alone"
+
+
+def test_an_agent_is_one_more_method_on_what_the_reference_trains() -> None:
+    experiment = make_experiment("default", ["baseline"], {"agent": "ppo-shapes"})
+    assert list(experiment.methods) == ["baseline", "agent"]
+    assert key_of(experiment, "agent") == key_of(load_experiment("default"), "agent")
+    assert make_job(experiment, "shapes", "agent").search.runs == 24
+    both = make_experiment("default", (), {"agent": "ppo-shapes"})
+    assert list(both.methods)[-1] == "ppo-shapes", "an agent of the experiment's keeps its name"
+
+
+@pytest.mark.parametrize(
+    ("methods", "options", "message"),
+    [
+        ("baseline", {}, r"methods is 'baseline': expected a list of names, such as \['baseline'\]"),
+        ({}, {"workrs": 2}, "unknown option 'workrs': did you mean 'workers'"),
+        ({}, {}, "methods is empty"),
+        (["basline"], {}, "unknown method 'basline': did you mean 'baseline'"),
+        ({"basline": None}, {}, "unknown method 'basline': did you mean 'baseline'"),
+        ((), {"tasks": ["shape"]}, "unknown task 'shape': did you mean 'shapes'"),
+        ({"x": {"recip": {}}}, {}, "method 'x': unknown key 'recip': did you mean 'recipe'"),
+        ({"x": "plato"}, {}, "unknown controller 'plato': did you mean 'plateau'"),
+        ({"x": lambda history, task, budget: None}, {}, "has no name that another process could import it by"),
+        ((), {"workers": -1}, "workers is -1: expected a number of processes, or 0 for one per core"),
+        ((), {"agent": "nobody"}, "unknown agent 'nobody'"),
+        ({"x": "parts_of_mine:Ramb"}, {}, "controller 'parts_of_mine:Ramb': unknown attribute 'Ramb'"),
+        ({"x": "parts_of_mine:Silent"}, {}, "parts_of_mine:Silent has no method decide"),
+        ({"x": "nowhere_at_all:Ramp"}, {}, "controller 'nowhere_at_all:Ramp': there is no module"),
+        ({"x": {"controller": {"kind": "parts_of_mine:Ramp", "settings": {"factr": 1}}}}, {}, "did you mean 'factor'"),
+        ({"x": {"controller": {"kind": "plateau", "settings": {"round": 1}}}}, {}, "did you mean 'rounds'"),
+        ({"x": {"controller": {"kind": "constant", "settings": {"lr": 1}}}}, {}, "unknown setting of controller 'cons"),
+        ({"x": {"controller": {"patience": -1}}}, {}, "patience is -1: expected a number of rounds"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line_and_writes_nothing(
+    methods: Any, options: Any, message: str, tmp_path: Path, parts: ModuleType
+) -> None:
+    with pytest.raises(MapoptError, match=message) as caught:
+        compare(SMALL, methods=methods, out=tmp_path / "runs", **options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_controller_has_one_key_however_it_is_spelt() -> None:
+    def key(controller: dict[str, Any]) -> str:
+        return key_of(make_experiment(SMALL, {"x": {"controller": controller}}, {}), "x")
+
+    steps = {"kind": "schedule", "schedule": {"shape": "steps"}}
+    assert key(steps) == key({"kind": "schedule", "settings": {"shape": "steps"}}) != key({"kind": "schedule"})
+    assert key({"kind": "agent"}) == key({"kind": "agent", "settings": {"agent": "ppo-shapes"}})
+
+
+def test_the_key_of_an_own_part_is_that_of_its_source_and_settings(parts: ModuleType, tmp_path: Path) -> None:
+    def key(controller: Any) -> str:
+        return key_of(make_experiment(SMALL, {"x": controller}, {}), "x")
+
+    first = key(parts.Ramp())
+    assert first == key(parts.Ramp(0.5)) == key(parts.Ramp(factor=0.5))
+    assert first == key({"controller": {"kind": "parts_of_mine:Ramp", "settings": {"factor": 0.5}}})
+    assert first != key(parts.Ramp(0.6))
+    (tmp_path / "parts_of_mine.py").write_text(PARTS + "# edited\n")
+    assert first != key(parts.Ramp())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_own_controller_is_compared_and_stored(workers: int, parts: ModuleType, tmp_path: Path) -> None:
+    events: list[Any] = []
+    methods = {"baseline": None, "mine": parts.Ramp(0.25)}
+    settings: Any = {"methods": methods, "out": tmp_path, "tasks": ["shapes"], "workers": workers}
+    summary = compare(SMALL, **settings, progress=events.append)
+    assert [type(event) for event in events[:2]] == [Plan, Progress]
+    assert events[0].missing == 4
+    (task,) = summary.tasks
+    assert {method.method for method in task.methods} == {"baseline", "mine"}
+    assert {path.name for path in (tmp_path / "small").iterdir()} == {"shapes", "summary.json"}, "nothing is drawn"
+    run = Store(tmp_path).read("small", "shapes", "mine", 1)
+    assert [played.knobs.lr for played in run.rounds] == pytest.approx([0.2, 0.05])
+    again = compare(SMALL, **settings, progress=events.append)
+    assert events[-1].missing == 0
+    assert again.as_dict() == plot(SMALL, methods=methods, out=tmp_path, tasks=["shapes"]).as_dict()
+
+
+def test_own_knobs_are_set_and_searched_like_ours(parts: ModuleType, tmp_path: Path) -> None:
+    method = {"recipe": {"loss": "parts_of_mine:HingeLoss"}, "knobs": {"margin": 0.5}}
+    experiment = make_experiment(SMALL, {"hinge": method}, {})
+    assert experiment.knobs("shapes", "hinge").get("margin") == 0.5
+    assert key_of(experiment, "hinge") != key_of(
+        make_experiment(SMALL, {"hinge": {**method, "knobs": {}}}, {}), "hinge"
+    )
+    with pytest.raises(ConfigError, match="unknown knob 'margn': did you mean 'margin'"):
+        compare(SMALL, methods={"hinge": {**method, "knobs": {"margn": 1.0}}}, out=tmp_path)
+    with pytest.raises(ConfigError, match="margin is 3: expected 0 to 2"):
+        compare(SMALL, methods={"hinge": {**method, "knobs": {"margin": 3.0}}}, out=tmp_path)
+    content = {**SMALL, "methods": {"baseline": {**method, "search": {"grid": {"margn": [1.0]}}}}}
+    with pytest.raises(ConfigError, match="unknown knob in the search grid 'margn': did you mean 'margin'"):
+        load_experiment(content)
+
+
+@pytest.mark.slow
+def test_an_own_loss_with_an_own_knob_is_searched_and_compared(parts: ModuleType, tmp_path: Path) -> None:
+    recipe = {"loss": "parts_of_mine:HingeLoss", "loss_settings": {"margin": 0.7}}
+    hinge = {"recipe": recipe, "search": {"grid": {"margin": [0.5, 1.0]}, "seeds": 1}}
+    content = {**SMALL, "methods": {**SMALL["methods"], "hinge": hinge}}
+    settings: Any = {"methods": ["hinge"], "out": tmp_path, "tasks": ["shapes"], "workers": 1}
+    (outcome,) = search(content, **settings)
+    assert [tried.knobs for tried in outcome.tried] == [{"margin": 0.5}, {"margin": 1.0}]
+    compare(content, **settings)
+    run = Store(tmp_path).read("small", "shapes", "hinge", 0)
+    assert [played.knobs.get("margin") for played in run.rounds] == [0.7, 0.7]
+
+
+@pytest.mark.slow
+def test_a_search_is_returned_and_not_done_twice(tmp_path: Path) -> None:
+    outcomes = search(SMALL, out=tmp_path, tasks=["shapes"], workers=1)
+    assert [(outcome.method, outcome.runs) for outcome in outcomes] == [("baseline", 2)]
+    assert search(SMALL, out=tmp_path, tasks=["shapes"], workers=1) == outcomes
+    with pytest.raises(ConfigError, match="no method of experiment 'small' has a search grid"):
+        search(SMALL, methods=["plateau"], out=tmp_path)
+
+
+def test_a_store_without_runs_of_the_experiment_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="run `mapopt compare` first"):
+        plot(SMALL, out=tmp_path)

@@ -1,0 +1,127 @@
+"""Keys of runs: what they were when the shipped experiments were run, and what of the user's own they depend on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mapopt.experiments.comparison.config import load_experiment
+from mapopt.experiments.comparison.jobs import make_job
+
+KEYS: dict[str, dict[str, dict[str, str]]] = {
+    "bccd": {
+        "cells": {
+            "baseline": "e0312cc5cb113df5",
+            "rank_sort": "dc04cd17213a8940",
+            "agent": "47cdc72ff60465da",
+        },
+    },
+    "default": {
+        "shapes": {
+            "constant": "dbb3f647f747c574",
+            "baseline": "63ec65b0f56a48aa",
+            "plateau": "415ba2504990ed85",
+            "ap": "51e9a6582299f4e3",
+            "rank_sort": "0329d39894a9224b",
+            "agent": "51a68a20aed3f71a",
+            "replay": "eba09c4a45261255",
+        },
+    },
+    "losses": {
+        "balanced": {
+            "ap": "bde5406ef9dbf3c0",
+            "ap_exact": "d263ae3de360ee73",
+            "alrp": "d3f8cc70b4111c4a",
+            "alrp_exact": "65c6c35db6ec1937",
+            "rank_sort": "117bfc69aea20226",
+            "rank_sort_exact": "d03cdddd60149f6c",
+            "bucketed_rank_sort": "d6332fbebb1109f7",
+            "smooth_ap": "18f3605fe89c557f",
+            "fast_ap": "9a2e5264fa3cecbe",
+            "quantized_ap": "f5e76254fa7760fa",
+            "tie_aware_ap": "a639271e8a63e4f5",
+            "blackbox_ap": "f3dea89a7268c1ca",
+            "ape": "9f4b8c91b0b950fa",
+            "parameterized_ap": "1db236fc23ce81b9",
+            "listnet": "85d9f24b394543b2",
+            "listmle": "765412d008a25b04",
+            "approx_ndcg": "df656f97e3ad7445",
+            "lambda_ap": "887eec667f736f46",
+            "plackett_luce_ap": "d4f6bb1102bbcca0",
+            "focal": "f09bf02b6ac89ed2",
+            "focal_weighted": "dda42d6f7199a589",
+            "focal_sampled": "a6e2acd79b7fd62e",
+            "focal_correlation": "3ff10fe8a7e576c1",
+            "bce": "420128c8d66f9260",
+            "quality_focal": "c8271a7f641f078f",
+            "quality_focal_weighted": "6fd641a82e8a7952",
+            "varifocal": "793ac58dbbebd1cc",
+        },
+        "imbalanced": {
+            "ap": "daf381fae0dcb726",
+            "ap_exact": "893339cfe233c726",
+            "alrp": "ab4d5203b890525a",
+            "alrp_exact": "deae7d27d2ed1102",
+            "rank_sort": "101cdeefe6c820d5",
+            "rank_sort_exact": "9ea0b2d7e46d2861",
+            "bucketed_rank_sort": "6708f46329a144a2",
+            "smooth_ap": "0362ca1b5b531f1f",
+            "fast_ap": "fbfb7a3986329407",
+            "quantized_ap": "e7e3874d90368d5e",
+            "tie_aware_ap": "428335ba5f08fab1",
+            "blackbox_ap": "f9a6850f7c48cf29",
+            "ape": "025a1ae51e37b284",
+            "parameterized_ap": "7cedec9286201091",
+            "listnet": "cbd18faab5383978",
+            "listmle": "23c8faf2ccdb0531",
+            "approx_ndcg": "c852abd24796780f",
+            "lambda_ap": "5882c314e6154df1",
+            "plackett_luce_ap": "cb56f45edc3bdeb6",
+            "focal": "80d60c241a037e83",
+            "focal_weighted": "f1e0642cbbbae6c7",
+            "focal_sampled": "b90673509367cf20",
+            "focal_correlation": "b2222fb0677bde90",
+            "bce": "bfd2bc145e99f50e",
+            "quality_focal": "bcf4787088fa1577",
+            "quality_focal_weighted": "ab2c4ef2d8e948bc",
+            "varifocal": "239cce57fe2239af",
+        },
+    },
+    "losses_bccd": {
+        "cells": {
+            "quality_focal": "d4f1e05f1478c784",
+            "focal": "81e44991400c23b1",
+            "rank_sort": "e79a96432f1ab458",
+        },
+    },
+    "ranking": {
+        "imbalanced": {
+            "rank_sort_class": "101cdeefe6c820d5",
+            "rank_sort_image": "f93100e96a72924f",
+            "rank_sort_batch": "c70e5fb8ca00d654",
+            "ap_class": "daf381fae0dcb726",
+            "ap_image": "dad3b048a1514f9f",
+            "ap_batch": "be3af9936615c7e0",
+            "rank_sort_hard": "243bc5e4ab7a3009",
+            "ap_soft": "b77a2c6e5335b6ad",
+            "batch2": "cfbe07674d9f3580",
+            "batch2_memory": "35c312ddd75cd6b6",
+            "batch4": "83cd5afd3a3888f8",
+            "batch4_memory": "448b48a6aae75d3a",
+            "batch16_memory": "69b026ddab1ed728",
+        },
+    },
+}
+"""Experiment -> task -> method -> key, computed by the version that stored the first runs; no folder of images."""
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_the_keys_of_the_shipped_experiments_are_those_of_their_first_runs(name: str) -> None:
+    experiment = load_experiment(name)
+    tasks = {task: replace(config, data=None) for task, config in experiment.tasks.items()}
+    experiment = replace(experiment, tasks=tasks)
+    assert KEYS[name] == {
+        task: {method: make_job(experiment, task, method).key for method in experiment.methods}
+        for task in experiment.tasks
+    }
