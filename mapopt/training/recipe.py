@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from mapopt.detectors.objective import Objective
-from mapopt.errors import ConfigError
+from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses.table import LOSS_TABLE
 from mapopt.registry import is_text, load
 from mapopt.settings import LEFT_OUT_WHEN_EMPTY
@@ -28,7 +29,7 @@ class Recipe(Objective):
     """How rare classes are helped: a pointwise loss weighted by inverse frequency, or images drawn so that every class
     comes equally often."""
     optimizer: str = "sgd"
-    """sgd or adamw, or module:attribute for one of your own."""
+    """sgd or adamw, or module:attribute for one of your own or of torch's, such as torch.optim:RAdam."""
     optimizer_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """Parameters of the optimizer that differ from its defaults, beside the knobs."""
     batch_size: int = 16
@@ -43,6 +44,10 @@ class Recipe(Objective):
     """Run in bfloat16 where the device is a GPU."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.optimizer, str):
+            choice = OPTIMIZERS.choice(self.optimizer, self.optimizer_settings)
+            object.__setattr__(self, "optimizer", choice.name)
+            object.__setattr__(self, "optimizer_settings", choice.settings)
         super().__post_init__()
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}: expected 1 or more")
@@ -58,6 +63,27 @@ class Recipe(Objective):
                 "ranking loss gives every class the same weight by itself"
             )
         OPTIMIZERS.check_name(self.optimizer)
+
+    @classmethod
+    def of(cls, **fields: Any) -> Recipe:
+        """Returns a recipe of parts that are given as names, as ``module:attribute``, or as they are.
+
+        Args:
+            fields: of the recipe. ``loss`` may be a loss, its class or a function, ``optimizer`` a class, and so on; it
+                is kept as the name and the settings that it can be made again of, here and in worker processes.
+
+        Raises:
+            ConfigError: a field is unknown, or a part cannot be made again.
+
+        >>> from mapopt.losses import APLoss
+        >>> Recipe.of(loss=APLoss(delta=0.5), batch_size=8).loss_settings
+        {'delta': 0.5}
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in fields:
+            if name not in known:
+                raise ConfigError(unknown_name("field of a recipe", name, known))
+        return cls(**fields)
 
     @cached_property
     def own_knobs(self) -> dict[str, OwnKnob]:

@@ -1,14 +1,15 @@
-"""The row optimizers against torch's own, lane by lane."""
+"""The optimizers against torch's, lane by lane, and somebody's own."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from mapopt.errors import ConfigError
+from mapopt.training import OPTIMIZERS, Knobs, Recipe, make_optimizer
 from mapopt.training.knob_tensors import stack_knobs
-from mapopt.training.knobs import Knobs
 from mapopt.training.optimizers.base import clip_rows
-from mapopt.training.optimizers.registry import OPTIMIZERS
+from mapopt.training.optimizers.sgd import RowSGD
 
 LANES = [Knobs(lr=0.1, momentum=0.9, weight_decay=0.01), Knobs(lr=0.02, momentum=0.5, weight_decay=0.1)]
 
@@ -46,6 +47,114 @@ def test_a_lane_that_does_not_run_keeps_its_weights_and_state(name: str) -> None
     fresh = OPTIMIZERS[name](torch.ones(2, 3), torch.ones(3))
     for key, value in optimizer.state.items():
         assert torch.equal(value[1], fresh.state[key][1])
+
+
+SETTINGS = {
+    "Adagrad": {"lr_decay": 0.1},
+    "SGD": {"nesterov": True},
+    "NAdam": {},
+    "RMSprop": {"alpha": 0.9},
+    "Adafactor": {},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_an_optimizer_of_torch_runs_with_the_knobs_of_each_lane(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(2, 6, generator=generator)
+    gradients = torch.randn(5, 2, 6, generator=generator)
+    decay = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0, 1.0])
+    weights, kind = start.clone(), getattr(torch.optim, name)
+    ours = make_optimizer(f"torch.optim:{name}", weights, decay, SETTINGS[name])
+    rates = torch.linspace(1.0, 0.5, 5)
+    for gradient, factor in zip(gradients, rates, strict=True):
+        table = stack_knobs([knobs.replace(lr=knobs.lr * float(factor)) for knobs in LANES])
+        moved = ours.update(weights, gradient, table, torch.ones(2, dtype=torch.bool))
+    assert (moved > 0).all()
+    for lane, knobs in enumerate(LANES):
+        parts = [start[lane, decay > 0].clone().requires_grad_(), start[lane, decay == 0].clone().requires_grad_()]
+        first = {"momentum": 0.9} if name == "SGD" else {}
+        theirs = kind([{"params": [part]} for part in parts], **SETTINGS[name], **first)
+        for gradient, factor in zip(gradients, rates, strict=True):
+            for group, rate in zip(theirs.param_groups, (knobs.weight_decay, 0.0), strict=True):
+                group["lr"], group["weight_decay"] = knobs.lr * float(factor), rate
+                if "momentum" in group:
+                    group["momentum"] = knobs.momentum
+                if "betas" in group:
+                    group["betas"] = (knobs.momentum, group["betas"][1])
+            parts[0].grad, parts[1].grad = gradient[lane, decay > 0].clone(), gradient[lane, decay == 0].clone()
+            theirs.step()
+        torch.testing.assert_close(weights[lane, decay > 0], parts[0].detach(), rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(weights[lane, decay == 0], parts[1].detach(), rtol=1e-6, atol=1e-7)
+
+
+class Counting(torch.optim.SGD):
+    """Counts its steps where no snapshot would look."""
+
+    count = 0
+
+    def step(self, closure=None):
+        self.count = self.count + 1
+        return super().step(closure)
+
+
+class Listing(torch.optim.SGD):
+    """Keeps a list in its state."""
+
+    def step(self, closure=None):
+        for parameter in self.param_groups[0]["params"]:
+            self.state[parameter]["past"] = [1.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "settings", "message"),
+    [
+        ("sdg", {}, "unknown optimizer 'sdg': did you mean 'sgd'"),
+        ("sgd", {"nesterov": True}, "unknown setting of optimizer 'sgd' 'nesterov'"),
+        ("torch.optim:Adam", {"lr": 0.1}, "optimizer 'Adam' got the setting 'lr', which is a knob: set that"),
+        (
+            "torch.optim:Adam",
+            {"amsgard": True},
+            "unknown setting of optimizer 'torch.optim:Adam' 'amsgard': did you mean",
+        ),
+        ("torch.optim:Adam", {"eps": -1.0}, "cannot be made of these settings .*Invalid epsilon"),
+        ("torch.optim:SparseAdam", {}, "optimizer 'SparseAdam' cannot step by gradients alone"),
+        ("torch.optim:lr_scheduler", {}, "is no class: expected one that is made as MyOptimizer"),
+        ("torch:Tensor", {}, r"has no method update\(weights, gradient, knobs, active\)"),
+        (
+            Counting,
+            {},
+            "counts in 'count', which no snapshot would hold: .* write it as a mapopt.training.RowOptimizer",
+        ),
+        (Listing, {}, "keeps 'past' of type list"),
+        (
+            type("Stateless", (), {"__init__": lambda self, weights, decay: None, "update": print}),
+            {},
+            "no dictionary `state`",
+        ),
+        (
+            type(
+                "Flat",
+                (),
+                {"__init__": lambda self, weights, decay: setattr(self, "state", {"m": decay}), "update": print},
+            ),
+            {},
+            r"keeps 'm' in a shape of \[3\]: expected a row per lane, \[2, ...\]",
+        ),
+    ],
+)
+def test_what_is_no_optimizer_is_named(given: object, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_optimizer(given, torch.ones(2, 3), torch.ones(3), settings)  # type: ignore[arg-type]
+
+
+def test_a_recipe_takes_a_class_and_keeps_its_name() -> None:
+    recipe = Recipe.of(optimizer=torch.optim.RAdam, optimizer_settings={"eps": 1e-6})
+    assert (recipe.optimizer, recipe.optimizer_settings) == ("torch.optim.radam:RAdam", {"eps": 1e-6})
+    assert Recipe.of(optimizer=RowSGD).optimizer == "sgd"
+    assert recipe == Recipe(optimizer="torch.optim.radam:RAdam", optimizer_settings={"eps": 1e-6})
+    with pytest.raises(ConfigError, match="unknown field of a recipe 'optimiser': did you mean 'optimizer'"):
+        Recipe.of(optimiser="sgd")
 
 
 def test_rows_are_clipped_to_the_norm_each_on_its_own() -> None:

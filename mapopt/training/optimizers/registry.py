@@ -1,7 +1,7 @@
 """The optimizers by name, open to one's own.
 
-An own optimizer is a class with the interface of `RowOptimizer`, which updates a matrix with one row per lane; give
-the class, or ``module:attribute``.
+An own optimizer is a class with the interface of `RowOptimizer`, which updates a matrix with one row per lane, or is a
+class of torch's optimizers; give the class, or ``module:attribute``, such as ``torch.optim:RAdam``.
 """
 
 from __future__ import annotations
@@ -22,10 +22,17 @@ if TYPE_CHECKING:
 def _problem(part: Any) -> str:
     """Says what an own optimizer lacks."""
     if not inspect.isclass(part):
-        return "is no class: expected one that is made as MyOptimizer(weights, decay, **settings)"
+        return "is no class: expected one that is made as MyOptimizer(weights, decay, **settings), or one of torch's"
+    if _is_torchs(part):
+        return ""
     if not callable(getattr(part, "update", None)):
         return "has no method update(weights, gradient, knobs, active): see mapopt.training.RowOptimizer"
     return ""
+
+
+def _is_torchs(part: Any) -> bool:
+    """Returns whether a class is one of torch's optimizers, without importing torch."""
+    return any((kind.__module__, kind.__name__) == ("torch.optim.optimizer", "Optimizer") for kind in part.__mro__)
 
 
 OPTIMIZERS: Registry[Callable[..., RowOptimizer]] = Registry(
@@ -42,7 +49,7 @@ def make_optimizer(
     """Makes an optimizer.
 
     Args:
-        given: key of `OPTIMIZERS`, ``module:attribute``, or a class of one's own.
+        given: key of `OPTIMIZERS`, ``module:attribute``, or a class of one's own or of torch's.
         weights: ``[lanes, n]``.
         decay: ``[n]``, 1 where weight decay applies and 0 on norms and biases.
         settings: parameters that differ from its defaults.
@@ -52,8 +59,14 @@ def make_optimizer(
     """
     part = OPTIMIZERS.find(given)
     what = f"optimizer '{given if isinstance(given, str) else getattr(given, '__qualname__', given)}'"
-    check_settings(part, {"weights": weights, "decay": decay, **(settings or {})}, what)
+    torchs = _is_torchs(part)
+    data: dict[str, Any] = {"params": []} if torchs else {"weights": weights, "decay": decay}
+    check_settings(part, {**data, **(settings or {})}, what)
     try:
+        if torchs:
+            from mapopt.training.optimizers.torch_rows import TorchRows  # here, because names are checked without torch
+
+            return TorchRows(part, weights, decay, settings or {})  # type: ignore[arg-type]
         optimizer = part(weights=weights, decay=decay, **(settings or {}))
     except MapoptError:
         raise
