@@ -36,7 +36,7 @@ COMMANDS: dict[str, str] = {
 """Where each command is; the first of two words names a family."""
 
 SUMMARIES: dict[str, str] = {
-    "train": "Train a detector, selected by its AP on the tune split and tested once at the end.",
+    "train": "Train a detector, selected by its AP on the val split and tested once at the end.",
     "evaluate": "Measure a trained detector, or a file of results, as COCO does, and say why it is not better.",
     "predict": "Find objects in images, and draw them.",
     "train-agent": "Train an agent with PPO on detector training; it is stored as weights and JSON, and resumable.",

@@ -5,26 +5,23 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mapopt.commands.command import Command
-from mapopt.data import ShapesConfig, read_coco
-from mapopt.data.results import write_results
 from mapopt.data.settings import SHAPES, DataSettings, draw_sample
-from mapopt.devices import choose_device
-from mapopt.errors import CheckpointError, ConfigError
-from mapopt.evaluation.document import as_document
+from mapopt.data.shapes_config import ShapesConfig
+from mapopt.devices import check_device, choose_device
+from mapopt.errors import ConfigError
 from mapopt.evaluation.findings import Comparison, Findings, Questions, compare, measure
 from mapopt.evaluation.inputs import NamedGroundTruth, Predictions, Unknown, named_ground_truth, read_predictions
-from mapopt.evaluation.printed import describe
 from mapopt.files import write_bytes, write_json
-from mapopt.metrics import Detections
 from mapopt.metrics.engines import Backend
 from mapopt.output import Output
-from mapopt.settings import NOT_A_SETTING, from_mapping
-from mapopt.training.inference import LoadedDetector
+from mapopt.settings import NOT_A_SETTING
+from mapopt.training.run_files import checkpoint_path
+
+if TYPE_CHECKING:
+    from mapopt.training.trained_detector import TrainedDetector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +34,12 @@ class Evaluate(DataSettings, Command):
     """
 
     examples: ClassVar[tuple[str, ...]] = (
-        "mapopt evaluate --checkpoint runs/cells/best.pt --out report",
+        "mapopt evaluate --checkpoint runs/cells --out report",
         "mapopt evaluate --truth instances_val2017.json --results results.json --compare before.json",
     )
 
     checkpoint: Path | None = None
-    """best.pt of a training run."""
+    """best.pt of a training run, or the run's folder."""
     data: str | None = None  # type: ignore[assignment]
     """A folder of images with annotations, or "shapes"; by default the data that the checkpoint was trained with."""
     split: Literal["test", "val", "train"] = "test"
@@ -75,6 +72,7 @@ class Evaluate(DataSettings, Command):
     def run(self) -> None:
         """Measures and prints."""
         questions = Questions(iou=self.iou, resamples=self.resamples, seed=self.seed, backend=self.backend)
+        check_device(self.device, threads=self.threads)
         output = None
         if self.out is not None:
             # In a folder of somebody's results, results.json is theirs.
@@ -86,12 +84,17 @@ class Evaluate(DataSettings, Command):
         findings = measure(truth, predictions, questions) if comparison is None else comparison.ours
         if output is not None:
             self._store(output, findings, comparison)
+        from mapopt.evaluation.printed import describe
+
         print(describe(findings, comparison))
         if output is not None:
             print(f"\n see {output.folder / 'report.json'}")
 
     def _store(self, output: Output, findings: Findings, comparison: Comparison | None) -> None:
         """Writes everything, once there is everything."""
+        from mapopt.data.results import write_results
+        from mapopt.evaluation.document import as_document
+
         document, pictures = as_document(findings, comparison), {}
         if self.figures:
             # matplotlib takes longer to import than most evaluations take.
@@ -103,9 +106,9 @@ class Evaluate(DataSettings, Command):
         for name, content in pictures.items():
             write_bytes(output.folder / name, content)
         if self.checkpoint is not None:
-            notes, path = findings.truth.notes, output.folder / "results.json"
-            found = findings.predictions.detections
-            write_results(path, found, image_ids=notes.image_ids, category_ids=notes.category_ids)
+            notes, detections = findings.truth.notes, findings.predictions.detections
+            path = output.folder / "results.json"
+            write_results(path, detections, image_ids=notes.image_ids, category_ids=notes.category_ids)
         write_json(output.folder / "report.json", document)
 
     def _read(self) -> tuple[NamedGroundTruth, Predictions, Predictions | None]:
@@ -115,61 +118,41 @@ class Evaluate(DataSettings, Command):
         for name, default in (("data", None), ("split", "test"), ("sample", 0)):
             if getattr(self, name) != default:
                 raise ConfigError(f"--{name} is given, but it says nothing about --truth and --results: leave it out")
+        from mapopt.data.coco import read_coco
+
         truth = named_ground_truth(read_coco(self.truth, invalid=self.invalid), name=str(self.truth))
         predictions = read_predictions(self.results, truth, unknown=self.unknown)
         other = None if self.compare is None else read_predictions(self.compare, truth, unknown=self.unknown)
         return truth, predictions, other
 
-    def _detect(self, path: Path) -> tuple[NamedGroundTruth, Predictions, Predictions | None]:
+    def _detect(self, checkpoint: Path) -> tuple[NamedGroundTruth, Predictions, Predictions | None]:
         """Runs a checkpoint's detector."""
         if self.truth is not None or self.results is not None:
             raise ConfigError("both --checkpoint and --truth or --results are given: evaluate one or the other")
-        detector = LoadedDetector(path, choose_device(self.device, threads=self.threads))
-        flags = self._flags(detector)
-        images = getattr(flags.load(detector.size), self.split)
-        positions = match_categories(detector.categories, images.annotations.category_names)
+        if self.data is None and self.scenes != ShapesConfig():
+            raise ConfigError(f"--scenes is given without data: add --data {SHAPES}")
+        path = checkpoint_path(checkpoint)
+        # What is wrong with the flags has been said by now; what is imported from here on takes seconds.
+        from mapopt.training.trained_detector import TrainedDetector
+
+        detector = TrainedDetector(path, choose_device(self.device, threads=self.threads))
+        data = self._data(detector)
+        images = getattr(detector.splits(data), self.split)
         if self.sample:
             images = images.select(draw_sample(len(images), self.sample, self.seed))
-        name = f"{flags.data}, {self.split}"
+        name = f"{data.data}, {self.split}"
         truth = named_ground_truth(images.annotations, name=name, by_position=True)
         # What is wrong with the other results is said before the detector works for minutes.
         other = None if self.compare is None else read_predictions(self.compare, truth, unknown=self.unknown)
-        found = detector.detect(images)
-        labels = positions[found.labels] if len(found) else found.labels
-        return (
-            truth,
-            Predictions(name=name, detections=Detections(found.boxes, found.scores, labels, found.image_ids)),
-            other,
-        )
+        return truth, Predictions(name=name, detections=detector.detect_as(images)), other
 
-    def _flags(self, detector: LoadedDetector) -> DataSettings:
-        """Returns the flags of the data: this command's own, or those that the checkpoint was trained with."""
-        names = [item.name for item in dataclasses.fields(DataSettings)]
-        if self.data is not None:
-            return DataSettings(**{name: getattr(self, name) for name in names})
-        if self.scenes != ShapesConfig():
-            raise ConfigError(f"--scenes is given without data: add --data {SHAPES}")
-        stored = detector.checkpoint.settings
-        if "data" not in stored:
-            raise ConfigError(f"{self.checkpoint}: does not say what data it was trained with: give --data")
-        return from_mapping(
-            DataSettings, {name: stored[name] for name in names if name in stored}, str(self.checkpoint)
-        )
+    def _data(self, detector: TrainedDetector) -> DataSettings:
+        """Returns the settings of the data: this command's own, or those that the checkpoint was trained with."""
+        if self.data is None:
+            return detector.trained_with()
+        names = [field.name for field in dataclasses.fields(DataSettings)]
+        return DataSettings(**{name: getattr(self, name) for name in names})
 
 
 FIGURES = ("precision_recall", "categories", "f1", "confusion", "causes", "reliability", "comparison")
 """Files that are drawn, without their ending."""
-
-
-def match_categories(ours: tuple[str, ...], theirs: tuple[str, ...]) -> np.ndarray:
-    """Returns the position among the data's categories of each of the checkpoint's.
-
-    Raises:
-        CheckpointError: the names are not the same.
-    """
-    if sorted(ours) != sorted(theirs):
-        raise CheckpointError(
-            f"the checkpoint finds {', '.join(ours)}, but the data have {', '.join(theirs)}: "
-            "evaluate on data with the same categories, or train on these"
-        )
-    return np.array([theirs.index(name) for name in ours])

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from mapopt.commands.command import Command
-from mapopt.data import Annotations, ImageSet
-from mapopt.data.image_files import image_size, open_rgb
-from mapopt.data.results import write_results
-from mapopt.data.settings import draw_sample
-from mapopt.devices import choose_device
-from mapopt.drawing.boxes import draw_boxes
-from mapopt.errors import ConfigError, DataError
+from mapopt.devices import check_device, choose_device
+from mapopt.errors import ConfigError
 from mapopt.files import write_json
-from mapopt.metrics import Detections
 from mapopt.output import Output
 from mapopt.settings import NOT_A_SETTING
-from mapopt.training.inference import LoadedDetector
+from mapopt.training.run_files import checkpoint_path
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
-"""What counts as an image in a folder."""
-
-_TOGETHER = 256
-"""Images in memory at once."""
+if TYPE_CHECKING:
+    from mapopt.data.annotations import Annotations
+    from mapopt.data.pictures import PictureSet
+    from mapopt.metrics import Detections
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +32,12 @@ class Predict(Command):
     """
 
     examples: ClassVar[tuple[str, ...]] = (
-        "mapopt predict --checkpoint runs/cells/best.pt --images picture.jpg --out boxes",
+        "mapopt predict --checkpoint runs/cells --images picture.jpg --out boxes",
         "mapopt predict --checkpoint runs/cells/best.pt --images pictures --sample 20 --score 0.5",
     )
 
     checkpoint: Path
-    """best.pt of a training run."""
+    """best.pt of a training run, or the run's folder."""
     images: tuple[Path, ...]
     """Image files, or folders of them."""
     sample: int = 0
@@ -62,86 +55,59 @@ class Predict(Command):
         """Detects, writes and draws."""
         if not 0 <= self.score <= 1:
             raise ConfigError(f"score is {self.score}: expected 0 to 1")
+        check_device(self.device, threads=self.threads)
         output = Output(self.out, ("results.json", "images.json", "pictures/*.jpg"))
         output.check(overwrite=self.overwrite)
-        detector = LoadedDetector(self.checkpoint, choose_device(self.device, threads=self.threads))
+        checkpoint = checkpoint_path(self.checkpoint)
+        from mapopt.data.image_files import find_images
+        from mapopt.data.settings import draw_sample
+
         paths = find_images(self.images)
         paths = [paths[position] for position in draw_sample(len(paths), self.sample, self.seed)]
-        notes = _unlabeled(paths, detector.categories)
-        found = _detect(detector, notes)
+        # What is wrong with the flags has been said by now; what is imported from here on takes seconds.
+        from mapopt.data.pictures import PictureSet
+        from mapopt.data.results import write_results
+        from mapopt.training.trained_detector import TrainedDetector
+
+        detector = TrainedDetector(checkpoint, choose_device(self.device, threads=self.threads))
+        pictures = PictureSet(paths)
+        notes = pictures.notes(detector.categories)
+        detections = detector.detect_pictures(pictures)
 
         if self.overwrite:
             output.clear()
         path = self.out / "results.json"
-        write_results(path, found, image_ids=notes.image_ids, category_ids=notes.category_ids)
+        write_results(path, detections, image_ids=notes.image_ids, category_ids=notes.category_ids)
         write_json(self.out / "images.json", _index(notes))
-        shown = self._draw(paths, found, detector.categories)
+        names = list(_picture_names(paths))
+        drawn = _draw(pictures, names, detections, categories=detector.categories, score=self.score, out=self.out)
         print(
-            f"{len(paths)} images: {len(found)} boxes in {path}, "
-            f"{shown} of at least {self.score} drawn in {self.out / 'pictures'}"
+            f"{len(paths)} images: {len(detections)} boxes in {path}, "
+            f"{drawn} of at least {self.score} drawn in {self.out / 'pictures'}"
         )
 
-    def _draw(self, paths: list[Path], found: Detections, names: tuple[str, ...]) -> int:
-        """Writes the pictures; returns the number of boxes on them."""
-        folder = self.out / "pictures"
-        folder.mkdir(parents=True, exist_ok=True)
-        order = np.lexsort((-found.scores, found.image_ids))
-        kept = order[found.scores[order] >= self.score]
-        for position, (path, name) in enumerate(zip(paths, _picture_names(paths), strict=True)):
-            mine = kept[found.image_ids[kept] == position]
-            drawn = draw_boxes(open_rgb(path), found.boxes[mine], found.labels[mine], found.scores[mine], names)
-            drawn.save(folder / name, quality=92)
-        return len(kept)
 
+def _draw(
+    pictures: PictureSet,
+    names: Sequence[str],
+    detections: Detections,
+    *,
+    categories: tuple[str, ...],
+    score: float,
+    out: Path,
+) -> int:
+    """Writes the pictures; returns the number of boxes on them."""
+    from mapopt.drawing.boxes import draw_boxes
 
-def find_images(given: tuple[Path, ...]) -> list[Path]:
-    """Returns the image files among paths, folders replaced by what is in them, in the order of their names.
-
-    Raises:
-        DataError: a path does not exist, or a folder holds no image.
-    """
-    paths: list[Path] = []
-    for one in given:
-        if one.is_dir():
-            inside = sorted(path for path in one.iterdir() if path.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise DataError(f"{one}: holds no image ({', '.join(sorted(SUFFIXES))}). Give a folder that does.")
-            paths += inside
-        elif one.is_file():
-            paths.append(one)
-        else:
-            raise DataError(f"{one}: no such image or folder. Check the path.")
-    return list(dict.fromkeys(paths))
-
-
-def _unlabeled(paths: list[Path], categories: tuple[str, ...]) -> Annotations:
-    """Returns annotations without an object."""
-    sizes = np.array([image_size(path) for path in paths])
-    none = np.zeros(0, dtype=np.int64)
-    return Annotations(
-        image_ids=np.arange(1, len(paths) + 1),
-        file_names=tuple(str(path) for path in paths),
-        widths=sizes[:, 0],
-        heights=sizes[:, 1],
-        category_ids=np.arange(1, len(categories) + 1),
-        category_names=categories,
-        boxes=np.zeros((0, 4)),
-        labels=none,
-        images=none,
-        crowd=none.astype(bool),
-        area=none.astype(float),
-        ids=none,
-        root=Path(),
-    )
-
-
-def _detect(detector: LoadedDetector, notes: Annotations) -> Detections:
-    parts = []
-    for start in range(0, len(notes), _TOGETHER):
-        some = np.arange(start, min(start + _TOGETHER, len(notes)))
-        found = detector.detect(ImageSet.read(notes.select(some), size=detector.size))
-        parts.append((found.boxes, found.scores, found.labels, found.image_ids + start))
-    return Detections(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    folder = out / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    order = np.lexsort((-detections.scores, detections.image_ids))
+    kept = order[detections.scores[order] >= score]
+    for position, name in enumerate(names):
+        rows = kept[detections.image_ids[kept] == position]
+        boxes, labels, scores = detections.boxes[rows], detections.labels[rows], detections.scores[rows]
+        draw_boxes(pictures.rgb(position), boxes, labels, scores, categories).save(folder / name, quality=92)
+    return len(kept)
 
 
 def _index(notes: Annotations) -> dict[str, list[dict[str, object]]]:
@@ -156,7 +122,7 @@ def _index(notes: Annotations) -> dict[str, list[dict[str, object]]]:
     }
 
 
-def _picture_names(paths: list[Path]) -> Iterator[str]:
+def _picture_names(paths: Sequence[Path]) -> Iterator[str]:
     """Yields a file name for each picture; those that share theirs get a number."""
     used: set[str] = set()
     for number, path in enumerate(paths):

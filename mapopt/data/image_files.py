@@ -5,6 +5,7 @@ Needs no torch, so that annotations can be read and checked without it; `mapopt.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mapopt.errors import DataError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 """Endings by which a file counts as an image, in the order they are tried."""
 
 
@@ -54,10 +55,32 @@ def open_rgb(path: str | Path, *, expected: tuple[int, int] | None = None) -> Im
             f"{path}: is {stored[0]} x {stored[1]} pixels, but its annotations say {expected[0]} x {expected[1]}. "
             "Use the images that were annotated, or correct the annotations."
         )
-    return _as_rgb(image, path)
+    return as_rgb(image, path)
 
 
-def _as_rgb(image: Image.Image, path: str | Path) -> Image.Image:
+def find_images(paths: Sequence[str | Path]) -> list[Path]:
+    """Returns the image files among paths, folders replaced by what is in them, in the order of their names.
+
+    Raises:
+        DataError: a path does not exist, or a folder holds no image.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+            if not inside:
+                raise DataError(
+                    f"{path}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}). Give a folder that does."
+                )
+            files += inside
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise DataError(f"{path}: no such image or folder. Check the path.")
+    return list(dict.fromkeys(files))
+
+
+def as_rgb(image: Image.Image, path: str | Path) -> Image.Image:
     """Returns the image in RGB; the modes with more than 8 bits need care, the others are PIL's to convert."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image)

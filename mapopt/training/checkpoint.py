@@ -109,14 +109,18 @@ class CheckpointFolder:
 
     def save(self, name: str, snapshot: Snapshot, history: Sequence[Round]) -> None:
         """Writes ``NAME.pt``."""
-        Checkpoint(
+        self.checkpoint(snapshot, history).save(self.folder / f"{name}.pt")
+
+    def checkpoint(self, snapshot: Snapshot, history: Sequence[Round]) -> Checkpoint:
+        """Returns a state of the run with all that belongs to it."""
+        return Checkpoint(
             snapshot=snapshot,
             recipe=self.recipe,
             categories=self.categories,
             size=self.size,
             history=tuple(history),
             settings=self.settings,
-        ).save(self.folder / f"{name}.pt")
+        )
 
 
 def _without_limit(

@@ -22,9 +22,7 @@ from mapopt.files import write_text
 from mapopt.settings import flatten
 from mapopt.training.budget import Budget
 from mapopt.training.history import JSON_LINES, Round
-
-TABLE = "rounds.csv"
-"""The same numbers in flat columns: ``index``, ``knobs.lr``, ``interval.class_loss``, ``val.ap`` and so on."""
+from mapopt.training.run_files import TABLE
 
 
 class Recorder:

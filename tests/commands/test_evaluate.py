@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mapopt.cli import main
-from mapopt.commands.evaluate import FIGURES, match_categories
+from mapopt.commands.evaluate import FIGURES
 from mapopt.data import ShapesConfig, make_shapes_splits, write_coco
 from mapopt.data.files import read_json
 from mapopt.data.results import read_results
@@ -24,6 +24,7 @@ from mapopt.data.settings import draw_sample
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.metrics import STATS
 from mapopt.training.checkpoint import Checkpoint
+from mapopt.training.trained_detector import match_categories
 
 Refused = Callable[..., str]
 SCENES = ShapesConfig(size=32, object_size=(8.0, 16.0))

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from mapopt.cli import main
-from mapopt.commands.predict import find_images
 from mapopt.data import ShapesConfig, make_shapes_splits
+from mapopt.data.image_files import find_images
 from mapopt.data.palette import category_color
 from mapopt.drawing.boxes import draw_boxes
 from mapopt.errors import DataError

@@ -327,7 +327,7 @@ def test_interruption_before_the_first_round_says_that_nothing_is_kept(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mapopt.commands.train.run", lambda *_, **__: interrupt())
+    monkeypatch.setattr("mapopt.training.session.run", lambda *_, **__: interrupt())
     assert main(["train", *TINY, "--out", str(tmp_path)]) == 130
     said = capsys.readouterr().err
     assert "mapopt train: interrupted. No round was finished, so nothing is kept" in said

@@ -1,0 +1,42 @@
+"""The files in the folder of a training run, by name; needs no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mapopt.errors import CheckpointError
+from mapopt.output import Output
+from mapopt.training.history import JSON_LINES
+
+CONFIG = "config.yaml"
+"""The settings, as flags written down."""
+TABLE = "rounds.csv"
+"""The rounds in flat columns: ``index``, ``knobs.lr``, ``interval.class_loss``, ``val.ap`` and so on."""
+BEST = "best.pt"
+"""The state that val AP selected."""
+LAST = "last.pt"
+"""The state after the last finished round, to go on from."""
+RESULT = "result.json"
+"""The outcome; a run that has it is finished."""
+
+
+def output_of(folder: Path) -> Output:
+    """Returns a run's output folder."""
+    return Output(folder, (CONFIG, JSON_LINES, TABLE, BEST, LAST, RESULT), CONFIG)
+
+
+def checkpoint_path(path: str | Path) -> Path:
+    """Returns the checkpoint that is meant: a file, or ``best.pt`` of the folder of a run.
+
+    Raises:
+        CheckpointError: there is none.
+
+    >>> checkpoint_path("runs/none")
+    Traceback (most recent call last):
+    mapopt.errors.CheckpointError: runs/none: no such file; expected a checkpoint, such as best.pt of a training run
+    """
+    path = Path(path)
+    file = path / BEST if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such file; expected a checkpoint, such as best.pt of a training run")
+    return file

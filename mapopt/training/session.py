@@ -1,0 +1,199 @@
+"""Trains one detector from its settings to its test, in a folder that a killed run is resumed from, or in memory.
+
+The whole state is in the checkpoints, so a resumed run ends with the weights of the unbroken one, bit for bit on the
+CPU. Whatever can be wrong with settings and images is found before the first file is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mapopt.data.settings import DataSettings
+from mapopt.data.splits import Splits
+from mapopt.devices import choose_device
+from mapopt.errors import ConfigError
+from mapopt.files import write_json
+from mapopt.metrics import STATS
+from mapopt.settings import to_mapping
+from mapopt.training.checkpoint import CheckpointFolder
+from mapopt.training.controllers.base import Controller
+from mapopt.training.fleet import Trainer
+from mapopt.training.history import Round
+from mapopt.training.loop import Observer, RunResult, run
+from mapopt.training.record import ProgressPrinter, Recorder
+from mapopt.training.run_files import RESULT
+from mapopt.training.run_folder import FINGERPRINTS, RunFolder, comparable
+from mapopt.training.settings import TrainSettings
+from mapopt.training.task import Task
+from mapopt.training.trained_run import TrainedRun
+
+RESULT_VERSION = 1
+"""Of ``result.json``."""
+
+IN_MEMORY = "data in memory"
+"""What messages call images that no path leads to."""
+
+
+def train_detector(
+    settings: TrainSettings,
+    *,
+    splits: Splits | None = None,
+    controller: Controller | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> TrainedRun:
+    """Trains a detector, selects its weights by val AP and tests them once.
+
+    Args:
+        settings: what decides the run.
+        splits: images in memory, in place of those that the settings name.
+        controller: an object, in place of the one that the settings name.
+        out: folder for settings, rounds, checkpoints and the result; None keeps the run in memory.
+        resume: go on with the run in the folder; begins it if there is none yet.
+        overwrite: replace the run in the folder.
+        progress: print what is trained, and a line per round.
+
+    Raises:
+        ConfigError: settings contradict each other, or name what there is not.
+        DataError: the images cannot be used, or are not those that the run was begun with.
+        StoreError: the folder is in use, or holds another run.
+    """
+    if out is None and (resume or overwrite):
+        raise ConfigError("resume and overwrite are about a folder, and none is given: give out, or leave them out")
+    settings.check_run(in_memory=splits is not None, own_controller=controller is not None)
+    device = choose_device(settings.device, threads=settings.threads)
+    config = _config(settings, device, splits)
+    folder = None if out is None else RunFolder(folder=out, config=config, resume=resume, overwrite=overwrite)
+    if folder is not None and folder.finished:
+        return TrainedRun.read(folder.folder, device=device, splits=splits)
+    name = settings.data if splits is None else IN_MEMORY
+    data = splits if splits is not None else settings.load(settings.size)
+    fingerprints = {split: images.fingerprint for split, images in data.named()}
+    if folder is not None:
+        folder.check_images(fingerprints, name)
+    task = Task(name=Path(name).resolve().name, splits=data, recipe=settings.recipe, knobs=settings.knobs)
+    trainer = Trainer(task, settings.seed, device=device)
+    if controller is None:
+        controller = settings.make_controller()
+    states = CheckpointFolder(
+        folder=out or Path(),
+        recipe=settings.recipe,
+        categories=data.train.annotations.category_names,
+        size=data.train.size,
+        settings={**comparable(config), FINGERPRINTS: fingerprints},
+    )
+    history: tuple[Round, ...] = ()
+    if folder is not None and folder.last is not None:
+        history = folder.last.history
+        trainer.restore(folder.last.snapshot)
+    if folder is not None:
+        folder.begin()
+    if progress:
+        _introduce(name, task, device)
+        if resume:
+            going_on = f"going on after round {len(history)} of {settings.rounds}"
+            print(going_on if history else "nothing to resume: beginning")
+    result = _play(trainer, controller, settings, states, folder, history, progress=progress)
+    summary = _summarize(result, task, settings.seed, device)
+    if folder is not None:
+        write_json(folder.folder / RESULT, summary)
+    return TrainedRun(
+        history=result.history,
+        status=result.status,
+        reason=result.reason,
+        selected=result.selected,
+        val=result.val,
+        summary=summary,
+        folder=out,
+        played=len(result.history) - len(history),
+        device=device,
+        # The loop has put the selected weights back.
+        checkpoint=None if out else states.checkpoint(trainer.snapshot(), result.history[: result.selected + 1]),
+        report=result.test,
+        splits=splits,
+    )
+
+
+def _config(settings: TrainSettings, device: torch.device, splits: Splits | None) -> dict[str, Any]:
+    """Returns the settings as they are stored, with what was left open decided."""
+    if splits is None:
+        return to_mapping(settings.settle(device.type))
+    about_images = {field.name for field in dataclasses.fields(DataSettings)}
+    stored = to_mapping(dataclasses.replace(settings, size=splits.train.size, device=device.type))
+    return {name: value for name, value in stored.items() if name not in about_images}
+
+
+def _play(
+    trainer: Trainer,
+    controller: Controller,
+    settings: TrainSettings,
+    states: CheckpointFolder,
+    folder: RunFolder | None,
+    history: Sequence[Round],
+    *,
+    progress: bool,
+) -> RunResult:
+    """Plays the rounds that are left, and tests."""
+    with ExitStack() as stack:
+        observers: list[Observer] = []
+        if folder is not None:
+            recorder = Recorder(folder.folder, history=history, categories=states.categories)
+            recorder.write()
+            observers.append(recorder)
+        if progress:
+            observers.append(stack.enter_context(ProgressPrinter(settings.budget, history=history)))
+
+        def observe(lane: int, played: Round) -> None:
+            for observer in observers:
+                observer(lane, played)
+
+        return run(
+            trainer,
+            controller,
+            settings.budget,
+            observer=observe,
+            checkpoints=None if folder is None else states,
+            history=history,
+            best=folder.best() if folder is not None and history else None,
+        )
+
+
+def _introduce(name: str, task: Task, device: torch.device) -> None:
+    counts = ", ".join(f"{len(images)} {split}" for split, images in task.splits.named())
+    height, width = task.splits.train.size
+    print(f"{name}: {counts} images at {height} x {width}; {task.recipe.detector} on {device}")
+    if task.splits.note:
+        print(task.splits.note)
+
+
+def _summarize(result: RunResult, task: Task, seed: int, device: torch.device) -> dict[str, Any]:
+    last, test = result.history[-1], result.test
+    summary: dict[str, Any] = {
+        "version": RESULT_VERSION,
+        "status": result.status,
+        "reason": result.reason,
+        "selected": result.selected,
+        "rounds": len(result.history),
+        "images": last.images,
+        "evaluated": last.evaluated + (len(task.splits.test) if test else 0),
+        "seconds": round(last.seconds, 3),
+        "seed": seed,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "categories": list(task.splits.train.annotations.category_names),
+        "val": to_mapping(result.val),
+        "test": None,
+        "gap": None,
+    }
+    if test is not None:
+        summary["test"] = dict(zip(STATS, test.stats.tolist(), strict=True))
+        summary["test"]["per_category"] = list(test.per_category.values())
+        summary["gap"] = result.val.ap - test.ap
+    return summary

@@ -1,0 +1,114 @@
+"""Everything that decides a training run, as the flags of `mapopt train`, its config.yaml and `mapopt.train` have it.
+
+Settings are read and checked without torch, so that a mistake is said within a second.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from mapopt.data.settings import FOLDER_SIZE, SHAPES, DataSettings
+from mapopt.devices import check_device
+from mapopt.errors import ConfigError
+from mapopt.settings import LEFT_OUT_WHEN_EMPTY, to_mapping
+from mapopt.training.budget import Budget
+from mapopt.training.controllers.base import Controller
+from mapopt.training.controllers.fixed import Schedule
+from mapopt.training.controllers.reactive import Plateau
+from mapopt.training.controllers.registry import CONTROLLERS, make_controller
+from mapopt.training.knobs import Knobs
+from mapopt.training.recipe import Recipe
+
+SECTIONS: dict[str, Any] = {"schedule": Schedule(), "plateau": Plateau()}
+"""Controllers whose settings have a section of their own, with its defaults."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(DataSettings):
+    """One detector, one controller, one budget, and the images."""
+
+    seed: int = 0
+    """Initialization, order of the images and augmentation follow from it."""
+    device: str = "auto"
+    """cpu, cuda, cuda:N, or auto, which takes a GPU if there is one."""
+    size: tuple[int, int] | None = None
+    """Folders: (height, width) that images are fitted into, 256 256 by default."""
+    images: int = 12800
+    """The budget: how many images to train on in all, counted again in every epoch."""
+    rounds: int = 20
+    """Into how many rounds the budget is cut; after each the val split is evaluated."""
+    controller: str = "schedule"
+    """What decides the knobs of every round: schedule, constant (nothing), plateau (a lower learning rate where val AP
+    stalls), replay (of a run's folder), agent, or module:attribute for one of your own."""
+    controller_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    """Settings of the controller that differ from its defaults; schedule and plateau have sections of their own."""
+    patience: int = 0
+    """Stop after so many rounds without a better val AP; 0 never stops early."""
+    threads: int = 1
+    """Threads of the CPU; one is fastest where others want the machine too."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """What stays the same while the detector trains."""
+    knobs: Knobs = field(default_factory=Knobs)
+    """What may change while it trains: the values to start from."""
+    schedule: Schedule = field(default_factory=Schedule)
+    """Of --controller schedule."""
+    plateau: Plateau = field(default_factory=Plateau)
+    """Of --controller plateau."""
+
+    @property
+    def budget(self) -> Budget:
+        """Images and rounds.
+
+        Raises:
+            ConfigError: the images cannot be cut into rounds of whole steps.
+        """
+        whole = self.rounds * self.recipe.batch_size
+        if self.rounds >= 1 and (self.images < 1 or self.images % whole):
+            lower = self.images // whole * whole
+            near = " or ".join(str(images) for images in (lower, lower + whole) if images > 0)
+            raise ConfigError(
+                f"images is {self.images}: expected {self.rounds} rounds of whole steps of {self.recipe.batch_size}, "
+                f"such as {near}"
+            )
+        return Budget(images=self.images, rounds=self.rounds)
+
+    def make_controller(self) -> Controller:
+        """Returns the controller.
+
+        Raises:
+            ConfigError: there is none of this name, it cannot be made of its settings, or those of another are given.
+        """
+        CONTROLLERS.check_name(self.controller)
+        for name, default in SECTIONS.items():
+            if name != self.controller and getattr(self, name) != default:
+                raise ConfigError(
+                    f"--{name} is given, but --controller is {self.controller}: "
+                    f"give --controller {name}, or leave --{name} out"
+                )
+        section = to_mapping(getattr(self, self.controller)) if self.controller in SECTIONS else {}
+        return make_controller(self.controller, {**section, **self.controller_settings}, patience=self.patience)
+
+    def check_run(self, *, in_memory: bool = False, own_controller: bool = False) -> None:
+        """Finds what is wrong with the settings before torch is imported and an image is read.
+
+        Args:
+            in_memory: the images are given, so that those of the settings are not needed.
+            own_controller: the controller is given as an object.
+
+        Raises:
+            ConfigError: settings contradict each other, or a name is unknown.
+            DataError: there is no folder of images.
+        """
+        if not own_controller:
+            self.make_controller()
+        _ = self.budget
+        check_device(self.device, threads=self.threads)
+        if not in_memory:
+            self.check(self.size)
+
+    def settle(self, device_type: str) -> TrainSettings:
+        """Returns the settings with what was left open decided."""
+        size = self.size if self.data == SHAPES else self.size or FOLDER_SIZE
+        return dataclasses.replace(self, size=size, device=device_type)

@@ -1,0 +1,159 @@
+"""A trained detector for everyday use: objects in images of any form, and AP on any data with its categories."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mapopt.data.images import ImageSet
+from mapopt.data.layouts import Part
+from mapopt.data.pictures import Picture, PictureSet
+from mapopt.data.settings import DataSettings
+from mapopt.data.splits import Splits
+from mapopt.errors import CheckpointError
+from mapopt.metrics import Detections, GroundTruth, Report, evaluate
+from mapopt.settings import from_mapping
+from mapopt.training.checkpoint import Checkpoint
+from mapopt.training.inference import LoadedDetector
+
+
+class Prediction(TypedDict):
+    """What is detected in one image, by falling score; as torchvision's detectors return it, with names beside it."""
+
+    boxes: Tensor
+    """``[n, 4]`` left, top, right, bottom in the image's own pixels."""
+    scores: Tensor
+    """``[n]`` from 0 to 1."""
+    labels: Tensor
+    """``[n]`` positions among the detector's categories, from 0."""
+    names: list[str]
+    """``n`` names of these categories."""
+
+
+class TrainedDetector(LoadedDetector):
+    """A detector with the weights of a checkpoint; `mapopt.load` makes one.
+
+    Attributes:
+        categories: names of what it detects.
+        size: (height, width) that images are fitted into.
+        checkpoint: what it was made of.
+    """
+
+    def __init__(self, source: Path | Checkpoint, device: torch.device) -> None:
+        super().__init__(source, device)
+        self.source = source if isinstance(source, Path) else "this checkpoint"
+
+    def predict(self, images: Picture | Sequence[Picture], *, score: float = 0.0) -> list[Prediction]:
+        """Detects objects.
+
+        Args:
+            images: one or several: files, folders, PIL images, arrays ``[h, w, 3]`` or tensors ``[3, h, w]``.
+            score: leave out boxes with a smaller score.
+
+        Returns:
+            One dictionary per image, also for a single image.
+
+        Raises:
+            DataError: something is no image.
+        """
+        pictures = PictureSet(images)
+        detections = self.detect_pictures(pictures)
+        kept = np.flatnonzero(detections.scores >= score)
+        order = kept[np.lexsort((-detections.scores[kept], detections.image_ids[kept]))]
+        ends = np.searchsorted(detections.image_ids[order], np.arange(len(pictures) + 1))
+        return [self._prediction(detections, order[start:end]) for start, end in pairwise(ends)]
+
+    def detect_pictures(self, pictures: PictureSet) -> Detections:
+        """Returns all boxes in original pixels; images and labels are named by their positions."""
+        columns = []
+        for start, images in pictures.parts(pictures.notes(self.categories), self.size):
+            part = self.detect(images)
+            columns.append((part.boxes, part.scores, part.labels, part.image_ids + start))
+        return Detections(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+    def evaluate(self, data: str | Path | Splits | ImageSet | None = None, *, split: Part = "test") -> Report:
+        """Measures AP, and everything else that COCO does.
+
+        Args:
+            data: a folder with annotations, splits or one set of images; None takes what the detector was trained with.
+            split: which split of the data; a single set of images has only one.
+
+        Raises:
+            DataError: the data cannot be used.
+            CheckpointError: they have other categories, or it is not known what the detector was trained with.
+        """
+        images = data if isinstance(data, ImageSet) else getattr(self.splits(data), split)
+        notes = images.annotations
+        detections = self.detect_as(images)
+        truth = GroundTruth(
+            notes.boxes,
+            notes.labels,
+            notes.images,
+            crowd=notes.crowd,
+            area=notes.area,
+            images=np.arange(len(notes)),
+            categories=np.arange(len(notes.category_ids)),
+        )
+        return evaluate(truth, detections)
+
+    def detect_as(self, images: ImageSet) -> Detections:
+        """Returns the boxes with labels that are positions among the categories of the images, in whatever order.
+
+        Raises:
+            CheckpointError: the images have other categories.
+        """
+        places = match_categories(self.categories, images.annotations.category_names)
+        detections = self.detect(images)
+        labels = places[detections.labels] if len(detections) else detections.labels
+        return Detections(detections.boxes, detections.scores, labels, detections.image_ids)
+
+    def splits(self, data: str | Path | Splits | DataSettings | None = None) -> Splits:
+        """Returns data at the detector's size: those given, or those that it was trained with."""
+        if isinstance(data, Splits):
+            return data
+        if isinstance(data, str | Path):
+            data = DataSettings(data=str(data))
+        return (data if data is not None else self.trained_with()).load(self.size)
+
+    def trained_with(self) -> DataSettings:
+        """Returns the settings of the data that the detector was trained with.
+
+        Raises:
+            CheckpointError: the checkpoint does not hold them.
+        """
+        stored = self.checkpoint.settings
+        if "data" not in stored:
+            raise CheckpointError(f"{self.source}: does not say what data it was trained with: give --data")
+        names = [field.name for field in dataclasses.fields(DataSettings)]
+        return from_mapping(DataSettings, {name: stored[name] for name in names if name in stored}, str(self.source))
+
+    def _prediction(self, detections: Detections, rows: NDArray[np.int64]) -> Prediction:
+        labels = detections.labels[rows]
+        return Prediction(
+            boxes=torch.from_numpy(detections.boxes[rows].astype(np.float32)),
+            scores=torch.from_numpy(detections.scores[rows].astype(np.float32)),
+            labels=torch.from_numpy(labels),
+            names=[self.categories[label] for label in labels],
+        )
+
+
+def match_categories(ours: Sequence[str], theirs: Sequence[str]) -> NDArray[np.int64]:
+    """Returns the position among the data's categories of each of the checkpoint's.
+
+    Raises:
+        CheckpointError: the names are not the same.
+    """
+    if sorted(ours) != sorted(theirs):
+        raise CheckpointError(
+            f"the checkpoint finds {', '.join(ours)}, but the data have {', '.join(theirs)}: "
+            "evaluate on data with the same categories, or train on these"
+        )
+    return np.array([list(theirs).index(name) for name in ours])
