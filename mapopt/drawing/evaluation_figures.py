@@ -20,10 +20,9 @@ from mapopt.evaluation.tables import (
     cause_rows,
     confusion_table,
     difference_rows,
-    main_numbers,
     frequent,
+    main_numbers,
 )
-from mapopt.metrics import Reliability
 
 _ROWS = 40
 """Categories that have a row in a chart."""
@@ -149,8 +148,9 @@ def _reliability(findings: Findings) -> Figure | None:
     caption = (
         f"Fraction of boxes that are right at IoU {short(every.iou, digits=2)}, by score; a calibrated detector's bars "
         "end at the diagonal, and orange lines are what is missing. Expected calibration error, the mean over boxes of "
-        f"these lines: {short(every.expected_calibration_error)}, and {_error(kept.pooled)} of the boxes that score at "
-        f"least {threshold}, which is best for F1. With IoU for right (LaECE) {short(every.localization_aware_error)}."
+        f"these lines: {short(every.expected_calibration_error)}, and "
+        f"{short(kept.pooled.expected_calibration_error)} of the boxes that score at least {threshold}, which is best "
+        f"for F1. With IoU for right (LaECE) {short(every.localization_aware_error)}."
     )
     figure = new_page(width=7.2, height=5.6, title="What scores mean: calibration", caption=caption)
     above, below = figure.subplots(2, 1, height_ratios=(3.4, 1), sharex=True)
@@ -204,11 +204,6 @@ def _names(comparison: Comparison) -> tuple[str, str]:
         if ours[-length:] != other[-length:]:
             return "/".join(ours[-length:]), "/".join(other[-length:])
     return "/".join(ours), "/".join(other)
-
-
-def _error(diagram: Reliability) -> str:
-    error = diagram.expected_calibration_error
-    return "–" if error == -1 else short(error)
 
 
 def _chosen(shown: int, present: int, how: str) -> str:

@@ -49,17 +49,16 @@ def as_document(findings: Findings, comparison: Comparison | None = None) -> dic
             "seed": asked.seed,
             **{name: _ends(numbers[name]) for name in MAIN},
         },
-        "mean_best_f1": defined(points.mean_f1),
-        "mean_optimal_lrp": defined(points.mean_optimal_lrp),
+        "mean_best_f1": points.mean_f1,
+        "mean_optimal_lrp": points.mean_optimal_lrp,
         "mean_optimal_lrp_parts": {
-            part: defined(points.optimal_lrp.mean(f"lrp_{part}"))
+            part: points.optimal_lrp.mean(f"lrp_{part}")
             for part in ("localization", "false_positive", "false_negative")
         },
         "pooled_best_f1": {
-            name: defined(float(getattr(points.pooled.best_f1, name)[0]))
-            for name in ("threshold", "f1", "precision", "recall")
+            name: float(getattr(points.pooled.best_f1, name)[0]) for name in ("threshold", "f1", "precision", "recall")
         },
-        "voc": {"2007_11_point": defined(findings.voc[0].mean), "2010_area": defined(findings.voc[1].mean)},
+        "voc": {"2007_11_point": findings.voc[0].mean, "2010_area": findings.voc[1].mean},
         "causes": {row.cause: {"count": row.count, "delta_ap": row.delta_ap} for row in cause_rows(findings)},
         "calibration": _calibration(findings.calibration),
         "calibration_of_kept": _calibration(findings.kept_calibration),
@@ -123,8 +122,8 @@ def _calibration(calibration: Calibration | None) -> dict[str, Any] | None:
     if calibration is None:
         return None
     return {
-        "expected_calibration_error": defined(calibration.expected_calibration_error),
-        "localization_aware_error": defined(calibration.localization_aware_error),
+        "expected_calibration_error": calibration.expected_calibration_error,
+        "localization_aware_error": calibration.localization_aware_error,
         "bins": _bins(calibration.pooled),
     }
 
@@ -133,7 +132,7 @@ def _bins(diagram: Reliability) -> dict[str, Any]:
     return {
         "edges": diagram.edges.tolist(),
         "counts": diagram.counts.tolist(),
-        **{name: [defined(value) for value in getattr(diagram, name)] for name in ("score", "precision", "quality")},
+        **{name: getattr(diagram, name).tolist() for name in ("score", "precision", "quality")},
     }
 
 

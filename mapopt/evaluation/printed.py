@@ -14,7 +14,6 @@ from mapopt.evaluation.tables import (
     category_rows,
     cause_rows,
     confusions,
-    defined,
     difference_rows,
     frequent,
     main_numbers,
@@ -112,13 +111,13 @@ def _causes(findings: Findings) -> str:
 def _summary(findings: Findings) -> str:
     points = findings.analysis.operating_points
     best, iou = points.pooled.best_f1, short(findings.questions.iou, digits=2)
-    eleven, area = (_number(defined(voc.mean)) for voc in findings.voc)
+    eleven, area = (_number(voc.mean) for voc in findings.voc)
     rows = [
-        ["mean optimal LRP error (moLRP)", _number(defined(points.mean_optimal_lrp))],
-        ["mean best F1", _number(defined(points.mean_f1))],
+        ["mean optimal LRP error (moLRP)", _number(points.mean_optimal_lrp)],
+        ["mean best F1", _number(points.mean_f1)],
         [
             "best F1 with one score threshold",
-            f"{_number(defined(float(best.f1[0])))} at {_number(float(best.threshold[0]))}",
+            f"{_number(float(best.f1[0]))} at {_number(float(best.threshold[0]))}",
         ],
         [f"Pascal VOC 2007 AP (11-point) at {iou}", eleven],
         [f"Pascal VOC 2010 AP (area) at {iou}", area],
@@ -127,11 +126,11 @@ def _summary(findings: Findings) -> str:
         rows.append(["calibration error", "undefined: scores are not between 0 and 1"])
     else:
         every, kept = (
-            _number(defined(calibration.expected_calibration_error))
+            _number(calibration.expected_calibration_error)
             for calibration in (findings.calibration, findings.kept_calibration)
         )
         rows.append(["calibration error (ECE)", f"{every}, and {kept} of boxes above that one threshold"])
-        rows.append(["localization-aware (LaECE)", _number(defined(findings.calibration.localization_aware_error))])
+        rows.append(["localization-aware (LaECE)", _number(findings.calibration.localization_aware_error)])
     width = max(len(name) for name, _ in rows)
     return "\n".join(f" {name:{width}}  {value}" for name, value in rows)
 

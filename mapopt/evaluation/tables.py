@@ -1,6 +1,6 @@
 """Rows of the findings, one per category, cause or difference: printed, stored and drawn from the same numbers.
 
-Undefined numbers are NaN here, whatever marks them where they were measured; files have null instead.
+Undefined numbers are NaN, also those that are -1 in a report of AP; files have null instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from mapopt.evaluation.findings import Comparison, Findings
 from mapopt.metrics import CAUSES, SPECIAL_CAUSES, GroundTruth, Performance
-from mapopt.metrics.analysis.bootstrap import Interval
 from mapopt.metrics.statistics import Estimate
 
 MAIN = ("ap", "ap50", "ap75")
@@ -149,11 +148,8 @@ def category_rows(findings: Findings) -> list[CategoryRow]:
             ap75=defined(float(at75[:, place].mean())),
             best_f1=_working(points.best_f1, place),
             optimal_lrp=_working(points.optimal_lrp, place),
-            calibration_error=defined(float(errors[place])),
-            voc=(
-                defined(float(findings.voc[0].per_category[place])),
-                defined(float(findings.voc[1].per_category[place])),
-            ),
+            calibration_error=float(errors[place]),
+            voc=(float(findings.voc[0].per_category[place]), float(findings.voc[1].per_category[place])),
         )
         for place, category in enumerate(report.categories.tolist())
     ]
@@ -244,7 +240,7 @@ def confusions(findings: Findings, count: int) -> list[tuple[str, str, int]]:
 
 
 def defined(value: float) -> float:
-    """Returns a number, NaN for the -1 that marks undefined ones."""
+    """Returns a number of a `Report`, NaN for the -1 that marks undefined ones there."""
     return math.nan if value == -1 else float(value)
 
 
@@ -256,13 +252,13 @@ def _images_with(truth: GroundTruth) -> NDArray[np.int64]:
     return np.bincount(pairs[0], minlength=len(truth.categories))
 
 
-def _estimate(value: float, interval: Interval | None) -> Estimate:
+def _estimate(value: float, interval: Estimate | None) -> Estimate:
     if interval is None or math.isnan(defined(value)):
         return Estimate(defined(value), math.nan, math.nan)
     return Estimate(defined(value), interval.low, interval.high)
 
 
-def _difference(name: str, objects: int, ours: float, other: float, interval: Interval | None) -> DifferenceRow:
+def _difference(name: str, objects: int, ours: float, other: float, interval: Estimate | None) -> DifferenceRow:
     low, high = (math.nan, math.nan) if interval is None else (interval.low, interval.high)
     return DifferenceRow(
         name=name, objects=objects, ours=ours, other=other, difference=Estimate(ours - other, low, high)
@@ -271,13 +267,5 @@ def _difference(name: str, objects: int, ours: float, other: float, interval: In
 
 def _working(performance: Performance, place: int) -> Working:
     threshold = float(performance.threshold[place])
-    # -1 is a possible threshold where scores are logits; there the category tells whether it is one.
-    known = math.isfinite(threshold) and performance.f1[place] != -1
-    return Working(
-        threshold=threshold if known else math.nan,
-        **{
-            name: defined(float(getattr(performance, name)[place]))
-            for name in Working.__dataclass_fields__
-            if name != "threshold"
-        },
-    )
+    numbers = {name: float(getattr(performance, name)[place]) for name in Working.__dataclass_fields__}
+    return Working(**numbers | {"threshold": threshold if math.isfinite(threshold) else math.nan})

@@ -9,11 +9,12 @@
 many detectors in one call. `match` tells which ground truth each detection took; `analyze` and the functions that it
 calls tell the rest: curves, score thresholds, confusions, what AP is lost to, and what scores are worth. `f1_and_lrp`
 is for a reward that charges for false alarms, `voc_average_precision` for comparing with Pascal VOC's numbers.
-`bootstrap` and `bootstrap_difference` say how far AP, and what one detector has more than another, may be off.
+`bootstrap` and `bootstrap_difference` say how far AP, and what one detector has more than another, may be off;
+`estimate`, `paired_difference` and `probability_of_improvement` do so for the numbers of a few runs.
 """
 
 from mapopt.metrics.analysis.analyze import Analysis, analyze
-from mapopt.metrics.analysis.bootstrap import Bootstrap, BootstrapDifference, Interval, bootstrap, bootstrap_difference
+from mapopt.metrics.analysis.bootstrap import Bootstrap, BootstrapDifference, bootstrap, bootstrap_difference
 from mapopt.metrics.analysis.calibration import Calibration, Reliability, measure_calibration
 from mapopt.metrics.analysis.causes import CAUSES, SPECIAL_CAUSES, Causes, error_causes
 from mapopt.metrics.analysis.confusion import ConfusionMatrix, confusion_matrix
@@ -30,6 +31,14 @@ from mapopt.metrics.evaluator import evaluate, evaluate_lanes
 from mapopt.metrics.match_table import MatchTable, match
 from mapopt.metrics.report import STATS, Report
 from mapopt.metrics.settings import AREA_RANGES, MAX_DETECTIONS, RECALLS
+from mapopt.metrics.statistics import (
+    Estimate,
+    bootstrap_interval,
+    estimate,
+    interquartile_mean,
+    paired_difference,
+    probability_of_improvement,
+)
 from mapopt.metrics.voc import VOCAveragePrecision, voc_average_precision
 
 __all__ = [
@@ -47,9 +56,9 @@ __all__ = [
     "ConfusionMatrix",
     "Curve",
     "Detections",
+    "Estimate",
     "F1AndLRP",
     "GroundTruth",
-    "Interval",
     "MatchTable",
     "OperatingPoints",
     "Performance",
@@ -61,14 +70,19 @@ __all__ = [
     "analyze",
     "bootstrap",
     "bootstrap_difference",
+    "bootstrap_interval",
     "confusion_matrix",
     "error_causes",
+    "estimate",
     "evaluate",
     "evaluate_lanes",
     "f1_and_lrp",
     "find_operating_points",
+    "interquartile_mean",
     "match",
     "measure_calibration",
+    "paired_difference",
     "precision_recall",
+    "probability_of_improvement",
     "voc_average_precision",
 ]

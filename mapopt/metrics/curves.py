@@ -42,7 +42,7 @@ class Curve:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ThresholdCurves:
-    """What a score threshold does to every category; -1 where undefined.
+    """What a score threshold does to every category; NaN where undefined.
 
     Attributes:
         categories: ``[k]`` category ids.
@@ -107,14 +107,14 @@ class PrecisionRecall:
 
     @cached_property
     def recall(self) -> NDArray[np.float64]:
-        """``[n]`` recall up to each detection of the ranking; -1 in a category without ground truth."""
+        """``[n]`` recall up to each detection of the ranking; NaN in a category without ground truth."""
         total = np.repeat(self.positives, np.diff(self.ranking.starts))
-        return np.where(total > 0, self.true_positives / np.maximum(total, 1), -1.0)
+        return np.where(total > 0, self.true_positives / np.maximum(total, 1), np.nan)
 
     @cached_property
     def interpolated(self) -> NDArray[np.float64]:
-        """``[k, 101]`` best precision at that recall or more, as `Report.precision`; -1 without ground truth."""
-        curves = np.full((len(self.categories), len(RECALLS)), -1.0)
+        """``[k, 101]`` best precision at that recall or more, as `Report.precision`; NaN without ground truth."""
+        curves = np.full((len(self.categories), len(RECALLS)), np.nan)
         for number, (first, last) in enumerate(pairwise(self.ranking.starts.tolist())):
             if self.positives[number]:
                 best = np.maximum.accumulate(self.precision[first:last][::-1])[::-1]
@@ -129,12 +129,12 @@ class PrecisionRecall:
 
     @cached_property
     def average_precision(self) -> float:
-        """AP at this IoU threshold, mean over categories, with the evaluator's bits; -1 without any ground truth."""
+        """AP at this IoU threshold, mean over categories, with the evaluator's bits; NaN without any ground truth."""
         return mean_over_categories(self.interpolated)
 
     @cached_property
     def category_average_precision(self) -> NDArray[np.float64]:
-        """``[k]`` AP of every category; -1 without ground truth."""
+        """``[k]`` AP of every category; NaN without ground truth."""
         return self.interpolated.mean(axis=1)
 
     @cached_property
@@ -220,7 +220,7 @@ def precision_recall(
 
 
 def mean_over_categories(interpolated: NDArray[np.float64]) -> float:
-    """Returns AP of ``[k, 101]`` interpolated curves, summed in pycocotools' order; -1 where none is defined."""
+    """Returns AP of ``[k, 101]`` interpolated curves, summed in pycocotools' order; NaN where none is defined."""
     return mean_of_defined(np.ascontiguousarray(interpolated.T))
 
 
@@ -231,5 +231,5 @@ def f1_score(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> NDA
 
 
 def divided(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
-    """Returns part / whole, -1 where whole is 0."""
-    return np.divide(part, whole, out=np.full(np.shape(part), -1.0), where=np.asarray(whole) > 0)
+    """Returns part / whole, NaN where whole is 0."""
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=np.asarray(whole) > 0)

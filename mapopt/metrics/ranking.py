@@ -6,6 +6,7 @@ It is read off a `MatchTable`, so one matching serves all curves, operating poin
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,6 +128,6 @@ def rank(truth: GroundTruth, detections: Detections, *, iou: float = 0.5, table:
 
 
 def mean_of_defined(values: NDArray[np.float64]) -> float:
-    """Returns the mean of what is not -1, or -1 where nothing is defined."""
-    defined = values[values != -1]
-    return float(defined.mean()) if len(defined) else -1.0
+    """Returns the mean of what is not NaN, or NaN where nothing is defined."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else math.nan

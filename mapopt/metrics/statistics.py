@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """Takes ``[..., n]`` to ``[...]``: a number for every list along the last axis."""
@@ -30,7 +29,10 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval; the interval's ends are NaN where one run alone leaves them unknown."""
+    """A number as measured, and the ends between which it may lie.
+
+    The ends are NaN where nothing is known of them, as of a single run; all three are where the number is undefined.
+    """
 
     value: float
     low: float
@@ -180,6 +182,8 @@ def _ends(
     redrawn: np.ndarray, middle: np.ndarray, *, runs: int, freedom: int, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns where the interval of a statistic ends, from its values ``[resamples, ...]``."""
+    from scipy import stats  # here, because it takes longer to import than all of the metrics
+
     # Student's quantile where a normal one is assumed, and the spread that a resample lacks.
     reach = stats.t.ppf((1 + level) / 2, freedom) * math.sqrt(runs / freedom)
     if freedom < 4:

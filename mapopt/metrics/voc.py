@@ -24,7 +24,7 @@ Rule = Literal["11-point", "area"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class VOCAveragePrecision:
-    """AP by one of Pascal VOC's rules; -1 where a category has no ground truth that counts.
+    """AP by one of Pascal VOC's rules; NaN where a category has no ground truth that counts.
 
     Attributes:
         rule: "11-point" or "area".
@@ -44,7 +44,7 @@ class VOCAveragePrecision:
 
     @property
     def mean(self) -> float:
-        """Mean AP over the categories with ground truth; -1 without any."""
+        """Mean AP over the categories with ground truth; NaN without any."""
         return mean_of_defined(self.per_category)
 
 
@@ -101,7 +101,7 @@ def voc_average_precision(
     positives = np.bincount(np.searchsorted(truth.categories, truth.labels[~truth.crowd]), minlength=size)
     by_category = np.argsort(category, kind="stable")
     starts = np.searchsorted(category[by_category], np.arange(size + 1))
-    ap, recall = np.full(size, -1.0), np.full(size, -1.0)
+    ap, recall = np.full(size, np.nan), np.full(size, np.nan)
     for number in np.flatnonzero(positives):
         hits = np.cumsum(correct[by_category[starts[number] : starts[number + 1]]])
         precision = hits / np.arange(1, len(hits) + 1)

@@ -5,6 +5,7 @@ They share one matching at one IoU threshold, which costs less than the ten of A
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import get_args
 
@@ -16,7 +17,7 @@ _IOU = 0.5
 
 
 def measure(truth: GroundTruth, detections: Detections, measures: Sequence[Measure]) -> dict[str, float]:
-    """Returns the fields of `Scores` that the measures fill.
+    """Returns the fields of `Scores` that the measures fill; -1 where they are undefined, as it has it.
 
     Args:
         truth: what is really there.
@@ -46,4 +47,4 @@ def measure(truth: GroundTruth, detections: Detections, measures: Sequence[Measu
     if "operating_point" in measures:
         points = f1_and_lrp(truth, detections, iou=_IOU, table=table)
         values |= {"f1": points.f1, "best_f1": points.best_f1, "lrp": points.lrp, "optimal_lrp": points.optimal_lrp}
-    return values
+    return {name: -1.0 if math.isnan(value) else value for name, value in values.items()}

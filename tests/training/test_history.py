@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mapopt.errors import ConfigError
-from mapopt.metrics import f1_and_lrp, measure_calibration
+from mapopt.metrics import Detections, GroundTruth, f1_and_lrp, measure_calibration
 from mapopt.training.budget import Budget
 from mapopt.training.checkpoint import Checkpoint, CheckpointFolder
 from mapopt.training.controllers.base import Controller, Decision, measures_of
@@ -21,6 +21,7 @@ from mapopt.training.fleet import Fleet, Trainer
 from mapopt.training.history import Measure, Round
 from mapopt.training.knobs import Knobs
 from mapopt.training.loop import advance, run, run_fleet
+from mapopt.training.measures import measure
 from mapopt.training.task import Task
 
 MakeTask = Callable[..., Task]
@@ -83,6 +84,12 @@ def test_what_is_measured_is_what_the_metrics_say_of_the_val_detections(make_tas
         assert one.val.calibration_error == measure_calibration(truth, found).expected_calibration_error
         assert 0 < one.val.calibration_error < 1
         assert 0 < one.val.f1 < one.val.best_f1 < 1
+
+
+def test_what_is_undefined_is_stored_as_minus_one() -> None:
+    detections = Detections([[0, 0, 1, 1]], [0.5], [1], [1])
+    values = measure(GroundTruth([], [], [], images=[1]), detections, ("calibration", "operating_point"))
+    assert {name: values[name] for name in NEW_SCORES} == dict.fromkeys(NEW_SCORES, -1.0)
 
 
 def test_what_nobody_asked_for_is_not_measured(make_task: MakeTask) -> None:

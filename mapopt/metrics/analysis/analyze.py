@@ -5,6 +5,7 @@ Nothing is computed before it is asked for, and nothing twice.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -57,6 +58,8 @@ class Analysis:
     def confusion(self) -> ConfusionMatrix:
         """Which category is taken for which, at the one score threshold where the pooled F1 is best."""
         threshold = float(self.operating_points.pooled.best_f1.threshold[0])
+        if math.isnan(threshold):  # without ground truth no threshold is best: all detections are kept
+            threshold = -math.inf
         return confusion_matrix(self.truth, self.detections, score_threshold=threshold, iou=self.iou)
 
 

@@ -18,28 +18,18 @@ from mapopt.errors import ConfigError
 from mapopt.metrics.analysis.resampling import Ledger, precisions
 from mapopt.metrics.boxes import Detections, GroundTruth
 from mapopt.metrics.engines import Backend
+from mapopt.metrics.statistics import Estimate
 
 # AP's bias in terms of how much larger it is in resamples; see `bootstrap`.
 _BIAS = 2.0
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A number as measured, and the ends between which it may lie; all NaN where it is undefined.
-
-    Both ends may lie below the number: that of few images is too large, see `bootstrap`.
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Bootstrap:
     """One detector's AP with its uncertainty.
 
-    Undefined numbers are NaN here and not -1, because -1 is a possible difference of two.
+    Undefined numbers are NaN. Both ends of an interval may lie below its number: AP of few images is too large, see
+    `bootstrap`.
 
     Attributes:
         ap: AP, mean over the IoU thresholds.
@@ -50,10 +40,10 @@ class Bootstrap:
         level: The share of intervals that are meant to hold the true number.
     """
 
-    ap: Interval
-    ap50: Interval
-    ap75: Interval
-    per_category: dict[int, Interval]
+    ap: Estimate
+    ap50: Estimate
+    ap75: Estimate
+    per_category: dict[int, Estimate]
     samples: NDArray[np.float64]
     level: float
 
@@ -74,10 +64,10 @@ class BootstrapDifference:
         level: The share of intervals that are meant to hold the true number.
     """
 
-    ap: Interval
-    ap50: Interval
-    ap75: Interval
-    per_category: dict[int, Interval]
+    ap: Estimate
+    ap50: Estimate
+    ap75: Estimate
+    per_category: dict[int, Estimate]
     samples: NDArray[np.float64]
     better: float
     first: Bootstrap
@@ -178,7 +168,7 @@ def bootstrap_difference(
     >>> truth = GroundTruth([[0, 0, 10, 10]] * 2, [1, 1], [1, 2])
     >>> lane = Detections([[0, 0, 10, 10]], [0.9], [1], [1])
     >>> bootstrap_difference(truth, lane, lane).ap
-    Interval(value=0.0, low=0.0, high=0.0)
+    Estimate(value=0.0, low=0.0, high=0.0)
     """
     _check(resamples, level, seed)
     ledgers = [Ledger.of(truth, lane, backend=backend) for lane in (first, second)]
@@ -204,7 +194,7 @@ def _check(resamples: int, level: float, seed: int) -> None:
     if not isinstance(resamples, int | np.integer) or resamples < 1:
         raise ConfigError(f"resamples is {resamples}: expected a whole number from 1 up, such as 1000")
     if not 0 < level < 1:
-        raise ConfigError(f"level is {level}: expected a share between 0 and 1, such as 0.95")
+        raise ConfigError(f"level is {level}: expected a fraction between 0 and 1, such as 0.95")
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ConfigError(f"seed is {seed}: expected a whole number from 0 up")
 
@@ -262,20 +252,20 @@ def _summary(ledger: Ledger, values: NDArray[np.float64], samples: NDArray[np.fl
     )
 
 
-def _moved(value: float, samples: NDArray[np.float64], level: float) -> Interval:
+def _moved(value: float, samples: NDArray[np.float64], level: float) -> Estimate:
     """Takes the percentiles and moves them by the resamples' own bias and by AP's; see `bootstrap`."""
     plain = _percentiles(value, samples, level)
     if math.isnan(plain.low):
         return plain
     step = float(np.nanmean(samples - value))
     move = step + _BIAS * step
-    return Interval(value, max(plain.low - move, 0.0), min(plain.high - move, 1.0))
+    return Estimate(value, max(plain.low - move, 0.0), min(plain.high - move, 1.0))
 
 
-def _percentiles(value: float, samples: NDArray[np.float64], level: float) -> Interval:
+def _percentiles(value: float, samples: NDArray[np.float64], level: float) -> Estimate:
     """Takes the percentiles of the resamples in which the number is defined."""
     samples = samples[~np.isnan(samples)]
     if len(samples) == 0:
-        return Interval(value, math.nan, math.nan)
+        return Estimate(value, math.nan, math.nan)
     low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2]).tolist()
-    return Interval(value, low, high)
+    return Estimate(value, low, high)

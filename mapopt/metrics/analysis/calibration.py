@@ -6,6 +6,7 @@ in a calibrated detector the mean score of a bin is the share of right ones in i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +23,7 @@ from mapopt.metrics.ranking import mean_of_defined, rank
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reliability:
-    """A reliability diagram: a point or a bar for every bin of scores; -1 where a bin is empty.
+    """A reliability diagram: a point or a bar for every bin of scores; NaN where a bin is empty.
 
     Attributes:
         edges: ``[b + 1]`` ends of the bins; the lower end belongs to a bin, and 1 to the last.
@@ -40,7 +41,7 @@ class Reliability:
 
     @property
     def expected_calibration_error(self) -> float:
-        """ECE: mean over detections of the distance between score and precision of their bin; -1 without any."""
+        """ECE: mean over detections of the distance between score and precision of their bin; NaN without any."""
         return self._gap(self.precision)
 
     @property
@@ -50,15 +51,16 @@ class Reliability:
 
     def _gap(self, wanted: NDArray[np.float64]) -> float:
         if not self.counts.any():
-            return -1.0
-        return float(np.sum(self.counts * np.abs(self.score - wanted)) / self.counts.sum())
+            return math.nan
+        gaps = np.where(self.counts > 0, np.abs(self.score - wanted), 0.0)
+        return float(np.sum(self.counts * gaps) / self.counts.sum())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Calibration:
     """How far scores are from what they promise; made by `measure_calibration`.
 
-    A category without ground truth or without detections is undefined, -1, and part of no mean and not of ``pooled``.
+    A category without ground truth or without detections is undefined, NaN, and part of no mean and not of ``pooled``.
 
     Attributes:
         iou: The IoU threshold from which a detection can be right.

@@ -69,26 +69,24 @@ class Causes:
 
     @cached_property
     def average_precision(self) -> float:
-        """AP as it is, at this IoU threshold, mean over categories, with the evaluator's bits; -1 where undefined."""
+        """AP as it is, at this IoU threshold, mean over categories, with the evaluator's bits; NaN where undefined."""
         return PrecisionRecall(ranking=self._ranking).average_precision
 
     @cached_property
     def category_average_precision(self) -> NDArray[np.float64]:
-        """``[k]`` AP of every category as it is; -1 without ground truth."""
+        """``[k]`` AP of every category as it is; NaN without ground truth."""
         return PrecisionRecall(ranking=self._ranking).category_average_precision
 
     @cached_property
     def delta_average_precision(self) -> dict[str, float]:
-        """What AP gains where only the mistakes of one cause are put right (dAP); -1 without any ground truth."""
-        if self.average_precision == -1:
-            return dict.fromkeys((*CAUSES, *SPECIAL_CAUSES), -1.0)
+        """What AP gains where only the mistakes of one cause are put right (dAP); NaN without any ground truth."""
         return {name: mean_over_categories(self._fixed[name]) - self.average_precision for name in self._fixed}
 
     @cached_property
     def category_delta(self) -> dict[str, NDArray[np.float64]]:
-        """``[k]`` what AP of every category gains, for each cause and special cause; -1 without ground truth."""
+        """``[k]`` what AP of every category gains, for each cause and special cause; NaN without ground truth."""
         before = self.category_average_precision
-        return {name: np.where(before == -1, -1.0, after.mean(axis=1) - before) for name, after in self._fixed.items()}
+        return {name: after.mean(axis=1) - before for name, after in self._fixed.items()}
 
     @cached_property
     def _fixed(self) -> dict[str, NDArray[np.float64]]:
@@ -98,7 +96,7 @@ class Causes:
         for name in (*CAUSES, *SPECIAL_CAUSES):
             after = PrecisionRecall(ranking=self._repaired(name)).interpolated
             # Where all that a category has was missed there is no curve to stretch: nothing is gained.
-            curves[name] = np.where(after == -1, before, after)
+            curves[name] = np.where(np.isnan(after), before, after)
         return curves
 
     def _repaired(self, name: str) -> Ranking:

@@ -23,7 +23,7 @@ from mapopt.metrics.ranking import Ranking, mean_of_defined, rank
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Performance:
-    """How every category does at one score threshold of its own; -1 where undefined.
+    """How every category does at one score threshold of its own; NaN where undefined.
 
     Everything is undefined in a category without ground truth, precision and ``lrp_false_positive`` where no detection
     is kept, ``lrp_localization`` where none is right.
@@ -49,7 +49,7 @@ class Performance:
     lrp_false_negative: NDArray[np.float64]
 
     def mean(self, name: str) -> float:
-        """Returns the mean of an attribute over the categories where it is defined, or -1."""
+        """Returns the mean of an attribute over the categories where it is defined, or NaN."""
         return mean_of_defined(getattr(self, name))
 
 
@@ -77,12 +77,12 @@ class OperatingPoints:
 
     @property
     def mean_f1(self) -> float:
-        """Best F1, mean over the categories with ground truth; -1 without any."""
+        """Best F1, mean over the categories with ground truth; NaN without any."""
         return self.best_f1.mean("f1")
 
     @property
     def mean_optimal_lrp(self) -> float:
-        """Optimal LRP, mean over the categories with ground truth (moLRP); -1 without any."""
+        """Optimal LRP, mean over the categories with ground truth (moLRP); NaN without any."""
         return self.optimal_lrp.mean("lrp")
 
     @cached_property
@@ -96,7 +96,7 @@ class OperatingPoints:
 
 @dataclass(frozen=True, kw_only=True)
 class F1AndLRP:
-    """F1 and LRP of a detector, means over the categories with ground truth; -1 without any.
+    """F1 and LRP of a detector, means over the categories with ground truth; NaN without any.
 
     Attributes:
         best_f1: F1 at the best score threshold of every category.
@@ -225,14 +225,14 @@ def _performance(
     defined = positives > 0
     precision, recall = divided(hits, np.where(defined, claims, 0)), divided(hits, positives)
     return Performance(
-        threshold=np.where(defined, threshold, -1.0),
+        threshold=np.where(defined, threshold, np.nan),
         precision=precision,
         recall=recall,
         f1=divided(2 * hits, np.where(defined, claims + positives, 0)),
-        lrp=np.where(defined, _lrp(misplaced, hits, claims, positives, ranking.iou), -1.0),
+        lrp=np.where(defined, _lrp(misplaced, hits, claims, positives, ranking.iou), np.nan),
         lrp_localization=divided(misplaced, np.where(defined, hits, 0)),
-        lrp_false_positive=np.where(precision >= 0, 1 - precision, -1.0),
-        lrp_false_negative=np.where(recall >= 0, 1 - recall, -1.0),
+        lrp_false_positive=1 - precision,
+        lrp_false_negative=1 - recall,
     )
 
 

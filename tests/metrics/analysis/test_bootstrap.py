@@ -11,8 +11,8 @@ import pytest
 from mapopt.errors import ConfigError, DataError
 from mapopt.experiments.bench.peers.ours import our_boxes
 from mapopt.experiments.bench.peers.sets import SetSize, make_set
-from mapopt.metrics import Detections, GroundTruth, Interval, bootstrap_difference, engines, evaluate
-from mapopt.metrics.analysis import bootstrap, resampling
+from mapopt.metrics import Detections, Estimate, GroundTruth, bootstrap, bootstrap_difference, engines, evaluate
+from mapopt.metrics.analysis import resampling
 from mapopt.metrics.analysis.resampling import Ledger, precisions
 
 needs_numba = pytest.mark.skipif(not find_spec("numba"), reason="numba is not installed")
@@ -158,8 +158,8 @@ def test_one_image_leaves_nothing_to_draw() -> None:
 def test_without_detections_ap_is_surely_zero() -> None:
     truth, _ = random_set(10, 2)
     found = bootstrap(truth, Detections([], [], [], []), resamples=7)
-    assert found.ap == Interval(0.0, 0.0, 0.0)
-    assert found.ap50 == Interval(0.0, 0.0, 0.0)
+    assert found.ap == Estimate(0.0, 0.0, 0.0)
+    assert found.ap50 == Estimate(0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("images", [[], [1, 2, 3]], ids=["no images", "images without a box"])
@@ -180,7 +180,7 @@ def test_a_category_that_no_drawn_image_has_is_left_out_of_the_mean() -> None:
     truth = GroundTruth([box] * 3, [1, 1, 2], [1, 2, 2], categories=[1, 2, 3])
     found = bootstrap(truth, Detections([box] * 2, [0.5] * 2, [1, 1], [1, 2]), resamples=60)
     assert sorted(set(np.round(found.samples, 9))) == [0.5, 1.0]
-    assert found.per_category[2] == Interval(0.0, 0.0, 0.0)
+    assert found.per_category[2] == Estimate(0.0, 0.0, 0.0)
     assert math.isnan(found.per_category[3].value)
     assert math.isnan(found.per_category[3].high)
 
@@ -194,7 +194,7 @@ def test_equal_detectors_differ_by_exactly_nothing() -> None:
     truth, lane = random_set(30, 4)
     both = bootstrap_difference(truth, lane, lane, resamples=50)
     for interval in (both.ap, both.ap50, both.ap75):
-        assert interval == Interval(0.0, 0.0, 0.0)
+        assert interval == Estimate(0.0, 0.0, 0.0)
     assert both.better == 0.0
     assert not both.samples.any()
 
@@ -227,9 +227,9 @@ def test_pairing_narrows_the_interval_of_two_like_detectors() -> None:
     [
         ({"resamples": 0}, "resamples is 0: expected a whole number from 1 up, such as 1000"),
         ({"resamples": 2.5}, "resamples is 2.5: expected a whole number from 1 up"),
-        ({"level": 0}, "level is 0: expected a share between 0 and 1, such as 0.95"),
-        ({"level": 95}, "level is 95: expected a share between 0 and 1"),
-        ({"level": math.nan}, "level is nan: expected a share between 0 and 1"),
+        ({"level": 0}, "level is 0: expected a fraction between 0 and 1, such as 0.95"),
+        ({"level": 95}, "level is 95: expected a fraction between 0 and 1"),
+        ({"level": math.nan}, "level is nan: expected a fraction between 0 and 1"),
         ({"seed": -1}, "seed is -1: expected a whole number from 0 up"),
         ({"backend": "numpi"}, "unknown backend 'numpi': did you mean 'numpy'?"),
         ({"backend": "pycocotools"}, "backend 'pycocotools' gives no matches to count again: use 'auto', 'numpy'"),

@@ -35,12 +35,12 @@ def brute_force(truth: GroundTruth, lane: Detections, category: int, iou: float,
     missed = total - right
     return {
         "threshold": level,
-        "precision": right / (right + wrong) if right + wrong else -1,
+        "precision": right / (right + wrong) if right + wrong else np.nan,
         "recall": right / total,
         "f1": 2 * right / (2 * right + wrong + missed),
         "lrp": (error / (1 - iou) + wrong + missed) / (right + wrong + missed),
-        "lrp_localization": error / right if right else -1,
-        "lrp_false_positive": 1 - right / (right + wrong) if right + wrong else -1,
+        "lrp_localization": error / right if right else np.nan,
+        "lrp_false_positive": 1 - right / (right + wrong) if right + wrong else np.nan,
         "lrp_false_negative": 1 - right / total,
     }
 
@@ -59,7 +59,7 @@ def test_the_optimum_is_found_by_trying_all_scores(iou, hard_scene) -> None:
         for number, category in enumerate(truth.categories.tolist()):
             if not found.positives[number]:
                 for point in (found.best_f1, found.optimal_lrp, found.unfiltered):
-                    assert all(getattr(point, name)[number] == -1 for name in FIELDS)
+                    assert all(np.isnan(getattr(point, name)[number]) for name in FIELDS)
                 continue
             counted = ~match(truth, lane, iou_thresholds=[iou]).ignored[:, 0] & (lane.labels == category)
             levels = [np.inf, *np.unique(lane.scores[counted])[::-1].tolist()]
@@ -68,7 +68,7 @@ def test_the_optimum_is_found_by_trying_all_scores(iou, hard_scene) -> None:
             least = min(tried, key=lambda point: round(point["lrp"], 12))
             for expected, point in ((best, found.best_f1), (least, found.optimal_lrp), (tried[-1], found.unfiltered)):
                 got = {name: getattr(point, name)[number] for name in FIELDS}
-                assert got == pytest.approx(expected, abs=1e-12), (seed, category)
+                assert got == pytest.approx(expected, abs=1e-12, nan_ok=True), (seed, category)
             compared += 0 < best["f1"] < 1
     assert compared > 15
 
@@ -80,13 +80,13 @@ def test_no_bit_depends_on_the_order_of_equal_scores_or_on_other_categories(hard
         backwards = GroundTruth(truth.boxes, truth.labels, -truth.image_ids, images=-truth.images, **columns)
         moved = Detections(lane.boxes, lane.scores, lane.labels, -lane.image_ids)
         found, other = find_operating_points(truth, lane), find_operating_points(backwards, moved)
-        assert np.array_equal(numbers(found), numbers(other))
-        assert np.array_equal(numbers(found.pooled), numbers(other.pooled))
+        assert np.array_equal(numbers(found), numbers(other), equal_nan=True)
+        assert np.array_equal(numbers(found.pooled), numbers(other.pooled), equal_nan=True)
         for number, category in enumerate(truth.categories.tolist()):
             mine = lane.labels == category
             alone = Detections(lane.boxes[mine], lane.scores[mine], lane.labels[mine], lane.image_ids[mine])
             single = find_operating_points(truth, alone)
-            assert np.array_equal(numbers(single)[:, number], numbers(found)[:, number])
+            assert np.array_equal(numbers(single)[:, number], numbers(found)[:, number], equal_nan=True)
 
 
 def test_the_parts_explain_the_error(hard_scene) -> None:
@@ -122,7 +122,7 @@ def test_pooling_puts_one_threshold_on_all_categories() -> None:
     truth = GroundTruth([[0, 0, 10, 10], [20, 0, 30, 10]], [1, 2], [1, 1], categories=[1, 2, 3])
     boxes = [[0, 0, 10, 9], [20, 0, 30, 8], [70, 0, 80, 10], [0, 0, 10, 10]]
     found = find_operating_points(truth, Detections(boxes, [0.9, 0.3, 0.5, 0.99], [1, 2, 1, 3], [1] * 4))
-    assert found.best_f1.f1.tolist() == [1, 1, -1]
+    assert found.best_f1.f1.tolist() == pytest.approx([1, 1, np.nan], nan_ok=True)
     assert (found.pooled.best_f1.threshold.tolist(), found.pooled.best_f1.f1.tolist()) == ([0.3], [4 / 5])
     assert found.pooled.unfiltered.lrp == pytest.approx([(0.1 / 0.5 + 0.2 / 0.5 + 1) / 3])
 
@@ -136,8 +136,8 @@ def test_where_nothing_is_right_it_is_best_to_keep_nothing() -> None:
     assert found.best_f1.f1.tolist() == [0, 0, 1]
     assert found.optimal_lrp.threshold.tolist() == [np.inf] * 3
     assert found.optimal_lrp.lrp.tolist() == [1, 1, 1]
-    assert found.optimal_lrp.lrp_localization.tolist() == found.optimal_lrp.lrp_false_positive.tolist() == [-1] * 3
-    assert found.unfiltered.lrp_false_positive.tolist() == [1, -1, 0]
+    assert np.isnan([found.optimal_lrp.lrp_localization, found.optimal_lrp.lrp_false_positive]).all()
+    assert found.unfiltered.lrp_false_positive.tolist() == pytest.approx([1, np.nan, 0], nan_ok=True)
     assert found.unfiltered.threshold.tolist() == [0.9, np.inf, 0.8]
 
 
@@ -146,9 +146,9 @@ def test_nothing_to_find_is_undefined() -> None:
         truth = GroundTruth([], [], [], images=images, categories=[1])
         lane = Detections([[0, 0, 1, 1]], [0.5], [1], [1]) if images else Detections([], [], [], [])
         found = f1_and_lrp(truth, lane)
-        assert (found.best_f1, found.optimal_lrp, found.f1, found.lrp) == (-1, -1, -1, -1)
-        assert find_operating_points(truth, lane).pooled.best_f1.f1.tolist() == [-1]
-    assert f1_and_lrp(GroundTruth([], [], []), Detections([], [], [], [])).best_f1 == -1
+        assert np.isnan([found.best_f1, found.optimal_lrp, found.f1, found.lrp]).all()
+        assert find_operating_points(truth, lane).pooled.best_f1.f1.tolist() == pytest.approx([np.nan], nan_ok=True)
+    assert np.isnan(f1_and_lrp(GroundTruth([], [], []), Detections([], [], [], [])).best_f1)
 
 
 def test_a_reward_sees_false_alarms_only_as_given() -> None:
