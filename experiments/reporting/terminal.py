@@ -34,7 +34,7 @@ def print_summary(summary: Summary, console: Console) -> None:
 
 
 def _results(task: TaskSummary, reference: str | None) -> Table:
-    table = new_table(f"{task.task}: results on the test split")
+    table = new_table(f"{task.task}: results on the test split", gap=1)
     failures = any(one.diverged for one in task.methods)
     table.add_column("method", max_width=_LABEL)
     for heading in ("runs", *(["di-\nverged"] if failures else []), _HEADING, "AP50", "AP75"):

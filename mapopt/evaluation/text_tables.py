@@ -9,8 +9,13 @@ from rich.table import Table
 _WIDEST = 1000
 
 
-def new_table(title: str, *, caption: str = "") -> Table:
+def new_table(title: str, *, caption: str = "", gap: int = 2) -> Table:
     """Returns an empty table without lines, its title and caption to the left.
+
+    Args:
+        title: above it.
+        caption: below it.
+        gap: characters between two columns.
 
     >>> table = new_table("scores")
     >>> table.add_column("evaluated"); table.add_row(".353")
@@ -28,7 +33,7 @@ def new_table(title: str, *, caption: str = "") -> Table:
         caption_style="dim",
         box=None,
         pad_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=(0, gap, 0, 0),
     )
 
 
