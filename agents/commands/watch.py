@@ -95,7 +95,7 @@ class Watch(Command):
         diverged = bool(info["diverged"])
         ending = "diverged: a loss or gradient was not finite; " if diverged else ""
         print(f"{ending}final tune AP {info['val_ap']:.4f}, test AP {info['test_ap']:.4f}", flush=True)
-        write_video(self.out, [picture(one, width=self.size) for one in steady(scenes)], rate=self.fps)
+        write_video(self.out, [picture(one, width=self.size) for one in steady(scenes)], fps=self.fps)
         print(f"wrote {len(scenes)} pictures to {self.out}")
         return int(diverged)
 

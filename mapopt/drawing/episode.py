@@ -176,11 +176,11 @@ def _grid(knobs: int) -> tuple[int, int, int]:
 
 def _draw_title(page: Axes, scene: RenderScene) -> None:
     name, _, details = scene.title.partition(": ")
-    _write(page, 20, 12, textwrap.shorten(name, 70, placeholder=" ..."), size=13, bold=True)
-    _write(page, 20, 36, textwrap.shorten(details, 120, placeholder=" ..."), size=8.5, color="#555555")
-    _write(page, _RIGHT, 12, f"round {len(scene.ap)} of {scene.rounds}", size=13, bold=True, align="right")
+    _write(page, (20, 12), textwrap.shorten(name, 70, placeholder=" ..."), size=13, bold=True)
+    _write(page, (20, 36), textwrap.shorten(details, 120, placeholder=" ..."), size=8.5, color="#555555")
+    _write(page, (_RIGHT, 12), f"round {len(scene.ap)} of {scene.rounds}", size=13, bold=True, align="right")
     if any(knob.baseline for knob in scene.knobs):
-        _write(page, _RIGHT, 36, "orange: the baseline's knobs", size=8.5, color=_BASELINE, align="right")
+        _write(page, (_RIGHT, 36), "orange: the baseline's knobs", size=8.5, color=_BASELINE, align="right")
 
 
 def _draw_ap(page: Axes, scene: RenderScene, height: float) -> None:
@@ -194,14 +194,14 @@ def _draw_ap(page: Axes, scene: RenderScene, height: float) -> None:
         float(tick) for tick in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0.0, top) if 0 <= tick <= top + 1e-9
     ]
     _draw_scales(page, panel, [(tick, f"{tick:.2f}") for tick in ticks], len(scene.ap), size=8.5, numbered=True)
-    _write(page, _LEFT + _MIDDLE / 2, panel.top + height + 16, "round", size=8.5, align="center")
+    _write(page, (_LEFT + _MIDDLE / 2, panel.top + height + 16), "round", size=8.5, align="center")
     now = f" {scene.ap[-1]:.3f}" if scene.ap else ""
-    _write(page, _LEFT, panel.top - 6, f"val AP{now}", size=11, bold=True, above=True)
+    _write(page, (_LEFT, panel.top - 6), f"val AP{now}", size=11, bold=True, above=True)
     if not scene.ap:
         return
     round_of_best = scene.ap.index(best) + 1
     note = f"best {best:.3f} in round {round_of_best}"
-    _write(page, _LEFT + _MIDDLE, panel.top - 6, note, size=9, color="#666666", align="right", above=True)
+    _write(page, (_LEFT + _MIDDLE, panel.top - 6), note, size=9, color="#666666", align="right", above=True)
     level = panel.down(best)
     page.plot([panel.left, panel.left + panel.width], [level, level], color=_FAINT, linewidth=1, dashes=(4, 3))
     page.plot(*_points(panel, scene.ap), color=_PRESENT, linewidth=1.8, marker="o", markersize=3.5)
@@ -219,10 +219,10 @@ def _draw_knob(
     )
     ticks = [(tick, _short(tick, 2)) for tick in _knob_ticks(low, high, log=knob.range.log)]
     _draw_scales(page, panel, ticks, len(scene.ap), size=7.5, numbered=numbered)
-    _write(page, left, top - 3, knob.name, size=8, above=True)
+    _write(page, (left, top - 3), knob.name, size=8, above=True)
     if knob.values:
         value = _short(knob.values[-1], 3)
-        _write(page, left + width, top - 3, value, size=8, bold=True, color=_PRESENT, align="right", above=True)
+        _write(page, (left + width, top - 3), value, size=8, bold=True, color=_PRESENT, align="right", above=True)
     page.plot(*_points(panel, knob.baseline), color=_BASELINE, linewidth=0.9)
     page.plot(*_points(panel, knob.values), color=_PRESENT, linewidth=1.4, marker="o", markersize=2)
 
@@ -247,7 +247,7 @@ def _draw_scales(
         page.text(panel.left - 4, level, text, fontsize=size, color=_INK, ha="right", va="center_baseline")
     if numbered:
         for place, mark in zip(places, marks, strict=True):
-            _write(page, place, bottom + 4, str(mark), size=size, align="center")
+            _write(page, (place, bottom + 4), str(mark), size=size, align="center")
 
 
 def _knob_ticks(low: float, high: float, *, log: bool) -> list[float]:
@@ -287,14 +287,14 @@ def _draw_image(page: Axes, image: RenderedImage, scene: RenderScene) -> None:
         paper = {"facecolor": _color(int(image.labels[place])), "edgecolor": "none", "pad": 0.6}
         text = page.text(x, max(y - 1, _TOP + 11), f"{image.scores[place]:.2f}", fontsize=7, bbox=paper)
         text.set_clip_path(frame)
-    _write(page, left, _TOP - 6, "One val image", size=11, bold=True, above=True)
+    _write(page, (left, _TOP - 6), "One val image", size=11, bold=True, above=True)
     below = _TOP + factor * rows + 7
     objects = "1 object" if len(image.true_boxes) == 1 else f"{len(image.true_boxes)} objects"
-    _write(page, left, below, f"dashed: ground truth, {objects}; solid: as many strongest boxes", size=7.5)
+    _write(page, (left, below), f"dashed: ground truth, {objects}; solid: as many strongest boxes", size=7.5)
     for place, name in enumerate(scene.categories[:_NAMED]):
         x, y = left + place % 4 * 86, below + 18 + place // 4 * 15
         page.add_patch(Rectangle((x, y), 10, 10, facecolor=_color(place), edgecolor=_FAINT, linewidth=0.6))
-        _write(page, x + 14, y - 1, name if len(name) <= 11 else f"{name[:9]}...", size=7.5)
+        _write(page, (x + 14, y - 1), name if len(name) <= 11 else f"{name[:9]}...", size=7.5)
 
 
 def _draw_box(page: Axes, box: np.ndarray, label: int, frame: Rectangle, *, dashed: bool) -> None:
@@ -312,8 +312,7 @@ def _draw_box(page: Axes, box: np.ndarray, label: int, frame: Rectangle, *, dash
 
 def _write(
     page: Axes,
-    x: float,
-    y: float,
+    place: tuple[float, float],
     text: str,
     *,
     size: float,
@@ -322,9 +321,9 @@ def _write(
     align: Literal["left", "center", "right"] = "left",
     above: bool = False,
 ) -> None:
-    """Writes text that begins, ends or is centered at x, and hangs from y or stands on it."""
+    """Writes text that begins, ends or is centered at a place's x, and hangs from its y or stands on it."""
     weight = "bold" if bold else "normal"
-    page.text(x, y, text, fontsize=size, fontweight=weight, color=color, ha=align, va="baseline" if above else "top")
+    page.text(*place, text, fontsize=size, fontweight=weight, color=color, ha=align, va="baseline" if above else "top")
 
 
 def _points(panel: _Panel, values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

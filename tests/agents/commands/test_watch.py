@@ -252,7 +252,7 @@ def pictures(count: int) -> list[np.ndarray]:
 
 def test_a_gif_has_the_pictures_at_their_rate_and_holds_the_last(tmp_path: Path) -> None:
     shown = pictures(4)
-    write_video(tmp_path / "film.gif", shown, rate=5, hold=1.0)
+    write_video(tmp_path / "film.gif", shown, fps=5, hold=1.0)
     with Image.open(tmp_path / "film.gif") as film:
         for place, expected in enumerate(shown):
             film.seek(place)
@@ -265,7 +265,7 @@ def test_a_gif_keeps_few_colors_exactly(tmp_path: Path) -> None:
     colors = generator.integers(0, 256, (90, 3), dtype=np.uint8)
     shown = [colors[generator.integers(0, 90, (36, 64))] for _ in range(3)]
     shown[0][:2, :45] = colors.reshape(2, 45, 3)
-    write_video(tmp_path / "film.gif", shown, rate=5)
+    write_video(tmp_path / "film.gif", shown, fps=5)
     with Image.open(tmp_path / "film.gif") as film:
         for place, expected in enumerate(shown):
             film.seek(place)
@@ -274,7 +274,7 @@ def test_a_gif_keeps_few_colors_exactly(tmp_path: Path) -> None:
 
 def test_an_mp4_has_its_size_and_length(tmp_path: Path) -> None:
     encoder = pytest.importorskip("imageio_ffmpeg", reason="the optional package imageio-ffmpeg is not installed")
-    write_video(tmp_path / "film.mp4", pictures(4), rate=4, hold=1.0)
+    write_video(tmp_path / "film.mp4", pictures(4), fps=4, hold=1.0)
     frames = encoder.read_frames(str(tmp_path / "film.mp4"))
     facts = next(frames)
     assert facts["size"] == (64, 36)
