@@ -87,8 +87,8 @@ def _encode(pictures: np.ndarray, ending: str, **settings: Any) -> bytes:
     try:
         content = imageio.v3.imwrite("<bytes>", pictures, extension=ending, **settings)
     except OSError as error:
-        detail = str(error).strip().splitlines()
-        raise StoreError(f"the encoder of {ending} failed ({detail[-1] if detail else error!r})") from None
+        reason = (str(error) or type(error).__name__).strip().splitlines()[-1]
+        raise StoreError(f"the encoder of {ending} failed ({reason}): give --out a name with another ending") from None
     if not content:
-        raise StoreError(f"the encoder of {ending} wrote nothing")
+        raise StoreError(f"the encoder of {ending} wrote nothing: give --out a name with another ending")
     return bytes(content)

@@ -16,11 +16,9 @@ from mapopt.agents.commands.watch import steady
 from mapopt.cli import main
 from mapopt.drawing import video
 from mapopt.drawing.episode import RenderedKnob, RenderScene
-from mapopt.drawing.video import check_video, write_video
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.families import ShapesFamily, make_family
 from mapopt.envs.wrappers import RecordSchedule
-from mapopt.errors import ConfigError, StoreError
 from mapopt.training import Budget, Range, Recipe
 
 IMAGES = (16, 8, 8)
@@ -222,63 +220,6 @@ def test_an_interrupt_leaves_nothing_behind(
     assert play("--policy", "constant", "--size", "320", out=tmp_path / "film.gif") == 130
     assert "No film was written." in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_without_an_encoder_the_extra_and_the_other_format_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)
-    with pytest.raises(ConfigError, match=r"pip install 'mapopt\[video\]', or give a name in \.gif"):
-        check_video(tmp_path / "film.mp4", overwrite=False)
-    (tmp_path / "a.gif").mkdir()
-    with pytest.raises(StoreError, match="is a folder"):
-        check_video(tmp_path / "a.gif", overwrite=True)
-
-
-def test_a_place_where_no_video_can_be_is_found_out_at_once(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("no folder")
-    with pytest.raises(StoreError, match=r"film\.gif: cannot be written, .*file being no folder"):
-        check_video(tmp_path / "file" / "deeper" / "film.gif", overwrite=True)
-    check_video(tmp_path / "new" / "folder" / "film.gif", overwrite=False)
-
-
-def pictures(count: int) -> list[np.ndarray]:
-    shade = np.linspace(0, 255, 64).astype(np.uint8)
-    return [
-        np.stack([np.tile(shade, (36, 1)), np.full((36, 64), 40 * one, np.uint8), np.full((36, 64), 255, np.uint8)], -1)
-        for one in range(count)
-    ]
-
-
-def test_a_gif_has_the_pictures_at_their_rate_and_holds_the_last(tmp_path: Path) -> None:
-    shown = pictures(4)
-    write_video(tmp_path / "film.gif", shown, fps=5, hold=1.0)
-    with Image.open(tmp_path / "film.gif") as film:
-        for place, expected in enumerate(shown):
-            film.seek(place)
-            assert np.abs(np.asarray(film.convert("RGB")).astype(int) - expected).max() <= 8
-            assert film.info["duration"] == (1200 if place == 3 else 200)
-
-
-def test_a_gif_keeps_few_colors_exactly(tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    colors = generator.integers(0, 256, (90, 3), dtype=np.uint8)
-    shown = [colors[generator.integers(0, 90, (36, 64))] for _ in range(3)]
-    shown[0][:2, :45] = colors.reshape(2, 45, 3)
-    write_video(tmp_path / "film.gif", shown, fps=5)
-    with Image.open(tmp_path / "film.gif") as film:
-        for place, expected in enumerate(shown):
-            film.seek(place)
-            assert np.array_equal(np.asarray(film.convert("RGB")), expected)
-
-
-def test_an_mp4_has_its_size_and_length(tmp_path: Path) -> None:
-    encoder = pytest.importorskip("imageio_ffmpeg", reason="the optional package imageio-ffmpeg is not installed")
-    write_video(tmp_path / "film.mp4", pictures(4), fps=4, hold=1.0)
-    frames = encoder.read_frames(str(tmp_path / "film.mp4"))
-    facts = next(frames)
-    assert facts["size"] == (64, 36)
-    assert len(list(frames)) == 8
 
 
 def scene(values: tuple[float, ...], baseline: tuple[float, ...], ap: tuple[float, ...]) -> RenderScene:
