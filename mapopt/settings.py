@@ -200,7 +200,7 @@ def _convert(hint: Any, value: Any, where: str, path: tuple[str, ...], missing: 
         for key in value:
             if not isinstance(key, str):
                 raise ConfigError(f"{_place(where, path)} has the key {key!r}: expected a text. Put it in quotes.")
-        return {key: _convert(args[1], one, where, (*path, key), missing) for key, one in value.items()}
+        return {key: _convert(args[1], item, where, (*path, key), missing) for key, item in value.items()}
     if hint is Path and isinstance(value, str | Path):
         return Path(value)
     if hint is float and type(value) is int:
@@ -221,7 +221,7 @@ def _convert_union(hint: Any, value: Any, where: str, path: tuple[str, ...], mis
         try:
             return _convert(members[0], value, where, path, missing)
         except ConfigError:
-            # Only what is wrong with the value itself is told better with "or null" added.
+            # Only what is wrong with the value itself reads better with "or null" added.
             if isinstance(value, Mapping | list):
                 raise
             raise _wrong(where, path, value, hint) from None
@@ -240,7 +240,7 @@ def _convert_list(hint: Any, value: Any, where: str, path: tuple[str, ...], miss
         raise _wrong(where, path, value, hint)
     hints: Sequence[Any] = args if fixed else [args[0]] * len(value)
     items = zip(hints, value, strict=True)
-    return origin(_convert(item, one, where, (*path, str(i)), missing) for i, (item, one) in enumerate(items))
+    return origin(_convert(each, item, where, (*path, str(i)), missing) for i, (each, item) in enumerate(items))
 
 
 def _fields(cls: Any, *, orders: bool = False) -> list[tuple[str, Any, bool]]:

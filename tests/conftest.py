@@ -48,7 +48,7 @@ def blood_cells() -> Path:
 
 
 def _scene(categories: int, images: int = 40):
-    """Makes objects on a grid, so that none overlap, and a detector that is right about most of them."""
+    """Makes objects on a grid, so that none overlap, and a detector that finds four in five of them."""
     generator = np.random.default_rng(categories)
     corners = np.stack(np.meshgrid(np.arange(5) * 20.0, np.arange(5) * 20.0), axis=-1).reshape(-1, 2)
     place = np.tile(corners, (images, 1))
@@ -77,15 +77,15 @@ def _scene(categories: int, images: int = 40):
 
 def _predictions(truth, seed, shift):
     generator, notes = np.random.default_rng(seed), truth.notes
-    found = np.flatnonzero(generator.random(len(notes.boxes)) < 0.8)
-    boxes = notes.boxes[found] + np.tile(generator.normal(0, shift, (len(found), 2)), 2)
-    labels = np.where(generator.random(len(found)) < 0.1, 0, notes.labels[found])
-    scores = np.round(generator.random(len(found)), 3)
-    detections = Detections(boxes, scores, notes.category_ids[labels], notes.image_ids[notes.images[found]])
+    kept = np.flatnonzero(generator.random(len(notes.boxes)) < 0.8)
+    boxes = notes.boxes[kept] + np.tile(generator.normal(0, shift, (len(kept), 2)), 2)
+    labels = np.where(generator.random(len(kept)) < 0.1, 0, notes.labels[kept])
+    scores = np.round(generator.random(len(kept)), 3)
+    detections = Detections(boxes, scores, notes.category_ids[labels], notes.image_ids[notes.images[kept]])
     return Predictions(name=f"detector {seed}/results.json", detections=detections)
 
 
 @pytest.fixture(scope="session")
 def evaluated_scene():
-    """Makes a truth of so many categories, and a function from a seed and a shift to claims."""
+    """Makes a ground truth of so many categories, and a function from a seed and a shift to predictions."""
     return _scene

@@ -56,7 +56,7 @@ class DeviceSet:
     def balanced_probabilities(self) -> np.ndarray:
         """The probabilities ``[images]`` with which images are drawn so that classes come equally often.
 
-        A class is drawn, then one of the images that hold it. Images without objects keep their share.
+        A class is drawn, then one of the images that hold it. Images without objects keep their fraction.
 
         Reference: Shen, Lin, Huang, "Relay Backpropagation for Effective Learning of Deep Convolutional Neural
         Networks", ECCV 2016 (class-aware sampling).
@@ -111,13 +111,13 @@ def make_plan(
     lanes = list(zip(seeds, seen, sets, strengths, strict=True))
     order = np.stack(
         [
-            sample_order(seed, start, count, len(one), probabilities=one.balanced_probabilities if balanced else None)
-            for seed, start, one, _ in lanes
+            sample_order(seed, start, count, len(own), probabilities=own.balanced_probabilities if balanced else None)
+            for seed, start, own, _ in lanes
         ]
     )
     draws = [draw(seed, start, count, strength) for seed, start, _, strength in lanes]
     stacked = {
-        name: torch.stack([getattr(one, name) for one in draws]).to(device) for name in Draw.__dataclass_fields__
+        name: torch.stack([getattr(drawn, name) for drawn in draws]).to(device) for name in Draw.__dataclass_fields__
     }
     places = torch.from_numpy(order).to(device)
     some = tuple(range(len(sets)) if playing is None else playing)
@@ -170,7 +170,7 @@ def make_batch(
 def _places(order: Tensor, starts: Sequence[int], counts: Sequence[int], size: int) -> tuple[Tensor, Tensor]:
     """Returns where in a plan each lane's batch is, ``[lanes, size]``, and which of it counts."""
     within = torch.arange(size, device=order.device)
-    begin, number = (torch.tensor(one, device=order.device)[:, None] for one in (starts, counts))
+    begin, number = (torch.tensor(numbers, device=order.device)[:, None] for numbers in (starts, counts))
     return (begin + within).clamp(max=order.shape[1] - 1), within < number
 
 
@@ -182,17 +182,17 @@ def _augmented_targets(sets: Sequence[DeviceSet], order: Tensor, draws: Draw) ->
     moved = augment_boxes(boxes, drawn, (height, width))
     # What was pushed out of the frame is no longer an object; without augmentation every object stays.
     labels = torch.where(visible(boxes, moved, drawn) | (drawn.scale == 1)[:, None], labels, -1)
-    return Targets(*(one.view(*order.shape, *one.shape[1:]) for one in (moved, labels, crowd)))
+    return Targets(*(column.view(*order.shape, *column.shape[1:]) for column in (moved, labels, crowd)))
 
 
 def gather_targets(sets: Sequence[DeviceSet], index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns boxes ``[lanes * count, g, 4]``, labels and crowd ``[lanes * count, g]``, padded to the largest lane."""
-    most = max(one.labels.shape[1] for one in sets)
+    width = max(own.labels.shape[1] for own in sets)
     boxes, labels, crowd = [], [], []
-    for lane, one in enumerate(sets):
-        missing = most - one.labels.shape[1]
+    for lane, own in enumerate(sets):
+        missing = width - own.labels.shape[1]
         rows = index[lane]
-        boxes.append(torch.nn.functional.pad(one.boxes[rows], (0, 0, 0, missing)))
-        labels.append(torch.nn.functional.pad(one.labels[rows], (0, missing), value=-1))
-        crowd.append(torch.nn.functional.pad(one.crowd[rows], (0, missing)))
+        boxes.append(torch.nn.functional.pad(own.boxes[rows], (0, 0, 0, missing)))
+        labels.append(torch.nn.functional.pad(own.labels[rows], (0, missing), value=-1))
+        crowd.append(torch.nn.functional.pad(own.crowd[rows], (0, missing)))
     return torch.cat(boxes), torch.cat(labels), torch.cat(crowd)

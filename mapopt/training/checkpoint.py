@@ -52,7 +52,7 @@ class Checkpoint:
             "recipe": to_mapping(self.recipe),
             "categories": list(self.categories),
             "size": list(self.size),
-            "history": [one.as_dict() for one in self.history],
+            "history": [played.as_dict() for played in self.history],
             "settings": self.settings,
         }
         buffer = io.BytesIO()
@@ -92,7 +92,7 @@ class Checkpoint:
             recipe=Recipe(**recipe),
             categories=tuple(content["categories"]),
             size=(content["size"][0], content["size"][1]),
-            history=tuple(Round.from_dict(one) for one in content["history"]),
+            history=tuple(Round.from_dict(record) for record in content["history"]),
             settings=content["settings"],
         )
 
@@ -133,10 +133,10 @@ def _without_limit(
     """
     if "limit" not in recipe:
         return recipe, knobs
-    limit, most = recipe["limit"], ranges()["detections"].high
-    if limit > most:
+    limit, highest = recipe["limit"], ranges()["detections"].high
+    if limit > highest:
         raise CheckpointError(
-            f"{path}: its recipe reports up to {limit} boxes per image; the knob `detections` ends at {most:.0f}: "
+            f"{path}: its recipe reports up to {limit} boxes per image; the knob `detections` ends at {highest:.0f}: "
             "use the mapopt that wrote it, or train again"
         )
     return {name: value for name, value in recipe.items() if name != "limit"}, {"detections": float(limit), **knobs}

@@ -23,13 +23,13 @@ class DeviceSets:
 
     Args:
         device: where.
-        spare: bytes of pixels kept at most of splits that no lane has any more; those let go longest ago are forgotten
+        spare: bytes of pixels kept at most of splits that no lane has any more; those evicted longest ago are forgotten
             first. By default `SPARE_BYTES`, and on the CPU none.
     """
 
     def __init__(self, device: torch.device, *, spare: int | None = None) -> None:
-        usual = 0 if device.type == "cpu" else SPARE_BYTES
-        self._device, self._spare = device, usual if spare is None else spare
+        default = 0 if device.type == "cpu" else SPARE_BYTES
+        self._device, self._spare = device, default if spare is None else spare
         # The splits themselves are held beside their sets, so that no others can take their identity.
         self._held: OrderedDict[int, tuple[Splits, dict[str, DeviceSet]]] = OrderedDict()
 
@@ -38,7 +38,7 @@ class DeviceSets:
         return len(self._held)
 
     def get(self, splits: Splits, name: str) -> DeviceSet:
-        """Returns one set of some splits: "train", "tune" or "test"."""
+        """Returns one set of some splits: "train", "val" or "test"."""
         _, sets = self._held.setdefault(id(splits), (splits, {}))
         if name not in sets:
             sets[name] = DeviceSet(getattr(splits, name), self._device)
@@ -60,4 +60,4 @@ class DeviceSets:
 
 
 def _bytes(sets: dict[str, DeviceSet]) -> int:
-    return sum(one.pixels.nbytes for one in sets.values())
+    return sum(images.pixels.nbytes for images in sets.values())

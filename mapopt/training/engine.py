@@ -94,7 +94,7 @@ class LaneEngine:
         if task is not None:
             check_alike([self.tasks[lane], task])
             self.tasks[lane] = task
-            self._sets.evict([one.splits for one in self.tasks])
+            self._sets.evict([own.splits for own in self.tasks])
         self.seeds[lane], self.seen[lane] = seed, 0
         self.knobs[lane] = self.tasks[lane].knobs
         self.diverged[lane] = False
@@ -135,10 +135,10 @@ class LaneEngine:
             steps.per_image("augment"),
             self.device,
             balanced=self.recipe.class_balance == "sampling",
-            playing=[lane for lane, one in enumerate(asked) if one],
+            playing=[lane for lane, trains in enumerate(asked) if trains],
         )
         log = IntervalLog(self.lanes, self.device)
-        last = [own if one else 0 for own, one in zip(steps.steps, asked, strict=True)]
+        last = [own if trains else 0 for own, trains in zip(steps.steps, asked, strict=True)]
         kept = [self._buffers_of(lane) if not end else {} for lane, end in enumerate(last)]
         for step in range(max(last)):
             running = self._step(sets, plan, steps, step, running, log)
@@ -151,9 +151,9 @@ class LaneEngine:
                 self.detector.buffers()[name][lane] = value
         for lane in range(self.lanes):
             self.seen[lane] += images if asked[lane] else 0
-        share = (time.perf_counter() - began) / max(1, sum(asked))
+        seconds = (time.perf_counter() - began) / max(1, sum(asked))
         weights = self.detector.weights.detach()
-        return log.intervals(images=images, steps=steps.steps, seconds=share, weights=weights, diverged=self.diverged)
+        return log.intervals(images=images, steps=steps.steps, seconds=seconds, weights=weights, diverged=self.diverged)
 
     def _buffers_of(self, lane: int) -> dict[str, Tensor]:
         return {name: value[lane].clone() for name, value in self.detector.buffers().items()}
@@ -222,11 +222,10 @@ class LaneEngine:
             lanes: which; one that diverged has failed and is not measured.
         """
         chosen, lost = list(range(self.lanes)) if lanes is None else list(lanes), self.diverged.tolist()
-        found = self.detect(split, lanes=chosen)
+        detections = self.detect(split, lanes=chosen)
+        reports = self._evaluate_detections(split, detections, "reward", chosen)
         scores = []
-        for lane, boxes, report in zip(
-            chosen, found, self._evaluate_detections(split, found, "reward", chosen), strict=True
-        ):
+        for lane, boxes, report in zip(chosen, detections, reports, strict=True):
             if lost[lane]:
                 scores.append(Scores.failed(self.classes, measures=measures))
             else:
@@ -234,22 +233,22 @@ class LaneEngine:
         return scores
 
     def _evaluate_detections(
-        self, split: str, found: list[Detections], mode: Literal["full", "reward"], lanes: Sequence[int] | None
+        self, split: str, detections: list[Detections], mode: Literal["full", "reward"], lanes: Sequence[int] | None
     ) -> list[Report]:
         truths = [self._set(lane, split).truth for lane in (range(self.lanes) if lanes is None else lanes)]
         shared = truths[0] if all(truth is truths[0] for truth in truths) else truths
-        return evaluate_lanes(shared, found, mode=mode)
+        return evaluate_lanes(shared, detections, mode=mode)
 
     @torch.no_grad()
     def detect(self, split: Literal["train", "val", "test"], *, lanes: Sequence[int] | None = None) -> list[Detections]:
         """Returns the boxes of lanes, all by default, on their own split, in the images' original pixels."""
         everyone = list(range(self.lanes))
         chosen = everyone if lanes is None else list(lanes)
-        # Alone a lane would run in another kernel, with other bits: another one keeps it company.
-        company = [lane for lane in everyone if lane not in chosen][: 1 if len(chosen) == 1 else 0]
-        running = chosen + company
+        # Alone a lane would run in another kernel, with other bits: another lane pads it.
+        padding = [lane for lane in everyone if lane not in chosen][: 1 if len(chosen) == 1 else 0]
+        running = chosen + padding
         sets = [self._set(lane, split) for lane in running]
-        if len({len(one) for one in sets}) > 1:
+        if len({len(images) for images in sets}) > 1:
             raise ConfigError(f"the lanes of a fleet have {split} splits of different lengths: make them equal")
         knobs = stack_knobs([self.knobs[lane] for lane in running], self.device)
         pixels = self.size[0] * self.size[1]
@@ -257,14 +256,14 @@ class LaneEngine:
         parts = []
         with self._weights_to_evaluate(running):
             for start in range(0, len(sets[0]), batch):
-                images = torch.stack([one.pixels[start : start + batch] for one in sets]).float()
-                found = self.detector.detect(images, knobs)
-                parts.append(Boxes(found.boxes, found.scores, found.labels, found.lanes, found.images + start))
+                images = torch.stack([own.pixels[start : start + batch] for own in sets]).float()
+                boxes = self.detector.detect(images, knobs)
+                parts.append(Boxes(boxes.boxes, boxes.scores, boxes.labels, boxes.lanes, boxes.images + start))
         return _by_lane(parts, sets)[: len(chosen)]
 
     @contextmanager
     def _weights_to_evaluate(self, lanes: list[int]) -> Iterator[None]:
-        """Gives the detector the weights that are judged, of some lanes, and then its own again."""
+        """Gives the detector the weights that are evaluated, of some lanes, and then its own again."""
         own = self.detector.weights
         if lanes != list(range(self.lanes)):
             # Only a network of many lanes has fewer to choose from, and it takes its weights from here alone.
@@ -329,19 +328,21 @@ class LaneEngine:
 def _by_lane(parts: list[Boxes], sets: list[DeviceSet]) -> list[Detections]:
     """Brings the boxes to the host in one transfer and gives each lane its own, in original pixels."""
     columns = [
-        torch.stack([*(one.double() for one in (*part.boxes.T, part.scores, part.labels, part.images, part.lanes))])
+        torch.stack(
+            [*(column.double() for column in (*part.boxes.T, part.scores, part.labels, part.images, part.lanes))]
+        )
         for part in parts
     ]
     table = torch.cat(columns, 1).cpu().numpy()
     if len(parts) > 1:
         table = table[:, np.argsort(table[7].astype(np.int16), kind="stable")]
     bounds = np.searchsorted(table[7], np.arange(len(sets) + 1))
-    found = []
-    for one, first, last in zip(sets, bounds[:-1], bounds[1:], strict=True):
+    detections = []
+    for own, first, last in zip(sets, bounds[:-1], bounds[1:], strict=True):
         mine = table[:, first:last]
         labels, images = mine[5].astype(np.int64), mine[6].astype(np.int64)
-        notes = one.images.annotations
+        notes = own.images.annotations
         frame = np.stack([notes.widths, notes.heights, notes.widths, notes.heights])
-        boxes = np.minimum(mine[:4] / one.scale[images], frame[:, images])
-        found.append(Detections(np.ascontiguousarray(boxes.T), mine[4], labels, images))
-    return found
+        boxes = np.minimum(mine[:4] / own.scale[images], frame[:, images])
+        detections.append(Detections(np.ascontiguousarray(boxes.T), mine[4], labels, images))
+    return detections

@@ -47,7 +47,7 @@ class Fleet:
             padding = 1 if alone else 0
             self._engines = [LaneEngine(each + each[:padding], [*seeds, *seeds[:padding]], device=device)]
         else:
-            self._engines = [LaneEngine([one], [seed], device=device) for one, seed in zip(each, seeds, strict=True)]
+            self._engines = [LaneEngine([task], [seed], device=device) for task, seed in zip(each, seeds, strict=True)]
         self._place = [
             (engine, lane) for engine in self._engines for lane in range(self.lanes if len(self._engines) == 1 else 1)
         ]

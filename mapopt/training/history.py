@@ -1,4 +1,4 @@
-"""What a run tells about itself: one round after the other, in plain numbers.
+"""The record of a run: one round after the other, in plain numbers.
 
 A controller decides from these alone, so a trained policy sees in a real run exactly what it saw in its environment.
 """
@@ -31,7 +31,7 @@ class Interval:
     """Images trained."""
     steps: int
     seconds: float
-    """Wall time; in a fleet, the lane's share of it."""
+    """Wall time; in a fleet, the lane's part of it."""
     class_loss: float
     """Mean over the steps, weighted."""
     box_loss: float
@@ -39,7 +39,7 @@ class Interval:
     """Mean over the steps, before clipping."""
     gradient_norm_max: float
     clipped: float
-    """Share of the steps whose gradient was clipped."""
+    """Fraction of the steps whose gradient was clipped."""
     update_ratio: float
     """Mean length of a step over the length of the weights."""
     diverged: bool
@@ -66,7 +66,7 @@ class Scores:
     best_f1: float = -1.0
     """F1 at IoU .5 at every category's best score threshold; -1 unless "operating_point" is measured."""
     lrp: float = -1.0
-    """Localisation recall precision error of all reported boxes, 0 good and 1 bad; -1 unless "operating_point" is
+    """Localization recall precision error of all reported boxes, 0 good and 1 bad; -1 unless "operating_point" is
     measured."""
     optimal_lrp: float = -1.0
     """The same error at every category's best score threshold; -1 unless "operating_point" is measured."""
@@ -98,7 +98,7 @@ class Scores:
 
     @classmethod
     def failed(cls, categories: int, *, measures: Sequence[Measure] = ()) -> Scores:
-        """What a diverged run is worth; it has no detections that could be calibrated."""
+        """Returns the scores of a diverged run; it has no detections that could be calibrated."""
         worst = {"f1": 0.0, "best_f1": 0.0, "lrp": 1.0, "optimal_lrp": 1.0}
         at_worst = worst if "operating_point" in measures else {}
         return cls(ap=0.0, ap50=0.0, ap75=0.0, ar100=0.0, per_category=(0.0,) * categories, **at_worst)

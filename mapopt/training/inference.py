@@ -80,12 +80,12 @@ class LoadedDetector:
             ConfigError: the setting is for another number of classes.
         """
         if setting is None:
-            found = self._run(images, self._detector.detect, self._knobs)
+            boxes = self._run(images, self._detector.detect, self._knobs)
         else:
             check_classes(setting, len(self.categories))
-            found = apply_setting(self.candidates(images), setting, side=max(images.size))
-        boxes = in_original_pixels(found.boxes.numpy(), found.images.numpy(), images)
-        return Detections(boxes, found.scores.double().numpy(), found.labels.numpy(), found.images.numpy())
+            boxes = apply_setting(self.candidates(images), setting, side=max(images.size))
+        corners = in_original_pixels(boxes.boxes.numpy(), boxes.images.numpy(), images)
+        return Detections(corners, boxes.scores.double().numpy(), boxes.labels.numpy(), boxes.images.numpy())
 
     def candidates(self, images: ImageSet) -> Boxes:
         """Returns the boxes that post-processing chooses from, in network pixels and with lane 0, on the host.
@@ -101,10 +101,10 @@ class LoadedDetector:
         columns: dict[str, list[Tensor]] = {name: [] for name in Boxes.__dataclass_fields__}
         for start in range(0, len(images), batch):
             pixels = images.pixels[start : start + batch].to(self._device).float()
-            found = how(pixels.expand(self._lanes, *pixels.shape), knobs)
-            first = found.lanes == 0
+            boxes = how(pixels.expand(self._lanes, *pixels.shape), knobs)
+            first = boxes.lanes == 0
             for name, column in columns.items():
-                column.append(getattr(found, name)[first].cpu() + (start if name == "images" else 0))
+                column.append(getattr(boxes, name)[first].cpu() + (start if name == "images" else 0))
         return Boxes(**{name: torch.cat(column) for name, column in columns.items()})
 
 

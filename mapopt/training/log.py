@@ -1,4 +1,4 @@
-"""What an interval tells about itself: sums over its steps, kept on the device so that no step waits for the host."""
+"""The record of an interval: sums over its steps, kept on the device so that no step waits for the host."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class IntervalLog:
         Args:
             images: each lane's.
             steps: each lane's own.
-            seconds: each lane's share of the time.
+            seconds: each lane's part of the time.
             weights: ``[lanes, n]`` at the end.
             diverged: bool ``[lanes]``.
         """

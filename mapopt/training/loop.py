@@ -1,7 +1,7 @@
 """The one loop that every run of every method goes through: decide, set the knobs, train, evaluate, record.
 
 An environment is the same `advance` called from outside. The test split is read once, at the end, from the weights
-that tune AP selected.
+that val AP selected.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def advance(
         histories: the rounds so far, per lane.
         images: to train on.
         active: lanes to train and to evaluate; a round of another lane means nothing.
-        measures: what to measure on the tune split beside AP.
+        measures: what to measure on the val split beside AP.
     """
     began = time.perf_counter()
     fleet.set_knobs([decision.knobs for decision in decisions])
     intervals = fleet.train(images, ramp_from=[decision.ramp_from for decision in decisions], active=active)
     playing = [lane for lane in range(fleet.lanes) if active is None or active[lane]]
     scores = dict(zip(playing, fleet.score("val", measures=measures, lanes=playing), strict=True))
-    share = (time.perf_counter() - began) / max(1, len(playing))
+    seconds = (time.perf_counter() - began) / max(1, len(playing))
     rounds = []
     for lane, (decision, interval) in enumerate(zip(decisions, intervals, strict=True)):
         before = histories[lane][-1] if histories[lane] else None
@@ -80,14 +80,14 @@ def advance(
                 val=scores[lane] if lane in scores else Scores.failed(task.classes),
                 images=interval.images + (before.images if before else 0),
                 evaluated=len(task.splits.val) + (before.evaluated if before else 0),
-                seconds=share + (before.seconds if before else 0.0),
+                seconds=seconds + (before.seconds if before else 0.0),
             )
         )
     return rounds
 
 
 def check_stop(decision: Decision, history: Sequence[Round]) -> None:
-    """Raises ConfigError where a run is stopped before its first round: there would be nothing to judge."""
+    """Raises ConfigError where a run is stopped before its first round: there would be nothing to evaluate."""
     if decision.stop and not history:
         raise ConfigError(f"the run was stopped before its first round ({decision.stop}): let it play at least one")
 
@@ -107,7 +107,7 @@ def run_fleet(
         controllers: one per lane.
         budget: images and rounds, the same for every lane.
         observer: called after every round of every lane.
-        select: which weights are tested: those of the round with the best tune AP, or the last.
+        select: which weights are tested: those of the round with the best val AP, or the last.
     """
     return _run(fleet, controllers, budget, [[] for _ in range(fleet.lanes)], {}, observer, None, select)
 
@@ -151,7 +151,7 @@ def _run(
 ) -> list[RunResult]:
     budget.check(fleet.tasks[0].recipe.batch_size)
     stopped = [_ended(history) for history in histories]
-    measures = sorted({one for controller in controllers for one in measures_of(controller)})
+    measures = sorted({measure for controller in controllers for measure in measures_of(controller)})
     while True:
         decisions = []
         for lane, controller in enumerate(controllers):
@@ -167,10 +167,10 @@ def _run(
         if not any(active):
             break
         rounds = advance(fleet, decisions, histories, budget.interval, active=active, measures=measures)
-        for lane, one in enumerate(rounds):
+        for lane, played in enumerate(rounds):
             if not active[lane]:
                 continue
-            histories[lane].append(one)
+            histories[lane].append(played)
             improved = _selected(histories[lane], select) == len(histories[lane]) - 1
             if improved:
                 best[lane] = fleet.snapshot(lane)
@@ -179,7 +179,7 @@ def _run(
                     checkpoints.save("best", best[lane], histories[lane])
                 checkpoints.save("last", fleet.snapshot(lane), histories[lane])
             if observer is not None:
-                observer(lane, one)
+                observer(lane, played)
             stopped[lane] = stopped[lane] or _ended(histories[lane])
     return _conclude(fleet, histories, stopped, best, select)
 
@@ -208,7 +208,7 @@ def _conclude(
 
 
 def _selected(history: Sequence[Round], select: Select) -> int:
-    """Returns the position of the round whose weights count: of equal tune APs the earliest."""
+    """Returns the position of the round whose weights count: of equal val APs the earliest."""
     if select == "last" or not history:
         return len(history) - 1
     return max(range(len(history)), key=lambda position: (history[position].val.ap, -position))

@@ -1,6 +1,6 @@
 """What is measured of a round beside AP, where a reward or a feature asks for it: calibration, F1 and LRP.
 
-They share one matching at one IoU threshold, which costs less than the ten of AP; what nobody asked for costs nothing.
+They share one matching at one IoU threshold, which costs less than the ten of AP; what nobody asks for costs nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def measure(truth: GroundTruth, detections: Detections, measures: Sequence[Measu
     """Returns the fields of `Scores` that the measures fill; -1 where they are undefined, as it has it.
 
     Args:
-        truth: what is really there.
-        detections: what a detector claims; scores are probabilities.
+        truth: the objects.
+        detections: of a detector; scores are probabilities.
         measures: "calibration" fills ``calibration_error``, "operating_point" the four of F1 and LRP.
 
     Raises:
@@ -42,8 +42,8 @@ def measure(truth: GroundTruth, detections: Detections, measures: Sequence[Measu
     table = match(truth, detections, iou_thresholds=[_IOU])
     values: dict[str, float] = {}
     if "calibration" in measures:
-        found = measure_calibration(truth, detections, iou=_IOU, table=table)
-        values["calibration_error"] = found.expected_calibration_error
+        calibration = measure_calibration(truth, detections, iou=_IOU, table=table)
+        values["calibration_error"] = calibration.expected_calibration_error
     if "operating_point" in measures:
         points = f1_and_lrp(truth, detections, iou=_IOU, table=table)
         values |= {"f1": points.f1, "best_f1": points.best_f1, "lrp": points.lrp, "optimal_lrp": points.optimal_lrp}

@@ -61,7 +61,7 @@ class StepPlan:
         batch_size: int,
         device: torch.device,
     ) -> None:
-        self.sizes = [step_size(batch_size, one.batch_fraction) for one in knobs]
+        self.sizes = [step_size(batch_size, own.batch_fraction) for own in knobs]
         self.steps = [images // size for size in self.sizes]
         self._constant = stack_knobs(knobs, device) if not any(ramp_from) else None
         self._device = device

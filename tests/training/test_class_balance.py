@@ -43,7 +43,7 @@ def test_balanced_images_hold_every_class_more_equally(rare: DeviceSet) -> None:
 def test_probabilities_follow_from_drawing_a_class_and_then_one_of_its_images() -> None:
     scenes = make_shapes(ShapesConfig(), seed=0, count=4)
     notes = scenes.annotations
-    one = DeviceSet(scenes, torch.device("cpu"))
+    images = DeviceSet(scenes, torch.device("cpu"))
     holding = [set(notes.labels[notes.images == image].tolist()) for image in range(4)]
     classes = set().union(*holding)
     expected = [
@@ -51,16 +51,16 @@ def test_probabilities_follow_from_drawing_a_class_and_then_one_of_its_images() 
         for held in holding
     ]
     assert all(holding)
-    assert one.balanced_probabilities == pytest.approx(expected)
+    assert images.balanced_probabilities == pytest.approx(expected)
 
 
 def test_images_without_objects_keep_their_probability() -> None:
     scenes = make_shapes(ShapesConfig(objects=(0, 2)), seed=1, count=30)
-    one = DeviceSet(scenes, torch.device("cpu"))
+    images = DeviceSet(scenes, torch.device("cpu"))
     empty = np.setdiff1d(np.arange(30), scenes.annotations.images)
     assert len(empty)
-    assert one.balanced_probabilities[empty] == pytest.approx(np.full(len(empty), 1 / 30))
-    assert one.balanced_probabilities.sum() == pytest.approx(1)
+    assert images.balanced_probabilities[empty] == pytest.approx(np.full(len(empty), 1 / 30))
+    assert images.balanced_probabilities.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("balance", ["weights", "sampling"])

@@ -43,7 +43,7 @@ def test_what_was_evicted_longest_ago_is_forgotten_first(many: list[Splits]) -> 
 
 
 def test_on_the_cpu_only_what_the_lanes_have_is_held(many: list[Splits]) -> None:
-    tasks = [Task(name="t", splits=one, recipe=Recipe(batch_size=4)) for one in many]
+    tasks = [Task(name="t", splits=splits, recipe=Recipe(batch_size=4)) for splits in many]
     fleet = Fleet(tasks[0], [0, 1])
     for task in (*tasks[1:], tasks[0]):
         for lane in (0, 1):
@@ -55,7 +55,7 @@ def test_on_the_cpu_only_what_the_lanes_have_is_held(many: list[Splits]) -> None
 
 
 def test_some_lanes_are_evaluated_as_all_are_bit_for_bit(many: list[Splits]) -> None:
-    tasks = [Task(name="t", splits=one, recipe=Recipe(batch_size=4, ema=0.5)) for one in many]
+    tasks = [Task(name="t", splits=splits, recipe=Recipe(batch_size=4, ema=0.5)) for splits in many]
     fleet = Fleet(tasks, [0, 1, 2, 3])
     fleet.train(16)
     before = fleet.snapshot(2)
@@ -63,10 +63,10 @@ def test_some_lanes_are_evaluated_as_all_are_bit_for_bit(many: list[Splits]) -> 
     for lanes in ([1], [0, 3], [1, 2, 3]):
         for lane, report in zip(lanes, fleet.evaluate("test", lanes=lanes), strict=True):
             assert np.array_equal(report.precision, everyone[lane].precision)
-    found, [two, alone] = fleet.detect("test"), [fleet.detect("test", lanes=[lane])[0] for lane in (2, 1)]
-    for lane, one in ((1, alone), (2, two)):
-        assert np.array_equal(one.scores, found[lane].scores)
-        assert np.array_equal(one.boxes, found[lane].boxes)
+    together, [two, alone] = fleet.detect("test"), [fleet.detect("test", lanes=[lane])[0] for lane in (2, 1)]
+    for lane, detections in ((1, alone), (2, two)):
+        assert np.array_equal(detections.scores, together[lane].scores)
+        assert np.array_equal(detections.boxes, together[lane].boxes)
     scores = fleet.score("test", measures=("calibration",))
     for lanes in ([1], [3, 0], [1, 2, 3]):
         assert fleet.score("test", measures=("calibration",), lanes=lanes) == [scores[lane] for lane in lanes]
@@ -78,15 +78,15 @@ def test_some_lanes_are_evaluated_as_all_are_bit_for_bit(many: list[Splits]) -> 
 def test_lanes_that_rest_are_neither_detected_nor_evaluated(
     many: list[Splits], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fleet = Fleet([Task(name="t", splits=one, recipe=Recipe(batch_size=4)) for one in many], [0, 1, 2, 3])
-    judged: list[int] = []
+    fleet = Fleet([Task(name="t", splits=splits, recipe=Recipe(batch_size=4)) for splits in many], [0, 1, 2, 3])
+    evaluated: list[int] = []
     detected: list[int] = []
     engine = fleet._engines[0]
-    judge, detect = engine_module.evaluate_lanes, engine.detector.detect
+    evaluate, detect = engine_module.evaluate_lanes, engine.detector.detect
 
-    def counted(truths: object, found: list[object], **settings: str) -> object:
-        judged.append(len(found))
-        return judge(truths, found, **settings)  # type: ignore[arg-type]
+    def counted(truths: object, detections: list[object], **settings: str) -> object:
+        evaluated.append(len(detections))
+        return evaluate(truths, detections, **settings)  # type: ignore[arg-type]
 
     def looked(images: torch.Tensor, knobs: dict[str, torch.Tensor]) -> object:
         detected.append(len(images))
@@ -97,5 +97,5 @@ def test_lanes_that_rest_are_neither_detected_nor_evaluated(
     decisions = [Decision(knobs=Knobs())] * 4
     for active in ([True, False, True, True], [False, True, False, False]):
         advance(fleet, decisions, [[]] * 4, 4, active=active)
-    assert judged == [3, 1]
+    assert evaluated == [3, 1]
     assert detected == [3, 2], "a lane alone is kept company"

@@ -69,12 +69,12 @@ def test_boxes_come_in_the_original_pixels_of_scaled_images(splits: Splits) -> N
     from mapopt.data import ImageSet
 
     trainer = Trainer(task_of("tiny", splits))
-    usual = trainer.detect("test")
+    before = trainer.detect("test")
     notes = splits.test.annotations
     doubled = replace(notes, boxes=notes.boxes * 2, widths=notes.widths * 2, heights=notes.heights * 2)
     large = ImageSet(doubled, splits.test.size, splits.test.pixels, splits.test.scale / 2)
     trainer = Trainer(replace(trainer.task, splits=replace(splits, test=large)))
-    np.testing.assert_allclose(trainer.detect("test").boxes, 2 * usual.boxes)
+    np.testing.assert_allclose(trainer.detect("test").boxes, 2 * before.boxes)
 
 
 def test_weights_of_the_losses_are_really_applied(splits: Splits) -> None:
@@ -84,9 +84,9 @@ def test_weights_of_the_losses_are_really_applied(splits: Splits) -> None:
         interval = trainer.train(2)
         return interval.class_loss, interval.box_loss
 
-    usual, boxes, classes = logged(), logged(box_weight=3.0), logged(class_weight=5.0)
-    assert boxes == pytest.approx((usual[0], 3 * usual[1]))
-    assert classes == pytest.approx((5 * usual[0], usual[1]))
+    plain, boxes, classes = logged(), logged(box_weight=3.0), logged(class_weight=5.0)
+    assert boxes == pytest.approx((plain[0], 3 * plain[1]))
+    assert classes == pytest.approx((5 * plain[0], plain[1]))
 
 
 def test_wrong_fleets_are_named(splits: Splits) -> None:

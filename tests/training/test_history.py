@@ -48,11 +48,11 @@ def without_what_is_new(record: dict[str, dict[str, object]]) -> dict[str, dict[
 
 
 def test_records_from_before_there_were_measures_still_load(make_task: MakeTask) -> None:
-    one = run(Trainer(make_task()), Constant(), Budget(images=8, rounds=1)).history[0]
-    old = json.loads(json.dumps(without_what_is_new(one.as_dict())))
-    unmeasured = replace(one.interval, gradient_ratio=-1.0, weight_norm=-1.0)
-    assert Round.from_dict(old) == replace(one, interval=unmeasured)
-    assert Round.from_dict(json.loads(json.dumps(one.as_dict()))) == one
+    played = run(Trainer(make_task()), Constant(), Budget(images=8, rounds=1)).history[0]
+    old = json.loads(json.dumps(without_what_is_new(played.as_dict())))
+    unmeasured = replace(played.interval, gradient_ratio=-1.0, weight_norm=-1.0)
+    assert Round.from_dict(old) == replace(played, interval=unmeasured)
+    assert Round.from_dict(json.loads(json.dumps(played.as_dict()))) == played
 
 
 def test_checkpoints_from_before_there_were_measures_still_load(make_task: MakeTask, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_checkpoints_from_before_there_were_measures_still_load(make_task: MakeT
     history = run(trainer, Constant(), Budget(images=8, rounds=1)).history
     folder.save("old", trainer.snapshot(), history)
     content = torch.load(tmp_path / "old.pt", weights_only=True)
-    content["history"] = [without_what_is_new(one) for one in content["history"]]
+    content["history"] = [without_what_is_new(record) for record in content["history"]]
     for name in NEW_KNOBS:
         del content["state"]["knobs"][name]
     torch.save(content, tmp_path / "old.pt")
@@ -77,13 +77,13 @@ def test_what_is_measured_is_what_the_metrics_say_of_the_val_detections(make_tas
     decisions = [Decision(knobs=Knobs(lr=0.02))] * 2
     rounds = advance(fleet, decisions, [[], []], 32, measures=("calibration", "operating_point"))
     truth = fleet._engines[0]._set(0, "val").truth
-    for one, found in zip(rounds, fleet.detect("val"), strict=True):
-        points = f1_and_lrp(truth, found)
-        assert (one.val.best_f1, one.val.optimal_lrp) == (points.best_f1, points.optimal_lrp)
-        assert (one.val.f1, one.val.lrp) == (points.f1, points.lrp)
-        assert one.val.calibration_error == measure_calibration(truth, found).expected_calibration_error
-        assert 0 < one.val.calibration_error < 1
-        assert 0 < one.val.f1 < one.val.best_f1 < 1
+    for played, detections in zip(rounds, fleet.detect("val"), strict=True):
+        points = f1_and_lrp(truth, detections)
+        assert (played.val.best_f1, played.val.optimal_lrp) == (points.best_f1, points.optimal_lrp)
+        assert (played.val.f1, played.val.lrp) == (points.f1, points.lrp)
+        assert played.val.calibration_error == measure_calibration(truth, detections).expected_calibration_error
+        assert 0 < played.val.calibration_error < 1
+        assert 0 < played.val.f1 < played.val.best_f1 < 1
 
 
 def test_what_is_undefined_is_stored_as_minus_one() -> None:
@@ -99,7 +99,9 @@ def test_what_nobody_asked_for_is_not_measured(make_task: MakeTask) -> None:
     some = advance(fleet, decisions, [[], [], []], 8, measures=("calibration",), active=[True, False, True])
     assert [getattr(none[0].val, name) for name in NEW_SCORES] == [-1.0] * 5
     assert [getattr(some[0].val, name) for name in NEW_SCORES[1:]] == [-1.0] * 4
-    assert [one.val.calibration_error >= 0 for one in some] == [True, False, True], "lanes that rest are not measured"
+    assert [played.val.calibration_error >= 0 for played in some] == [True, False, True], (
+        "lanes that rest are not measured"
+    )
 
 
 def test_a_diverged_lane_has_the_worst_of_what_was_asked_for(make_task: MakeTask) -> None:
@@ -123,7 +125,7 @@ def test_a_run_measures_what_its_controllers_read(make_task: MakeTask) -> None:
         *run_fleet(Fleet(make_task(), [0, 1]), [Constant(), alone], budget),
         run(Trainer(make_task()), Constant(), budget),
     ]
-    measured = [[one.val.lrp >= 0 for one in result.history] for result in results]
+    measured = [[played.val.lrp >= 0 for played in result.history] for result in results]
     assert measured == [[True, True], [True, True], [False, False]]
 
 
@@ -137,9 +139,9 @@ def test_the_gradient_ratio_is_the_mean_of_gradient_over_weights(make_task: Make
     interval = whole.train(16)
     ratios, norms = [], []
     for _ in range(4):
-        one = stepped.train(4)
+        part = stepped.train(4)
         norms.append(float(stepped.snapshot().tensors["weights"].norm()))
-        ratios.append(one.gradient_norm / norms[-1])
-        assert one.weight_norm == pytest.approx(norms[-1])
+        ratios.append(part.gradient_norm / norms[-1])
+        assert part.weight_norm == pytest.approx(norms[-1])
     assert interval.gradient_ratio == pytest.approx(sum(ratios) / 4)
     assert interval.weight_norm == pytest.approx(norms[-1])

@@ -48,8 +48,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_every_round_is_kept_as_it_was(tmp_path: Path) -> None:
     rounds = [make_round(0), make_round(1, ramp=True), make_round(2, diverged=True)]
     recorder = Recorder(tmp_path)
-    for count, one in enumerate(rounds, start=1):
-        recorder(0, one)
+    for count, played in enumerate(rounds, start=1):
+        recorder(0, played)
         lines = (tmp_path / "rounds.jsonl").read_text().splitlines()
         assert [Round.from_dict(json.loads(line)) for line in lines] == rounds[:count]
         assert len(rows(tmp_path)) == count

@@ -87,8 +87,8 @@ def test_a_run_resumed_from_disk_equals_the_unbroken_one(
     class Stop(Exception):
         pass
 
-    def stop_after_three(lane: int, one: object) -> None:
-        if one.index == 2:  # type: ignore[attr-defined]
+    def stop_after_three(lane: int, played: object) -> None:
+        if played.index == 2:  # type: ignore[attr-defined]
             raise Stop
 
     with pytest.raises(Stop):
@@ -99,12 +99,12 @@ def test_a_run_resumed_from_disk_equals_the_unbroken_one(
     resumed.restore(saved.snapshot)
     run(resumed, Schedule(), budget, history=saved.history, best=best.snapshot, checkpoints=folder("broken"))
     for name in ("last.pt", "best.pt"):
-        one = Checkpoint.load(tmp_path / "whole" / name)
+        whole = Checkpoint.load(tmp_path / "whole" / name)
         other = Checkpoint.load(tmp_path / "broken" / name)
-        assert one.snapshot.tensors.keys() == other.snapshot.tensors.keys()
-        for key, tensor in one.snapshot.tensors.items():
+        assert whole.snapshot.tensors.keys() == other.snapshot.tensors.keys()
+        for key, tensor in whole.snapshot.tensors.items():
             assert torch.equal(tensor, other.snapshot.tensors[key]), (name, key)
-        assert [r.val for r in one.history] == [r.val for r in other.history]
+        assert [played.val for played in whole.history] == [played.val for played in other.history]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_lanes_with_parts_of_the_batch_do_not_depend_on_their_number_or_place(
         reports = many.train(images)
         pair.train(images), alone.train(images), full.train(images)
         size = task.recipe.batch_size
-        assert [one.steps for one in reports] == [images / size / FRACTIONS[seed] for seed in (7, 9, 1, 4, 5)]
+        assert [interval.steps for interval in reports] == [images / size / FRACTIONS[seed] for seed in (7, 9, 1, 4, 5)]
     for name, tensor in alone.snapshot().tensors.items():
         assert torch.equal(tensor, many.snapshot(3).tensors[name]), name
         assert torch.equal(tensor, pair.snapshot(0).tensors[name]), name
@@ -264,19 +264,19 @@ def test_every_knob_is_turned_below() -> None:
 @pytest.mark.parametrize("name", TURNED)
 def test_a_knob_changes_the_weights_or_the_report(name: str, make_task: MakeTask) -> None:
     task = make_task(loss="ap" if name in ("surrogate_weight", "temperature") else "focal")
-    usual, turned = Trainer(task, seed=0), Trainer(task, seed=0)
-    usual.train(32)
+    default, turned = Trainer(task, seed=0), Trainer(task, seed=0)
+    default.train(32)
     turned.set_knobs(task.knobs.replace(**{name: TURNED[name]}))
     turned.train(32)
     if name in ("nms_iou", "score_threshold", "detections", "soft_nms_sigma"):
-        assert torch.equal(weights_of(usual), weights_of(turned))
-        default_scores, turned_scores = (one.detect("test").scores for one in (usual, turned))
+        assert torch.equal(weights_of(default), weights_of(turned))
+        default_scores, turned_scores = (trainer.detect("test").scores for trainer in (default, turned))
         if name == "soft_nms_sigma":
             assert not np.array_equal(turned_scores, default_scores)
         else:
             assert len(turned_scores) < len(default_scores)
     else:
-        assert not torch.equal(weights_of(usual), weights_of(turned))
+        assert not torch.equal(weights_of(default), weights_of(turned))
 
 
 # Rule 5: failure is a value
@@ -327,7 +327,7 @@ def test_a_controller_decides_the_same_from_a_reread_history(make_task: MakeTask
 
     task, budget = make_task(), Budget(images=32, rounds=8)
     result = run(Trainer(task, seed=0), Plateau(rounds=1), budget)
-    copied = [Round.from_dict(one.as_dict()) for one in result.history]
+    copied = [Round.from_dict(played.as_dict()) for played in result.history]
     for played in range(len(copied)):
         decision = Plateau(rounds=1).decide(copied[:played], task.info, budget)
         assert decision.knobs == result.history[played].knobs

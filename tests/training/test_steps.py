@@ -26,11 +26,11 @@ def test_a_step_is_a_divisor_of_the_batch_and_the_nearest_to_its_quarter_half_or
 ) -> None:
     size = step_size(batch, fraction)
     assert batch % size == 0
-    part = min((0.25, 0.5, 1.0), key=lambda one: abs(np.log2(one / fraction)))
+    part = min((0.25, 0.5, 1.0), key=lambda part: abs(np.log2(part / fraction)))
     if batch * part == int(batch * part):
         assert size == batch * part
-    divisors = [one for one in range(1, batch + 1) if batch % one == 0]
-    assert abs(np.log2(size / (batch * part))) == min(abs(np.log2(one / (batch * part))) for one in divisors)
+    divisors = [count for count in range(1, batch + 1) if batch % count == 0]
+    assert abs(np.log2(size / (batch * part))) == min(abs(np.log2(count / (batch * part))) for count in divisors)
 
 
 def test_batches_that_a_quarter_does_not_divide_have_the_parts_that_are_written() -> None:
@@ -50,7 +50,7 @@ def test_knobs_move_over_each_lanes_own_steps() -> None:
     rates = torch.stack([plan.at(step)["lr"] for step in range(4)])
     torch.testing.assert_close(rates[:2, 0], torch.tensor([0.15, 0.25]))
     torch.testing.assert_close(rates[:, 1], torch.tensor([0.125, 0.175, 0.225, 0.275]))
-    assert [len(one) for one in plan.per_image("augment")] == [16, 16]
+    assert [len(values) for values in plan.per_image("augment")] == [16, 16]
 
 
 def test_the_nth_image_of_a_run_is_the_same_whatever_the_parts(small_splits: object) -> None:
@@ -79,7 +79,7 @@ def test_half_a_batch_trains_as_a_batch_of_half_the_size(recipe: dict[str, objec
     start, end = Knobs(lr=0.01), Knobs(lr=0.05)
     half.set_knobs(end.replace(batch_fraction=0.5)), small.set_knobs(end)
     reports = [half.train(32, ramp_from=start.replace(batch_fraction=0.5)), small.train(32, ramp_from=start)]
-    assert [one.steps for one in reports] == [8, 8]
+    assert [interval.steps for interval in reports] == [8, 8]
     for name in ("class_loss", "gradient_norm", "gradient_ratio", "weight_norm", "update_ratio"):
         assert getattr(reports[0], name) == pytest.approx(getattr(reports[1], name), rel=1e-3), name
     first, second = half.snapshot().tensors, small.snapshot().tensors

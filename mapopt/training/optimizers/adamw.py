@@ -32,14 +32,14 @@ class RowAdamW:
     @torch.no_grad()
     def update(self, weights: Tensor, gradient: Tensor, knobs: KnobTable, active: Tensor) -> Tensor:
         """Updates the active lanes; see `RowOptimizer.update`."""
-        rate, beta, decay = (knobs[name][:, None] for name in ("lr", "momentum", "weight_decay"))
+        lr, beta, decay = (knobs[name][:, None] for name in ("lr", "momentum", "weight_decay"))
         state, second_beta = self.state, self.second_beta
         keep(state["first"], state["first"] * beta + gradient * (1 - beta), active)
         keep(state["second"], state["second"] * second_beta + gradient.square() * (1 - second_beta), active)
         keep(state["first_bias"], state["first_bias"] * beta, active)
         keep(state["second_bias"], state["second_bias"] * second_beta, active)
         mean = state["first"] / (1 - state["first_bias"]).to(weights.dtype)
-        deviation = (state["second"] / (1 - state["second_bias"]).to(weights.dtype)).sqrt() + self.epsilon
-        step = torch.where(active[:, None], rate * (mean / deviation + decay * self._decay * weights), 0.0)
+        spread = (state["second"] / (1 - state["second_bias"]).to(weights.dtype)).sqrt() + self.epsilon
+        step = torch.where(active[:, None], lr * (mean / spread + decay * self._decay * weights), 0.0)
         weights -= step
         return step.norm(dim=1)

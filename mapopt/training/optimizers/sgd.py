@@ -19,10 +19,10 @@ class RowSGD:
     @torch.no_grad()
     def update(self, weights: Tensor, gradient: Tensor, knobs: KnobTable, active: Tensor) -> Tensor:
         """Updates the active lanes; see `RowOptimizer.update`."""
-        rate, momentum, decay = (knobs[name][:, None] for name in ("lr", "momentum", "weight_decay"))
+        lr, momentum, decay = (knobs[name][:, None] for name in ("lr", "momentum", "weight_decay"))
         velocity = self.state["velocity"]
         fresh = velocity * momentum + torch.addcmul(gradient, weights, decay * self._decay)
         keep(velocity, fresh, active)
-        step = torch.where(active[:, None], rate * fresh, 0.0)
+        step = torch.where(active[:, None], lr * fresh, 0.0)
         weights -= step
         return step.norm(dim=1)
