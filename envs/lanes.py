@@ -1,4 +1,4 @@
-"""What the lanes of both environments share: reset options and seeds, generators, and the info of one lane."""
+"""What the lanes of both environments share: reset options and seeds, generators, and the info of a lane."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def lanes_to_reset(
     """Reads what the `reset` of a vector environment was given, as Gymnasium means it.
 
     Args:
-        seed: one, which gives lane i the seed + i; or one for every lane, None leaving a lane its own generator.
+        seed: a number, which gives lane i the seed + i; or a number for every lane, None leaving a lane its own
+            generator.
         options: may hold ``reset_mask``, bool ``[num_envs]``: the lanes to reset; the others go on.
         num_envs: lanes there are.
 
@@ -64,16 +65,17 @@ def lanes_to_reset(
         given = list(seed)
     else:
         given = [seed]
-    for one in given:
-        if one is not None and not (_is_whole(one) and one >= 0):
-            raise ConfigError(f"a seed is {one!r}: expected a whole number from 0, or None")
+    for number in given:
+        if number is not None and not (_is_whole(number) and number >= 0):
+            raise ConfigError(f"a seed is {number!r}: expected a whole number from 0, or None")
     if len(given) != num_envs:
         raise ConfigError(f"{len(given)} seeds were given for {num_envs} environments: give one, or one each")
-    return mask, [None if one is None or not reset else int(one) for one, reset in zip(given, mask, strict=True)], rest
+    seeds = [None if number is None or not reset else int(number) for number, reset in zip(given, mask, strict=True)]
+    return mask, seeds, rest
 
 
 def make_generator(seed: int | None) -> np.random.Generator:
-    """Returns the generator Gymnasium makes from a seed, so that vector and single faces draw the same episodes."""
+    """Returns the generator Gymnasium makes from a seed, so that vector and single forms draw the same episodes."""
     return seeding.np_random(seed)[0]
 
 
@@ -91,19 +93,19 @@ def lane_info(infos: dict[str, Any], lane: int) -> dict[str, Any]:
     return mine
 
 
-def lane_end(info: Mapping[str, Any], told_first: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divides what a step says of a lane between the episode it played on and the one that begins in the same step.
+def lane_end(info: Mapping[str, Any], first_names: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divides the info of a lane in a step between the episode it played on and the one that begins in the same step.
 
     Args:
         info: of the lane, as `lane_info` gives it.
-        told_first: names in the info of a lane's reset.
+        first_names: names in the info of a lane's reset.
 
     Returns:
         The info of the round that was played, with what wrappers have added to it; the first info of the next episode.
     """
     ended, begun = {}, {}
     for name, value in info.items():
-        if name in told_first:
+        if name in first_names:
             begun[name] = value
         elif name not in ("final_obs", "final_info"):
             ended[name] = value

@@ -9,21 +9,20 @@ import numpy as np
 from mapopt.errors import ConfigError, unknown_name
 
 InstanceSplit = Literal["train", "eval"]
-"""What instances are for: training an agent, or judging it."""
-
+"""What instances are for: training an agent, or evaluating it."""
 
 MAX_INSTANCES = 1_000_000
-"""Instances of a side at most: so many seeds are set apart for each."""
+"""Instances of a split at most: so many seeds are set apart for each."""
 
 
 def check_split(split: InstanceSplit) -> None:
-    """Raises ConfigError unless there is such a side."""
+    """Raises ConfigError unless there is such a split."""
     if split not in get_args(InstanceSplit):
         raise ConfigError(unknown_name("split of instances", str(split), get_args(InstanceSplit)))
 
 
 def check_count(count: int) -> None:
-    """Raises ConfigError unless a side may have so many instances."""
+    """Raises ConfigError unless a split may have so many instances."""
     if type(count) is not int or not 1 <= count <= MAX_INSTANCES:
         raise ConfigError(f"a family of {count} instances: expected 1 to {MAX_INSTANCES}")
 

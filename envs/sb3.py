@@ -1,4 +1,4 @@
-"""The stable-baselines3 face: a `VecEnv` whose environments are lanes, in one process or in several.
+"""The form for stable-baselines3: a `VecEnv` whose environments are lanes, in one process or in several.
 
 stable-baselines3 runs its own `VecEnv` and takes no Gymnasium vector environment; this adapter gives it one. Several
 processes, each with a fleet of its own, use several cores; the lanes' numbers do not depend on how they are spread.
@@ -48,7 +48,7 @@ class FleetVecEnv(VecEnv):
         ConfigError: the environments do not replace an ended episode in the same step, or there is no worker.
 
     >>> from functools import partial
-    >>> from mapopt.envs.post_processing.vector import PostProcessingVectorEnv
+    >>> from mapopt.envs import PostProcessingVectorEnv
     >>> env = FleetVecEnv(partial(PostProcessingVectorEnv, 4, autoreset_mode="SameStep"))
     >>> env.num_envs
     4
@@ -76,8 +76,8 @@ class FleetVecEnv(VecEnv):
             raise ConfigError(
                 f"options of {len(options)} lanes were given for {self.num_envs}: give one dictionary each"
             )
-        for one in [options] if isinstance(options, dict) else options or []:
-            if "reset_mask" in one:
+        for chosen in [options] if isinstance(options, dict) else options or []:
+            if "reset_mask" in chosen:
                 raise ConfigError("option 'reset_mask' was given, but a reset is one of all lanes here: leave it out")
         super().set_options(options)
 
@@ -143,11 +143,11 @@ class FleetVecEnv(VecEnv):
         return [values[lane] for lane in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Lanes share one fleet, so an attribute cannot be set for some of them."""
+        """Lanes are of one fleet, so an attribute cannot be set for some of them."""
         raise ConfigError(f"attribute '{attr_name}' cannot be set on lanes: make the environment with other arguments")
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        """Lanes share one fleet and have no methods of their own."""
+        """Lanes are of one fleet and have no methods of their own."""
         raise ConfigError(f"method '{method_name}' cannot be called on lanes: they are no environments of their own")
 
     def _slice(self, values: Sequence[Any] | np.ndarray, worker: int) -> Any:
@@ -159,7 +159,7 @@ class _Fleet:
 
     def __init__(self, vector: VectorEnv) -> None:
         self.vector = vector
-        self._told_first: list[frozenset[str]] | None = None
+        self._first_names: list[frozenset[str]] | None = None
 
     def answer(self, command: str, value: Any) -> tuple[bool, Any]:
         """Returns whether a command failed, and what it gave or the error."""
@@ -179,17 +179,17 @@ class _Fleet:
 
     def _reset(self, seeds: list[int | None], options: list[dict[str, Any]]) -> tuple[np.ndarray, list[dict[str, Any]]]:
         lanes = range(self.vector.num_envs)
-        if any(one != options[0] for one in options) and self._told_first is None:
+        if any(option != options[0] for option in options) and self._first_names is None:
             # The first reset is one of all lanes; the seeds let the second one draw what the first one drew.
-            seeds = [int(np.random.SeedSequence().generate_state(1)[0]) if one is None else one for one in seeds]
+            seeds = [int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed for seed in seeds]
             self._begin(seeds, options[0], lanes)
         left, infos = set(lanes), list[dict[str, Any]]([{} for _ in lanes])
         while left:
             together = [lane for lane in sorted(left) if options[lane] == options[min(left)]]
-            observations, told = self._begin(seeds, options[together[0]], together)
-            infos = [told[lane] if lane in together else infos[lane] for lane in lanes]
+            observations, first_infos = self._begin(seeds, options[together[0]], together)
+            infos = [first_infos[lane] if lane in together else infos[lane] for lane in lanes]
             left -= set(together)
-        self._told_first = [frozenset(info) for info in infos]
+        self._first_names = [frozenset(info) for info in infos]
         return observations, infos
 
     def _begin(
@@ -204,17 +204,17 @@ class _Fleet:
 
     def _step(self, actions: np.ndarray) -> tuple[Any, ...]:
         observations, rewards, terminated, truncated, infos = self.vector.step(actions)
-        told, begun = [], []
+        step_infos, begun = [], []
         for lane in range(self.vector.num_envs):
             info, first = lane_info(infos, lane), dict[str, Any]()
             # The names under which stable-baselines3 looks for the end of an episode.
             if "final_obs" in info:
                 last = info["final_obs"]
-                info, first = lane_end(info, self._told_first[lane] if self._told_first else ())
+                info, first = lane_end(info, self._first_names[lane] if self._first_names else ())
                 info["terminal_observation"] = last
-            told.append({**info, "TimeLimit.truncated": bool(truncated[lane] and not terminated[lane])})
+            step_infos.append({**info, "TimeLimit.truncated": bool(truncated[lane] and not terminated[lane])})
             begun.append(first)
-        return observations, rewards, terminated | truncated, told, begun
+        return observations, rewards, terminated | truncated, step_infos, begun
 
 
 class _Local:
@@ -244,7 +244,7 @@ class _Remote:
         theirs.close()
 
     def send(self, command: str, value: Any) -> None:
-        # A process that has ended takes nothing, and is told of where its reply is missed.
+        # A process that has ended takes nothing; that is reported where its reply is missed.
         with contextlib.suppress(BrokenPipeError):
             self._pipe.send((command, value))
 

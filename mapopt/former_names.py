@@ -79,6 +79,7 @@ DESCRIPTIONS = {
     ", colour ": ", color ",
     "tune and test clean": "val and test clean",
     " tune images": " val images",
+    " at the full rate,": " at the full learning rate,",
     **{f"mistake {then}:": f"mistake {now}:" for then, now in _MISTAKES.items()},
 }
 """Parts of an instance's description, and what they are now."""

@@ -15,6 +15,7 @@ from mapopt.agents.commands.family_flags import FamilyFlags
 from mapopt.agents.learning.training import AgentTraining, Progress, train_agent
 from mapopt.commands.command import Command
 from mapopt.devices import choose_device
+from mapopt.envs.detector_training.actions import DEFAULT_KNOBS, SCALE
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families import NumberedFamily
 from mapopt.errors import ConfigError, StoreError
@@ -46,9 +47,9 @@ class TrainAgent(Command):
     """The data set; of --family from-data."""
     budget: Budget = DEFAULT_BUDGET
     """Images and rounds of an episode."""
-    knobs: tuple[str, ...] = ("lr", "augment", "assign_iou", "box_weight")
+    knobs: tuple[str, ...] = DEFAULT_KNOBS
     """The knobs it turns."""
-    scale: float = 4.0
+    scale: float = SCALE
     """What an action of 1 means: this factor on a logarithmic knob."""
     features: tuple[str, ...] | None = None
     """What it is shown; by default what the environment shows. See the page of DetectorTraining-v0."""

@@ -18,7 +18,7 @@ from mapopt.drawing.episode import RenderedKnob, RenderScene, line, picture
 from mapopt.drawing.video import check_video, write_video
 from mapopt.envs.detector_training.lanes import DetectorTrainingLanes, Start
 from mapopt.envs.detector_training.scene import scene_of
-from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
+from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, EnvSettings
 from mapopt.envs.families import InstanceFamily, make_family
 from mapopt.envs.wrappers.schedules import RecordedSchedule
 from mapopt.errors import ConfigError
@@ -126,7 +126,10 @@ class Watch(Command):
             raise ConfigError(
                 f"rounds is {self.rounds}: expected {len(recorded.decisions)} at most, as many as {self.replay} holds"
             )
-        return DetectorTrainingLanes(self._family(recorded), budget, action, features=features, device=device)
+        family = self._family(recorded)
+        chosen = None if features is None else tuple(features)
+        settings = EnvSettings(family=family, budget=budget, action=action, features=chosen, device=device)
+        return DetectorTrainingLanes(settings)
 
     def _start(self, recorded: RecordedSchedule | None) -> Start:
         """Returns how the episode begins; that of a recording which was cut short is cut where it was."""

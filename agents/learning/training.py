@@ -24,12 +24,11 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from mapopt.agents.agent import Agent
-from mapopt.envs.detector_training.actions import DEFAULT_KNOBS
+from mapopt.envs.detector_training.actions import DEFAULT_KNOBS, SCALE
 from mapopt.envs.detector_training.observations import observation_names
-from mapopt.envs.detector_training.rewards import Reward
-from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
+from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, EnvSettings
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
-from mapopt.envs.families import FAMILIES, InstanceFamily, make_family
+from mapopt.envs.families import FAMILIES, InstanceFamily
 from mapopt.envs.sb3 import FleetVecEnv
 from mapopt.errors import AgentError, ConfigError
 from mapopt.files import write_bytes, write_json
@@ -48,7 +47,7 @@ class AgentTraining:
     """The instances: a family's name, or a dataclass, as its settings are kept with the agent."""
     budget: Budget = DEFAULT_BUDGET
     knobs: tuple[str, ...] = DEFAULT_KNOBS
-    scale: float = 10.0
+    scale: float = SCALE
     features: tuple[str, ...] | None = None
     """What the agent is shown; see `mapopt.envs.detector_training.observations`. None is the environment's usual."""
     reward: str = "gain"
@@ -75,7 +74,8 @@ class AgentTraining:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        Reward(name=self.reward, cost_per_image=self.cost_per_image)
+        self.env.make_action()
+        self.env.make_reward()
         observation_names(self.features, self.knobs)
         for name in ("iterations", "workers", "lanes", "epochs", "minibatches"):
             if getattr(self, name) < 1:
@@ -88,12 +88,26 @@ class AgentTraining:
                 "of numbers, texts, lists and dataclasses"
             ) from None
         if self.instances.split != "train":
-            raise ConfigError("the family's instances are for judging: train an agent on side='train'")
+            raise ConfigError("the family's instances are for judging: train an agent on split='train'")
 
     @property
     def instances(self) -> InstanceFamily:
         """The family itself."""
-        return make_family(self.family) if isinstance(self.family, str) else self.family
+        return self.env.make_family()
+
+    @property
+    def env(self) -> EnvSettings:
+        """What the environments are made from."""
+        return EnvSettings(
+            family=self.family,
+            budget=self.budget,
+            knobs=self.knobs,
+            scale=self.scale,
+            features=self.features,
+            reward=self.reward,
+            cost_per_image=self.cost_per_image,
+            device=self.device,
+        )
 
 
 @dataclass(frozen=True)
@@ -130,14 +144,7 @@ def train_agent(
     make = partial(
         DetectorTrainingVectorEnv,
         settings.lanes,
-        settings.instances,
-        budget=settings.budget,
-        knobs=settings.knobs,
-        scale=settings.scale,
-        reward=settings.reward,
-        cost_per_image=settings.cost_per_image,
-        features=settings.features,
-        device=settings.device,
+        settings=dataclasses.replace(settings.env, family=settings.instances),
         autoreset_mode="SameStep",
     )
     env = _Watched(FleetVecEnv(make, workers=settings.workers), settings.reward_scale)

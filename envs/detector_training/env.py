@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import gymnasium
 import numpy as np
 
 from mapopt.envs.detector_training.actions import Action
+from mapopt.envs.detector_training.episodes import RENDER_MODES, draw_start, make_lanes, spaces_of
 from mapopt.envs.detector_training.lanes import EpisodeState
 from mapopt.envs.detector_training.scene import render
-from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, RENDER_MODES, draw_start, make_lanes, spaces_of
-from mapopt.envs.families import InstanceFamily
-from mapopt.training.budget import Budget
+from mapopt.envs.detector_training.settings import EnvKeywords, EnvSettings
 
 
 class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
@@ -22,27 +20,28 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
 
     ### Description
     An episode is one training run of a small detector on one instance: a data set of its own, drawn from a family.
-    A step sets the knobs, trains on ``budget.images / budget.rounds`` images, and evaluates the tune split.
+    A step sets the knobs, trains on ``budget.images / budget.rounds`` images, and evaluates the val split.
 
     ### Action space
-    Which knobs an agent turns is an argument (``knobs``, by default ``lr``, ``weight_decay``, ``augment`` and
-    ``assign_iou``); what it leaves alone follows the baseline, a warm-up and cosine unless the instance brings a
-    schedule of its own. So does the form of the action:
+    Which knobs an agent sets is an argument (``knobs``, by default ``lr``, ``augment``, ``assign_iou`` and
+    ``box_weight``); all others follow the baseline, a warm-up and cosine unless the instance brings a schedule of its
+    own. The form of the action is an argument, too:
 
     - ``relative``: ``Box(-1, 1, (n,))``: an offset of every knob from what the baseline does in the same round.
     - ``absolute``: ``Box(-1, 1, (n,))``: the value of every knob, -1 and 1 being the ends of its range, on its own
       scale.
-    - ``discrete``: ``Discrete(1 + 2n)``: 0 keeps the offsets, 1 + 2i and 2 + 2i move that of knob i a notch down
+    - ``discrete``: ``Discrete(1 + 2n)``: 0 keeps the offsets, 1 + 2i and 2 + 2i move that of knob i a step down
       and up.
-    - ``multi_discrete``: ``MultiDiscrete([3] * n)``: for every knob 0 moves its offset a notch down, 1 keeps it, 2
+    - ``multi_discrete``: ``MultiDiscrete([3] * n)``: for every knob 0 moves its offset a step down, 1 keeps it, 2
       moves it up.
 
-    An offset of 1 is a factor of `scale` on a logarithmic knob, and half the range on a linear one (at reach 10). A
-    discrete action moves an offset by `step_size`, at most to 1. The zero action (``relative``), never anything but 0
-    (``discrete``) and never anything but ones (``multi_discrete``) are the baseline, bit for bit: `baseline_action` is
-    that action, None for ``absolute``, which has none. `action_names` names the entries (or choices) of an action.
+    An offset of 1 is a factor of `scale` on a logarithmic knob, and ``log10(scale) / 2`` of the range on a linear one
+    (0.3 of it at scale 4). A discrete action moves an offset by `step_size`, at most to 1. The zero action
+    (``relative``), never anything but 0 (``discrete``) and never anything but ones (``multi_discrete``) are the
+    baseline, bit for bit: `baseline_action` is that action, None for ``absolute``, which has none. `action_names` names
+    the entries (or choices) of an action.
 
-    | knob | range | scale | usual |
+    | knob | range | scale | default |
     | --- | --- | --- | --- |
     | lr | 1e-05 to 3 | logarithmic | 0.2 |
     | weight_decay | 1e-07 to 0.1 | logarithmic | 0.0005 |
@@ -63,19 +62,19 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     ### Observation space
     ``Box``, float32, one entry per feature, each within its range; all but the knobs are 0 before the first round.
     By default every feature that AP's evaluation yields anyway (all but ``calibration_error`` and those of F1 and LRP),
-    the one that shows what the reward pays for, and ``knob_NAME`` of the knobs that are turned. ``features`` chooses
-    others by name; in it ``"knobs"`` stands for the knobs that are turned. `observation_names` lists the entries.
+    the one that shows what the reward pays for, and ``knob_NAME`` of the knobs that actions set. ``features`` chooses
+    others by name; in it ``"knobs"`` stands for the knobs that actions set. `observation_names` lists the entries.
 
     | feature | range | meaning |
     | --- | --- | --- |
     | progress | 0 to 1 | rounds played / rounds of the budget |
-    | ap | 0 to 1 | tune AP of the last round |
-    | ap_gain | -5 to 5 | 10 x (tune AP - that of the round before) |
-    | ap_below_best | 0 to 5 | 10 x (best tune AP so far - tune AP) |
-    | ap_trend | -5 to 5 | 10 x mean gain of tune AP over the last 4 rounds |
-    | ap50 | 0 to 1 | tune AP50 of the last round |
-    | ap75_to_ap50 | 0 to 1 | AP75 / AP50: how well found objects are localised |
-    | ar100 | 0 to 1 | tune AR100: the AP that perfect scores would allow |
+    | ap | 0 to 1 | val AP of the last round |
+    | ap_gain | -5 to 5 | 10 x (val AP - that of the round before) |
+    | ap_below_best | 0 to 5 | 10 x (best val AP so far - val AP) |
+    | ap_trend | -5 to 5 | 10 x mean gain of val AP over the last 4 rounds |
+    | ap50 | 0 to 1 | val AP50 of the last round |
+    | ap75_to_ap50 | 0 to 1 | AP75 / AP50: how well detected objects are placed |
+    | ar100 | 0 to 1 | val AR100: the AP that perfect scores would allow |
     | ap_spread | 0 to 0.5 | standard deviation of AP over categories |
     | class_loss_log | -5 to 5 | ln(class loss / class loss of the first round) |
     | class_loss_change | -5 to 5 | ln(class loss / that of the round before) |
@@ -83,41 +82,42 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     | box_loss_change | -5 to 5 | ln(box loss / that of the round before) |
     | gradient_norm_log | -5 to 5 | ln(mean gradient norm / that of the first round) |
     | gradient_spike | -5 to 5 | ln(largest / mean gradient norm of the round) |
-    | clipped | 0 to 1 | share of the steps whose gradient was clipped |
+    | clipped | 0 to 1 | fraction of the steps whose gradient was clipped |
     | update_log | -5 to 5 | log10(step length / length of the weights) + 3 |
     | epochs_log | 0 to 5 | log10(1 + epochs of the training set seen) |
     | gradient_ratio_log | -5 to 5 | log10(gradient norm / length of the weights) + 1; 0 in records without it |
     | weight_norm_log | -5 to 5 | ln(length of the weights / that after the first round); 0 in records without it |
-    | ap_1_before | 0 to 1 | tune AP one round before the last; 0 before the beginning |
-    | ap_2_before | 0 to 1 | tune AP two rounds before the last |
-    | ap_3_before | 0 to 1 | tune AP three rounds before the last |
-    | ap_4_before | 0 to 1 | tune AP four rounds before the last |
-    | calibration_error | 0 to 1 | expected calibration error of tune detections; 0 where nothing is detected |
-    | f1 | 0 to 1 | tune F1 at IoU .5 of all reported boxes |
+    | ap_1_before | 0 to 1 | val AP one round before the last; 0 before the beginning |
+    | ap_2_before | 0 to 1 | val AP two rounds before the last |
+    | ap_3_before | 0 to 1 | val AP three rounds before the last |
+    | ap_4_before | 0 to 1 | val AP four rounds before the last |
+    | calibration_error | 0 to 1 | expected calibration error of val detections; 0 where nothing is detected |
+    | f1 | 0 to 1 | val F1 at IoU .5 of all reported boxes |
     | best_f1 | 0 to 1 | the same at the best score threshold of every category |
-    | lrp | 0 to 1 | localisation recall precision error of all reported boxes, 0 good and 1 bad |
+    | lrp | 0 to 1 | localization recall precision error of all reported boxes, 0 good and 1 bad |
     | optimal_lrp | 0 to 1 | the same at the best score threshold of every category |
     | knob_NAME | -1 to 1 | present value of a knob, on its own scale |
 
     ### Rewards
-    All are read on the tune split; the test split has no say in observation or reward. Each may be charged
+    All are read on the val split; the test split is part of no observation and of no reward. Each may be charged
     ``cost_per_image`` for every image trained on.
 
-    - ``gain``: gain in tune AP of the round; the return is the final AP, 0 to 1.
-    - ``final``: tune AP at the end of the budget, nothing before; the return is the final AP, 0 to 1.
-    - ``log_gap``: decrease of log10(1 - tune AP), so that late gains count; the return is 0 to 3.
+    - ``gain``: gain in val AP of the round; the return is the final AP, 0 to 1.
+    - ``final``: val AP at the end of the budget, nothing before; the return is the final AP, 0 to 1.
+    - ``log_gap``: decrease of log10(1 - val AP), so that late gains count; the return is 0 to 3.
     - ``oLRP``: gain in 1 - optimal LRP error, that at the best score thresholds; the return is 0 to 1.
     - ``f1``: gain in F1 at IoU .5 of all reported boxes; the return is the final F1, 0 to 1.
-    - ``best_f1``: gain in F1 at IoU .5 at the best score thresholds; the return is the final one, 0 to 1.
+    - ``best_f1``: gain in F1 at IoU .5 at the best score thresholds; the return is the final F1, 0 to 1.
     - ``lrp``: gain in 1 - LRP error of all reported boxes; the return is 0 to 1.
 
-    A detector is worth 0 before its first round. A run that diverges is worth 0, too: its last reward takes back what
-    was paid, so that an episode's worths add up to 0; and it is charged for the whole budget, so that its return,
-    ``-cost_per_image * budget.images``, is the least an episode can return. LRP is the localisation recall precision
-    error, 0 good and 1 bad. Under ``f1`` and ``lrp`` every reported false alarm costs, and ``score_threshold`` and
-    ``detections`` decide between objects found and false alarms: turn one of them, or nearly all of the 100 boxes of an
-    image are false alarms. Under all other rewards these two knobs are dead: AP never rises when boxes are dropped, and
-    ``best_f1`` and ``oLRP`` choose the best score threshold of every category for themselves.
+    The value of a detector is 0 before its first round. That of a run that diverges is 0, too: its last reward takes
+    back what was paid, so that an episode's values add up to 0; and it is charged for the whole budget, so that its
+    return, ``-cost_per_image * budget.images``, is the lowest an episode can have. LRP is the localization recall
+    precision error, 0 good and 1 bad. Under ``f1`` and ``lrp`` every reported false alarm costs, and
+    ``score_threshold`` and ``detections`` decide between detected objects and false alarms: set one of them, or nearly
+    all of the 100 boxes of an image are false alarms. Under all other rewards these two knobs are dead: AP never rises
+    when boxes are dropped, and ``best_f1`` and ``oLRP`` choose the best score threshold of every category for
+    themselves.
 
     ### Starting state
     Freshly drawn weights; the instance and the training's seed come from the environment's generator, or from
@@ -127,7 +127,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     ### End of the episode
     ``terminated`` at the end of the budget (progress is observed), on divergence, and where the baseline stops its run:
     that step plays no round, costs nothing and pays nothing but what is paid at the end. ``truncated`` where training
-    and evaluation have taken `seconds_limit` seconds (a lane's share of them in a fleet), which no seed determines; for
+    and evaluation have taken `seconds_limit` seconds (a lane's part of them in a fleet), which no seed determines; for
     fewer steps wrap it in `gymnasium.wrappers.TimeLimit`, whose last info is that of any other step. The environment's
     own last ``info`` holds ``test_ap``, ``test_ap50``, ``test_ap75`` and ``seconds``.
 
@@ -135,31 +135,34 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     Of every step: ``round``, ``images`` trained and ``evaluated`` so far, ``steps`` of the round, ``diverged``,
     ``val_ap``, ``val_ap50``, ``val_ap75``, ``val_ar100``, ``val_ap_per_category``, what else was measured as
     ``val_NAME``, ``class_loss``, ``box_loss``, ``gradient_norm``, ``gradient_norm_max``, ``gradient_ratio``,
-    ``weight_norm``, ``clipped``, ``update_ratio``, ``knobs`` (a dictionary) and ``reward_parts`` (``worth`` and
+    ``weight_norm``, ``clipped``, ``update_ratio``, ``knobs`` (a dictionary) and ``reward_parts`` (``value`` and
     ``cost``: the reward is their difference). Where the baseline stopped the run, all but the last are those of the
     last round played, and ``stopped`` says why.
 
     ### Arguments
-    - ``family``: a name in `mapopt.envs.families.FAMILIES`, or an `InstanceFamily`.
-    - ``budget``: images and rounds of an episode, unless its instance brings its own.
-    - ``knobs``, ``action``, ``scale`` (10), ``step_size`` (0.25): see above; ``action`` may be an object instead, such as
-      ``RelativeAction(knobs=("lr",), baseline=Constant())``.
-    - ``reward``, ``cost_per_image``, ``features``, ``seconds_limit``: see above.
-    - ``device``: where to train.
+    - ``family`` ("shapes"): a name in `mapopt.envs.FAMILIES`, or a family of your own; see `InstanceFamily`.
+    - ``budget`` (12800 images in 20 rounds): images and rounds of an episode, unless its instance brings its own.
+    - ``knobs``, ``action`` ("relative"), ``scale`` (4), ``step_size`` (0.25): see above; ``action`` may be an object
+      instead, such as ``RelativeAction(knobs=("lr",), baseline=Constant())``.
+    - ``reward`` ("gain"), ``cost_per_image`` (0), ``features``, ``seconds_limit``: see above.
+    - ``device`` ("cpu"): where to train.
+    - ``settings``: an `EnvSettings` that holds all of these; what is given beside it comes first.
     - ``render_mode``: "ansi" or "rgb_array"; see `render`.
 
+    A family, an action, a reward and a feature of your own are given as objects, as classes, or as the text
+    ``module:attribute`` that they are imported by; with settings as a mapping such as
+    ``{"name": "rescue", "count": 9}``. A budget may be a mapping, too, so that all arguments fit into a YAML file.
+
     Episodes can be copied: `get_state` and `set_state` work in memory, also between environments. Many episodes at once
-    are `mapopt.envs.detector_training.vector.DetectorTrainingVectorEnv` (``gymnasium.make_vec``), and for stable-baselines3
-    `mapopt.envs.sb3.FleetVecEnv`.
+    are `mapopt.envs.DetectorTrainingVectorEnv` (``gymnasium.make_vec``), and for stable-baselines3
+    `mapopt.envs.FleetVecEnv`.
 
     ### Version history
     v0: first version.
 
     >>> import gymnasium, mapopt.envs
-    >>> from mapopt.envs.families import ShapesFamily
-    >>> from mapopt.training.budget import Budget
-    >>> env = gymnasium.make("mapopt/DetectorTraining-v0", family=ShapesFamily(images=(32, 8, 8)),
-    ...                      budget=Budget(images=64, rounds=2), knobs=("lr", "momentum"), reward="log_gap")
+    >>> env = gymnasium.make("mapopt/DetectorTraining-v0", family={"name": "shapes", "images": (32, 8, 8)},
+    ...                      budget={"images": 64, "rounds": 2}, knobs=("lr", "momentum"), reward="log_gap")
     >>> observation, info = env.reset(seed=0)
     >>> observation, reward, terminated, truncated, info = env.step(env.action_space.sample() * 0)
     >>> terminated, info["round"], info["images"], "test_ap" in info
@@ -173,41 +176,20 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
 
     def __init__(
         self,
-        family: str | InstanceFamily = "shapes",
+        family: Any = None,
         *,
-        budget: Budget = DEFAULT_BUDGET,
-        knobs: Sequence[str] | None = None,
-        action: str | Action = "relative",
-        scale: float | None = None,
-        step_size: float | None = None,
-        reward: str = "gain",
-        cost_per_image: float = 0.0,
-        features: Sequence[str] | None = None,
-        seconds_limit: float | None = None,
-        device: str = "cpu",
+        settings: EnvSettings | None = None,
         render_mode: str | None = None,
+        **changes: Unpack[EnvKeywords],
     ) -> None:
-        self.lanes = make_lanes(
-            family,
-            budget=budget,
-            knobs=knobs,
-            action=action,
-            scale=scale,
-            step_size=step_size,
-            reward=reward,
-            cost_per_image=cost_per_image,
-            features=features,
-            seconds_limit=seconds_limit,
-            num_lanes=1,
-            device=device,
-            render_mode=render_mode,
-        )
+        chosen = EnvSettings.of(settings, family=family, **changes)
+        self.lanes = make_lanes(chosen, num_lanes=1, render_mode=render_mode)
         self.action_space, self.observation_space = spaces_of(self.lanes)
         self.render_mode = render_mode
 
     @property
     def observation_names(self) -> tuple[str, ...]:
-        """The name of every entry of an observation; see `mapopt.envs.detector_training.observations`."""
+        """The name of every entry of an observation; see the page of the class."""
         return self.lanes.names
 
     @property
@@ -249,8 +231,8 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     def render(self) -> Any:
         """Returns one line about the last round ("ansi"), or a picture uint8 ``[h, w, 3]`` ("rgb_array").
 
-        The picture shows AP and knobs over the rounds beside a tune image with its objects and what is found now; the
-        image is detected anew, which takes about as long as evaluating a round.
+        The picture shows AP and knobs over the rounds beside a val image with its objects and its present detections;
+        the image is detected anew, which takes about as long as evaluating a round.
         """
         return render(self.lanes, 0, self.render_mode)
 

@@ -1,4 +1,4 @@
-"""What the info of a step says: everything a log wants, and at the end of an episode what the test split says.
+"""What the info of a step holds: everything a log wants, and at the end of an episode the test split's scores.
 
 Values are numbers, arrays and one level of dictionaries, which is what Gymnasium's vector environments can stack.
 Infos of equal episodes are equal, so the seconds, which never are, come with the last one only.
@@ -15,18 +15,18 @@ from mapopt.metrics import Report
 from mapopt.training.history import Round
 
 
-def round_info(one: Round, parts: RewardParts) -> dict[str, Any]:
+def round_info(played: Round, parts: RewardParts) -> dict[str, Any]:
     """Returns the info of a round.
 
     Args:
-        one: the round.
+        played: the round.
         parts: what it was paid.
     """
-    interval, val = one.interval, one.val
+    interval, val = played.interval, played.val
     info: dict[str, Any] = {
-        "round": one.index + 1,
-        "images": one.images,
-        "evaluated": one.evaluated,
+        "round": played.index + 1,
+        "images": played.images,
+        "evaluated": played.evaluated,
         "steps": interval.steps,
         "diverged": interval.diverged,
         "val_ap": val.ap,
@@ -42,7 +42,7 @@ def round_info(one: Round, parts: RewardParts) -> dict[str, Any]:
         "weight_norm": interval.weight_norm,
         "clipped": interval.clipped,
         "update_ratio": interval.update_ratio,
-        "knobs": one.knobs.as_dict(),
+        "knobs": played.knobs.as_dict(),
         "reward_parts": {"value": parts.value, "cost": parts.cost},
     }
     for name in ("calibration_error", "f1", "best_f1", "lrp", "optimal_lrp"):
@@ -51,16 +51,16 @@ def round_info(one: Round, parts: RewardParts) -> dict[str, Any]:
     return info
 
 
-def end_info(one: Round, report: Report | None) -> dict[str, Any]:
-    """Returns what the info of an episode's last round says besides.
+def end_info(last: Round, report: Report | None) -> dict[str, Any]:
+    """Returns what the info of an episode's last round holds besides.
 
     Args:
-        one: the last round.
+        last: the last round.
         report: of the test split; None for a diverged run, which counts as AP 0.
     """
     return {
         "test_ap": 0.0 if report is None else float(report.ap),
         "test_ap50": 0.0 if report is None else float(report.ap50),
         "test_ap75": 0.0 if report is None else float(report.ap75),
-        "seconds": one.seconds,
+        "seconds": last.seconds,
     }

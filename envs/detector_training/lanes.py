@@ -1,4 +1,4 @@
-"""The engine behind every face of the environment: a fleet whose lanes are episodes.
+"""The engine behind every form of the environment: a fleet whose lanes are episodes.
 
 A round is `mapopt.training.loop.advance`, the same function a comparison runs through; so an agent's episode and the
 deployed policy's run are the same thing, bit for bit.
@@ -15,9 +15,15 @@ import numpy as np
 
 from mapopt.envs.detector_training.actions import Action
 from mapopt.envs.detector_training.infos import end_info, round_info
-from mapopt.envs.detector_training.observations import DEFAULT_FEATURES, needed_measures, observation_names, observe
-from mapopt.envs.detector_training.rewards import Reward
-from mapopt.envs.families import Instance, InstanceFamily
+from mapopt.envs.detector_training.observations import (
+    DEFAULT_FEATURES,
+    find_features,
+    knobs_of,
+    needed_measures,
+    observe,
+)
+from mapopt.envs.detector_training.settings import EnvSettings
+from mapopt.envs.families.base import Instance, ranges_of
 from mapopt.errors import ConfigError
 from mapopt.metrics import Report
 from mapopt.training.budget import Budget
@@ -25,6 +31,7 @@ from mapopt.training.controllers.base import Decision
 from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Fleet
 from mapopt.training.history import Round
+from mapopt.training.knobs import KnobSpace
 from mapopt.training.loop import advance, check_stop
 from mapopt.training.task import check_alike
 
@@ -66,50 +73,44 @@ class EpisodeState:
     snapshot: Snapshot
     over: bool
     generator: Mapping[str, Any] | None = None
-    """State of the random generator that draws the lane's next episodes, where a face has one."""
+    """State of the random generator that draws the lane's next episodes, where its environment has one."""
 
 
 class DetectorTrainingLanes:
     """Lanes of detector training, each an episode of its own.
 
     Args:
-        family: where instances come from.
-        budget: images and rounds of an episode, unless its instance brings its own.
-        action: what an action does, unless its instance brings a baseline of its own.
-        reward: what is paid.
-        features: what is observed; None is everything that costs nothing, and what the reward pays for.
-        seconds_limit: seconds of training and evaluation after which an episode is truncated.
-        lanes: episodes at once.
-        device: where to train.
+        settings: where instances come from, what an action does, what is paid and what is observed.
+        num_lanes: episodes at once.
+
+    Raises:
+        ConfigError: there would be no lane, or a setting is unknown, out of its range, or contradicts another.
+        DataError: the family's data cannot be used.
     """
 
-    def __init__(
-        self,
-        family: InstanceFamily,
-        budget: Budget,
-        action: Action,
-        *,
-        reward: Reward | None = None,
-        features: Sequence[str] | None = None,
-        seconds_limit: float | None = None,
-        num_lanes: int = 1,
-        device: str = "cpu",
-    ) -> None:
+    def __init__(self, settings: EnvSettings | None = None, *, num_lanes: int = 1) -> None:
         if num_lanes < 1:
             raise ConfigError(f"{num_lanes} lanes: expected at least one")
-        if seconds_limit is not None and not seconds_limit > 0:
-            raise ConfigError(f"seconds_limit is {seconds_limit}: expected a positive number of seconds, or None")
-        self.family, self.budget, self.action, self.num_lanes = family, budget, action, num_lanes
-        self.reward = reward or Reward()
-        usual = (*self.reward.features, *DEFAULT_FEATURES)
-        self.names = observation_names(usual if features is None else features, action.knobs)
-        self.measures = tuple(sorted({*self.reward.measures, *needed_measures(self.names)}))
+        self.settings = settings or EnvSettings()
+        self.budget, self.num_lanes = self.settings.budget, num_lanes
+        self.action, self.reward = self.settings.make_action(), self.settings.make_reward()
+        self.family = self.settings.make_family()
+        chosen = self.settings.features
+        chosen = (*self.reward.features, *DEFAULT_FEATURES) if chosen is None else chosen
+        known = ranges_of(self.family, (*self.action.knobs, *knobs_of(chosen)))
+        KnobSpace(self.action.knobs, known)
+        self.features = find_features(chosen, self.action.knobs, known)
+        self.measures = tuple(sorted({*self.reward.measures, *needed_measures(self.features)}))
         self.histories: list[list[Round]] = [[] for _ in range(num_lanes)]
         self.instances: list[Instance | None] = [None] * num_lanes
         self.over = [True] * num_lanes
         self._starts: list[Start | None] = [None] * num_lanes
-        self._seconds_limit, self._device = seconds_limit, device
         self._fleet: Fleet | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of every entry of an observation."""
+        return tuple(feature.name for feature in self.features)
 
     @property
     def fleet(self) -> Fleet:
@@ -130,7 +131,7 @@ class DetectorTrainingLanes:
         Raises:
             ConfigError: there is no such instance, or it differs from the others in what a fleet's lanes have in
                 common, or its rounds are no whole number of steps. Nothing has begun then.
-            DataError: an instance cannot be made, such as one whose tune split has nothing to find.
+            DataError: an instance cannot be made, such as one whose val split has no object.
         """
         instances = self._drawn(starts)
         self._fleet = self._fleet or self._make_fleet(starts, instances)
@@ -167,8 +168,9 @@ class DetectorTrainingLanes:
             raise gymnasium.error.ResetNeeded(f"the episode is over, or never began{where}: call reset() before step()")
         decisions = {lane: self._decide(lane, actions[lane]) for lane in playing}
         stopped = {lane: decision.stop for lane, decision in decisions.items() if decision.stop}
-        for lane, one in self._advance({lane: decisions[lane] for lane in playing if lane not in stopped}).items():
-            self.histories[lane].append(one)
+        played = self._advance({lane: decisions[lane] for lane in playing if lane not in stopped})
+        for lane, last in played.items():
+            self.histories[lane].append(last)
         ends = {lane: (True, False) if lane in stopped else self._end(lane) for lane in playing}
         ended = [lane for lane in playing if any(ends[lane])]
         for lane in ended:
@@ -180,7 +182,7 @@ class DetectorTrainingLanes:
 
     def observe(self, lane: int) -> np.ndarray:
         """Returns what an agent sees of a lane now."""
-        return observe(self.histories[lane], self.instance_of(lane).task.info, self.budget_of(lane), self.names)
+        return observe(self.histories[lane], self.instance_of(lane).task.info, self.budget_of(lane), self.features)
 
     def begun(self, lane: int) -> bool:
         """Returns whether a lane was ever reset."""
@@ -258,7 +260,7 @@ class DetectorTrainingLanes:
         waiting, first = next(iter(instances.values())), next(iter(starts.values()))
         tasks = [instances.get(lane, waiting).task for lane in range(self.num_lanes)]
         seeds = [starts.get(lane, first).seed for lane in range(self.num_lanes)]
-        return Fleet(tasks, seeds, device=self._device)
+        return Fleet(tasks, seeds, device=self.settings.device)
 
     def _decide(self, lane: int, action: Any) -> Decision:
         task, history = self.instance_of(lane).task.info, self.histories[lane]
@@ -282,7 +284,8 @@ class DetectorTrainingLanes:
         history, start = self.histories[lane], self._starts[lane]
         if len(history) >= self.budget_of(lane).rounds or history[-1].interval.diverged:
             return True, False
-        late = self._seconds_limit is not None and history[-1].seconds >= self._seconds_limit
+        limit = self.settings.seconds_limit
+        late = limit is not None and history[-1].seconds >= limit
         cut = start is not None and start.cut is not None and len(history) >= start.cut
         return False, late or cut
 

@@ -1,4 +1,4 @@
-"""What of an episode is drawn: its AP, its knobs beside the baseline's, and one tune image with what is found in it."""
+"""What of an episode is drawn: its AP, its knobs beside the baseline's, and a val image with its detections."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 
 from mapopt.drawing.episode import RenderedImage, RenderedKnob, RenderScene, line, picture
 from mapopt.envs.detector_training.lanes import DetectorTrainingLanes
-from mapopt.training.knobs import ranges
 
 _CROWDED = 6
 """Objects from which on boxes hide each other."""
@@ -27,22 +26,22 @@ def scene_of(lanes: DetectorTrainingLanes, lane: int, *, with_image: bool = True
     Args:
         lanes: whose lane.
         lane: which.
-        with_image: look at a tune image, too: the boxes are detected anew for it.
+        with_image: look at a val image, too: the boxes are detected anew for it.
     """
     instance = lanes.instance_of(lane)
     budget, history = lanes.budget_of(lane), lanes.histories[lane]
     baseline, task = lanes.action_of(lane).baseline, instance.task
-    usual = [baseline.decide(history[:count], task.info, budget).knobs for count in range(len(history))]
+    defaults = [baseline.decide(history[:count], task.info, budget).knobs for count in range(len(history))]
     return RenderScene(
         title=str(instance),
         rounds=budget.rounds,
-        ap=tuple(one.val.ap for one in history),
+        ap=tuple(played.val.ap for played in history),
         knobs=tuple(
             RenderedKnob(
                 name=name,
-                values=tuple(getattr(one.knobs, name) for one in history),
-                range=ranges()[name],
-                baseline=tuple(getattr(knobs, name) for knobs in usual),
+                values=tuple(played.knobs.get(name) for played in history),
+                range=task.ranges[name],
+                baseline=tuple(knobs.get(name) for knobs in defaults),
             )
             for name in lanes.action.knobs
         ),
@@ -52,7 +51,7 @@ def scene_of(lanes: DetectorTrainingLanes, lane: int, *, with_image: bool = True
 
 
 def _image(lanes: DetectorTrainingLanes, lane: int) -> RenderedImage | None:
-    """Returns the tune image that has the most objects, but not more than can be told apart, at the network's size."""
+    """Returns the val image with the greatest number of objects that can be distinguished, at the network's size."""
     val = lanes.fleet.tasks[lane].splits.val
     notes = val.annotations
     if not len(notes.images):
@@ -61,13 +60,13 @@ def _image(lanes: DetectorTrainingLanes, lane: int) -> RenderedImage | None:
     few = np.where(counts <= _CROWDED, counts, 0)
     chosen = int(few.argmax() if few.any() else counts.argmax())
     mine, scale = notes.images == chosen, float(np.asarray(val.scale)[chosen])
-    found = lanes.fleet.detect("val", lanes=[lane])[0]
-    here = found.image_ids == chosen
+    detections = lanes.fleet.detect("val", lanes=[lane])[0]
+    here = detections.image_ids == chosen
     return RenderedImage(
         pixels=np.ascontiguousarray(val.pixels[chosen].permute(1, 2, 0).cpu().numpy()),
         true_boxes=notes.boxes[mine] * scale,
         true_labels=notes.labels[mine],
-        boxes=found.boxes[here] * scale,
-        scores=found.scores[here],
-        labels=found.labels[here],
+        boxes=detections.boxes[here] * scale,
+        scores=detections.scores[here],
+        labels=detections.labels[here],
     )

@@ -1,82 +1,147 @@
-"""The arguments that all faces share, and how they become a world; how an episode is drawn."""
+"""The settings of the environment of detector training: one value that every form of it, and agents, are made from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypedDict
 
-import numpy as np
-from gymnasium.spaces import Box, Space
-
-from mapopt.envs.detector_training.actions import DEFAULT_KNOBS, Action, make_action
-from mapopt.envs.detector_training.lanes import DetectorTrainingLanes, Start
-from mapopt.envs.detector_training.observations import observation_space
-from mapopt.envs.detector_training.rewards import Reward
-from mapopt.envs.families import InstanceFamily, make_family
-from mapopt.envs.lanes import reset_numbers
-from mapopt.errors import ConfigError
+from mapopt.envs.choices import read_choice
+from mapopt.envs.detector_training.actions import ACTIONS, Action, make_action
+from mapopt.envs.detector_training.features import FEATURES
+from mapopt.envs.detector_training.observations import check_features
+from mapopt.envs.detector_training.rewards import REWARDS, Reward, check_cost
+from mapopt.envs.families.registry import FAMILIES, make_family
+from mapopt.errors import ConfigError, unknown_name
+from mapopt.settings import from_mapping
 from mapopt.training.budget import Budget
 
+if TYPE_CHECKING:
+    from mapopt.envs.families.base import InstanceFamily
+
 DEFAULT_BUDGET = Budget(images=16 * 800, rounds=20)
-
-RENDER_MODES = ("ansi", "rgb_array")
-
-NUM_SEEDS = 2**31
-"""Seeds that a training may have: those below."""
+"""Images and rounds of an episode unless others are given."""
 
 
-def make_lanes(
-    family: str | InstanceFamily,
-    *,
-    budget: Budget,
-    knobs: Sequence[str] | None,
-    action: str | Action,
-    scale: float | None,
-    step_size: float | None,
-    reward: str,
-    cost_per_image: float,
-    features: Sequence[str] | None,
-    seconds_limit: float | None,
-    num_lanes: int,
-    device: str,
-    render_mode: str | None,
-) -> DetectorTrainingLanes:
-    """Makes the world behind a face; see `DetectorTrainingEnv` for the arguments.
+class EnvKeywords(TypedDict, total=False):
+    """The keywords of an environment, which are the fields of `EnvSettings`; a family is its first argument."""
 
-    Raises:
-        ConfigError: an argument is unknown or out of its range, or contradicts another.
-    """
-    if render_mode not in (None, *RENDER_MODES):
-        raise ConfigError(f"render_mode is {render_mode!r}: expected {', '.join(map(repr, RENDER_MODES))} or None")
-    if isinstance(action, str):
-        action = make_action(action, knobs=DEFAULT_KNOBS if knobs is None else knobs, scale=scale, step_size=step_size)
-    elif any(one is not None for one in (knobs, scale, step_size)):
-        raise ConfigError("an action object was given with knobs, reach or notch, which it brings: leave them out")
-    return DetectorTrainingLanes(
-        make_family(family) if isinstance(family, str) else family,
-        budget,
-        action,
-        reward=Reward(name=reward, cost_per_image=cost_per_image),
-        features=features,
-        seconds_limit=seconds_limit,
-        num_lanes=num_lanes,
-        device=device,
-    )
+    budget: Budget | Mapping[str, int]
+    knobs: Sequence[str] | None
+    action: Any
+    scale: float | None
+    step_size: float | None
+    reward: Any
+    cost_per_image: float
+    features: Sequence[Any] | None
+    seconds_limit: float | None
+    device: str
 
 
-def spaces_of(lanes: DetectorTrainingLanes) -> tuple[Space[Any], Box]:
-    """Returns the action space and the observation space of one lane."""
-    return lanes.action.space_of_actions(), observation_space(lanes.names)
+@dataclass(frozen=True, kw_only=True)
+class EnvSettings:
+    """What an environment of detector training is made from; the page of `DetectorTrainingEnv` says what it does.
 
-
-def draw_start(
-    generator: np.random.Generator, family: InstanceFamily, options: Mapping[str, Any] | None = None
-) -> Start:
-    """Draws the instance and the training's seed of an episode, unless the options name them.
+    A family, an action, a reward or a feature is a name, ``module:attribute``, a class or an object of your own, or a
+    `Choice`, which is a name with settings.
 
     Raises:
-        ConfigError: an option is unknown or out of its range.
+        ConfigError: a name is unknown, an object is not what its field is for, or a number is out of its range.
+
+    >>> EnvSettings.of(family={"name": "rescue", "count": 9}, budget={"images": 640, "rounds": 4}).budget.interval
+    160
     """
-    given = reset_numbers(options, {"instance": family.count, "training_seed": NUM_SEEDS})
-    number, seed = int(generator.integers(family.count)), int(generator.integers(NUM_SEEDS))
-    return Start(instance=given.get("instance", number), seed=given.get("training_seed", seed))
+
+    family: Any = "shapes"
+    """Where instances come from: a name in `FAMILIES`, or a family."""
+    budget: Budget = DEFAULT_BUDGET
+    """Images and rounds of an episode, unless its instance brings its own."""
+    knobs: tuple[str, ...] | None = None
+    """The knobs that an action sets; None leaves it to the action, and those of ours set `DEFAULT_KNOBS`."""
+    action: Any = "relative"
+    """The form of action: a name in `ACTIONS`, or an action, which then brings knobs, scale and step size."""
+    scale: float | None = None
+    """What an offset of 1 means: this factor on a logarithmic knob; None leaves it to the action, and ours take 4."""
+    step_size: float | None = None
+    """How far a discrete action moves an offset; None leaves it to the action, and ours take a quarter."""
+    reward: Any = "gain"
+    """What is paid for: a name in `REWARDS`, or a reward."""
+    cost_per_image: float = 0.0
+    """What is paid for every image trained on."""
+    features: tuple[Any, ...] | None = None
+    """What is observed: names in `FEATURES`, ``knob_NAME`` or ``knobs``, or features. None is all that costs nothing,
+    and what shows what the reward pays for."""
+    seconds_limit: float | None = None
+    """Seconds of training and evaluation after which an episode is truncated."""
+    device: str = "cpu"
+    """Where to train."""
+
+    def __post_init__(self) -> None:
+        for name, registry in (("family", FAMILIES), ("action", ACTIONS), ("reward", REWARDS)):
+            self._set(name, read_choice(getattr(self, name), registry))
+        if isinstance(self.budget, Mapping):
+            self._set("budget", from_mapping(Budget, self.budget, "budget"))
+        if not isinstance(self.budget, Budget):
+            raise ConfigError(f"budget is {self.budget!r}: expected a Budget, such as Budget(images=12800, rounds=20)")
+        for name in ("knobs", "features"):
+            given = getattr(self, name)
+            if isinstance(given, str) or not (given is None or isinstance(given, Sequence)):
+                raise ConfigError(f"{name} is {given!r}: expected a list of names, such as ({given!r},)")
+            self._set(name, None if given is None else tuple(given))
+        if self.features is not None:
+            read = [read_choice(entry, FEATURES) if isinstance(entry, Mapping) else entry for entry in self.features]
+            self._set("features", tuple(read))
+        check_features(self.features)
+        check_cost(self.cost_per_image)
+        if self.seconds_limit is not None and not self.seconds_limit > 0:
+            raise ConfigError(f"seconds_limit is {self.seconds_limit}: expected a positive number of seconds, or None")
+
+    @classmethod
+    def of(cls, settings: EnvSettings | None = None, *, family: Any = None, **changes: Any) -> EnvSettings:
+        """Returns settings with changes, which may be plain values as a YAML file holds them.
+
+        Args:
+            settings: what to change; by default the defaults.
+            family: where instances come from; None leaves it as it is.
+            changes: other fields by name. A budget may be a mapping of its images and rounds; a family, an action, a
+                reward or a feature a mapping of its ``name`` and its settings.
+
+        Raises:
+            ConfigError: a name is unknown, or a value is not what its field takes.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in changes:
+            if name not in known:
+                raise ConfigError(unknown_name("setting of the environment", name, known))
+        if family is not None:
+            changes["family"] = family
+        return replace(settings or cls(), **changes)
+
+    def make_family(self) -> InstanceFamily:
+        """Makes the family.
+
+        Raises:
+            ConfigError: it cannot be imported, or a setting of it is wrong.
+            DataError: its data cannot be used.
+        """
+        family: InstanceFamily = make_family(self.family)
+        return family
+
+    def make_action(self) -> Action:
+        """Makes the form of action.
+
+        Raises:
+            ConfigError: it cannot be imported, does not take one of the settings, or a knob is unknown.
+        """
+        return make_action(self.action, knobs=self.knobs, scale=self.scale, step_size=self.step_size)
+
+    def make_reward(self) -> Reward:
+        """Makes what is paid.
+
+        Raises:
+            ConfigError: it cannot be imported, or a setting of it is wrong.
+        """
+        return Reward(self.reward, cost_per_image=self.cost_per_image)
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)

@@ -1,23 +1,22 @@
-"""The vector face: many episodes on one fleet, in each of Gymnasium's autoreset modes."""
+"""The vector form: many episodes on one fleet, in each of Gymnasium's autoreset modes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from mapopt.envs.detector_training.actions import Action
+from mapopt.envs.detector_training.episodes import RENDER_MODES, draw_start, make_lanes, spaces_of
 from mapopt.envs.detector_training.lanes import EpisodeState, Outcome
 from mapopt.envs.detector_training.scene import render
-from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, RENDER_MODES, draw_start, make_lanes, spaces_of
-from mapopt.envs.families import InstanceFamily
+from mapopt.envs.detector_training.settings import EnvKeywords, EnvSettings
 from mapopt.envs.lanes import lanes_to_reset, make_generator
 from mapopt.errors import ConfigError
-from mapopt.training.budget import Budget
 
 
 class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -26,47 +25,28 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     Args:
         num_envs: episodes at once.
         family: see `DetectorTrainingEnv`, like everything that is not listed here.
+        settings: see there.
         autoreset_mode: whether an ended episode is replaced in the same step, in the next one, or by nobody.
         stagger: let the first episodes of the lanes end at different times, so that resets and tests do not come all
             at once. After a reset of all lanes, the first episode of lane i is truncated ``i * rounds // num_envs``
             rounds before its end. Later episodes are the same as without.
         render_mode: "rgb_array" or "ansi"; `render` returns a picture or a line of every lane.
+        changes: see `DetectorTrainingEnv`.
     """
 
     def __init__(
         self,
         num_envs: int = 16,
-        family: str | InstanceFamily = "shapes",
+        family: Any = None,
         *,
-        budget: Budget = DEFAULT_BUDGET,
-        knobs: Sequence[str] | None = None,
-        action: str | Action = "relative",
-        scale: float | None = None,
-        step_size: float | None = None,
-        reward: str = "gain",
-        cost_per_image: float = 0.0,
-        features: Sequence[str] | None = None,
-        seconds_limit: float | None = None,
-        device: str = "cpu",
+        settings: EnvSettings | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         stagger: bool = False,
         render_mode: str | None = None,
+        **changes: Unpack[EnvKeywords],
     ) -> None:
-        self.lanes = make_lanes(
-            family,
-            budget=budget,
-            knobs=knobs,
-            action=action,
-            scale=scale,
-            step_size=step_size,
-            reward=reward,
-            cost_per_image=cost_per_image,
-            features=features,
-            seconds_limit=seconds_limit,
-            num_lanes=num_envs,
-            device=device,
-            render_mode=render_mode,
-        )
+        chosen = EnvSettings.of(settings, family=family, **changes)
+        self.lanes = make_lanes(chosen, num_lanes=num_envs, render_mode=render_mode)
         self.num_envs = num_envs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": list(RENDER_MODES), "render_fps": 2}
@@ -79,7 +59,7 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     @property
     def observation_names(self) -> tuple[str, ...]:
-        """The name of every entry of an observation; see `mapopt.envs.detector_training.observations`."""
+        """The name of every entry of an observation; see `DetectorTrainingEnv`."""
         return self.lanes.names
 
     @property
@@ -123,13 +103,13 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if len(actions) != self.num_envs:
             raise ConfigError(f"{len(actions)} actions were given for {self.num_envs} environments: give each its own")
         resting = self.autoreset_mode is AutoresetMode.NEXT_STEP
-        # A lane that never began is not due: the world says that it has to be reset first.
+        # A lane that never began is not due: the lanes raise that it has to be reset first.
         due = [lane for lane in range(self.num_envs) if resting and self.lanes.over[lane] and self.lanes.begun(lane)]
         outcomes = self.lanes.step(actions, active=[lane not in due for lane in range(self.num_envs)])
         infos: dict[str, Any] = {}
         observations = {lane: outcome.observation for lane, outcome in outcomes.items()}
         for lane, outcome in outcomes.items():
-            infos = self._add_info(infos, self._told(outcome), lane)
+            infos = self._add_info(infos, self._info(outcome), lane)
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             due = [lane for lane, outcome in outcomes.items() if outcome.ended]
         if due:
@@ -160,7 +140,7 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             self._generators[lane].bit_generator.state = dict(state.generator)
         return observation
 
-    def _told(self, outcome: Outcome) -> dict[str, Any]:
+    def _info(self, outcome: Outcome) -> dict[str, Any]:
         """Returns an outcome's info as Gymnasium lays it out where the lane's next episode begins in the same step."""
         if outcome.ended and self.autoreset_mode is AutoresetMode.SAME_STEP:
             return {"final_obs": outcome.observation, "final_info": outcome.info}

@@ -1,27 +1,29 @@
 """What an instance is, and what every family of instances offers.
 
-An instance is a pure function of its family and number. Those an agent is trained on and those it is judged on are
-drawn from different data, so that an agent is never judged on an image it was trained with.
+An instance is a pure function of its family and number. Those an agent is trained on and those it is evaluated on are
+drawn from different data, so that an agent is never evaluated on an image it was trained with.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from mapopt.data import Annotations, Splits
 from mapopt.envs.numbering import MAX_INSTANCES, InstanceSplit, check_count, check_number, check_split
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.training.budget import Budget
-from mapopt.training.controllers.base import Controller
-from mapopt.training.knobs import Knobs
+from mapopt.training.knobs import Knobs, Range, ranges
 from mapopt.training.recipe import Recipe
-from mapopt.training.task import Task
+
+if TYPE_CHECKING:
+    from mapopt.data import Annotations, Splits
+    from mapopt.training.controllers.base import Controller
+    from mapopt.training.task import Task
 
 _FIRST_SEED: dict[InstanceSplit, int] = {"train": MAX_INSTANCES, "eval": 2 * MAX_INSTANCES}
 
@@ -46,11 +48,15 @@ class Instance:
 
 
 class InstanceFamily(Protocol):
-    """Numbered instances."""
+    """Numbered instances.
+
+    One of your own is easiest as a frozen dataclass that extends `NumberedFamily`; it may also be any object that has
+    these members. `mapopt.envs.testing.check_family` says whether it keeps what is promised here.
+    """
 
     @property
     def split(self) -> InstanceSplit:
-        """Whether the instances are for training an agent or for judging it."""
+        """Whether the instances are for training an agent or for evaluating it."""
 
     @property
     def count(self) -> int:
@@ -62,18 +68,18 @@ class InstanceFamily(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class NumberedFamily(ABC):
-    """What all our families have: two sides, a number of instances, and the setting of their tasks.
+    """What all our families have: two splits, a number of instances, and the setting of their tasks.
 
     Raises:
         ConfigError: a setting is out of its range; the message names it.
     """
 
     split: InstanceSplit = "train"
-    """Whether the instances are for training an agent or for judging it."""
+    """Whether the instances are for training an agent or for evaluating it."""
     count: int = 48
     """How many instances there are."""
     images: tuple[int, int, int] = (256, 128, 256)
-    """Train, tune and test images of an instance."""
+    """Train, val and test images of an instance."""
     recipe: Recipe = field(default_factory=Recipe)
     """What does not change while a detector trains."""
     knobs: Knobs = field(default_factory=Knobs)
@@ -84,10 +90,10 @@ class NumberedFamily(ABC):
     def __post_init__(self) -> None:
         check_split(self.split)
         check_count(self.count)
-        whole = isinstance(self.images, tuple | list) and all(type(one) is int and one >= 1 for one in self.images)
+        whole = isinstance(self.images, tuple | list) and all(type(size) is int and size >= 1 for size in self.images)
         if not whole or len(self.images) != 3:
             raise ConfigError(
-                f"images is {self.images!r}: expected three whole numbers of at least 1, for train, tune and test"
+                f"images is {self.images!r}: expected three whole numbers of at least 1, for train, val and test"
             )
         object.__setattr__(self, "images", tuple(self.images))
         given = self.budgets if isinstance(self.budgets, tuple | list) else (self.budgets,)
@@ -102,7 +108,7 @@ class NumberedFamily(ABC):
         """Returns the instance of a number in ``[0, count)``; the same number gives the same bits."""
 
     def seed_of(self, number: int) -> int:
-        """Returns the seed of an instance's data: no number of the other side has it.
+        """Returns the seed of an instance's data: no number of the other split has it.
 
         Raises:
             ConfigError: there is no instance of this number.
@@ -128,6 +134,9 @@ class NumberedFamily(ABC):
         baseline: Controller | None = None,
     ) -> Instance:
         """Returns an instance of these data, named by its kind and number and described by what is special."""
+        # Flags are made from the families' fields, so what needs torch is imported where data are made.
+        from mapopt.training.task import Task
+
         name = f"{kind}-{self.split}-{number}"
         task = Task(name=name, splits=splits, recipe=self.recipe, knobs=knobs or self.knobs)
         budget = self.budget_of(number)
@@ -136,11 +145,24 @@ class NumberedFamily(ABC):
         return Instance(task, description, budget=budget, baseline=baseline)
 
 
+def ranges_of(family: InstanceFamily, names: Iterable[str]) -> Mapping[str, Range]:
+    """Returns name -> range of the knobs of a family's tasks: ours, and those that its recipe's own parts declare.
+
+    Args:
+        family: one without a `recipe` makes its first instance for it, if a name is none of ours.
+        names: of the knobs that are asked for.
+    """
+    recipe = getattr(family, "recipe", None)
+    if isinstance(recipe, Recipe):
+        return recipe.ranges()
+    return ranges() if set(names) <= set(ranges()) else family.instance(0).task.ranges
+
+
 def check_band(name: str, band: tuple[float, float], low: float, high: float) -> None:
     """Raises ConfigError unless `band` is two numbers from `low` to `high`, the lower one first."""
     given = band if isinstance(band, tuple | list) else ()
-    numbers = [one for one in given if isinstance(one, int | float) and not isinstance(one, bool)]
-    fine = len(given) == len(numbers) == 2 and all(math.isfinite(one) for one in numbers)
+    numbers = [number for number in given if isinstance(number, int | float) and not isinstance(number, bool)]
+    fine = len(given) == len(numbers) == 2 and all(math.isfinite(number) for number in numbers)
     if not fine or not low <= numbers[0] <= numbers[1] <= high:
         raise ConfigError(f"{name} is {band!r}: expected two numbers from {low:g} to {high:g}, the lower one first")
 
@@ -148,9 +170,9 @@ def check_band(name: str, band: tuple[float, float], low: float, high: float) ->
 def check_choice(name: str, chosen: tuple[str, ...], known: Collection[str]) -> None:
     """Raises ConfigError unless `chosen` is at least one of the known names, each once."""
     given = chosen if isinstance(chosen, tuple | list) else ()
-    for one in given:
-        if one not in known:
-            raise ConfigError(unknown_name(f"entry of {name}", str(one), known))
+    for entry in given:
+        if entry not in known:
+            raise ConfigError(unknown_name(f"entry of {name}", str(entry), known))
     if not given or len(set(given)) < len(given):
         raise ConfigError(f"{name} is {chosen!r}: expected a list of at least one of {', '.join(known)}, each once")
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
 
-from mapopt.data import Splits
+if TYPE_CHECKING:
+    from mapopt.data import Splits
 
 HELD_BYTES = 512 * 2**20
 """Bytes of pixels that a process holds here at most, for all its families, beside the instance last asked for."""
@@ -47,7 +49,7 @@ class SplitsCache:
         return self._held[key]
 
     def clear(self) -> None:
-        """Lets go of everything."""
+        """Evicts everything."""
         self._held.clear()
 
 

@@ -1,7 +1,8 @@
 """The family of a data set of one's own: every instance is crops of images that a folder holds.
 
-The folder's images are divided once, by a seeded shuffle, into those for training agents and those for judging them; an
-instance divides a draw of its side's images again, into train, tune and test. So no image is on two sides of anything.
+The folder's images are divided once, by a seeded shuffle, into those for training agents and those for evaluating
+them; an instance divides a draw of its split's images again, into train, val and test. So no image is in two splits of
+anything.
 """
 
 from __future__ import annotations
@@ -9,18 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.data import Annotations, Invalid, Splits
-from mapopt.data.crops import Windows, read_crops
+from mapopt.data.annotations import Annotations
+from mapopt.data.invalid import Invalid
 from mapopt.data.layouts import Part, read_part
 from mapopt.data.shapes_config import MAX_SEED, check_range
 from mapopt.envs.families.base import Instance, NumberedFamily, boxes_by_class, check_band
 from mapopt.envs.families.cache import HELD
 from mapopt.envs.numbering import InstanceSplit
 from mapopt.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from mapopt.data import Splits, Windows
 
 _READ_FILES = 4
 
@@ -29,7 +34,8 @@ _READ_FILES = 4
 class FromDataFamily(NumberedFamily):
     """Crops of a folder's images (COCO, Pascal VOC or YOLO) or of a COCO file's, at a scale drawn for each instance.
 
-    Both sides have to be made with the same `path`, `part`, `eval_fraction` and `seed`: these say which image is for which.
+    Both splits have to be made with the same `path`, `part`, `eval_fraction` and `seed`: these say which image is for
+    which.
 
     Raises:
         ConfigError: a setting is out of its range; the message names it.
@@ -39,21 +45,21 @@ class FromDataFamily(NumberedFamily):
     path: Path
     """The folder, a YOLO ``data.yaml``, or a COCO ``.json``."""
     part: Part = "train"
-    """Which of the folder's sets the images are taken from: train, tune or test. The others stay unseen."""
+    """Which of the folder's sets the images are taken from: train, val or test. The others stay unseen."""
     size: int = 64
     """Pixels of a crop's side, as the detector takes it."""
     crop: tuple[float, float] = (0.3, 0.7)
-    """Least and largest side of a crop in its image, as a share of the image's shorter side; drawn for an instance."""
+    """Smallest and largest side of a crop, as a fraction of its image's shorter side; drawn for an instance."""
     visible: float = 0.3
-    """An object of which a smaller share of its box is left is ignored: nothing to find, and no false alarm."""
+    """An object of which a smaller fraction of its box is left is ignored: nothing to detect, and no false alarm."""
     empty: float = 0.1
-    """Largest share of crops without an object: so many lie anywhere in any image, the others show an object."""
+    """Largest fraction of crops without an object: so many lie anywhere in any image, the others show an object."""
     crops_per_image: int = 8
-    """Most crops of one image that are to show an object."""
+    """Largest number of crops of an image that are to show an object."""
     eval_fraction: float = 0.4
-    """Share of the images that is for judging agents; the others are for training them."""
+    """Fraction of the images that is for evaluating agents; the others are for training them."""
     seed: int = 0
-    """Decides which images are for judging."""
+    """Decides which images are for evaluating agents."""
     invalid: Invalid = "error"
     """What to do with boxes outside their image or without area: error, clip or drop."""
 
@@ -83,10 +89,12 @@ class FromDataFamily(NumberedFamily):
         return self.make_instance("from-data", number, splits, splits.note)
 
     def _draw(self, seed: int) -> Splits:
+        from mapopt.data import Splits, read_crops
+
         source = self._source()
         generator = np.random.default_rng(seed)
-        share = float(generator.uniform(*self.crop))
-        shown = _shown(source, share, self.visible)
+        extent = float(generator.uniform(*self.crop))
+        shown = _shown(source, extent, self.visible)
         mine = generator.permutation(self._images_of(self.split))
         has_object = np.isin(mine, source.images[shown])
         useful = _portions(mine[has_object], self._needed(), self.images)
@@ -94,7 +102,7 @@ class FromDataFamily(NumberedFamily):
         sets = [
             read_crops(
                 source,
-                self._windows(source, share, shown, useful[part], bare[part], self.images[part], generator),
+                self._windows(source, extent, shown, useful[part], bare[part], self.images[part], generator),
                 size=self.size,
                 visible=self.visible,
             )
@@ -103,7 +111,7 @@ class FromDataFamily(NumberedFamily):
         train = sets[0].annotations
         empty = 1 - len(np.unique(train.images[~train.crowd])) / len(train)
         note = (
-            f"{self.path.name} ({self.part} set), crops of {share:.2f} of the shorter side at {self.size} pixels from "
+            f"{self.path.name} ({self.part} set), crops of {extent:.2f} of the shorter side at {self.size} pixels from "
             f"{' + '.join(str(len(part)) for part in useful)} images: {boxes_by_class(train)}, "
             f"{int(train.crowd.sum())} ignored, {empty:.0%} of train crops empty"
         )
@@ -112,14 +120,16 @@ class FromDataFamily(NumberedFamily):
     def _windows(
         self,
         source: Annotations,
-        share: float,
+        fraction: float,
         shown: NDArray[np.bool_],
         useful: NDArray[np.int64],
         bare: NDArray[np.int64],
         count: int,
         generator: np.random.Generator,
     ) -> Windows:
-        """Draws where the crops of a split lie: most around an object, some anywhere."""
+        """Draws where the crops of a split lie: the greater part around an object, some anywhere."""
+        from mapopt.data import Windows
+
         around = count - self._anywhere(count)
         objects = np.array(
             [generator.choice(np.flatnonzero(shown & (source.images == image))) for image in np.resize(useful, around)],
@@ -129,13 +139,13 @@ class FromDataFamily(NumberedFamily):
             [source.images[objects], generator.choice(np.concatenate([useful, bare]), count - around)]
         )
         extent = np.stack([source.widths, source.heights], axis=1)[images].astype(np.float64)
-        sides = share * extent.min(axis=1)
+        sides = fraction * extent.min(axis=1)
         low, high = np.zeros_like(extent), extent - sides[:, None]
         # Around an object: wherever as much of it shows as can.
         boxes = np.clip(source.boxes[objects], 0, np.tile(extent[:around], 2))
-        one, other = boxes[:, :2], boxes[:, 2:] - sides[:around, None]
-        low[:around] = np.maximum(np.minimum(one, other), 0)
-        high[:around] = np.minimum(np.maximum(one, other), high[:around])
+        first, last = boxes[:, :2], boxes[:, 2:] - sides[:around, None]
+        low[:around] = np.maximum(np.minimum(first, last), 0)
+        high[:around] = np.minimum(np.maximum(first, last), high[:around])
         return Windows(images, low + generator.uniform(size=low.shape) * (high - low), sides)
 
     def _anywhere(self, count: int) -> int:
@@ -148,11 +158,11 @@ class FromDataFamily(NumberedFamily):
         return train, val, test
 
     def _images_of(self, split: InstanceSplit) -> NDArray[np.int64]:
-        """Returns the positions of the images that are for one side."""
+        """Returns the positions of the images that are for a split of the instances."""
         count = len(self._source())
         order = np.random.default_rng([self.seed, 0x51DE]).permutation(count)
-        eval_fraction = round(self.eval_fraction * count)
-        return order[:eval_fraction] if split == "eval" else order[eval_fraction:]
+        first = round(self.eval_fraction * count)
+        return order[:first] if split == "eval" else order[first:]
 
     def _source(self) -> Annotations:
         return _read(self.path.resolve(), self.part, self.invalid)
@@ -161,26 +171,26 @@ class FromDataFamily(NumberedFamily):
         source, needed = self._source(), sum(self._needed())
         # The smallest crops show the fewest objects, so what is enough for them is enough for all.
         useful = np.unique(source.images[_shown(source, self.crop[0], self.visible)])
-        purposes: dict[InstanceSplit, str] = {"train": "training", "eval": "judging"}
+        purposes: dict[InstanceSplit, str] = {"train": "training", "eval": "evaluating"}
         for split, purpose in purposes.items():
-            found = int(np.isin(self._images_of(split), useful).sum())
-            if found < needed:
+            count = int(np.isin(self._images_of(split), useful).sum())
+            if count < needed:
                 total = int(np.ceil(needed / min(self.eval_fraction, 1 - self.eval_fraction)))
                 raise DataError(
-                    f"{self.path}: of {len(source)} images, {found} are for {purpose} agents and have an object that "
+                    f"{self.path}: of {len(source)} images, {count} are for {purpose} agents and have an object that "
                     f"shows in a crop; {needed} are needed (about {total} in all) for instances of "
-                    f"{'+'.join(str(count) for count in self.images)} crops, at most {self.crops_per_image} of an "
+                    f"{'+'.join(map(str, self.images))} crops, at most {self.crops_per_image} of an "
                     "image. Add images, ask for fewer crops (images), or raise crops_per_image"
                 )
 
 
-def _shown(source: Annotations, share: float, visible: float) -> NDArray[np.bool_]:
-    """Returns ``[N]`` True for the objects that a crop of a share of its image's shorter side can show enough of."""
-    split = share * np.minimum(source.widths, source.heights)[source.images]
+def _shown(source: Annotations, fraction: float, visible: float) -> NDArray[np.bool_]:
+    """Returns ``[N]`` True for the objects of which a crop can show enough; its side is a fraction of the image's."""
+    side = fraction * np.minimum(source.widths, source.heights)[source.images]
     limits = np.stack([source.widths, source.heights] * 2, axis=1)[source.images]
     boxes = np.clip(source.boxes, 0, limits)
     extent = boxes[:, 2:] - boxes[:, :2]
-    return ~source.crowd & (np.minimum(1, split[:, None] / extent).prod(axis=1) >= visible)
+    return ~source.crowd & (np.minimum(1, side[:, None] / extent).prod(axis=1) >= visible)
 
 
 def _portions(

@@ -2,7 +2,7 @@
 
 The data are those of the shapes; the mistake lies in the task's knobs, or, where it is about the schedule, in
 `Instance.baseline`. So the zero action trains as the mistaken configuration would, and what an agent gains over it is
-what its rescue is worth.
+the gain of its rescue.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Mistake:
     """One way to get a configuration wrong: by a knob, or by the schedule."""
 
     knob: str = ""
-    """The knob that is wrong; empty where the schedule is."""
+    """The knob of ours that is wrong; empty where the schedule is."""
     factor: tuple[float, float] | None = None
-    """Least and largest factor on the family's own value; drawn evenly on a logarithmic scale."""
+    """Smallest and largest factor on the family's own value; drawn evenly on a logarithmic scale."""
     value: tuple[float, float] | None = None
-    """Least and largest value, where it does not depend on the family's own; drawn evenly."""
+    """Smallest and largest value, where it does not depend on the family's own; drawn evenly."""
     baseline: Controller | None = None
     """The schedule, where that is wrong."""
     text: str = ""
@@ -43,9 +43,9 @@ class Mistake:
         """Raises ConfigError where some draw would be out of the knob's range, or no mistake."""
         if not self.knob:
             return
-        own, bounds = getattr(right, self.knob), ranges()[self.knob]
-        for share in (0.0, 1.0):
-            wrong = self._draw(right, share)
+        own, bounds = right.get(self.knob), ranges()[self.knob]
+        for fraction in (0.0, 1.0):
+            wrong = self._draw(right, fraction)
             if wrong == own or bounds.clip(wrong) != wrong:
                 raise ConfigError(
                     f"mistake '{name}' cannot be made with knobs.{self.knob} {own:g}: it would be {wrong:g}, where "
@@ -58,19 +58,19 @@ class Mistake:
                 f"family's own {own:g}. Leave it out of mistakes, or give another knobs.{self.knob}"
             )
 
-    def _draw(self, right: Knobs, share: float) -> float:
+    def _draw(self, right: Knobs, fraction: float) -> float:
         if self.factor is not None:
             low, high = self.factor
-            return float(getattr(right, self.knob) * low * math.exp(share * math.log(high / low)))
+            return float(right.get(self.knob) * low * math.exp(fraction * math.log(high / low)))
         assert self.value is not None
         low, high = self.value
-        return float(low + share * (high - low))
+        return float(low + fraction * (high - low))
 
 
 MISTAKES: dict[str, Mistake] = {
     "learning-rate-too-high": Mistake(knob="lr", factor=(10.0, 10.0)),
     "learning-rate-too-low": Mistake(knob="lr", factor=(0.1, 0.1)),
-    "no-warm-up": Mistake(baseline=Schedule(warmup=0.0), text="the schedule begins at the full rate"),
+    "no-warm-up": Mistake(baseline=Schedule(warmup=0.0), text="the schedule begins at the full learning rate"),
     "box-weight-too-small": Mistake(knob="box_weight", factor=(0.05, 0.1)),
     "assignment-too-low": Mistake(knob="assign_iou", value=(0.05, 0.1)),
     "assignment-too-high": Mistake(knob="assign_iou", value=(0.65, 0.8)),
@@ -82,13 +82,13 @@ MISTAKES: dict[str, Mistake] = {
 
 @dataclass(frozen=True, kw_only=True)
 class RescueFamily(SceneFamily):
-    """Procedural scenes whose run starts from one mistake: every kind of mistake appears equally often, on both sides.
+    """Procedural scenes whose run starts from one mistake: every kind of mistake appears equally often, in both splits.
 
     Raises:
         ConfigError: a setting is out of its range; the message names it.
 
     >>> print(RescueFamily(images=(64, 16, 16)).instance(0))
-    rescue-train-0: mistake rate-too-high: lr 2 instead of 0.2, 64 train images
+    rescue-train-0: mistake learning-rate-too-high: lr 2 instead of 0.2, 64 train images
     """
 
     count: int = 6 * len(MISTAKES)
@@ -105,7 +105,7 @@ class RescueFamily(SceneFamily):
         kinds = len(self.mistakes)
         if self.count % kinds:
             lower = self.count // kinds * kinds
-            near = " or ".join(str(one) for one in (lower, lower + kinds) if one)
+            near = " or ".join(str(count) for count in (lower, lower + kinds) if count)
             raise ConfigError(
                 f"{self.count} instances of {kinds} mistakes: expected a multiple, so that each comes equally often. "
                 f"Give count {near}, or other mistakes"
@@ -122,7 +122,7 @@ class RescueFamily(SceneFamily):
         mistake = MISTAKES[name]
         knobs = mistake.knobs(self.knobs, np.random.default_rng(self.seed_of(number)))
         if mistake.knob:
-            wrong, right = getattr(knobs, mistake.knob), getattr(self.knobs, mistake.knob)
+            wrong, right = knobs.get(mistake.knob), self.knobs.get(mistake.knob)
             special = f"mistake {name}: {mistake.knob} {wrong:.3g} instead of {right:.3g}"
         else:
             special = f"mistake {name}: {mistake.text}"

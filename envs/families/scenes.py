@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mapopt.data import Splits
 from mapopt.data.faults import FAULTS, Fault, mislabel
 from mapopt.data.shapes_config import check_range
 from mapopt.envs.families.base import Instance, boxes_by_class, check_band, check_choice
 from mapopt.envs.families.cache import HELD
 from mapopt.envs.families.shapes import SceneFamily, draw_splits
 from mapopt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mapopt.data import Splits
 
 _SMALLEST_OBJECT = 4.0
 """The scenes draw nothing smaller, in pixels."""
@@ -32,7 +35,7 @@ class ImbalancedFamily(SceneFamily):
     """
 
     factor: tuple[float, float] = (5.0, 50.0)
-    """Least and largest factor, 1 to 100; drawn evenly on a logarithmic scale."""
+    """Smallest and largest factor between first and last class, 1 to 100; drawn evenly on a logarithmic scale."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,7 +70,7 @@ class SmallObjectsFamily(SceneFamily):
     largest: tuple[float, float] = (6.0, 14.0)
     """Between these is the longer side of an instance's largest objects, in pixels; its smallest have 4."""
     under: float = 8.0
-    """The description says what share of objects is smaller than so many pixels; 8 is the tiny detector's stride."""
+    """The description gives the fraction of objects under so many pixels; 8 is the tiny detector's stride."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,18 +93,18 @@ class SmallObjectsFamily(SceneFamily):
 
 @dataclass(frozen=True, kw_only=True)
 class NoisyLabelsFamily(SceneFamily):
-    """Procedural scenes whose train annotations are partly wrong; the tune and test splits stay clean.
+    """Procedural scenes whose train annotations are partly wrong; the val and test splits stay clean.
 
     Raises:
         ConfigError: a setting is out of its range; the message names it.
 
     >>> print(NoisyLabelsFamily(images=(64, 16, 16)).instance(0))  # doctest: +NORMALIZE_WHITESPACE
     noisy-labels-train-0: 51 of 192 train boxes wrong on purpose (13 missing, 13 shifted, 13 swapped, 12 spurious),
-    tune and test clean, 64 train images
+    val and test clean, 64 train images
     """
 
     fraction: tuple[float, float] = (0.1, 0.5)
-    """Least and largest number of faults per object."""
+    """Smallest and largest number of faults per object."""
     faults: tuple[Fault, ...] = FAULTS
     """What goes wrong, each as often: missing, shifted, swapped or spurious boxes."""
 
@@ -125,10 +128,12 @@ class NoisyLabelsFamily(SceneFamily):
     def _draw_noisy(self, seed: int, fraction: float) -> Splits:
         """Returns splits whose train annotations are partly wrong, with a note that says how."""
         clean = draw_splits(self.scenes, seed, self.images)
-        true = clean.train.annotations
-        noted, counts = mislabel(true, fraction=fraction, faults=self.faults, seed=seed)
+        correct = clean.train.annotations
+        noted, counts = mislabel(correct, fraction=fraction, faults=self.faults, seed=seed)
         kinds = ", ".join(f"{count} {fault}" for fault, count in counts.items())
-        note = f"{sum(counts.values())} of {len(true.ids)} train boxes wrong on purpose ({kinds}), tune and test clean"
+        note = (
+            f"{sum(counts.values())} of {len(correct.ids)} train boxes wrong on purpose ({kinds}), val and test clean"
+        )
         return replace(clean, train=replace(clean.train, annotations=noted), note=note)
 
 

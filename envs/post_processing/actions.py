@@ -1,20 +1,20 @@
-"""What an action does to a setting of post-processing: it sets every number at once, or moves one by a notch."""
+"""What an action does to a setting of post-processing: it sets every number at once, or moves one by a step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
-from mapopt.errors import ConfigError, unknown_name
+from mapopt.errors import ConfigError
 from mapopt.postprocessing.settings import PER_CLASS, SHARED, Setting, names_of
 from mapopt.training.knobs import Knobs, ranges
 
-ACTIONS = ("absolute", "discrete")
 STEP_SIZE = 0.125
+"""How far a discrete action moves a number unless something else is given."""
 
 
 class SettingSpace:
@@ -74,41 +74,23 @@ class SettingSpace:
         )
 
 
-class SettingAction:
-    """A form of action on a setting space.
+class SettingAction(Protocol):
+    """A form of action on a setting space; a class of your own is made as ``YourAction(space=...)``."""
 
-    Args:
-        space: the settings.
-        form: "absolute", a box, or "discrete", one number a notch down or up.
-        step_size: how far a discrete action moves a number on [-1, 1].
-
-    Raises:
-        ConfigError: there is no such form, or the notch is not in (0, 2].
-    """
-
-    def __init__(self, space: SettingSpace, form: str, *, step_size: float = STEP_SIZE) -> None:
-        if form not in ACTIONS:
-            raise ConfigError(unknown_name("action", form, ACTIONS))
-        if not 0 < step_size <= 2:
-            raise ConfigError(f"step_size is {step_size}: expected a part of [-1, 1], such as {STEP_SIZE}")
-        self.space, self._discrete, self._step_size = space, form == "discrete", step_size
+    @property
+    def space(self) -> SettingSpace:
+        """The settings."""
 
     @property
     def action_names(self) -> tuple[str, ...]:
         """The name of every entry of an action, or of every choice where an action is one of several."""
-        if not self._discrete:
-            return self.space.names
-        return ("stay", *(f"{name}_{way}" for name in self.space.names for way in ("down", "up")))
 
     @property
-    def baseline_action(self) -> np.int64 | None:
-        """The action that, always taken, keeps the default setting; None where the form has none (``absolute``)."""
-        return np.int64(0) if self._discrete else None
+    def baseline_action(self) -> Any:
+        """The action that, always taken, keeps the default setting; None where there is none."""
 
     def space_of_actions(self) -> Space[Any]:
         """Returns the space an action comes from."""
-        size = len(self.space)
-        return Discrete(1 + 2 * size) if self._discrete else Box(-1.0, 1.0, (size,), np.float32)
 
     def apply(self, action: Any, units: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the units ``[n]`` after an action.
@@ -116,13 +98,73 @@ class SettingAction:
         Raises:
             ConfigError: the action is not one of the space's.
         """
-        size = len(self.space)
-        if not self._discrete:
-            wanted = np.asarray(action, np.float64)
-            if wanted.shape != (size,) or not np.isfinite(wanted).all():
-                raise ConfigError(f"an action of shape {wanted.shape}: expected ({size},), finite, in [-1, 1]")
-            return np.clip(wanted, -1.0, 1.0)
-        number = np.asarray(action)
+
+
+class AbsoluteSettings:
+    """``Box(-1, 1, (n,))``: every number of the setting at once, on the scale of its knob.
+
+    Args:
+        space: the settings.
+    """
+
+    def __init__(self, space: SettingSpace) -> None:
+        self.space = space
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of every number."""
+        return self.space.names
+
+    @property
+    def baseline_action(self) -> None:
+        """There is none: what keeps the default setting is rounded differently."""
+        return None
+
+    def space_of_actions(self) -> Space[Any]:
+        """Returns the box."""
+        return Box(-1.0, 1.0, (len(self.space),), np.float32)
+
+    def apply(self, action: Any, units: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the action itself, inside the box."""
+        wanted, size = np.asarray(action, np.float64), len(self.space)
+        if wanted.shape != (size,) or not np.isfinite(wanted).all():
+            raise ConfigError(f"an action of shape {wanted.shape}: expected ({size},), finite, in [-1, 1]")
+        return np.clip(wanted, -1.0, 1.0)
+
+
+class DiscreteSettings:
+    """``Discrete(1 + 2n)``: 0 changes nothing, 1 + 2i and 2 + 2i move number i a step down and up.
+
+    Args:
+        space: the settings.
+        step_size: how far an action moves a number on [-1, 1].
+
+    Raises:
+        ConfigError: the step is not in (0, 2].
+    """
+
+    def __init__(self, space: SettingSpace, *, step_size: float = STEP_SIZE) -> None:
+        if not 0 < step_size <= 2:
+            raise ConfigError(f"step_size is {step_size}: expected a part of [-1, 1], such as {STEP_SIZE}")
+        self.space, self._step_size = space, step_size
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of every choice: ``stay``, ``nms_iou_down``, ``nms_iou_up``, ..."""
+        return ("stay", *(f"{name}_{way}" for name in self.space.names for way in ("down", "up")))
+
+    @property
+    def baseline_action(self) -> np.int64:
+        """The choice that changes nothing."""
+        return np.int64(0)
+
+    def space_of_actions(self) -> Space[Any]:
+        """Returns the choices."""
+        return Discrete(1 + 2 * len(self.space))
+
+    def apply(self, action: Any, units: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the units with a number moved, which stops at the ends of its range."""
+        number, size = np.asarray(action), len(self.space)
         if number.shape != () or number.dtype.kind not in "iu" or not 0 <= number <= 2 * size:
             raise ConfigError(f"action {action!r}: expected a whole number from 0 to {2 * size}")
         moved = units.copy()

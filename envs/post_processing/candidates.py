@@ -29,7 +29,7 @@ class CandidateInstance:
     val: CandidateSet
     """What rewards and is observed."""
     test: CandidateSet
-    """What is only told at the end."""
+    """What only the last info of an episode shows."""
     description: str
 
 
@@ -38,7 +38,7 @@ class CandidateFamily(Protocol):
 
     @property
     def split(self) -> InstanceSplit:
-        """Whether the instances are for training an agent or for judging it."""
+        """Whether the instances are for training an agent or for evaluating it."""
 
     @property
     def count(self) -> int:
@@ -53,17 +53,17 @@ class CandidateFamily(Protocol):
 
 
 class DetectorCandidates:
-    """What trained detectors put out on their tune and test images: one instance each.
+    """What trained detectors put out on their val and test images: one instance each.
 
     The candidates of the dense detectors are the 300 strongest pairs of a location and a class of every image; those of
     torchvision's detectors are what their own post-processing suppresses among. A setting that is found here is
-    deployed by `LoadedDetector.detect(images, setting)`, which reports exactly what was judged. Knobs have one score threshold
-    and one limit: only a setting with the same threshold for every class and no limit of a class alone (`Setting.of`)
-    is also what `Trainer.evaluate` does with those knobs.
+    deployed by `LoadedDetector.detect(images, setting)`, which reports exactly what was scored. Knobs have one score
+    threshold and one limit: only a setting with the same threshold for every class and no limit of a class alone
+    (`Setting.of`) is also what `Trainer.evaluate` does with those knobs.
 
     Args:
         instances: as `from_trainer` and `from_checkpoint` make them.
-        split: whether they are for training an agent or for judging it.
+        split: whether they are for training an agent or for evaluating it.
 
     Raises:
         ConfigError: there is none, or they differ in their number of classes.
@@ -73,14 +73,14 @@ class DetectorCandidates:
         check_split(split)
         if not instances:
             raise ConfigError("no detector was given: give the candidates of at least one")
-        classes = {one.classes for instance in instances for one in (instance.val, instance.test)}
+        classes = {candidates.classes for instance in instances for candidates in (instance.val, instance.test)}
         if len(classes) > 1:
             raise ConfigError(f"detectors of {sorted(classes)} classes were given: expected the same number in all")
         self._instances, self._classes, self.split = list(instances), classes.pop(), split
 
     @classmethod
     def from_trainer(cls, *trainers: Trainer, split: InstanceSplit = "train") -> DetectorCandidates:
-        """Runs trainers' detectors, as they are now, on the tune and test sets of their tasks."""
+        """Runs trainers' detectors, as they are now, on the val and test sets of their tasks."""
         return cls([_of_trainer(trainer) for trainer in trainers], split=split)
 
     @classmethod
@@ -142,13 +142,13 @@ def _instance(detector: LoadedDetector, val: ImageSet, test: ImageSet, name: str
 
 
 def _candidate_set(detector: LoadedDetector, images: ImageSet) -> CandidateSet:
-    found = detector.candidates(images)
-    boxes, places = found.boxes.numpy(), found.images.numpy()
+    candidates = detector.candidates(images)
+    boxes, places = candidates.boxes.numpy(), candidates.images.numpy()
     return CandidateSet(
         boxes=boxes,
         placed=in_original_pixels(boxes, places, images),
-        scores=found.scores.numpy(),
-        labels=found.labels.numpy(),
+        scores=candidates.scores.numpy(),
+        labels=candidates.labels.numpy(),
         images=places,
         truth=DeviceSet(images, torch.device("cpu")).truth,
     )

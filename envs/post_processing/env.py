@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Unpack
 
 import gymnasium
 import numpy as np
 
-from mapopt.envs.post_processing.actions import STEP_SIZE
 from mapopt.envs.post_processing.candidates import CandidateFamily
+from mapopt.envs.post_processing.episodes import make_setup
 from mapopt.envs.post_processing.lanes import PostProcessingState
-from mapopt.envs.post_processing.settings import LENGTH, Form, Reward, make_setup
+from mapopt.envs.post_processing.settings import PostProcessingEnvSettings, PostProcessingKeywords
 from mapopt.errors import ConfigError
 
 
 class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
-    """Turn the post-processing of a detector that is trained already, and see at once what that is worth.
+    """Set the post-processing of a detector that is trained already, and see at once what that gains.
 
     ### Description
-    An instance is what a detector put out on tune and test images before suppression, fixed for the whole episode. A
+    An instance is what a detector put out on val and test images before suppression, fixed for the whole episode. A
     step chooses a setting: how overlapping boxes are suppressed, how many are reported, and, for every class, how many
-    and from which score. What is reported is judged on the tune images. Nothing is trained, so a step takes a fraction
+    and from which score. What is reported is scored on the val images. Nothing is trained, so a step takes a fraction
     of a millisecond, and AP, F1 and LRP are those of `mapopt.metrics`, bit for bit.
 
-    By default instances are **synthetic** (`mapopt.envs.post_processing.synthetic`): boxes drawn from seeded noise around
-    drawn objects; no detector made them. `mapopt.envs.post_processing.candidates.DetectorCandidates` has those of trained ones. The
-    first reset in a process compiles code or loads what was compiled before: some ten seconds once on a machine, half a
-    second later.
+    By default instances are **synthetic** (`mapopt.envs.SyntheticCandidates`): boxes drawn from seeded noise around
+    drawn objects; no detector made them. `mapopt.envs.DetectorCandidates` has those of trained ones. The first reset in
+    a process compiles code or loads what was compiled before: some ten seconds once on a machine, half a second later.
 
     An environment holds the last 64 instances it played, prepared: of the synthetic ones about 0.7 MB each.
 
@@ -39,21 +38,21 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
     | --- | --- | --- | --- | --- |
     | nms_iou | 0.1 to 0.95 | linear | 0.6 | of two boxes of a class that overlap more, the weaker is dropped |
     | soft_nms_sigma | 0 to 1 | linear | 0 | width of Gaussian Soft-NMS, which then stands in for it; 0 is off |
-    | detections | 1 to 300 | logarithmic | 100 | boxes per image at most |
+    | detections | 1 to 300 | logarithmic | 100 | largest number of boxes per image |
     | score_threshold_k | 0 to 0.95 | linear | 0 | smallest score reported of class k |
-    | detections_k | 1 to 300 | logarithmic | 300 | boxes per image and class k at most, before the limit of all |
+    | detections_k | 1 to 300 | logarithmic | 300 | the same of class k alone, before the limit of all |
 
     ``action="discrete"``: ``Discrete(7 + 4 k)``. 0 changes nothing; 2 i + 1 moves number i of the table (score
-    thresholds of all classes first, then their limits) a notch down and 2 i + 2 a notch up, on [-1, 1], where it stops.
+    thresholds of all classes first, then their limits) a step down and 2 i + 2 a step up, on [-1, 1], where it stops.
 
     ### Observation space
-    ``Box(-5, 5, (16 + 13 k,), float32)``, of the tune images only; `observation_names` lists the entries. "Value" is
+    ``Box(-5, 5, (16 + 13 k,), float32)``, of the val images only; `observation_names` lists the entries. "Value" is
     what the reward pays for. Logarithms and tenfold differences are clipped to the box.
 
     | entry | range | meaning |
     | --- | --- | --- |
     | progress | 0 to 1 | steps made / length |
-    | value | 0 to 1 | what the present setting is worth |
+    | value | 0 to 1 | value of the present setting |
     | gain | -5 to 5 | 10 (value - that of the default setting) |
     | change | -5 to 5 | 10 (value - that of the step before) |
     | below_best | 0 to 5 | 10 (best value so far - value) |
@@ -65,24 +64,25 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
     | knob_NUMBER | -1 to 1 | each number of the present setting, as in the action "absolute" |
     | ap_k | 0 to 1 | AP of class k |
     | f1_k | 0 to 1 | F1 of class k |
-    | precision_k | 0 to 1 | of what is reported of class k, the share that is right |
-    | recall_k | 0 to 1 | of the objects of class k, the share that is found |
+    | precision_k | 0 to 1 | fraction of what is reported of class k that is right |
+    | recall_k | 0 to 1 | fraction of the objects of class k that is detected |
     | boxes_log_k | -5 to 5 | as ``boxes_log``, of class k |
-    | share_k | 0 to 1 | of the objects, the share of class k |
+    | fraction_k | 0 to 1 | fraction of the objects that is of class k |
     | score_at_x_k | 0 to 1 | n-th best score before suppression, n being x = .25, .5, 1, 2, 4 times the objects |
 
     ### Rewards
-    The value of the new setting less that of the one before, so that the return (discount 1) is what the last setting
-    is worth more than the default one.
+    The value of the new setting less that of the one before, so that the return (discount 1) is the value of the last
+    setting less that of the default one.
 
     - ``ap``: AP@[.5:.95] of what is reported.
     - ``f1``: F1 at IoU .5 of what is reported, mean over classes.
     - ``lrp``: 1 - LRP error of what is reported, mean over classes.
 
-    LRP is the localisation recall precision error, 0 good and 1 bad. Under ``f1`` and ``lrp`` every false alarm costs,
-    and nothing is optimised after the agent: the reported set is judged as it is. Over all thresholds of a setting the
+    LRP is the localization recall precision error, 0 good and 1 bad. Under ``f1`` and ``lrp`` every false alarm costs,
+    and nothing is optimized after the agent: the reported set is scored as it is. Over all thresholds of a setting the
     best value of ``lrp`` is 1 - optimal LRP. AP only falls with a score threshold and with fewer boxes: under ``ap``
-    all these numbers are dead. The test images have no part in observation or reward.
+    all these numbers are dead. The test images are part of no observation and of no
+    reward.
 
     ### Starting state
     The default knobs of a detector (see the table of actions). The instance is drawn, or named by
@@ -98,18 +98,23 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
     Of every step: ``value``, ``ap``, ``f1``, ``lrp`` and ``knobs``, a dictionary of the setting's numbers by name.
 
     ### Arguments
-    - ``family``: "synthetic", or a `CandidateFamily`.
-    - ``reward`` ("ap"), ``action`` ("absolute"): see above.
+    - ``family`` ("synthetic"): where candidates come from, or a family of your own; see `CandidateFamily`.
+    - ``reward`` ("ap"), ``action`` ("absolute"): see above; or a function of a `SettingScore`, and a class like
+      `SettingAction`, of your own.
     - ``length`` (32): steps of an episode.
     - ``step_size`` (0.125): how far a discrete action moves a number on [-1, 1].
+    - ``settings``: a `PostProcessingEnvSettings` that holds all of these; what is given beside it comes first.
     - ``render_mode``: "ansi" is one line of text.
 
+    What is of your own is given as an object or class, or as the text ``module:attribute`` that it is imported by; with
+    settings as a mapping such as ``{"name": "synthetic", "count": 8}``.
+
     Episodes can be copied: `get_state` and `set_state` work in memory. Many episodes at once are
-    `mapopt.envs.post_processing.vector.PostProcessingVectorEnv` (``gymnasium.make_vec``).
+    `mapopt.envs.PostProcessingVectorEnv` (``gymnasium.make_vec``).
 
     ### Deployment
     Knobs have one score threshold; a setting has one for every class, and is deployed on a detector's raw candidates by
-    `LoadedDetector.detect(images, setting)`, which reports exactly what was judged here::
+    `LoadedDetector.detect(images, setting)`, which reports exactly what was scored here::
 
         setting = Setting.from_dict(info["knobs"])
         detections = LoadedDetector(Path("run/checkpoint.pt"), torch.device("cpu")).detect(images, setting)
@@ -134,17 +139,15 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
 
     def __init__(
         self,
-        family: str | CandidateFamily = "synthetic",
+        family: Any = None,
         *,
-        reward: Reward = "ap",
-        action: Form = "absolute",
-        length: int = LENGTH,
-        step_size: float = STEP_SIZE,
+        settings: PostProcessingEnvSettings | None = None,
         render_mode: str | None = None,
+        **changes: Unpack[PostProcessingKeywords],
     ) -> None:
         if render_mode not in (None, "ansi"):
             raise ConfigError(f"render_mode is {render_mode!r}: expected 'ansi' or None")
-        self._setup = make_setup(family, reward=reward, action=action, length=length, step_size=step_size)
+        self._setup = make_setup(PostProcessingEnvSettings.of(settings, family=family, **changes))
         self._lane = self._setup.lanes[0]
         self.action_space, self.observation_space = self._setup.spaces
         self.render_mode = render_mode
@@ -165,7 +168,7 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
         return self._setup.form.action_names
 
     @property
-    def baseline_action(self) -> np.int64 | None:
+    def baseline_action(self) -> Any:
         """The action that, always taken, keeps the default setting; None where the form has none (``absolute``)."""
         return self._setup.form.baseline_action
 

@@ -1,9 +1,9 @@
-"""The engine behind both faces of the post-processing environment: a setting is tuned on one instance's candidates."""
+"""The engine behind both forms of the post-processing environment: settings are tried on an instance's candidates."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,20 +13,14 @@ from numpy.typing import NDArray
 
 from mapopt.envs.post_processing.actions import SettingAction, SettingSpace
 from mapopt.envs.post_processing.candidates import CandidateFamily, CandidateInstance
-from mapopt.errors import ConfigError, unknown_name
+from mapopt.envs.post_processing.registries import make_value, name_of
+from mapopt.errors import ConfigError
 from mapopt.postprocessing.candidates import CandidateSet
 from mapopt.postprocessing.scorer import Scorer, SettingScore
 from mapopt.postprocessing.settings import Setting
 
 LIMIT = 5.0
 """Every observed number is clipped to ``[-LIMIT, LIMIT]``."""
-
-VALUES: dict[str, Callable[[SettingScore], float]] = {
-    "ap": lambda score: score.ap,
-    "f1": lambda score: score.f1,
-    "lrp": lambda score: 1 - score.lrp,
-}
-"""What a setting may be paid for."""
 
 _AGO = (1, 2, 3, 4)
 _MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -57,7 +51,7 @@ _PER_CLASS = (
 
 
 class Problem:
-    """One instance, ready to be judged.
+    """One instance, ready to be scored.
 
     Args:
         instance: the candidates.
@@ -75,7 +69,7 @@ class Problem:
 
     @property
     def test(self) -> Scorer:
-        """Judges on the test images; nothing here reads it but the last info of an episode."""
+        """Scores on the test images; nothing here reads it but the last info of an episode."""
         if isinstance(self._test, CandidateSet):
             self._test = Scorer(self._test)
         return self._test
@@ -87,7 +81,7 @@ class Problem:
 
 
 class Problems:
-    """A family's instances, prepared when they are first asked for; several episodes may share them."""
+    """A family's instances, prepared when they are first asked for; several episodes may read them."""
 
     def __init__(self, family: CandidateFamily, default: Setting) -> None:
         self.family, self._default = family, default
@@ -121,24 +115,21 @@ class PostProcessingState:
 
 
 class PostProcessingLane:
-    """Tunes settings, on one instance after the other: an episode each.
+    """Tries settings, on one instance after the other: an episode each.
 
     Args:
         problems: the instances.
         action: what an action does.
-        reward: key of `VALUES`.
+        reward: the value of a setting; see `make_value`.
         length: steps of an episode.
 
     Raises:
-        ConfigError: the reward is unknown, or the length is not positive.
+        ConfigError: the reward is unknown.
     """
 
-    def __init__(self, problems: Problems, action: SettingAction, *, reward: str, length: int) -> None:
-        if reward not in VALUES:
-            raise ConfigError(unknown_name("reward", reward, VALUES))
-        if length < 1:
-            raise ConfigError(f"length is {length}: expected at least one step")
-        self._problems, self._action, self.reward, self.length = problems, action, reward, length
+    def __init__(self, problems: Problems, action: SettingAction, *, reward: Any, length: int) -> None:
+        self._problems, self._action, self.reward, self.length = problems, action, name_of(reward), length
+        self._value = make_value(reward)
         self._state: PostProcessingState | None = None
 
     @property
@@ -170,10 +161,10 @@ class PostProcessingLane:
             units=space.default_units,
             setting=space.default,
             score=problem.start,
-            values=(VALUES[self.reward](problem.start),),
+            values=(self._value(problem.start),),
             over=False,
         )
-        return self.observe(), {"instance": number, "description": problem.description, **self._told()}
+        return self.observe(), {"instance": number, "description": problem.description, **self._info()}
 
     def read(self, action: Any) -> NDArray[np.float64]:
         """Returns where an action leads, ``[n]`` in [-1, 1]; nothing has happened yet.
@@ -189,21 +180,21 @@ class PostProcessingLane:
         setting = self._action.space.move(before.setting, before.units, units)
         problem = self._problems[before.instance]
         score = before.score if setting == before.setting else problem.val.score(setting)
-        values = (*before.values, VALUES[self.reward](score))
+        values = (*before.values, self._value(score))
         over = len(values) > self.length
         self._state = PostProcessingState(
             instance=before.instance, units=units, setting=setting, score=score, values=values, over=over
         )
-        info = self._told()
+        info = self._info()
         if over:
             tested = problem.test.score(setting)
-            value = VALUES[self.reward](tested)
+            value = self._value(tested)
             info |= {"test_ap": tested.ap, "test_f1": tested.f1, "test_lrp": tested.lrp, "test_value": value}
-            info["test_gain"] = value - VALUES[self.reward](problem.test_start)
+            info["test_gain"] = value - self._value(problem.test_start)
         return self.observe(), values[-1] - values[-2], over, info
 
     def observe(self) -> NDArray[np.float32]:
-        """Returns float32 ``[n]`` in ``[-LIMIT, LIMIT]``, in the order of `seen_names`."""
+        """Returns float32 ``[n]`` in ``[-LIMIT, LIMIT]``, in the order of `observation_names`."""
         state, problem = self.state, self._problems[self.state.instance]
         score, values, positives = state.score, state.values, problem.val.positives
         now, start = values[-1], values[0]
@@ -239,7 +230,7 @@ class PostProcessingLane:
             f"detections {setting.detections} (of classes {limits}), score thresholds {thresholds}"
         )
 
-    def _told(self) -> dict[str, Any]:
+    def _info(self) -> dict[str, Any]:
         state = self.state
         return {
             "value": state.values[-1],
@@ -250,7 +241,7 @@ class PostProcessingLane:
         }
 
 
-def seen_names(space: SettingSpace) -> tuple[str, ...]:
+def observation_names(space: SettingSpace) -> tuple[str, ...]:
     """Returns the name of every entry of an observation."""
     return (
         *_GLOBAL,

@@ -1,79 +1,74 @@
-"""What both faces of the post-processing environment are made of, and how an episode's instance is drawn."""
+"""The settings of the environment of post-processing: one value that both forms of it are made from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypedDict
 
-import numpy as np
-from gymnasium.spaces import Box, Space
-
-from mapopt.envs.lanes import reset_numbers
-from mapopt.envs.post_processing.actions import STEP_SIZE, SettingAction, SettingSpace
-from mapopt.envs.post_processing.candidates import CandidateFamily
-from mapopt.envs.post_processing.lanes import LIMIT, PostProcessingLane, Problems, seen_names
-from mapopt.envs.post_processing.synthetic import SyntheticCandidates
+from mapopt.envs.choices import read_choice
+from mapopt.envs.post_processing.registries import CANDIDATE_FAMILIES, SETTING_ACTIONS, SETTING_REWARDS
 from mapopt.errors import ConfigError, unknown_name
 
 LENGTH = 32
+"""Steps of an episode unless another number is given."""
 
-CANDIDATE_FAMILIES: dict[str, type[SyntheticCandidates]] = {"synthetic": SyntheticCandidates}
-"""Families that need no more than their name; others are given as objects."""
 
-Reward = Literal["ap", "f1", "lrp"]
-Form = Literal["absolute", "discrete"]
+class PostProcessingKeywords(TypedDict, total=False):
+    """The keywords of an environment, which are the fields of `PostProcessingEnvSettings` but for the family."""
+
+    reward: Any
+    action: Any
+    length: int
+    step_size: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
-    """The parts that faces share."""
-
-    family: CandidateFamily
-    form: SettingAction
-    lanes: tuple[PostProcessingLane, ...]
-    """One for every lane; they share prepared instances."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The name of every entry of an observation."""
-        return seen_names(self.form.space)
-
-    @property
-    def spaces(self) -> tuple[Space[Any], Box]:
-        """The action space and the observation space of one lane."""
-        return self.form.space_of_actions(), Box(-LIMIT, LIMIT, (len(self.names),), np.float32)
-
-    def draw_start(self, generator: np.random.Generator, options: Mapping[str, Any] | None = None) -> int:
-        """Draws the instance of an episode, unless the options name it.
-
-        Raises:
-            ConfigError: an option is unknown or out of its range.
-        """
-        given = reset_numbers(options, {"instance": self.family.count})
-        drawn = int(generator.integers(self.family.count))
-        return given.get("instance", drawn)
-
-
-def make_setup(
-    family: str | CandidateFamily,
-    *,
-    reward: str,
-    action: str,
-    length: int,
-    step_size: float = STEP_SIZE,
-    num_lanes: int = 1,
-) -> Setup:
-    """Makes what is behind a face; see `PostProcessingEnv` for the arguments.
+class PostProcessingEnvSettings:
+    """What an environment of post-processing is made from; the page of `PostProcessingEnv` says what it does.
 
     Raises:
-        ConfigError: an argument is unknown or out of its range.
+        ConfigError: a name is unknown, or an object is not what its field is for; or the length is not positive.
+
+    >>> PostProcessingEnvSettings.of(family={"name": "synthetic", "count": 8}, reward="f1").reward
+    'f1'
     """
-    if isinstance(family, str):
-        if family not in CANDIDATE_FAMILIES:
-            raise ConfigError(unknown_name("family of candidates", family, CANDIDATE_FAMILIES))
-        family = CANDIDATE_FAMILIES[family]()
-    form = SettingAction(SettingSpace(family.classes), action, step_size=step_size)
-    problems = Problems(family, form.space.default)
-    lanes = tuple(PostProcessingLane(problems, form, reward=reward, length=length) for _ in range(num_lanes))
-    return Setup(family=family, form=form, lanes=lanes)
+
+    family: Any = "synthetic"
+    """Where candidates come from: a name in `CANDIDATE_FAMILIES`, or a family."""
+    reward: Any = "ap"
+    """The value of a setting: a name in `SETTING_REWARDS`, or a function of its score."""
+    action: Any = "absolute"
+    """The form of action: a name in `SETTING_ACTIONS`, or a class."""
+    length: int = LENGTH
+    """Steps of an episode."""
+    step_size: float | None = None
+    """How far a discrete action moves a number; None leaves it to the action, and that of ours moves 0.125."""
+
+    def __post_init__(self) -> None:
+        tables = {"family": CANDIDATE_FAMILIES, "reward": SETTING_REWARDS, "action": SETTING_ACTIONS}
+        for name, registry in tables.items():
+            object.__setattr__(self, name, read_choice(getattr(self, name), registry))
+        if self.length < 1:
+            raise ConfigError(f"length is {self.length}: expected at least one step")
+
+    @classmethod
+    def of(
+        cls, settings: PostProcessingEnvSettings | None = None, *, family: Any = None, **changes: Any
+    ) -> PostProcessingEnvSettings:
+        """Returns settings with changes, which may be plain values as a YAML file holds them.
+
+        Args:
+            settings: what to change; by default the defaults.
+            family: where candidates come from; None leaves it as it is.
+            changes: other fields by name.
+
+        Raises:
+            ConfigError: a name is unknown, or a value is not what its field takes.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in changes:
+            if name not in known:
+                raise ConfigError(unknown_name("setting of the environment", name, known))
+        if family is not None:
+            changes["family"] = family
+        return replace(settings or cls(), **changes)

@@ -1,8 +1,8 @@
 """Candidates drawn from seeded noise around drawn objects: no detector, no training, no files.
 
 They have what makes post-processing hard (duplicates, neighbours that look like duplicates, false alarms whose scores
-mix with those of hits, classes on scales of their own), but no detector ever made them: what an agent learns here is
-worth what it does on `DetectorCandidates`.
+mix with those of hits, classes on scales of their own), but no detector ever made them: what an agent learns here
+shows on `DetectorCandidates`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FIRST_SEED: dict[InstanceSplit, int] = {"train": 3 * MAX_INSTANCES, "eval": 4 *
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticCandidates:
-    """Synthetic instances: each number draws its own dials (`CandidateParameters`), then tune and test images with the same dials.
+    """Synthetic instances: each number draws its own `CandidateParameters`, then val and test images with them.
 
     Raises:
         ConfigError: `split`, `count`, `classes` or a number of images is out of its range.
@@ -38,13 +38,13 @@ class SyntheticCandidates:
     """
 
     split: InstanceSplit = "train"
-    """Whether the instances are for training an agent or for judging it; they have no seed in common."""
+    """Whether the instances are for training an agent or for evaluating it; they have no seed in common."""
     count: int = 64
     """How many instances there are."""
     classes: int = 3
     """Categories."""
     images: tuple[int, int] = (64, 64)
-    """Tune and test images of an instance."""
+    """Val and test images of an instance."""
 
     def __post_init__(self) -> None:
         check_split(self.split)
@@ -60,14 +60,14 @@ class SyntheticCandidates:
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateParameters:
-    """What an instance draws once; per class where it says so."""
+    """What an instance draws once; some of it per class."""
 
     duplicates: float
     """Mean number of further boxes around an object that is found."""
     jitter: float
     """Standard deviation of a box's corners, relative to the object's sides."""
     crowding: float
-    """Share of the objects that stand beside another of their class and overlap it."""
+    """Fraction of the objects that stand beside another of their class and overlap it."""
     false_alarms: float
     """Mean number per image and class."""
     sharpness: float
@@ -77,15 +77,15 @@ class CandidateParameters:
     gap: float
     """How far false alarms score below boxes that fit perfectly, in logits."""
     detected: NDArray[np.float64]
-    """``[k]`` share of the objects that have any box."""
+    """``[k]`` fraction of the objects that have any box."""
     offset: NDArray[np.float64]
     """``[k]`` logit of a perfect box: classes are not calibrated alike."""
     frequency: NDArray[np.float64]
-    """``[k]`` share of a class among objects."""
+    """``[k]`` fraction of the objects that is of the class."""
 
     @classmethod
     def draw(cls, generator: np.random.Generator, classes: int) -> CandidateParameters:
-        """Draws the dials of an instance."""
+        """Draws the parameters of an instance."""
         weight = np.exp(generator.normal(0.0, 0.7, classes))
         return cls(
             duplicates=float(generator.uniform(1.0, 6.0)),
@@ -110,9 +110,9 @@ def _instance(family: SyntheticCandidates, number: int) -> CandidateInstance:
         test=test,
         description=(
             f"synthetic-{family.split}-{number}: {family.classes} classes, per object {parameters.duplicates:.1f} "
-            f"duplicates with jitter {parameters.jitter:.2f}, crowding {parameters.crowding:.2f}, {parameters.false_alarms:.1f} false "
-            f"alarms per image and class, {len(val.scores)} candidates on {family.images[0]} tune images; no detector "
-            "made them"
+            f"duplicates with jitter {parameters.jitter:.2f}, crowding {parameters.crowding:.2f}, "
+            f"{parameters.false_alarms:.1f} false alarms per image and class, {len(val.scores)} candidates on "
+            f"{family.images[0]} val images; no detector made them"
         ),
     )
 

@@ -1,10 +1,10 @@
-"""The vector face of post-processing: many episodes that share prepared instances and compiled code."""
+"""The vector form of post-processing: many episodes with common prepared instances and compiled code."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import gymnasium
 import numpy as np
@@ -12,10 +12,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from mapopt.envs.lanes import lanes_to_reset, make_generator
-from mapopt.envs.post_processing.actions import STEP_SIZE
 from mapopt.envs.post_processing.candidates import CandidateFamily
+from mapopt.envs.post_processing.episodes import make_setup
 from mapopt.envs.post_processing.lanes import PostProcessingState
-from mapopt.envs.post_processing.settings import LENGTH, Form, Reward, make_setup
+from mapopt.envs.post_processing.settings import PostProcessingEnvSettings, PostProcessingKeywords
 from mapopt.errors import ConfigError
 
 
@@ -24,34 +24,29 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     Args:
         num_envs: episodes at once.
-        family: As in `PostProcessingEnv`, like everything that follows but the last.
-        reward: See there.
-        action: See there.
-        length: See there.
-        step_size: See there.
+        family: see `PostProcessingEnv`.
+        settings: see there.
         render_mode: None; a vector renders nothing.
         autoreset_mode: whether an ended episode is replaced in the same step or in the next one.
+        changes: see `PostProcessingEnv`.
     """
 
     def __init__(
         self,
         num_envs: int = 16,
-        family: str | CandidateFamily = "synthetic",
+        family: Any = None,
         *,
-        reward: Reward = "ap",
-        action: Form = "absolute",
-        length: int = LENGTH,
-        step_size: float = STEP_SIZE,
+        settings: PostProcessingEnvSettings | None = None,
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        **changes: Unpack[PostProcessingKeywords],
     ) -> None:
         if render_mode is not None:
             raise ConfigError("a vector of environments renders nothing: leave render_mode out")
         if num_envs < 1:
             raise ConfigError(f"num_envs is {num_envs}: expected at least one")
-        self._setup = make_setup(
-            family, reward=reward, action=action, length=length, step_size=step_size, num_lanes=num_envs
-        )
+        chosen = PostProcessingEnvSettings.of(settings, family=family, **changes)
+        self._setup = make_setup(chosen, num_lanes=num_envs)
         self._lanes = self._setup.lanes
         self.num_envs, self.render_mode = num_envs, None
         self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -78,7 +73,7 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return self._setup.form.action_names
 
     @property
-    def baseline_action(self) -> np.int64 | None:
+    def baseline_action(self) -> Any:
         """The action that, always taken, keeps the default setting; None where the form has none (``absolute``)."""
         return self._setup.form.baseline_action
 
@@ -98,11 +93,11 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 self._generators[lane] = make_generator(given)
         starts = {lane: self._draw(lane, chosen) for lane in np.flatnonzero(mask).tolist()}
         observations, infos = self._blank(), dict[str, Any]()
-        for lane, tuning in enumerate(self._lanes):
+        for lane, episode in enumerate(self._lanes):
             if lane not in starts:
-                observations[lane] = tuning.observe()
+                observations[lane] = episode.observe()
                 continue
-            observations[lane], info = tuning.reset(starts[lane])
+            observations[lane], info = episode.reset(starts[lane])
             infos = self._add_info(infos, info, lane)
         self._began = True
         return observations, infos
@@ -116,20 +111,20 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """
         if len(actions) != self.num_envs:
             raise ConfigError(f"{len(actions)} actions were given for {self.num_envs} environments: give each its own")
-        due = [lane for lane, tuning in enumerate(self._lanes) if tuning.over]
+        due = [lane for lane, episode in enumerate(self._lanes) if episode.over]
         if due and (self.autoreset_mode is not AutoresetMode.NEXT_STEP or not self._began):
             raise gymnasium.error.ResetNeeded(f"lanes {due} need a reset before a step")
         targets = {lane: self._lanes[lane].read(actions[lane]) for lane in range(self.num_envs) if lane not in due}
         observations, infos = self._blank(), dict[str, Any]()
         rewards, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
-        for lane, tuning in enumerate(self._lanes):
+        for lane, episode in enumerate(self._lanes):
             if lane not in targets:
-                observations[lane], info = tuning.reset(self._draw(lane))
+                observations[lane], info = episode.reset(self._draw(lane))
             else:
-                observations[lane], rewards[lane], terminated[lane], info = tuning.step(targets[lane])
+                observations[lane], rewards[lane], terminated[lane], info = episode.step(targets[lane])
                 if terminated[lane] and self.autoreset_mode is AutoresetMode.SAME_STEP:
                     final = {"final_obs": observations[lane].copy(), "final_info": info}
-                    observations[lane], info = tuning.reset(self._draw(lane))
+                    observations[lane], info = episode.reset(self._draw(lane))
                     info |= final
             infos = self._add_info(infos, info, lane)
         return observations, rewards, terminated, np.zeros(self.num_envs, bool), infos

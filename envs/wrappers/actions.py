@@ -21,7 +21,7 @@ from mapopt.envs.wrappers.inside import action_names, baseline_action
 from mapopt.errors import ConfigError, unknown_name
 
 LEVELS = (-1.0, -0.5, 0.0, 0.5, 1.0)
-"""What `Discretize` cuts an entry into, unless told otherwise."""
+"""What `Discretize` cuts an entry into, unless other levels are given."""
 
 Choices = Literal["each", "one", "all"]
 
@@ -42,8 +42,8 @@ class FreezeKnobs(gymnasium.ActionWrapper[np.ndarray, np.ndarray, np.ndarray], R
             of the box.
 
     Raises:
-        ConfigError: the actions are of another kind or have no names, a knob is not among them, none would be left to
-            turn, there is no baseline to hold it at, or a value lies outside the box.
+        ConfigError: the actions are of another kind or have no names, a knob is not among them, none would be left,
+            there is no baseline to hold it at, or a value lies outside the box.
 
     >>> import gymnasium, mapopt.envs
     >>> env = gymnasium.make("mapopt/DetectorTraining-v0", knobs=("lr", "augment", "assign_iou"))
@@ -59,7 +59,7 @@ class FreezeKnobs(gymnasium.ActionWrapper[np.ndarray, np.ndarray, np.ndarray], R
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """The knobs that are left to turn."""
+        """The knobs that are left."""
         return self._freezer.names
 
     @property
@@ -96,7 +96,7 @@ class VectorFreezeKnobs(VectorActionWrapper[np.ndarray, np.ndarray, np.ndarray, 
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """The knobs that are left to turn."""
+        """The knobs that are left."""
         return self._freezer.names
 
     @property
@@ -125,7 +125,7 @@ class Discretize(gymnasium.ActionWrapper[np.ndarray, Any, np.ndarray], RecordCon
             j and leaves the others at rest.
             "all": ``Discrete(levels ** n)``, every combination, the last entry changing fastest.
         rest: where entries are that a choice of "one" leaves alone, ``[n]`` or one for all. By default where the
-            baseline has them; where no action is the baseline, as where they are absolute, give what is usual.
+            baseline has them; where no action is the baseline, as where they are absolute, give what is default there.
 
     Raises:
         ConfigError: the actions are of another kind, a level or the rest lies outside the box, a level comes twice,
@@ -216,19 +216,19 @@ class _Freezer:
         box = _box(space, "FreezeKnobs", "make the environment with fewer knobs")
         if isinstance(held, str):
             raise ConfigError(f"held is the text {held!r}: expected the names of knobs, such as ({held!r},)")
-        usual = None if baseline is None else np.asarray(baseline, dtype=box.dtype)
+        default = None if baseline is None else np.asarray(baseline, dtype=box.dtype)
         if len(names) != len(box.low):
             raise ConfigError(
                 f"an action has {len(box.low)} entries and {len(names)} names: expected one name for each"
             )
-        resting = dict.fromkeys(names, 0.0) if usual is None else dict(zip(names, usual.tolist(), strict=True))
+        resting = dict.fromkeys(names, 0.0) if default is None else dict(zip(names, default.tolist(), strict=True))
         values = dict(held) if isinstance(held, Mapping) else {name: resting.get(name, 0.0) for name in held}
         if not values:
             raise ConfigError("no knob to hold was named: name at least one of " + ", ".join(names))
         for name in values:
             if name not in names:
                 raise ConfigError(unknown_name("knob", name, names))
-        if usual is None and not isinstance(held, Mapping):
+        if default is None and not isinstance(held, Mapping):
             raise ConfigError(
                 "no action is the baseline here, as where actions are absolute: "
                 f"give each knob's entry, such as {{'{next(iter(values))}': 0.5}}"
@@ -242,7 +242,7 @@ class _Freezer:
             if not low <= value <= high:
                 raise ConfigError(f"{name} would be held at {value:g}: expected {low:g} to {high:g}, as an action has")
         self.space = Box(box.low[self._left], box.high[self._left], dtype=box.dtype.type)
-        self.baseline = None if usual is None else usual[self._left]
+        self.baseline = None if default is None else default[self._left]
 
     def apply(self, actions: np.ndarray) -> np.ndarray:
         """Returns ``[..., n]`` of ``[..., m]``."""
@@ -276,22 +276,22 @@ class _Table:
                 )
         self._values, self._table = values, np.zeros((0, entries), dtype=box.dtype)
         self.names: tuple[str, ...] = ()
-        usual = None if baseline is None else np.asarray(baseline, dtype=box.dtype)
+        default = None if baseline is None else np.asarray(baseline, dtype=box.dtype)
         if rest is not None and choices in ("each", "all"):
             raise ConfigError(f"rest was given for choices '{choices}', which leave no entry at rest: leave it out")
         self.baseline: Any = None
         if choices == "each":
             self.space: Space = MultiDiscrete([len(values)] * entries)
-            if usual is not None and np.isin(usual, values).all():
-                self.baseline = (usual[:, None] == values).argmax(axis=1)
+            if default is not None and np.isin(default, values).all():
+                self.baseline = (default[:, None] == values).argmax(axis=1)
             return
         if choices == "one":
-            if rest is None and usual is None:
+            if rest is None and default is None:
                 raise ConfigError(
                     "no action is the baseline here, so nothing says where entries are that a choice leaves alone: "
                     "give rest, or choose 'each' or 'all'"
                 )
-            still = np.asarray(usual if rest is None else rest, dtype=box.dtype)
+            still = np.asarray(default if rest is None else rest, dtype=box.dtype)
             if still.shape not in ((), (entries,)) or not box.contains(np.broadcast_to(still, entries)):
                 raise ConfigError(f"rest is {rest}: expected a number in the box {box}, or {entries} of them")
             self._table = np.broadcast_to(still, (1 + entries * len(values), entries)).copy()
@@ -308,7 +308,7 @@ class _Table:
         else:
             raise ConfigError(unknown_name("way of choosing", choices, ("each", "one", "all")))
         self.space = Discrete(len(self._table))
-        same = np.zeros(len(self._table), dtype=bool) if usual is None else (self._table == usual).all(axis=1)
+        same = np.zeros(len(self._table), dtype=bool) if default is None else (self._table == default).all(axis=1)
         if same.any():
             self.baseline = np.int64(same.argmax())
 

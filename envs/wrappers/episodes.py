@@ -48,13 +48,13 @@ class Episode:
 
     def __post_init__(self) -> None:
         steps = len(self.rewards)
-        told = {f"infos[{name!r}]": len(values) for name, values in self.infos.items()}
+        lengths = {f"infos[{name!r}]": len(values) for name, values in self.infos.items()}
         for name, length in {
             "observations": len(self.observations) - 1,
             "actions": len(self.actions),
             "terminations": len(self.terminations),
             "truncations": len(self.truncations),
-            **told,
+            **lengths,
         }.items():
             if length != steps or not steps:
                 raise ConfigError(f"{name} of an episode fit {length} steps, rewards {steps}: expected equally many")
@@ -84,11 +84,13 @@ class Episodes:
             raise ConfigError("there is no episode to write: play at least one to its end")
         names = sorted({name for episode in self.episodes for name in episode.infos})
         try:
-            arrays = {column: np.concatenate([getattr(one, column) for one in self.episodes]) for column in _COLUMNS}
+            arrays = {
+                column: np.concatenate([getattr(episode, column) for episode in self.episodes]) for column in _COLUMNS
+            }
         except ValueError as error:
             raise ConfigError(f"episodes differ in shape ({error}): write those of one environment") from None
         for name in names:
-            parts = [one.infos.get(name, np.full(len(one.rewards), np.nan)) for one in self.episodes]
+            parts = [episode.infos.get(name, np.full(len(episode.rewards), np.nan)) for episode in self.episodes]
             arrays[f"info:{name}"] = np.concatenate(parts).astype(np.float64)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
@@ -101,12 +103,12 @@ class Episodes:
             "arguments": self.arguments,
             "episodes": [
                 {
-                    "steps": len(one.rewards),
-                    "seed": one.seed,
-                    "start": dict(one.start),
-                    "infos": sorted(one.infos),
+                    "steps": len(episode.rewards),
+                    "seed": episode.seed,
+                    "start": dict(episode.start),
+                    "infos": sorted(episode.infos),
                 }
-                for one in self.episodes
+                for episode in self.episodes
             ],
         }
         data, description = _files(path)

@@ -48,7 +48,7 @@ class WrappedAction:
 
     @property
     def knobs(self) -> tuple[str, ...]:
-        """Names of the knobs that the environment turns."""
+        """Names of the knobs that the environment's actions set."""
         return self.inner.knobs
 
     @property

@@ -86,7 +86,7 @@ class VectorEpisodeLog(VectorWrapper[Any, Any, Any, Any, np.ndarray]):
         self._infos = infos
         self._ended: list[Episode] = []
         self._writers: list[_Writer | None] = [None] * env.num_envs
-        self._told_first: list[frozenset[str]] = [frozenset()] * env.num_envs
+        self._first_names: list[frozenset[str]] = [frozenset()] * env.num_envs
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -96,7 +96,7 @@ class VectorEpisodeLog(VectorWrapper[Any, Any, Any, Any, np.ndarray]):
         mask, seeds, _ = lanes_to_reset(seed, options, self.num_envs)
         for lane in np.flatnonzero(mask).tolist():
             begun = lane_info(infos, lane)
-            self._told_first[lane] = frozenset(begun)
+            self._first_names[lane] = frozenset(begun)
             self._begin(lane, observations, begun, seeds[lane])
         return observations, infos
 
@@ -107,13 +107,13 @@ class VectorEpisodeLog(VectorWrapper[Any, Any, Any, Any, np.ndarray]):
             writer = self._writers[lane]
             if writer is None:
                 if self._mode is AutoresetMode.NEXT_STEP:
-                    self._begin(lane, observations, lane_end(lane_info(infos, lane), self._told_first[lane])[1], None)
+                    self._begin(lane, observations, lane_end(lane_info(infos, lane), self._first_names[lane])[1], None)
                 continue
             over, info = bool(terminated[lane] or truncated[lane]), lane_info(infos, lane)
             seen, begun = observations[lane], dict[str, Any]()
             if over and self._mode is AutoresetMode.SAME_STEP:
                 seen = info["final_obs"]
-                info, begun = lane_end(info, self._told_first[lane])
+                info, begun = lane_end(info, self._first_names[lane])
             writer.add(actions[lane], seen, rewards[lane], bool(terminated[lane]), bool(truncated[lane]), info)
             if over:
                 self._ended.append(writer.episode())
@@ -140,7 +140,7 @@ class _Writer:
         self._actions: list[np.ndarray] = []
         self._rewards: list[float] = []
         self._ends: list[tuple[bool, bool]] = []
-        self._told: list[dict[str, float]] = []
+        self._numbers_of_steps: list[dict[str, float]] = []
         self._chosen, self._seed = infos, seed
         texts = {name: value for name, value in info.items() if isinstance(value, str)}
         self._start = {**texts, **_numbers(info)}
@@ -153,20 +153,20 @@ class _Writer:
         self._actions.append(np.array(action))
         self._rewards.append(float(reward))
         self._ends.append((bool(terminated), bool(truncated)))
-        told = _numbers(info)
-        self._told.append(
-            {name: float(value) for name, value in told.items() if self._chosen is None or name in self._chosen}
+        numbers = _numbers(info)
+        self._numbers_of_steps.append(
+            {name: float(value) for name, value in numbers.items() if self._chosen is None or name in self._chosen}
         )
 
     def episode(self) -> Episode:
-        names = dict.fromkeys(name for told in self._told for name in told)
+        names = dict.fromkeys(name for numbers in self._numbers_of_steps for name in numbers)
         return Episode(
             observations=np.stack(self._observations),
             actions=np.stack(self._actions),
             rewards=np.array(self._rewards),
             terminations=np.array([end[0] for end in self._ends]),
             truncations=np.array([end[1] for end in self._ends]),
-            infos={name: np.array([told.get(name, np.nan) for told in self._told]) for name in names},
+            infos={name: np.array([numbers.get(name, np.nan) for numbers in self._numbers_of_steps]) for name in names},
             start=self._start,
             seed=self._seed,
         )
@@ -174,15 +174,15 @@ class _Writer:
 
 def _numbers(info: Mapping[str, Any], prefix: str = "") -> dict[str, int | float]:
     """Returns the numbers of an info, nested names joined by points; booleans are 0 and 1."""
-    found: dict[str, int | float] = {}
+    numbers: dict[str, int | float] = {}
     for name, value in info.items():
         if isinstance(value, Mapping):
-            found |= _numbers(value, f"{prefix}{name}.")
+            numbers |= _numbers(value, f"{prefix}{name}.")
         elif isinstance(value, bool | np.bool_ | int | np.integer):
-            found[f"{prefix}{name}"] = int(value)
+            numbers[f"{prefix}{name}"] = int(value)
         elif isinstance(value, float | np.floating):
-            found[f"{prefix}{name}"] = float(value)
-    return found
+            numbers[f"{prefix}{name}"] = float(value)
+    return numbers
 
 
 def _check_spaces(observations: Space, actions: Space) -> None:
@@ -202,11 +202,11 @@ def _log(env: gymnasium.Env | VectorEnv, episodes: Sequence[Episode]) -> Episode
 
 
 def _plain(value: Any) -> Any:
-    """Returns settings as JSON has them; what is no setting is told by its name."""
+    """Returns settings as JSON has them; what is no setting is given by its name."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {"class": type(value).__name__, **to_mapping(value)}
     if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

@@ -52,16 +52,16 @@ def to_minari(
     buffers = [
         minari.data_collector.EpisodeBuffer(
             id=place,
-            seed=one.seed,
-            observations=one.observations,
-            actions=one.actions,
-            rewards=list(one.rewards),
-            terminations=list(one.terminations),
-            truncations=list(one.truncations),
+            seed=episode.seed,
+            observations=episode.observations,
+            actions=episode.actions,
+            rewards=list(episode.rewards),
+            terminations=list(episode.terminations),
+            truncations=list(episode.truncations),
             # Minari pairs an info with every observation, and the first has none of a step's.
-            infos={name: [float("nan"), *values.tolist()] for name, values in one.infos.items()},
+            infos={name: [float("nan"), *values.tolist()] for name, values in episode.infos.items()},
         )
-        for place, one in enumerate(episodes.episodes)
+        for place, episode in enumerate(episodes.episodes)
     ]
     with warnings.catch_warnings():
         # Minari asks for an author and a link to the code; whoever publishes the data adds them.

@@ -24,7 +24,7 @@ _STREAM = 7_405
 
 
 class RewardNoise(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Adds normal noise to every reward: how does a learner cope with fewer tune images?
+    """Adds normal noise to every reward: how does a learner cope with fewer val images?
 
     The noise is the wrapper's own: it follows from the environment's seed, and the environment's random numbers are
     what they are without it. ``info["reward_without_noise"]`` keeps what was there.
@@ -34,11 +34,11 @@ class RewardNoise(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     Args:
         env: any.
-        standard_deviation: standard deviation of the noise, in units of the reward. An AP of 64 images has about 0.018, of 256
-            images 0.008; a gain, being a difference of two, 1.4 times that.
+        standard_deviation: of the noise, in units of the reward. An AP of 64 images has about 0.018, of 256 images
+            0.008; a gain, being a difference of two, 1.4 times that.
 
     Raises:
-        ConfigError: the deviation is negative or not finite.
+        ConfigError: the standard deviation is negative or not finite.
 
     >>> import gymnasium, mapopt.envs
     >>> env = RewardNoise(gymnasium.make("mapopt/DetectorTraining-v0"), 0.02)
@@ -116,8 +116,8 @@ class VectorRewardNoise(VectorWrapper[Any, Any, Any, Any, np.ndarray]):
 class RelativeToBaseline(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Takes off what the baseline is paid in the same round of the same instance and seed.
 
-    What is left is what the agent's own decisions are worth: the luck of an instance and a seed, most of what rewards
-    differ by, is gone. The baseline's episode is played in the environment itself, before the agent's, so an episode
+    What is left is what the agent's own decisions gain: the luck of an instance and a seed, by which rewards differ the
+    most, is gone. The baseline's episode is played in the environment itself, before the agent's, so an episode
     costs twice as much, unless its instance and training seed were met before: then it is remembered. An episode that
     terminates early (divergence) is charged the rest of the baseline's rewards, so a return is always the episode's own
     less the baseline's. ``info["baseline_reward"]`` says what was taken off.

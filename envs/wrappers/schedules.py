@@ -1,7 +1,7 @@
 """Writes down what was decided in an episode, so that it can be replayed as a schedule that looks at nothing.
 
-An agent's worth is what it does better than the replay of its own decisions, so a recording is a controller's input:
-`RecordedSchedule.replay` gives one, and it trains the same weights, bit for bit.
+What an agent gains is measured against the replay of its own decisions, so a recording is a controller's input:
+`RecordedSchedule.replay` gives a controller that trains the same weights, bit for bit.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class RecordedSchedule:
     family: str
     """Name of the family in `mapopt.envs.families.FAMILIES`, or of the class of one that is not there."""
     split: str
-    """"train" or "judge": what the family's instances are for."""
+    """"train" or "eval": what the family's instances are for."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """The family's settings, its side among them; nothing of a family that is not in `FAMILIES`."""
+    """The family's settings, its split among them; nothing of a family that is not in `FAMILIES`."""
     seed: int
     """Of the training."""
     description: str
@@ -168,7 +168,7 @@ class RecordSchedule(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
             description=str(lanes.instances[0]),
             budget=lanes.budget_of(0),
             decisions=Replay.of(history).decisions,
-            val_ap=tuple(one.val.ap for one in history),
+            val_ap=tuple(played.val.ap for played in history),
         )
         self.recordings.append(recording)
         if self._folder is not None:

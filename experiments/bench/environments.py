@@ -23,7 +23,8 @@ from mapopt.devices import choose_device
 from mapopt.envs import DETECTOR_TRAINING
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import ShapesFamily
-from mapopt.envs.post_processing.env import LENGTH, PostProcessingEnv
+from mapopt.envs.post_processing.env import PostProcessingEnv
+from mapopt.envs.post_processing.settings import LENGTH
 from mapopt.envs.post_processing.synthetic import SyntheticCandidates
 from mapopt.envs.sb3 import FleetVecEnv
 from mapopt.errors import ConfigError

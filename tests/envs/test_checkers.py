@@ -46,9 +46,9 @@ def test_as_gymnasium_makes_it_with_every_render_mode(render_mode: str | None, t
 
 
 def test_all_features_at_once_pass_too(tiny_family: MakeFamily) -> None:
-    from mapopt.envs.detector_training.observations import FEATURES
+    from mapopt.envs.detector_training.features import FEATURES
 
-    names = (*(one.name for one in FEATURES), "knobs")
+    names = (*FEATURES, "knobs")
     env = DetectorTrainingEnv(tiny_family(), budget=BUDGET, features=names)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -65,10 +65,10 @@ WRAPPERS: dict[str, Callable[[VectorEnv], VectorEnv]] = {
 }
 
 
-def told(info: dict[str, Any]) -> str:
+def shown(info: dict[str, Any]) -> str:
     """All an info says but the seconds, whichever kind of number it says it in."""
     values = {
-        name: told(value) if isinstance(value, dict) else np.asarray(value).tolist()
+        name: shown(value) if isinstance(value, dict) else np.asarray(value).tolist()
         for name, value in info.items()
         if name != "seconds"
     }
@@ -84,7 +84,7 @@ def test_lanes_play_the_episodes_of_single_environments_with_their_infos(name: s
     for lane, env in enumerate(singles):
         first, info = env.reset(seed=5 + lane)
         assert first.tobytes() == seen[lane].tobytes()
-        assert told(info) == told(many.reset_infos[lane])
+        assert shown(info) == shown(many.reset_infos[lane])
     many.action_space.seed(0)
     ended = 0
     for _ in range(5):
@@ -99,8 +99,8 @@ def test_lanes_play_the_episodes_of_single_environments_with_their_infos(name: s
                 ended += 1
                 assert infos[lane].pop("terminal_observation").tobytes() == alone.tobytes()
                 alone, begun = env.reset()
-                assert told(begun) == told(many.reset_infos[lane]), "as stable-baselines3's own do"
-            assert told(infos[lane]) == told(info)
+                assert shown(begun) == shown(many.reset_infos[lane]), "as stable-baselines3's own do"
+            assert shown(infos[lane]) == shown(info)
             assert seen[lane].tobytes() == alone.tobytes()
     assert ended == 2 * LANES
 
@@ -145,10 +145,10 @@ def test_a_log_keeps_what_wrappers_beneath_it_add_to_the_last_step() -> None:
             env.step(np.zeros((LANES, 2), np.float32))
         episodes = env.log().episodes
         assert len(episodes) == 2 * LANES
-        assert [one.seed for one in episodes[:LANES]] == [2, 3]
-        for one in episodes:
-            assert np.isfinite(one.infos["reward_without_noise"]).all()
-            assert set(one.start) == {"instance", "seed", "description"}
+        assert [episode.seed for episode in episodes[:LANES]] == [2, 3]
+        for episode in episodes:
+            assert np.isfinite(episode.infos["reward_without_noise"]).all()
+            assert set(episode.start) == {"instance", "seed", "description"}
 
 
 def test_lanes_are_reset_with_options_of_their_own_once() -> None:
@@ -166,7 +166,7 @@ def test_lanes_are_reset_with_options_of_their_own_once() -> None:
         seen = np.asarray(env.reset())
         for lane, single in enumerate(plain):
             first, info = single.reset(seed=None if again else 7 + lane, options=chosen[lane])
-            assert told(info) == told(env.reset_infos[lane])
+            assert shown(info) == shown(env.reset_infos[lane])
             assert first.tobytes() == seen[lane].tobytes()
         assert [info["instance"] for info in env.reset_infos] == [2, 0, 2]
         env.reset()
@@ -208,7 +208,7 @@ def test_ppo_learns_on_post_processing() -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_fails_leaves_no_reply_behind_and_one_that_has_ended_is_told_of() -> None:
+def test_a_worker_that_fails_leaves_no_reply_behind_and_one_that_has_ended_is_reported() -> None:
     env = FleetVecEnv(with_what_cannot_be_sent, workers=2)
     try:
         env.seed(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,7 @@ from mapopt.agents.agent import Agent
 from mapopt.agents.commands.train_agent import TrainAgent
 from mapopt.agents.learning.training import AgentTraining, Progress, train_agent
 from mapopt.agents.policy import PolicyController
-from mapopt.envs.detector_training.env import DetectorTrainingEnv
-from mapopt.envs.families import ShapesFamily
+from mapopt.envs import EnvSettings, Instance, RelativeAction, ShapesFamily
 from mapopt.errors import AgentError, ConfigError
 from mapopt.training import Budget, Recipe
 
@@ -87,6 +85,9 @@ class Unstored:
 
     split, count = "train", 3
 
+    def instance(self, number: int) -> Instance:
+        return FAMILY.instance(number)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Theirs(ShapesFamily):
@@ -105,6 +106,9 @@ def test_a_family_of_ones_own_is_kept_with_its_settings_and_told_from_ours(tmp_p
         settings(family=Unstored())
 
 
-def test_the_default_budget_is_the_environments() -> None:
-    usual = inspect.signature(DetectorTrainingEnv).parameters["budget"].default
-    assert AgentTraining().budget is usual is TrainAgent().budget
+def test_the_default_budget_knobs_and_scale_are_the_environments() -> None:
+    for made in (AgentTraining(), TrainAgent()):
+        assert made.budget is EnvSettings().budget
+        action = EnvSettings().make_action()
+        assert isinstance(action, RelativeAction)
+        assert (made.knobs, made.scale) == (action.knobs, action.scale)

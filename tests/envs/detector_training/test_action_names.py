@@ -54,9 +54,13 @@ def test_the_choice_of_a_name_moves_its_knob_its_way() -> None:
     env, _ = training("discrete")
     for choice, name in enumerate(env.action_names):
         env.reset(options={"instance": 0, "training_seed": 0})
-        usual = env.lanes.action_of(0).decide(0, [], env.lanes.instances[0].task.info, BUDGET).knobs.as_dict()
+        default = env.lanes.action_of(0).decide(0, [], env.lanes.instances[0].task.info, BUDGET).knobs.as_dict()
         knobs = env.step(choice)[4]["knobs"]
-        moved = {one: np.sign(knobs[one] - usual[one]) for one in knobs if knobs[one] != usual[one]}
+        moved = {
+            knob_name: np.sign(knobs[knob_name] - default[knob_name])
+            for knob_name in knobs
+            if knobs[knob_name] != default[knob_name]
+        }
         knob, _, way = name.rpartition("_")
         assert moved == ({} if name == "stay" else {knob: 1.0 if way == "up" else -1.0})
 
@@ -68,8 +72,8 @@ def test_the_baseline_action_is_the_baseline_bit_for_bit(form: str) -> None:
     assert np.array_equal(vector.baseline_action, env.baseline_action)
     env.reset(options={"instance": 1, "training_seed": 3})
     aps = [env.step(env.baseline_action)[4]["val_ap"] for _ in range(BUDGET.rounds)]
-    usual = run(Trainer(FAMILY.instance(1).task, seed=3), Schedule(), BUDGET, select="last")
-    assert aps == [one.val.ap for one in usual.history]
+    result = run(Trainer(FAMILY.instance(1).task, seed=3), Schedule(), BUDGET, select="last")
+    assert aps == [played.val.ap for played in result.history]
 
 
 def test_absolute_actions_have_no_baseline() -> None:

@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
-from mapopt.envs.detector_training.actions import (
-    ACTIONS,
+from mapopt.envs.detector_training.action_forms import (
     AbsoluteAction,
-    Action,
     DiscreteAction,
     MultiDiscreteAction,
     RelativeAction,
-    make_action,
 )
+from mapopt.envs.detector_training.actions import ACTIONS, Action, make_action
 from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Decision
@@ -43,7 +41,7 @@ SCORES = Scores(ap=0.1, ap50=0.2, ap75=0.05, ar100=0.3, per_category=(0.1, 0.1))
 
 
 def after(history: list[Round], decision: Decision) -> list[Round]:
-    one = Round(
+    last = Round(
         index=len(history),
         knobs=decision.knobs,
         ramp_from=decision.ramp_from,
@@ -53,7 +51,7 @@ def after(history: list[Round], decision: Decision) -> list[Round]:
         evaluated=0,
         seconds=0.0,
     )
-    return [*history, one]
+    return [*history, last]
 
 
 def play(action: Action, choices: list[object]) -> list[Round]:
@@ -88,7 +86,9 @@ def test_every_knob_can_be_turned_and_stays_in_its_range(form: str) -> None:
     space = action.space_of_actions()
     space.seed(0)
     history = play(action, [space.sample() for _ in range(BUDGET.rounds)])
-    turned = {name for one in history for name, value in one.knobs.as_dict().items() if value != getattr(Knobs(), name)}
+    turned = {
+        name for played in history for name, value in played.knobs.as_dict().items() if value != getattr(Knobs(), name)
+    }
     if form != "discrete":
         assert turned == set(ranges())
     assert len(turned) > 3
@@ -104,23 +104,23 @@ def test_the_spaces_are_as_large_as_the_knobs_are_many() -> None:
 
 def test_a_relative_action_is_an_offset_from_the_baseline_at_both_ends_of_the_round() -> None:
     action = RelativeAction(knobs=("lr", "augment"), scale=4.0)
-    usual = Schedule().decide([], TASK, BUDGET)
-    assert usual.ramp_from is not None
+    default = Schedule().decide([], TASK, BUDGET)
+    assert default.ramp_from is not None
     decision = action.decide([0.5, -1.0], [], TASK, BUDGET)
     assert decision.ramp_from is not None
-    assert decision.knobs.lr == pytest.approx(2 * usual.knobs.lr)
-    assert decision.ramp_from.lr == pytest.approx(2 * usual.ramp_from.lr)
-    assert decision.knobs.augment == decision.ramp_from.augment < usual.knobs.augment
-    assert decision.knobs.replace(lr=0.2, augment=0.3) == usual.knobs.replace(lr=0.2, augment=0.3)
+    assert decision.knobs.lr == pytest.approx(2 * default.knobs.lr)
+    assert decision.ramp_from.lr == pytest.approx(2 * default.ramp_from.lr)
+    assert decision.knobs.augment == decision.ramp_from.augment < default.knobs.augment
+    assert decision.knobs.replace(lr=0.2, augment=0.3) == default.knobs.replace(lr=0.2, augment=0.3)
 
 
 def test_an_absolute_action_sets_its_knobs_and_leaves_the_others_to_the_baseline() -> None:
     action = AbsoluteAction(knobs=("momentum", "box_weight"))
-    usual = Schedule().decide([], TASK, BUDGET)
+    default = Schedule().decide([], TASK, BUDGET)
     decision = action.decide([-1.0, 1.0], [], TASK, BUDGET)
     assert decision.ramp_from is not None
-    assert usual.ramp_from is not None
-    for end, ours in ((usual.knobs, decision.knobs), (usual.ramp_from, decision.ramp_from)):
+    assert default.ramp_from is not None
+    for end, ours in ((default.knobs, decision.knobs), (default.ramp_from, decision.ramp_from)):
         assert ours.momentum == 0.0
         assert ours.box_weight == pytest.approx(20.0)
         assert ours.replace(momentum=0.5, box_weight=1.0) == end.replace(momentum=0.5, box_weight=1.0)
@@ -144,28 +144,28 @@ def test_offsets_stay_and_move_by_steps_as_a_ledger_says(form: str) -> None:
                 moves[(choice - 1) // 2] = -1 if choice % 2 else 1
         else:
             choice = rng.integers(0, 3, 3)
-            moves = [int(one) - 1 for one in choice]
+            moves = [int(move) - 1 for move in choice]
         ledger = [min(max(count + move, -4), 4) for count, move in zip(ledger, moves, strict=True)]
         # These knobs stay clear of the ends of their ranges, but for augment below 0.
         decision = action.decide(choice, history, TASK, BUDGET)
-        usual = Schedule().decide(history, TASK, BUDGET)
-        expected = KnobSpace(knobs).shift(np.array(ledger) * step_size, usual.knobs, scale=scale)
+        default = Schedule().decide(history, TASK, BUDGET)
+        expected = KnobSpace(knobs).shift(np.array(ledger) * step_size, default.knobs, scale=scale)
         assert decision.knobs == expected
         history = after(history, decision)
-        # Where augment reached 0, only the notches down to there count.
+        # Where augment reached 0, only the steps down to there count.
         ledger[2] = max(ledger[2], -math.ceil(0.3 / (math.log10(scale) / 2) / step_size))
 
 
 def test_offsets_end_at_the_scale_and_at_the_range() -> None:
     up = [2] * BUDGET.rounds
     history = play(DiscreteAction(knobs=("box_weight",), step_size=0.5, scale=9.0), up)
-    assert [round(one.knobs.box_weight, 9) for one in history[:4]] == [3.0, 9.0, 9.0, 9.0]
-    history = play(DiscreteAction(knobs=("augment",), step_size=0.5), [1, 1, 1, 0, 2, 2, 2, 2, 2, 0, 1])
+    assert [round(played.knobs.box_weight, 9) for played in history[:4]] == [3.0, 9.0, 9.0, 9.0]
+    history = play(DiscreteAction(knobs=("augment",), step_size=0.5, scale=10.0), [1, 1, 1, 0, 2, 2, 2, 2, 2, 0, 1])
     values = [0.05, 0.0, 0.0, 0.0, 0.05, 0.3, 0.55, 0.8, 0.8, 0.8, 0.55]
-    assert [one.knobs.augment for one in history] == pytest.approx(values)
-    # The range ends within the fourth notch: the third from above is the first step back.
+    assert [played.knobs.augment for played in history] == pytest.approx(values)
+    # The range ends within the fourth step: the third from above is the first step back.
     history = play(DiscreteAction(knobs=("augment",), step_size=0.25, scale=100.0), [2, 2, 2, 2, 0, 1])
-    assert [one.knobs.augment for one in history] == pytest.approx([0.55, 0.8, 1.0, 1.0, 1.0, 0.8])
+    assert [played.knobs.augment for played in history] == pytest.approx([0.55, 0.8, 1.0, 1.0, 1.0, 0.8])
 
 
 def test_an_action_can_be_had_over_another_baseline() -> None:
@@ -195,15 +195,15 @@ def test_what_is_not_an_action_is_refused(form: str, given: object, message: str
 def test_wrong_settings_are_named() -> None:
     with pytest.raises(ConfigError, match="unknown action form 'relativ': did you mean 'relative'"):
         make_action("relativ")
-    with pytest.raises(ConfigError, match="reach was given for absolute actions, which have none: leave it out"):
+    with pytest.raises(ConfigError, match="scale was given for absolute actions, which have none: leave it out"):
         make_action("absolute", scale=3.0)
-    with pytest.raises(ConfigError, match="notch was given for relative actions"):
+    with pytest.raises(ConfigError, match="step_size was given for relative actions"):
         make_action("relative", step_size=0.1)
-    with pytest.raises(ConfigError, match=r"notch is 1.5: expected more than 0 and at most 1"):
+    with pytest.raises(ConfigError, match=r"step_size is 1.5: expected more than 0 and at most 1"):
         make_action("discrete", step_size=1.5)
-    with pytest.raises(ConfigError, match=r"reach is 1.0: expected a factor above 1"):
+    with pytest.raises(ConfigError, match=r"scale is 1.0: expected a factor above 1"):
         make_action("discrete", scale=1.0)
     with pytest.raises(ConfigError, match="unknown knob 'lrr'"):
-        make_action(knobs=("lrr",))
-    with pytest.raises(ConfigError, match="named twice"):
+        make_action(knobs=("lrr",)).decide([0.0], [], TASK, BUDGET)
+    with pytest.raises(ConfigError, match="knobs are lr, lr: expected at least one, each named once"):
         make_action(knobs=("lr", "lr"))

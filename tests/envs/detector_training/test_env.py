@@ -13,8 +13,9 @@ import torch
 
 from mapopt.agents.agent import Agent
 from mapopt.agents.policy import PolicyController
+from mapopt.envs.detector_training.actions import SCALE
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
-from mapopt.envs.detector_training.observations import FEATURES
+from mapopt.envs.detector_training.features import FEATURES
 from mapopt.envs.detector_training.rewards import REWARDS
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import FAMILIES, Instance, NumberedFamily, ShapesFamily
@@ -32,7 +33,7 @@ MakeFamily = Callable[..., NumberedFamily]
 FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
 BUDGET = Budget(images=8 * 3, rounds=3)
 KNOBS = ("lr", "augment", "score_threshold")
-EVERYTHING = (*(one.name for one in FEATURES), "knobs")
+EVERYTHING = (*FEATURES, "knobs")
 
 
 def make(**changes: Any) -> DetectorTrainingEnv:
@@ -47,8 +48,8 @@ def play(env: DetectorTrainingEnv, action: Any = None, **reset: Any) -> list[tup
     ended = False
     while not ended:
         seen, reward, terminated, truncated, info = env.step(env.action_space.sample() if action is None else action)
-        told = {name: value for name, value in info.items() if name != "seconds" and not name.startswith("test_")}
-        rows.append((seen.tobytes(), reward, terminated, truncated, repr(told)))
+        shown = {name: value for name, value in info.items() if name != "seconds" and not name.startswith("test_")}
+        rows.append((seen.tobytes(), reward, terminated, truncated, repr(shown)))
         ended = terminated or truncated
     return rows
 
@@ -78,14 +79,14 @@ def test_a_policy_in_the_environment_equals_the_same_policy_in_a_run(
     env = make(family=chosen, reward=reward, features=EVERYTHING if reward == "f1" else None)
     names = env.observation_names
     weights = np.random.default_rng(0).normal(0, 0.3, (3, len(names)))
-    agent = Agent(((weights, np.zeros(3)),), KNOBS, 10.0, {"shape": "cosine"}, names)
+    agent = Agent(((weights, np.zeros(3)),), KNOBS, SCALE, {"shape": "cosine"}, names)
     seen, _ = env.reset(seed=0, options={"instance": 1, "training_seed": 4})
     for _ in range(BUDGET.rounds):
         seen, *_ = env.step(agent.act(seen))
     instance = chosen.instance(1)
     result = run(Trainer(instance.task, seed=4), PolicyController(agent, instance.baseline), BUDGET)
-    assert [one.val for one in env.lanes.histories[0]] == [one.val for one in result.history]
-    assert [one.knobs for one in env.lanes.histories[0]] == [one.knobs for one in result.history]
+    assert [played.val for played in env.lanes.histories[0]] == [played.val for played in result.history]
+    assert [played.knobs for played in env.lanes.histories[0]] == [played.knobs for played in result.history]
     assert env.lanes.histories[0][-1].knobs != Knobs()
 
 
@@ -141,16 +142,16 @@ def test_infos_tell_what_a_log_wants() -> None:
     assert start["instance"] == 3
     assert start["description"] == str(FAMILY.instance(3))
     _, reward, _, _, info = env.step(np.zeros(3))
-    one = env.lanes.histories[0][-1]
+    last = env.lanes.histories[0][-1]
     assert (info["round"], info["images"], info["evaluated"], info["diverged"]) == (1, 8, 8, False)
-    assert (info["val_ap"], info["val_f1"]) == (one.val.ap, one.val.f1)
-    assert info["val_ap_per_category"].tolist() == list(one.val.per_category)
+    assert (info["val_ap"], info["val_f1"]) == (last.val.ap, last.val.f1)
+    assert info["val_ap_per_category"].tolist() == list(last.val.per_category)
     for name in ("class_loss", "box_loss", "weight_norm", "gradient_ratio", "steps"):
-        assert info[name] == getattr(one.interval, name)
+        assert info[name] == getattr(last.interval, name)
     assert (info["steps"], info["weight_norm"] > 0) == (2, True)
-    assert info["knobs"] == one.knobs.as_dict()
-    assert info["reward_parts"] == {"value": one.val.f1, "cost": pytest.approx(8e-3)}
-    assert reward == pytest.approx(one.val.f1 - 8e-3)
+    assert info["knobs"] == last.knobs.as_dict()
+    assert info["reward_parts"] == {"value": last.val.f1, "cost": pytest.approx(8e-3)}
+    assert reward == pytest.approx(last.val.f1 - 8e-3)
 
 
 @pytest.mark.parametrize("cost", [0.0, 1e-3])
@@ -275,14 +276,16 @@ def test_what_is_drawn_is_what_was_played() -> None:
     env.reset(seed=0, options={"instance": 1})
     env.step(np.array([0.5, 0.5, 0.0]))
     scene = scene_of(env.lanes, 0)
-    one, val = env.lanes.histories[0][0], FAMILY.instance(1).task.splits.val
-    assert scene.ap == (one.val.ap,)
-    assert [(knob.name, knob.values) for knob in scene.knobs] == [(name, (getattr(one.knobs, name),)) for name in KNOBS]
+    last, val = env.lanes.histories[0][0], FAMILY.instance(1).task.splits.val
+    assert scene.ap == (last.val.ap,)
+    assert [(knob.name, knob.values) for knob in scene.knobs] == [
+        (name, (getattr(last.knobs, name),)) for name in KNOBS
+    ]
     assert scene.knobs[1].baseline == (0.3,)
     image = scene.image
     assert image is not None
     assert np.array_equal(image.pixels, val.pixels[0].permute(1, 2, 0).numpy())
     notes = val.annotations
     np.testing.assert_allclose(image.true_boxes, notes.boxes[notes.images == 0] * float(val.scale[0]))
-    found = env.lanes.fleet.detect("val")[0]
-    assert len(image.scores) == (found.image_ids == 0).sum() > 0
+    detections = env.lanes.fleet.detect("val")[0]
+    assert len(image.scores) == (detections.image_ids == 0).sum() > 0

@@ -10,7 +10,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from mapopt.envs.detector_training.actions import Action, RelativeAction, make_action
+from mapopt.envs.detector_training.action_forms import RelativeAction
+from mapopt.envs.detector_training.actions import Action, make_action
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.detector_training.lanes import Start
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
@@ -71,7 +72,7 @@ def without_val_objects() -> Instance:
     [
         (of_another_recipe, ConfigError, "different recipes or classes"),
         (of_another_length, ConfigError, "test splits of 8 and 16 images"),
-        (without_val_objects, DataError, "the tune set has 8 images but no object to find"),
+        (without_val_objects, DataError, "the val set has 8 images but no object to find"),
     ],
 )
 def test_an_instance_that_cannot_be_played_is_refused_and_what_is_played_goes_on(
@@ -82,9 +83,9 @@ def test_an_instance_that_cannot_be_played_is_refused_and_what_is_played_goes_on
     with pytest.raises(error, match=message):
         env.lanes.reset({lane: Start(instance=lane, seed=lane) for lane in range(2)})
     assert not env.lanes.begun(0)
-    for one in (env, twin):
-        one.reset(seed=0, options={"instance": 0})
-        one.step(np.ones((2, 1)))
+    for interface in (env, twin):
+        interface.reset(seed=0, options={"instance": 0})
+        interface.step(np.ones((2, 1)))
     with pytest.raises(error, match=message):
         env.lanes.reset({lane: Start(instance=lane, seed=lane) for lane in range(2)})
     ours, theirs = env.step(np.ones((2, 1))), twin.step(np.ones((2, 1)))
@@ -128,7 +129,7 @@ def test_the_zero_action_stops_where_the_baseline_does(form: str, zero: Any) -> 
     assert result.status == "stopped"
     played = [env.step(zero) for _ in range(len(result.history) + 1)]
     assert [terminated for _, _, terminated, *_ in played] == [False] * len(result.history) + [True]
-    assert [one.val for one in env.lanes.histories[0]] == [one.val for one in result.history]
+    assert [played.val for played in env.lanes.histories[0]] == [played.val for played in result.history]
     info = played[-1][4]
     assert info["stopped"] == result.reason
     assert result.test is not None
@@ -150,7 +151,7 @@ def test_an_absolute_action_stops_with_its_baseline_too() -> None:
 
 
 @pytest.mark.parametrize("reward", ["gain", "final", "log_gap"])
-def test_a_stopped_episode_returns_what_its_last_round_is_worth(reward: str) -> None:
+def test_a_stopped_episode_returns_the_value_of_its_last_round(reward: str) -> None:
     env = DetectorTrainingEnv(FAMILY, budget=BUDGET, action=stopping("relative"), reward=reward)
     env.reset(seed=0)
     rewards, terminated = [], False

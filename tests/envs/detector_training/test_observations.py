@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mapopt.envs.detector_training.features import FEATURES
 from mapopt.envs.detector_training.observations import (
     DEFAULT_FEATURES,
-    FEATURES,
     needed_measures,
     observation_names,
     observation_space,
@@ -23,7 +23,7 @@ from mapopt.training.knobs import Knobs, ranges
 
 TASK = TaskInfo(name="t", classes=2, train_images=100, batch_size=4, knobs=Knobs(lr=0.1))
 BUDGET = Budget(images=800, rounds=10)
-EVERYTHING = (*(one.name for one in FEATURES), *(f"knob_{name}" for name in ranges()))
+EVERYTHING = (*FEATURES, *(f"knob_{name}" for name in ranges()))
 
 
 def played(aps: list[float], **changes: float) -> list[Round]:
@@ -107,7 +107,7 @@ def test_a_feature_is_what_its_name_says(name: str, expected: float) -> None:
 def test_every_feature_is_held_to_its_meaning_above() -> None:
     marks = test_a_feature_is_what_its_name_says.pytestmark  # type: ignore[attr-defined]
     tested = {name for name, _ in marks[0].args[1]}
-    assert tested >= {one.name for one in FEATURES}
+    assert tested >= set(FEATURES)
 
 
 def test_before_the_first_round_only_the_knobs_are_seen() -> None:
@@ -143,9 +143,9 @@ def test_a_feature_without_its_measure_is_an_error_that_says_how_to_measure() ->
     assert needed_measures(DEFAULT_FEATURES) == ()
 
 
-def test_the_default_features_are_all_that_cost_nothing_and_the_knobs_that_are_turned() -> None:
+def test_the_default_features_are_all_that_cost_nothing_and_the_knobs_that_actions_set() -> None:
     names = observation_names(None, ("lr", "augment"))
-    assert names == (*(one.name for one in FEATURES if one.measure is None), "knob_lr", "knob_augment")
+    assert names == (*(name for name in FEATURES if FEATURES[name].measure is None), "knob_lr", "knob_augment")
 
 
 def test_features_are_chosen_by_name() -> None:

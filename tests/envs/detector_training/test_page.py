@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import math
 import re
 
 import pytest
 
 from mapopt.envs.detector_training.actions import ACTIONS, DEFAULT_KNOBS, SCALE, STEP_SIZE
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
-from mapopt.envs.detector_training.observations import FEATURES
+from mapopt.envs.detector_training.features import FEATURES
 from mapopt.envs.detector_training.rewards import REWARDS
+from mapopt.envs.detector_training.settings import EnvKeywords, EnvSettings
 from mapopt.envs.families import ShapesFamily
 from mapopt.training.budget import Budget
 from mapopt.training.knobs import Knobs, ranges
@@ -20,9 +23,9 @@ PAGE = inspect.getdoc(DetectorTrainingEnv) or ""
 
 
 def section(title: str) -> str:
-    found = re.search(rf"^### {title}\n(.*?)(?=^### |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
-    assert found, f"the page has no section '{title}'"
-    return found[1]
+    matches = re.search(rf"^### {title}\n(.*?)(?=^### |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert matches, f"the page has no section '{title}'"
+    return matches[1]
 
 
 def rows(title: str) -> list[str]:
@@ -31,8 +34,8 @@ def rows(title: str) -> list[str]:
 
 def entries(title: str) -> list[str]:
     """The entries of a section's list, each on one line."""
-    found = re.findall(r"^- (.*?)(?=^- |^\S|^$|\Z)", section(title), flags=re.MULTILINE | re.DOTALL)
-    return [" ".join(entry.split()) for entry in found]
+    matches = re.findall(r"^- (.*?)(?=^- |^\S|^$|\Z)", section(title), flags=re.MULTILINE | re.DOTALL)
+    return [" ".join(entry.split()) for entry in matches]
 
 
 def test_the_sections_are_those_of_gymnasiums_pages() -> None:
@@ -59,15 +62,21 @@ def test_the_table_of_knobs_is_that_of_the_code() -> None:
 
 
 def test_the_forms_of_action_are_those_of_the_code() -> None:
-    expected = [f"``{form}``: {(inspect.getdoc(kind) or '').splitlines()[0]}" for form, kind in ACTIONS.items()]
+    expected = [
+        f"``{form}``: {' '.join((inspect.getdoc(kind) or '').partition(chr(10) * 2)[0].split())}"
+        for form, kind in ACTIONS.items()
+    ]
     assert entries("Action space") == expected
     for name in DEFAULT_KNOBS:
         assert f"``{name}``" in section("Action space")
-    assert f"``reach`` ({SCALE:g}), ``notch`` ({STEP_SIZE:g})" in section("Arguments")
+    assert f"``scale`` ({SCALE:g}), ``step_size`` ({STEP_SIZE:g})" in section("Arguments")
+    assert f"({math.log10(SCALE) / 2:.1f} of it at scale {SCALE:g})" in section("Action space")
 
 
 def test_the_table_of_features_is_that_of_the_code() -> None:
-    expected = [f"| {one.name} | {one.low:g} to {one.high:g} | {one.meaning} |" for one in FEATURES]
+    expected = [
+        f"| {feature.name} | {feature.low:g} to {feature.high:g} | {feature.meaning} |" for feature in FEATURES.values()
+    ]
     assert rows("Observation space") == [
         *expected,
         "| knob_NAME | -1 to 1 | present value of a knob, on its own scale |",
@@ -78,19 +87,27 @@ def test_the_rewards_are_those_of_the_code() -> None:
     assert entries("Rewards") == [f"``{name}``: {form.meaning}." for name, form in REWARDS.items()]
 
 
-def test_every_argument_is_on_the_page() -> None:
-    arguments = set(inspect.signature(DetectorTrainingEnv).parameters)
+def test_every_argument_is_on_the_page_with_its_default() -> None:
+    fields = {field.name: field.default for field in dataclasses.fields(EnvSettings)}
+    assert set(fields) == {"family", *EnvKeywords.__annotations__}
+    arguments = {*fields, *inspect.signature(DetectorTrainingEnv).parameters} - {"changes"}
     assert arguments == set(re.findall(r"``([a-z_]+)``", section("Arguments"))) & arguments
+    for name, default in fields.items():
+        if isinstance(default, str | float):
+            said = f'"{default}"' if isinstance(default, str) else f"{default:g}"
+            assert f"``{name}`` ({said})" in section("Arguments")
+    budget = EnvSettings().budget
+    assert f"``budget`` ({budget.images} images in {budget.rounds} rounds)" in section("Arguments")
 
 
 @pytest.mark.parametrize("reward", ["gain", "f1"])
 def test_the_names_in_infos_are_on_the_page(reward: str) -> None:
     family = ShapesFamily(images=(8, 4, 4), count=1, recipe=Recipe(batch_size=4))
     env = DetectorTrainingEnv(family, budget=Budget(images=4, rounds=1), reward=reward)
-    told = section("Info") + section("End of the episode") + section("Starting state")
+    listed = section("Info") + section("End of the episode") + section("Starting state")
     _, start = env.reset(seed=0)
     *_, info = env.step(env.action_space.sample() * 0)
     measured = {"val_f1", "val_best_f1", "val_lrp", "val_optimal_lrp"}
     assert (measured <= set(info)) == (reward == "f1")
     for name in (set(info) | set(start)) - measured:
-        assert f"``{name}``" in told, name
+        assert f"``{name}``" in listed, name

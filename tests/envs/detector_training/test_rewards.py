@@ -1,4 +1,4 @@
-"""Rewards: what an episode returns is what its end is worth, and a diverged one is worth nothing."""
+"""Rewards: what an episode returns is the value at its end, and that of a diverged episode is 0."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VALUES = {
     "best_f1": lambda ap: ap / 2,
     "lrp": lambda ap: 1 - (0.95 - ap),
 }
-"""What a reward takes the scores below to be worth."""
+"""The value that a reward gives the scores below."""
 
 
 def scores(ap: float) -> Scores:
@@ -75,8 +75,8 @@ def returned(reward: Reward, history: list[Round]) -> float:
 
 @pytest.mark.parametrize("cost", [0.0, 1e-3])
 @pytest.mark.parametrize("name", list(REWARDS))
-def test_a_return_is_what_the_end_is_worth_less_the_images(name: str, cost: float) -> None:
-    reward = Reward(name=name, cost_per_image=cost)
+def test_a_return_is_the_value_at_the_end_less_the_images(name: str, cost: float) -> None:
+    reward = Reward(name, cost_per_image=cost)
     assert returned(reward, played([0.1, 0.3, 0.2, 0.4])) == pytest.approx(VALUES[name](0.4) - 400 * cost)
 
 
@@ -84,7 +84,7 @@ def test_a_return_is_what_the_end_is_worth_less_the_images(name: str, cost: floa
 @pytest.mark.parametrize("cost", [0.0, 1e-3])
 @pytest.mark.parametrize("name", list(REWARDS))
 def test_a_diverged_episode_returns_the_minimum(name: str, cost: float, rounds: int) -> None:
-    reward = Reward(name=name, cost_per_image=cost)
+    reward = Reward(name, cost_per_image=cost)
     lost = returned(reward, played([0.1, 0.3, 0.2, 0.4][:rounds], diverged=True))
     assert lost == pytest.approx(-400 * cost)
     assert lost <= returned(reward, played([0.0] * 4)) + 1e-12
@@ -92,42 +92,42 @@ def test_a_diverged_episode_returns_the_minimum(name: str, cost: float, rounds: 
 
 def test_each_reward_pays_when_it_says() -> None:
     history = played([0.1, 0.3])
-    assert Reward(name="gain").parts(history, BUDGET).total == pytest.approx(0.2)
-    assert Reward(name="final").parts(history, BUDGET).total == 0
-    assert Reward(name="log_gap").parts(history, BUDGET).total == pytest.approx(math.log10(0.9) - math.log10(0.7))
-    assert Reward(name="log_gap").parts(played([1.0]), BUDGET).total == pytest.approx(3)
-    assert Reward(name="gain", cost_per_image=0.01).parts(history, BUDGET).cost == pytest.approx(1.0)
+    assert Reward("gain").parts(history, BUDGET).total == pytest.approx(0.2)
+    assert Reward("final").parts(history, BUDGET).total == 0
+    assert Reward("log_gap").parts(history, BUDGET).total == pytest.approx(math.log10(0.9) - math.log10(0.7))
+    assert Reward("log_gap").parts(played([1.0]), BUDGET).total == pytest.approx(3)
+    assert Reward("gain", cost_per_image=0.01).parts(history, BUDGET).cost == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("name", list(REWARDS))
 def test_dropping_false_alarms_pays_under_the_rewards_of_all_reported_boxes_alone(name: str) -> None:
     truth = GroundTruth([[0, 0, 10, 10]], labels=[1], image_ids=[1])
-    found = Detections([[0, 0, 10, 10], [50, 50, 60, 60]], scores=[0.75, 0.5], labels=[1, 1], image_ids=[1, 1])
+    loose = Detections([[0, 0, 10, 10], [50, 50, 60, 60]], scores=[0.75, 0.5], labels=[1, 1], image_ids=[1, 1])
     strict = Detections([[0, 0, 10, 10]], scores=[0.75], labels=[1], image_ids=[1])
-    both, one = (
-        Reward(name=name).value(Scores.of(evaluate(truth, boxes), **measure(truth, boxes, ("operating_point",))))
-        for boxes in (found, strict)
+    both, single = (
+        Reward(name).value(Scores.of(evaluate(truth, boxes), **measure(truth, boxes, ("operating_point",))))
+        for boxes in (loose, strict)
     )
-    assert (both < one) if name in ("f1", "lrp") else (both == one)
+    assert (both < single) if name in ("f1", "lrp") else (both == single)
 
 
 def test_the_test_split_and_the_seconds_are_ignored() -> None:
     history = played([0.1, 0.3])
-    slow = [replace(one, seconds=1e9, evaluated=10**9) for one in history]
+    slow = [replace(played_round, seconds=1e9, evaluated=10**9) for played_round in history]
     for name in REWARDS:
-        assert Reward(name=name).parts(history, BUDGET) == Reward(name=name).parts(slow, BUDGET)
+        assert Reward(name).parts(history, BUDGET) == Reward(name).parts(slow, BUDGET)
 
 
 def test_a_reward_says_what_it_needs() -> None:
-    assert Reward(name="gain").measures == ()
-    assert Reward(name="f1").measures == ("operating_point",)
-    assert Reward(name="oLRP").features == ("optimal_lrp",)
-    assert Reward(name="lrp").features == ("lrp",)
+    assert Reward("gain").measures == ()
+    assert Reward("f1").measures == ("operating_point",)
+    assert Reward("oLRP").features == ("optimal_lrp",)
+    assert Reward("lrp").features == ("lrp",)
 
 
 def test_wrong_settings_are_named() -> None:
     with pytest.raises(ConfigError, match="unknown reward 'gains': did you mean 'gain'"):
-        Reward(name="gains")
+        Reward("gains")
     for cost in (-1.0, math.inf, math.nan):
         with pytest.raises(ConfigError, match=r"cost_per_image is .*: expected 0 or a positive number"):
             Reward(cost_per_image=cost)

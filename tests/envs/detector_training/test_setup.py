@@ -36,7 +36,7 @@ def test_one_seed_is_counted_up_from_lane_to_lane() -> None:
         mask, seeds, rest = lanes_to_reset(seed, {"instance": 2}, 3)  # type: ignore[arg-type]
         assert mask.tolist() == [True] * 3
         assert seeds == [7, 8, 9]
-        assert all(type(one) is int for one in seeds)
+        assert all(type(seed) is int for seed in seeds)
         assert rest == {"instance": 2}
     assert lanes_to_reset(None, None, 2)[1:] == ([None, None], {})
 

@@ -91,10 +91,10 @@ def test_an_episode_that_is_over_stays_over() -> None:
 
 
 def test_a_state_without_a_generator_leaves_the_lanes_own() -> None:
-    one, other = DetectorTrainingEnv(**ARGUMENTS), DetectorTrainingEnv(**ARGUMENTS)
-    one.reset(seed=0)
+    first, other = DetectorTrainingEnv(**ARGUMENTS), DetectorTrainingEnv(**ARGUMENTS)
+    first.reset(seed=0)
     other.reset(seed=1)
-    other.set_state(replace(one.get_state(), generator=None))
+    other.set_state(replace(first.get_state(), generator=None))
     alone = DetectorTrainingEnv(**ARGUMENTS)
     alone.reset(seed=1)
     assert other.reset()[1] == alone.reset()[1]

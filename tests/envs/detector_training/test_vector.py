@@ -30,10 +30,10 @@ def make_vector(lanes: int, mode: str = "NextStep", **changes: Any) -> DetectorT
     )
 
 
-def told(info: dict[str, Any]) -> str:
+def shown(info: dict[str, Any]) -> str:
     """All an info says but the seconds, whichever kind of number it says it in."""
     values = {
-        name: told(value) if isinstance(value, dict) else np.asarray(value).tolist()
+        name: shown(value) if isinstance(value, dict) else np.asarray(value).tolist()
         for name, value in info.items()
         if name != "seconds"
     }
@@ -50,17 +50,17 @@ def test_a_lane_plays_the_episodes_that_it_would_play_alone(lanes: int, action: 
     vector.action_space.seed(3)
     actions = [vector.action_space.sample() for _ in range(BUDGET.rounds)]
     observations, infos = vector.reset(seed=5)
-    rows = [vector.step(one) for one in actions]
+    rows = [vector.step(action) for action in actions]
     for lane in range(lanes):
         env = DetectorTrainingEnv(FAMILY, budget=BUDGET, knobs=KNOBS, action=action, reward=reward)
         first, info = env.reset(seed=5 + lane)
         assert np.array_equal(first, observations[lane])
-        assert told(info) == told(lane_info(infos, lane))
+        assert shown(info) == shown(lane_info(infos, lane))
         for step in range(BUDGET.rounds):
             seen, paid, terminated, truncated, info = env.step(actions[step][lane])
             assert np.array_equal(seen, rows[step][0][lane])
             assert (paid, terminated, truncated) == tuple(rows[step][part][lane] for part in (1, 2, 3))
-            assert told(info) == told(lane_info(rows[step][4], lane))
+            assert shown(info) == shown(lane_info(rows[step][4], lane))
 
 
 def test_next_step_autoreset_spends_a_step_on_the_reset() -> None:
@@ -125,14 +125,14 @@ def test_staggered_lanes_end_one_after_the_other_and_then_play_what_they_would_h
                 episodes[lane][-1].append(seen[lane].tobytes())
         return ended, episodes
 
-    default_ends, usual = play(stagger=False)
+    default_ends, default = play(stagger=False)
     ends, staggered = play(stagger=True)
     assert default_ends[:3] == [[False] * 3, [False] * 3, [True] * 3]
     assert ends[:3] == [[False, False, True], [False, True, False], [True, False, False]]
     for lane in range(3):
         first = staggered[lane][0]
-        assert first == usual[lane][0][: len(first)]
-        assert staggered[lane][1] == usual[lane][1]
+        assert first == default[lane][0][: len(first)]
+        assert staggered[lane][1] == default[lane][1]
 
 
 def test_the_lanes_that_ended_are_tested_as_the_lanes_of_a_fleet_are() -> None:
@@ -180,8 +180,8 @@ def test_stable_baselines3_sees_episodes_end_with_their_last_observation() -> No
         observations, _, dones, infos = env.step(np.zeros((2, 3), dtype=np.float32))
         lasts.append([info for done, info in zip(dones, infos, strict=True) if done])
         assert all("test_ap" not in info for done, info in zip(dones, infos, strict=True) if not done)
-    assert [len(one) for one in lasts] == [0, 1, 1]
-    assert [one[0]["TimeLimit.truncated"] for one in lasts[1:]] == [True, False]
+    assert [len(last) for last in lasts] == [0, 1, 1]
+    assert [last[0]["TimeLimit.truncated"] for last in lasts[1:]] == [True, False]
     assert lasts[2][0]["terminal_observation"][0] == 1.0
     assert "test_ap" in lasts[2][0]
     assert observations[0, 0] == 0

@@ -1,4 +1,4 @@
-"""What every family promises: the same bits for a number, disjoint sides, a description, errors that help."""
+"""What every family promises: the same bits for a number, disjoint splits, a description, errors that help."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def bits(instance: Instance) -> tuple[object, ...]:
 
 
 def pictures(instance: Instance) -> set[str]:
-    return {one for _, images in instance.task.splits.named() for one in images.identities(by_path=False)}
+    return {identity for _, images in instance.task.splits.named() for identity in images.identities(by_path=False)}
 
 
 def test_every_family_is_in_this_matrix() -> None:
@@ -81,7 +81,7 @@ def test_a_fresh_process_gives_the_same_bits() -> None:
     assert done.stdout.strip().split("|") == [*bits(ours)[:3], str(ours)]
 
 
-def test_the_train_and_eval_splits_of_instances_share_no_image(kind: str, data: Path) -> None:
+def test_no_image_is_in_the_train_and_the_eval_split_of_instances(kind: str, data: Path) -> None:
     seen: dict[str, set[str]] = {"train": set(), "eval": set()}
     for split, images in seen.items():
         family = make(kind, data, split)  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ def test_the_train_and_eval_splits_of_instances_share_no_image(kind: str, data: 
     assert min(len(images) for images in seen.values()) > 60
 
 
-def test_train_val_and_test_share_no_image(kind: str, data: Path) -> None:
+def test_no_image_is_in_two_of_train_val_and_test(kind: str, data: Path) -> None:
     assert len(pictures(make(kind, data).instance(0))) == sum(COMMON["images"])
 
 
@@ -126,12 +126,12 @@ def test_budgets_are_drawn_by_number_and_said_and_change_nothing_else(kind: str,
     assert set(drawn) == set(budgets)
     assert drawn != [make(kind, data, "eval", count=18, budgets=budgets).budget_of(number) for number in range(18)]
     for number in (0, 1, 5):
-        usual, instance = plain.instance(number), varied.instance(number)
-        assert usual.budget is None
+        without, instance = plain.instance(number), varied.instance(number)
+        assert without.budget is None
         assert instance.budget == drawn[number] == make(kind, data, count=9, budgets=budgets).budget_of(number)
         own = instance.budget
-        assert str(instance) == f"{usual}, {own.images} images in {own.rounds} rounds"  # type: ignore[union-attr]
-        assert bits(instance)[:5] == bits(usual)[:5]
+        assert str(instance) == f"{without}, {own.images} images in {own.rounds} rounds"  # type: ignore[union-attr]
+        assert bits(instance)[:5] == bits(without)[:5]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_budgets_are_drawn_by_number_and_said_and_change_nothing_else(kind: str,
         ({"count": 0}, "a family of 0 instances: expected 1 to 1000000"),
         ({"count": 2_000_000}, "expected 1 to 1000000"),
         ({"count": 9.0}, "expected 1 to 1000000"),
-        ({"split": "evals"}, "unknown side of instances 'judges': did you mean 'judge'"),
+        ({"split": "evals"}, "unknown split of instances 'evals': did you mean 'eval'"),
         ({"images": (16, 8)}, "expected three whole numbers of at least 1"),
         ({"images": (16, 0, 8)}, "expected three whole numbers of at least 1"),
         ({"images": 16}, "expected three whole numbers of at least 1"),
@@ -178,5 +178,5 @@ def test_names_and_settings_that_do_not_exist_are_refused() -> None:
         make_family("imbalance")
     with pytest.raises(ConfigError, match="unknown setting of family 'shapes' 'varity': did you mean 'variety'"):
         make_family("shapes", varity=1.0)
-    with pytest.raises(ConfigError, match="family 'from-data' needs path"):
+    with pytest.raises(ConfigError, match="family 'from-data' needs 'path'"):
         make_family("from-data")

@@ -1,4 +1,4 @@
-"""A data set of one's own becomes instances: any layout, no image on two sides, crops that show objects."""
+"""A data set of one's own becomes instances: any layout, no image in two splits, crops that show objects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTINGS: dict[str, Any] = {"images": (24, 8, 16), "size": 48, "crop": (0.4, 0.8
 
 
 def sources(instance: Instance) -> list[Counter[str]]:
-    """Returns, for train, tune and test, how many crops each source image gave."""
+    """Returns, for train, val and test, how many crops each source image gave."""
     return [
         Counter(name.split("#")[0] for name in images.annotations.file_names)
         for _, images in instance.task.splits.named()
@@ -49,8 +49,8 @@ def test_every_layout_gives_the_same_crops(layout: str, data: Path, write_data: 
 
 def test_a_coco_file_is_a_data_set(data: Path) -> None:
     ours, folder = (FromDataFamily(path=path, **SETTINGS).instance(0) for path in (data / "train.json", data))
-    for (_, one), (_, other) in zip(ours.task.splits.named(), folder.task.splits.named(), strict=True):
-        assert one.fingerprint == other.fingerprint
+    for (_, images), (_, theirs) in zip(ours.task.splits.named(), folder.task.splits.named(), strict=True):
+        assert images.fingerprint == theirs.fingerprint
 
 
 def test_a_path_may_be_text(data: Path) -> None:
@@ -63,7 +63,7 @@ def test_no_source_image_is_in_two_splits_of_anything(data: Path) -> None:
         family = FromDataFamily(path=data, split=split, **SETTINGS)  # type: ignore[arg-type]
         used[split] = set()
         for number in range(3):
-            parts = [set(one) for one in sources(family.instance(number))]
+            parts = [set(part) for part in sources(family.instance(number))]
             assert sum(len(part) for part in parts) == len(set().union(*parts))
             used[split] |= set().union(*parts)
     assert not used["train"] & used["eval"]
@@ -102,19 +102,19 @@ def test_images_without_objects_give_no_more_than_their_fraction_of_crops(write_
 
 
 def test_crops_are_as_large_as_the_description_says(data: Path) -> None:
-    shares = set()
+    fractions = set()
     family = FromDataFamily(path=data, empty=0.0, visible=0.0, **{**SETTINGS, "count": 6})
     for number in range(6):
         instance = family.instance(number)
-        share = crop_fraction(instance)
-        shares.add(share)
+        fraction = crop_fraction(instance)
+        fractions.add(fraction)
         # Objects have 12 to 40 of 96 pixels, so none that is whole is larger in the crop than this.
         boxes = instance.task.splits.train.annotations.boxes
         sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-        assert sides.max() <= min(48, 40 * 48 / (96 * (share - 0.005))) + 1e-6
-        assert sides.max() > 30 * 48 / (96 * (share + 0.005))
-    assert len(shares) > 3
-    assert 0.4 <= min(shares) < max(shares) <= 0.8
+        assert sides.max() <= min(48, 40 * 48 / (96 * (fraction - 0.005))) + 1e-6
+        assert sides.max() > 30 * 48 / (96 * (fraction + 0.005))
+    assert len(fractions) > 3
+    assert 0.4 <= min(fractions) < max(fractions) <= 0.8
 
 
 def test_objects_larger_than_a_crop_are_passed_over(tmp_path: Path, write_data: Any) -> None:
@@ -127,7 +127,7 @@ def test_objects_larger_than_a_crop_are_passed_over(tmp_path: Path, write_data: 
 
 
 def test_too_few_images_are_refused_with_the_number_that_is_enough(tmp_path: Path, write_data: Any) -> None:
-    settings = {**SETTINGS, "empty": 0.0, "judging": 0.5}
+    settings = {**SETTINGS, "empty": 0.0, "eval_fraction": 0.5}
     folder = write_data(tmp_path / "few", count=10)
     with pytest.raises(DataError, match=r"of 10 images, 5 are for training .* 6 are needed \(about 12 in all\)"):
         FromDataFamily(path=folder, **settings)
@@ -142,11 +142,11 @@ def test_too_few_images_are_refused_with_the_number_that_is_enough(tmp_path: Pat
         ({"size": 8}, "size is 8. Expected a whole number from 16 to 2048"),
         ({"visible": 1.1}, "visible is 1.1. Expected a number from 0 to 1"),
         ({"empty": 1.0}, "empty is 1.0. Expected a number from 0 to 0.95"),
-        ({"judging": 0}, "judging is 0. Expected a number from 0.05 to 0.95"),
+        ({"eval_fraction": 0}, "eval_fraction is 0. Expected a number from 0.05 to 0.95"),
         ({"crops_per_image": 0}, "crops_per_image is 0. Expected a whole number from 1"),
         ({"seed": -1}, "seed is -1. Expected a whole number from 0"),
         ({"path": 3}, "path is 3: expected the path"),
-        ({"part": "val"}, "unknown set of a folder 'val'. Known: test, train, tune"),
+        ({"part": "tune"}, "unknown set of a folder 'tune'. Known: test, train, val"),
     ],
 )
 def test_wrong_settings_are_refused(data: Path, settings: dict[str, Any], message: str) -> None:
@@ -175,11 +175,11 @@ def test_only_the_part_that_is_named_is_read(tmp_path: Path, write_data: Any) ->
 
 
 def test_blood_cells_become_instances(blood_cells: Path) -> None:
-    train, judge = (
+    train, evaluated = (
         FromDataFamily(path=blood_cells, split=split, images=(32, 16, 16), count=2).instance(0)  # type: ignore[arg-type]
         for split in ("train", "eval")
     )
     assert "bccd (train set)" in str(train)
     assert train.task.classes == 3
-    assert not set().union(*sources(train)) & set().union(*sources(judge))
+    assert not set().union(*sources(train)) & set().union(*sources(evaluated))
     assert train.task.splits.train.annotations.counts[0] > 20

@@ -19,8 +19,8 @@ SMALL: dict[str, Any] = {"images": (8, 4, 4)}
 def test_every_mistake_appears_equally_often_in_both_splits() -> None:
     for split in ("train", "eval"):
         family = RescueFamily(split=split, **SMALL)  # type: ignore[arg-type]
-        found = Counter(family.mistake_of(number) for number in range(family.count))
-        assert found == dict.fromkeys(MISTAKES, 6)
+        counts = Counter(family.mistake_of(number) for number in range(family.count))
+        assert counts == dict.fromkeys(MISTAKES, 6)
 
 
 @pytest.mark.parametrize("split", ["train", "eval"])
@@ -65,9 +65,9 @@ def test_without_a_warm_up_the_baseline_begins_at_the_full_learning_rate() -> No
     decision = instance.baseline.decide([], instance.task.info, budget)
     assert decision.ramp_from is not None
     assert decision.ramp_from.lr == instance.task.knobs.lr
-    usual = Schedule().decide([], instance.task.info, budget)
-    assert usual.ramp_from is not None
-    assert usual.ramp_from.lr < 0.5 * instance.task.knobs.lr
+    default = Schedule().decide([], instance.task.info, budget)
+    assert default.ramp_from is not None
+    assert default.ramp_from.lr < 0.5 * instance.task.knobs.lr
 
 
 @pytest.mark.parametrize(
@@ -77,11 +77,11 @@ def test_without_a_warm_up_the_baseline_begins_at_the_full_learning_rate() -> No
         ({"count": 4}, "Give count 9, or other mistakes"),
         (
             {"mistakes": ("learning-rate-to-high",)},
-            "unknown entry of mistakes 'rate-to-high': did you mean 'rate-too-high'",
+            "unknown entry of mistakes 'learning-rate-to-high': did you mean 'learning-rate-too-high'",
         ),
-        ({"mistakes": ()}, "expected a list of at least one of rate-too-high"),
+        ({"mistakes": ()}, "expected a list of at least one of learning-rate-too-high"),
         ({"mistakes": ("no-warm-up", "no-warm-up")}, "each once"),
-        ({"knobs": Knobs(lr=1.0)}, "mistake 'rate-too-high' cannot be made with knobs.lr 1: it would be 10"),
+        ({"knobs": Knobs(lr=1.0)}, "mistake 'learning-rate-too-high' cannot be made with knobs.lr 1: it would be 10"),
         ({"knobs": Knobs(augment=0.0)}, "mistake 'no-augmentation' cannot be made with knobs.augment 0"),
         ({"knobs": Knobs(assign_iou=0.7)}, "'assignment-too-high' draws knobs.assign_iou from 0.65 to 0.8, around"),
     ],

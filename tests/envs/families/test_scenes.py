@@ -16,19 +16,19 @@ from mapopt.errors import ConfigError
 
 def test_classes_are_as_imbalanced_as_the_description_says() -> None:
     family = ImbalancedFamily(images=(400, 8, 8), count=6, factor=(5.0, 20.0))
-    said, found = [], []
+    said, measured = [], []
     for number in range(family.count):
         instance = family.instance(number)
         counts = instance.task.splits.train.annotations.counts
         match = re.search(r"classes ([\d.]+) times .*: (\d+) disc, (\d+) box, (\d+) triangle", str(instance))
         assert match is not None
-        assert [int(one) for one in match.groups()[1:]] == counts.tolist()
+        assert [int(count) for count in match.groups()[1:]] == counts.tolist()
         said.append(float(match[1]))
-        found.append(counts[0] / counts[-1])
+        measured.append(counts[0] / counts[-1])
     assert 5 <= min(said) < max(said) <= 20
     assert max(said) > 1.3 * min(said)
     # About 1300 objects: the rarest class has some 60 to 200, so its frequency is known to a seventh or better.
-    assert np.allclose(found, said, rtol=0.35)
+    assert np.allclose(measured, said, rtol=0.35)
 
 
 def test_objects_are_small_and_the_fraction_said_is_the_fraction_there() -> None:
@@ -52,7 +52,7 @@ def test_objects_are_small_and_the_fraction_said_is_the_fraction_there() -> None
 def test_only_train_annotations_are_wrong_and_as_many_as_drawn() -> None:
     parameters = {"images": (64, 16, 16), "count": 4}
     noisy, clean = NoisyLabelsFamily(fraction=(0.2, 0.4), **parameters), ShapesFamily(variety=0.0, **parameters)  # type: ignore[arg-type]
-    shares = []
+    fractions = []
     for number in range(4):
         wrong, right = noisy.instance(number), clean.instance(number).task.splits
         splits = wrong.task.splits
@@ -65,8 +65,8 @@ def test_only_train_annotations_are_wrong_and_as_many_as_drawn() -> None:
         assert match is not None
         assert int(match[2]) == len(right.train.annotations.ids)
         assert splits.note in str(wrong)
-        shares.append(int(match[1]) / int(match[2]))
-    assert 0.19 < min(shares) < max(shares) < 0.41
+        fractions.append(int(match[1]) / int(match[2]))
+    assert 0.19 < min(fractions) < max(fractions) < 0.41
 
 
 def test_no_variety_keeps_every_instance_at_the_middle() -> None:
@@ -89,12 +89,12 @@ def test_no_variety_keeps_every_instance_at_the_middle() -> None:
         (SmallObjectsFamily, {"largest": (3.0, 8.0)}, "largest is .* from 4 to 48"),
         (SmallObjectsFamily, {"under": 0}, "under is 0. Expected a number from 1 to 48"),
         (SmallObjectsFamily, {"scenes": ShapesConfig(object_size=(4.0, 8.0))}, "scenes.object_size is .* give largest"),
-        (NoisyLabelsFamily, {"fraction": (0.1, 1.5)}, "share is .* from 0 to 1"),
+        (NoisyLabelsFamily, {"fraction": (0.1, 1.5)}, "fraction is .* from 0 to 1"),
         (NoisyLabelsFamily, {"faults": ("swaped",)}, "unknown entry of faults 'swaped': did you mean 'swapped'"),
         (NoisyLabelsFamily, {"faults": ()}, "at least one of missing, shifted, swapped, spurious, each once"),
         (NoisyLabelsFamily, {"faults": "missing"}, "expected a list of at least one"),
         (NoisyLabelsFamily, {"scenes": ShapesConfig(classes=1)}, "'swapped', but scenes of 1 class"),
-        (NoisyLabelsFamily, {"scenes": ShapesConfig(label_noise=0.1)}, "scenes.label_noise is 0.1.* give share"),
+        (NoisyLabelsFamily, {"scenes": ShapesConfig(label_noise=0.1)}, "scenes.label_noise is 0.1.* give fraction"),
     ],
 )
 def test_wrong_settings_are_refused(family: Any, settings: dict[str, Any], message: str) -> None:

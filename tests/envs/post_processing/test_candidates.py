@@ -1,4 +1,4 @@
-"""Families of candidates: numbered, on one of two sides, and sound."""
+"""Families of candidates: numbered, in one of two splits, and sound."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mapopt.errors import ConfigError, DataError
 FAMILY = SyntheticCandidates(count=3, images=(8, 8))
 
 
-def test_synthetic_instances_are_functions_of_their_number_and_the_two_splits_share_none() -> None:
+def test_synthetic_instances_are_functions_of_their_number_and_the_two_splits_have_none_in_common() -> None:
     val = FAMILY.instance(1).val
     again = SyntheticCandidates(count=5, images=(8, 8)).instance(1).val
     assert np.array_equal(val.boxes, again.boxes)
@@ -57,21 +57,24 @@ def test_families_and_candidates_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"0 classes and \(64, 64\) images: expected 1 or more of each"):
         SyntheticCandidates(classes=0)
     for make in (SyntheticCandidates, partial(DetectorCandidates, [FAMILY.instance(0)])):
-        with pytest.raises(ConfigError, match="unknown side of instances 'test'"):
+        with pytest.raises(ConfigError, match="unknown split of instances 'test'"):
             make(split="test")  # type: ignore[operator]
     with pytest.raises(ConfigError, match="no detector was given"):
         DetectorCandidates([])
     mixed = [SyntheticCandidates(classes=classes, images=(4, 4)).instance(0) for classes in (2, 3)]
     with pytest.raises(ConfigError, match=r"detectors of \[2, 3\] classes were given: expected the same number in all"):
         DetectorCandidates(mixed)
-    one = FAMILY.instance(0).val
+    candidates = FAMILY.instance(0).val
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"scores": one.scores[1:]}, r"columns of \[\d+, \d+, \d+, \d+, \d+\] rows: expected one row for every box"),
-        ({"scores": -one.scores}, "score is negative or not finite: expected scores from 0 up"),
-        ({"labels": one.labels + 1}, "have labels 1 to 3: expected positions, 0 to 2"),
-        ({"images": one.images - 1}, "have images -1 to 6: expected positions, 0 to 7"),
-        ({"truth": replace(one.truth, crowd=np.ones(len(one.truth), bool))}, "has no object to find"),
+        (
+            {"scores": candidates.scores[1:]},
+            r"columns of \[\d+, \d+, \d+, \d+, \d+\] rows: expected one row for every box",
+        ),
+        ({"scores": -candidates.scores}, "score is negative or not finite: expected scores from 0 up"),
+        ({"labels": candidates.labels + 1}, "have labels 1 to 3: expected positions, 0 to 2"),
+        ({"images": candidates.images - 1}, "have images -1 to 6: expected positions, 0 to 7"),
+        ({"truth": replace(candidates.truth, crowd=np.ones(len(candidates.truth), bool))}, "has no object to find"),
     ]
     for changes, message in wrong:
         with pytest.raises(DataError, match=message):
-            replace(one, **changes)
+            replace(candidates, **changes)

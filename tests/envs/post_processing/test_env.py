@@ -32,11 +32,11 @@ REWARDS = ["ap", "f1", "lrp"]
 
 def play(env: gymnasium.Env, actions: list[Any], **reset: Any) -> list[tuple]:
     observation, info = env.reset(**reset)
-    told: list[tuple] = [(observation, 0.0, False, info)]
+    rows: list[tuple] = [(observation, 0.0, False, info)]
     for action in actions:
         observation, reward, terminated, _, info = env.step(action)
-        told.append((observation, reward, terminated, info))
-    return told
+        rows.append((observation, reward, terminated, info))
+    return rows
 
 
 def some_actions(env: gymnasium.Env, count: int, seed: int = 0) -> list[Any]:
@@ -73,20 +73,20 @@ def test_the_same_seed_and_actions_give_the_same_episode(action: str) -> None:
 
 
 @pytest.mark.parametrize("reward", REWARDS)
-def test_rewards_add_up_to_what_the_last_setting_is_worth_more_than_the_default(reward: str) -> None:
+def test_rewards_add_up_to_the_value_of_the_last_setting_less_that_of_the_default(reward: str) -> None:
     env = PostProcessingEnv(FAMILY, reward=reward, length=6)  # type: ignore[arg-type]
-    told = play(env, some_actions(env, 6), options={"instance": 1})
+    rows = play(env, some_actions(env, 6), options={"instance": 1})
     scorer = Scorer(FAMILY.instance(1).val)
     start, last = (
-        scorer.score(setting) for setting in (Setting.of(Knobs(), 3), Setting.from_dict(told[-1][3]["knobs"]))
+        scorer.score(setting) for setting in (Setting.of(Knobs(), 3), Setting.from_dict(rows[-1][3]["knobs"]))
     )
-    values = [{"ap": one.ap, "f1": one.f1, "lrp": 1 - one.lrp}[reward] for one in (start, last)]
-    assert sum(one[1] for one in told) == pytest.approx(values[1] - values[0], abs=1e-12)
-    assert told[0][3]["value"] == values[0]
-    assert [one[2] for one in told] == [False] * 6 + [True]
+    values = [{"ap": score.ap, "f1": score.f1, "lrp": 1 - score.lrp}[reward] for score in (start, last)]
+    assert sum(row[1] for row in rows) == pytest.approx(values[1] - values[0], abs=1e-12)
+    assert rows[0][3]["value"] == values[0]
+    assert [row[2] for row in rows] == [False] * 6 + [True]
 
 
-def test_test_images_are_told_at_the_end_and_change_nothing_else() -> None:
+def test_test_images_are_reported_at_the_end_and_change_nothing_else() -> None:
     class Swapped(SyntheticCandidates):
         def instance(self, number: int) -> CandidateInstance:
             mine = super().instance(number)
@@ -101,13 +101,13 @@ def test_test_images_are_told_at_the_end_and_change_nothing_else() -> None:
         assert not [name for name in first[3] if "test" in name]
     assert np.array_equal(mine[-1][0], other[-1][0])
     assert mine[-1][1] == other[-1][1]
-    told = {name: value for name, value in mine[-1][3].items() if name.startswith("test_")}
-    assert sorted(told) == ["test_ap", "test_f1", "test_gain", "test_lrp", "test_value"]
-    assert all(other[-1][3][name] != value for name, value in told.items())
+    tested = {name: value for name, value in mine[-1][3].items() if name.startswith("test_")}
+    assert sorted(tested) == ["test_ap", "test_f1", "test_gain", "test_lrp", "test_value"]
+    assert all(other[-1][3][name] != value for name, value in tested.items())
     scorer = Scorer(FAMILY.instance(0).test)
     score, start = scorer.score(Setting.from_dict(mine[-1][3]["knobs"])), scorer.score(Setting.of(Knobs(), 3))
-    assert told["test_value"] == told["test_f1"] == score.f1
-    assert told["test_gain"] == score.f1 - start.f1
+    assert tested["test_value"] == tested["test_f1"] == score.f1
+    assert tested["test_gain"] == score.f1 - start.f1
 
 
 def test_an_absolute_action_sets_every_number_on_its_knobs_scale() -> None:
@@ -125,40 +125,40 @@ def test_an_absolute_action_sets_every_number_on_its_knobs_scale() -> None:
 def test_a_discrete_action_moves_one_number_by_a_step_and_stops_at_the_end() -> None:
     env = PostProcessingEnv(FAMILY, action="discrete", step_size=0.5, length=9)
     assert env.action_space == gymnasium.spaces.Discrete(19)
-    told = play(env, [0, 8, 8, 8, 8, 8, 7, 1], seed=0)
-    settings = [Setting.from_dict(one[3]["knobs"]) for one in told]
-    thresholds = [one.score_thresholds for one in settings]
+    rows = play(env, [0, 8, 8, 8, 8, 8, 7, 1], seed=0)
+    settings = [Setting.from_dict(row[3]["knobs"]) for row in rows]
+    thresholds = [setting.score_thresholds for setting in settings]
     assert thresholds[1] == thresholds[0] == (0.0, 0.0, 0.0)
-    assert [one[0] for one in thresholds[2:8]] == pytest.approx([0.2375, 0.475, 0.7125, 0.95, 0.95, 0.7125])
-    assert all(one[1:] == (0.0, 0.0) for one in thresholds)
+    assert [values[0] for values in thresholds[2:8]] == pytest.approx([0.2375, 0.475, 0.7125, 0.95, 0.95, 0.7125])
+    assert all(values[1:] == (0.0, 0.0) for values in thresholds)
     default = Knobs().nms_iou
     assert settings[7].nms_iou == default
     assert settings[8].nms_iou == pytest.approx(default - 0.25 * (0.95 - 0.1))
-    assert told[1][1] == 0.0
+    assert rows[1][1] == 0.0
 
 
 @pytest.mark.parametrize("reward", REWARDS)
 def test_observations_are_named_and_mean_what_their_names_say(reward: str) -> None:
     env = PostProcessingEnv(FAMILY, reward=reward, length=8)  # type: ignore[arg-type]
-    told = play(env, some_actions(env, 8), seed=3)
+    rows = play(env, some_actions(env, 8), seed=3)
     assert env.observation_space.shape == (len(env.observation_names),) == (16 + 13 * 3,)
     assert len(set(env.observation_names)) == len(env.observation_names)
-    seen = [dict(zip(env.observation_names, one[0].tolist(), strict=True)) for one in told]
-    values = [one[3]["value"] for one in told]
-    for step, (one, (observation, _, _, info)) in enumerate(zip(seen, told, strict=True)):
+    seen = [dict(zip(env.observation_names, row[0].tolist(), strict=True)) for row in rows]
+    values = [row[3]["value"] for row in rows]
+    for step, (entry, (observation, _, _, info)) in enumerate(zip(seen, rows, strict=True)):
         assert env.observation_space.contains(observation)
-        assert one["progress"] == pytest.approx(step / 8)
-        assert one["value"] == pytest.approx(values[step])
-        assert one["gain"] == pytest.approx(np.clip(10 * (values[step] - values[0]), -5, 5), abs=1e-5)
-        assert one["below_best"] == pytest.approx(min(10 * (max(values[: step + 1]) - values[step]), 5), abs=1e-5)
-        assert one["gain_2_ago"] == pytest.approx(seen[step - 2]["gain"] if step >= 2 else 0.0, abs=1e-5)
-        assert [one["ap"], one["f1"], one["lrp"]] == pytest.approx([info["ap"], info["f1"], info["lrp"]])
-        assert np.mean([one[f"f1_{k}"] for k in range(3)]) == pytest.approx(info["f1"], abs=1e-6)
-        assert np.mean([one[f"ap_{k}"] for k in range(3)]) == pytest.approx(info["ap"], abs=1e-6)
-        assert sum(one[f"fraction_{k}"] for k in range(3)) == pytest.approx(1, abs=1e-6)
-        assert one["score_at_0.25_1"] >= one["score_at_1_1"] >= one["score_at_4_1"]
+        assert entry["progress"] == pytest.approx(step / 8)
+        assert entry["value"] == pytest.approx(values[step])
+        assert entry["gain"] == pytest.approx(np.clip(10 * (values[step] - values[0]), -5, 5), abs=1e-5)
+        assert entry["below_best"] == pytest.approx(min(10 * (max(values[: step + 1]) - values[step]), 5), abs=1e-5)
+        assert entry["gain_2_ago"] == pytest.approx(seen[step - 2]["gain"] if step >= 2 else 0.0, abs=1e-5)
+        assert [entry["ap"], entry["f1"], entry["lrp"]] == pytest.approx([info["ap"], info["f1"], info["lrp"]])
+        assert np.mean([entry[f"f1_{k}"] for k in range(3)]) == pytest.approx(info["f1"], abs=1e-6)
+        assert np.mean([entry[f"ap_{k}"] for k in range(3)]) == pytest.approx(info["ap"], abs=1e-6)
+        assert sum(entry[f"fraction_{k}"] for k in range(3)) == pytest.approx(1, abs=1e-6)
+        assert entry["score_at_0.25_1"] >= entry["score_at_1_1"] >= entry["score_at_4_1"]
         unit = ranges()["score_threshold"].to_unit(info["knobs"]["score_threshold_2"])
-        assert one["knob_score_threshold_2"] == pytest.approx(unit, abs=1e-6)
+        assert entry["knob_score_threshold_2"] == pytest.approx(unit, abs=1e-6)
 
 
 @pytest.mark.parametrize("action", FORMS)
@@ -169,8 +169,8 @@ def test_a_state_is_gone_on_from_as_if_nothing_had_happened(action: str) -> None
     state = env.get_state()
 
     def go_on() -> list[Any]:
-        told = [env.step(one) for one in actions[2:4]] + play(env, actions[4:8])
-        return [[*one[0].tolist(), one[1]] for one in told]
+        rows = [env.step(action) for action in actions[2:4]] + play(env, actions[4:8])
+        return [[*row[0].tolist(), row[1]] for row in rows]
 
     first = go_on()
     play(env, actions[8:10], seed=5)
@@ -218,7 +218,7 @@ def test_rendering_is_one_line() -> None:
         ({"reward": "olrp"}, "unknown reward 'olrp': did you mean 'lrp'"),
         ({"action": "absolut"}, "unknown action 'absolut': did you mean 'absolute'"),
         ({"length": 0}, "length is 0: expected at least one step"),
-        ({"action": "discrete", "step_size": 0.0}, r"notch is 0.0: expected a part of \[-1, 1\], such as 0.125"),
+        ({"action": "discrete", "step_size": 0.0}, r"step_size is 0.0: expected a part of \[-1, 1\], such as 0.125"),
         ({"family": "synthetics"}, "unknown family of candidates 'synthetics': did you mean 'synthetic'"),
         ({"render_mode": "human"}, "render_mode is 'human': expected 'ansi' or None"),
     ],

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 
 import numpy as np
 import pytest
 
-from mapopt.envs.post_processing.actions import ACTIONS, STEP_SIZE
+from mapopt.envs.post_processing.actions import STEP_SIZE
 from mapopt.envs.post_processing.env import PostProcessingEnv
-from mapopt.envs.post_processing.lanes import LIMIT, VALUES
-from mapopt.envs.post_processing.settings import CANDIDATE_FAMILIES, LENGTH
+from mapopt.envs.post_processing.lanes import LIMIT
+from mapopt.envs.post_processing.registries import CANDIDATE_FAMILIES, SETTING_ACTIONS, SETTING_REWARDS
+from mapopt.envs.post_processing.settings import PostProcessingEnvSettings, PostProcessingKeywords
 from mapopt.envs.post_processing.synthetic import SyntheticCandidates
 from mapopt.postprocessing.settings import Setting
 from mapopt.training.knobs import Knobs, ranges
@@ -20,9 +22,9 @@ PAGE = inspect.getdoc(PostProcessingEnv) or ""
 
 
 def section(title: str) -> str:
-    found = re.search(rf"^### {title}\n(.*?)(?=^### |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
-    assert found, f"the page has no section '{title}'"
-    return found[1]
+    matches = re.search(rf"^### {title}\n(.*?)(?=^### |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert matches, f"the page has no section '{title}'"
+    return matches[1]
 
 
 def rows(title: str) -> list[list[str]]:
@@ -53,7 +55,7 @@ def test_the_table_of_actions_is_that_of_the_code(classes: int) -> None:
 @pytest.mark.parametrize("classes", [1, 4])
 def test_the_sizes_of_the_spaces_are_on_the_page(classes: int) -> None:
     family = SyntheticCandidates(classes=classes, count=1, images=(4, 4))
-    box, number = (PostProcessingEnv(family, action=form).action_space for form in ACTIONS)  # type: ignore[arg-type]
+    box, number = (PostProcessingEnv(family, action=form).action_space for form in SETTING_ACTIONS)  # type: ignore[arg-type]
     shape = re.search(r"Box\(-1, 1, \((\d+) \+ (\d+) k,\)\)", section("Action space"))
     count = re.search(r"Discrete\((\d+) \+ (\d+) k\)", section("Action space"))
     seen = re.search(r"Box\(-(\d+), \1, \((\d+) \+ (\d+) k,\), float32\)", section("Observation space"))
@@ -76,30 +78,30 @@ def test_the_table_of_observations_has_every_entry_in_its_order_and_range() -> N
         seen = [env.reset(seed=episode)[0], *(env.step(env.action_space.sample())[0] for _ in range(6))]
         for place, name in enumerate(env.observation_names):
             low, high = ranges_of[entry_of(name)]
-            values = np.array([one[place] for one in seen])
+            values = np.array([observation[place] for observation in seen])
             assert ((values >= low) & (values <= high)).all(), name
 
 
 def test_the_rewards_are_those_of_the_code() -> None:
-    found = re.findall(r"^- ``(\w+)``:", section("Rewards"), flags=re.MULTILINE)
-    assert found == list(VALUES)
+    matches = re.findall(r"^- ``(\w+)``:", section("Rewards"), flags=re.MULTILINE)
+    assert matches == list(SETTING_REWARDS)
 
 
 def test_every_argument_is_on_the_page_with_its_default() -> None:
-    given = section("Arguments")
-    parameters = inspect.signature(PostProcessingEnv).parameters
-    assert set(parameters) == set(re.findall(r"``([a-z_]+)``", given)) & set(parameters)
-    assert f"``length`` ({LENGTH})" in given
-    assert f"``notch`` ({STEP_SIZE:g})" in given
-    for name in ("reward", "action"):
-        assert f'``{name}`` ("{parameters[name].default}")' in given
-    assert all(f'"{name}"' in given for name in CANDIDATE_FAMILIES)
+    fields = {field.name: field.default for field in dataclasses.fields(PostProcessingEnvSettings)}
+    assert set(fields) == {"family", *PostProcessingKeywords.__annotations__}
+    arguments = {*fields, *inspect.signature(PostProcessingEnv).parameters} - {"changes"}
+    assert arguments == set(re.findall(r"``([a-z_]+)``", section("Arguments"))) & arguments
+    for name, default in {**fields, "step_size": STEP_SIZE}.items():
+        said = f'"{default}"' if isinstance(default, str) else f"{default:g}"
+        assert f"``{name}`` ({said})" in section("Arguments")
+    assert all(f'"{name}"' in section("Arguments") for name in CANDIDATE_FAMILIES)
 
 
 def test_the_names_in_infos_are_on_the_page() -> None:
     env = PostProcessingEnv(SyntheticCandidates(count=1, images=(4, 4)), length=1)
     _, start = env.reset(seed=0)
     *_, end = env.step(np.zeros(9))
-    told = section("Info") + section("End of the episode") + section("Starting state")
+    listed = section("Info") + section("End of the episode") + section("Starting state")
     for name in {*start, *end}:
-        assert f"``{name}``" in told, name
+        assert f"``{name}``" in listed, name

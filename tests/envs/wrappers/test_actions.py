@@ -74,7 +74,7 @@ def test_a_held_knob_stays_where_the_baseline_has_it_and_the_others_turn() -> No
     theirs = play(whole, [np.array([0.5, 0.0, -0.5], dtype=np.float32)] * 3, options=start)
     base = play(make(), [np.zeros(3, dtype=np.float32)] * 3, options=start)
     assert ours[0] == theirs[0]
-    assert [one["knobs"]["augment"] for one in ours[1]] == [one["knobs"]["augment"] for one in base[1]]
+    assert [info["knobs"]["augment"] for info in ours[1]] == [info["knobs"]["augment"] for info in base[1]]
     assert ours[1][0]["knobs"]["lr"] != base[1][0]["knobs"]["lr"]
 
 
@@ -100,24 +100,24 @@ def test_every_choice_stands_for_its_levels(choices: Any) -> None:
     levels = (-1.0, 0.0, 0.5)
     env = Discretize(make(), levels, choices=choices)
     if choices == "each":
-        found = [env.action(np.array(place)) for place in itertools.product(range(3), repeat=3)]
+        filled = [env.action(np.array(place)) for place in itertools.product(range(3), repeat=3)]
         expected = list(itertools.product(levels, repeat=3))
     elif choices == "all":
-        found = [env.action(np.int64(place)) for place in range(27)]
+        filled = [env.action(np.int64(place)) for place in range(27)]
         expected = list(itertools.product(levels, repeat=3))
     else:
-        found = [env.action(np.int64(place)) for place in range(10)]
+        filled = [env.action(np.int64(place)) for place in range(10)]
         expected = [(0.0, 0.0, 0.0)]
         for entry in range(3):
             expected += [tuple(level if place == entry else 0.0 for place in range(3)) for level in levels]
     assert env.action_space.n == len(expected) if choices != "each" else env.action_space.nvec.tolist() == [3, 3, 3]  # type: ignore[attr-defined]
-    assert np.array_equal(np.array(found), np.array(expected))
+    assert np.array_equal(np.array(filled), np.array(expected))
 
 
 def test_entries_that_a_choice_leaves_alone_are_at_rest() -> None:
     env = Discretize(make(action="absolute"), (-1.0, 1.0), rest=(0.1, 0.2, 0.3))
-    found = [env.action(np.int64(place)).tolist() for place in (0, 1, 6)]
-    assert found == [pytest.approx(one) for one in ([0.1, 0.2, 0.3], [-1.0, 0.2, 0.3], [0.1, 0.2, 1.0])]
+    filled = [env.action(np.int64(place)).tolist() for place in (0, 1, 6)]
+    assert filled == [pytest.approx(entries) for entries in ([0.1, 0.2, 0.3], [-1.0, 0.2, 0.3], [0.1, 0.2, 1.0])]
 
 
 def test_a_knob_held_by_its_name_and_an_entry_at_rest_are_where_the_baseline_has_them() -> None:
@@ -139,12 +139,12 @@ def test_a_wrapped_environment_says_which_action_is_the_baseline_now() -> None:
         Discretize(Levers(), (-1.0, 1.0)),
     ]
     for env in wrapped:
-        usual = env.baseline_action
-        assert env.action_space.contains(usual)
+        default = env.baseline_action
+        assert env.action_space.contains(default)
         inner = env
         while inner is not inner.unwrapped:
-            usual, inner = inner.action(usual), inner.env
-        assert usual.tolist() == Levers.baseline_action.tolist()
+            default, inner = inner.action(default), inner.env
+        assert default.tolist() == Levers.baseline_action.tolist()
     assert FreezeKnobs(Levers(), {"left": 0.25}).baseline_action.tolist() == [-0.5, 1.0]  # type: ignore[union-attr]
     without: list[Any] = [
         Discretize(Levers(), (-1.0, 1.0), choices="each"),
@@ -170,17 +170,17 @@ def test_a_wrapper_that_changes_what_actions_mean_hides_their_names_and_baseline
 def test_knobs_of_post_processing_are_held_by_their_names_alone_and_in_lanes() -> None:
     held = {"soft_nms_sigma": -1.0, "detections": 0.5}
     names = PostProcessingEnv(SOURCE).action_names
-    one = FreezeKnobs(PostProcessingEnv(SOURCE, length=3), held)
+    single = FreezeKnobs(PostProcessingEnv(SOURCE, length=3), held)
     many = VectorFreezeKnobs(PostProcessingVectorEnv(2, SOURCE, length=3), held)
-    assert one.action_names == many.action_names == tuple(name for name in names if name not in held)
+    assert single.action_names == many.action_names == tuple(name for name in names if name not in held)
     whole = PostProcessingEnv(SOURCE, length=3)
     few = np.linspace(-0.9, 0.5, len(names) - 2, dtype=np.float32)
-    all_of_them = [{**held, **dict(zip(one.action_names, few, strict=True))}[name] for name in names]
-    for env in (one, whole):
+    all_of_them = [{**held, **dict(zip(single.action_names, few, strict=True))}[name] for name in names]
+    for env in (single, whole):
         env.reset(seed=4)
     many.reset(seed=4)
     seen, reward, *_ = whole.step(np.array(all_of_them, np.float32))
-    mine, lanes = one.step(few), many.step(np.stack([few, few]))
+    mine, lanes = single.step(few), many.step(np.stack([few, few]))
     assert mine[0].tobytes() == lanes[0][0].tobytes() == seen.tobytes()
     assert mine[1] == lanes[1][0] == reward != 0
 

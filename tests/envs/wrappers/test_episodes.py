@@ -47,11 +47,11 @@ class Counter(gymnasium.Env):
         return self._seen, 0.1 * steps, steps == self._length and steps % 2 == 0, steps == self._length, info
 
 
-def equal(one: Episodes, other: Episodes) -> bool:
+def equal(first: Episodes, other: Episodes) -> bool:
     """Whether all arrays are the same bits, and everything else is equal."""
-    if len(one) != len(other) or one.env != other.env or one.arguments != other.arguments:
+    if len(first) != len(other) or first.env != other.env or first.arguments != other.arguments:
         return False
-    for a, b in zip(one.episodes, other.episodes, strict=True):
+    for a, b in zip(first.episodes, other.episodes, strict=True):
         arrays = [(getattr(a, name), getattr(b, name)) for name in ("observations", "actions", "rewards")]
         arrays += [(a.terminations, b.terminations), (a.truncations, b.truncations)]
         arrays += [(a.infos[name], b.infos[name]) for name in a.infos]
@@ -136,14 +136,14 @@ def test_lanes_are_logged_as_the_same_episodes_alone(mode: str) -> None:
                     taken[lane].append(actions[lane])
     logged = many.log().episodes
     for lane in range(2):
-        one = EpisodeLog(
+        single = EpisodeLog(
             gymnasium.make("mapopt/DetectorTraining-v0", family=FAMILY, budget=BUDGET, knobs=("lr", "augment"))
         )
         for episode in range(2):
-            one.reset(seed=None if episode else 3 + lane)
+            single.reset(seed=None if episode else 3 + lane)
             for action in taken[lane][episode * BUDGET.rounds : (episode + 1) * BUDGET.rounds]:
-                one.step(action)
-        mine = [_timeless(episode) for episode in one.log().episodes]
+                single.step(action)
+        mine = [_timeless(episode) for episode in single.log().episodes]
         theirs = [_timeless(episode) for episode in (logged[lane], logged[2 + lane])]
         assert equal(Episodes(episodes=tuple(mine), env=""), Episodes(episodes=tuple(theirs), env=""))
 
@@ -189,12 +189,12 @@ def test_what_cannot_be_logged_or_written_is_said(tmp_path: Path) -> None:
         EpisodeLog(Dictionary())
     with pytest.raises(ConfigError, match="play at least one to its end"):
         EpisodeLog(Counter()).log().save(tmp_path / "none")
-    one = played((2,)).episodes[0]
+    episode = played((2,)).episodes[0]
     with pytest.raises(ConfigError, match="actions of an episode fit 1 steps, rewards 2"):
-        Episode(**{**vars(one), "actions": one.actions[:1]})
-    wide = Episode(**{**vars(one), "observations": np.zeros((3, 5))})
+        Episode(**{**vars(episode), "actions": episode.actions[:1]})
+    wide = Episode(**{**vars(episode), "observations": np.zeros((3, 5))})
     with pytest.raises(ConfigError, match="episodes differ in shape"):
-        Episodes(episodes=(one, wide), env="x").save(tmp_path / "none")
+        Episodes(episodes=(episode, wide), env="x").save(tmp_path / "none")
     assert not list(tmp_path.iterdir())
 
 
@@ -207,9 +207,9 @@ def test_minari_gets_the_same_numbers(tmp_path: Path, monkeypatch: pytest.Monkey
     log = played((2, 3))
     made = {"description": "Two short counts.", "algorithm": "a loop"}
     to_minari(log, "mapopt/counter/test-v0", Counter(), **made)
-    found = list(minari.load_dataset("mapopt/counter/test-v0").iterate_episodes())
-    assert len(found) == 2
-    for ours, theirs in zip(log.episodes, found, strict=True):
+    stored = list(minari.load_dataset("mapopt/counter/test-v0").iterate_episodes())
+    assert len(stored) == 2
+    for ours, theirs in zip(log.episodes, stored, strict=True):
         assert np.array_equal(ours.observations, theirs.observations)
         assert np.array_equal(ours.actions, theirs.actions)
         assert np.array_equal(ours.rewards, theirs.rewards)

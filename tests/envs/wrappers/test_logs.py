@@ -96,8 +96,8 @@ def test_post_processing_can_be_wrapped_as_well() -> None:
     def wrapped() -> EpisodeLog:
         env = gymnasium.make("mapopt/PostProcessing-v0", length=4)
         names = [f"knob_{name}" for name in env.unwrapped.action_names]  # type: ignore[attr-defined]
-        usual = env.reset(seed=0)[0][[[*env.unwrapped.observation_names].index(name) for name in names]]  # type: ignore[attr-defined]
-        return EpisodeLog(RelativeToBaseline(RewardNoise(Discretize(env, rest=usual.tolist()), 0.0), baseline=0))
+        default = env.reset(seed=0)[0][[[*env.unwrapped.observation_names].index(name) for name in names]]  # type: ignore[attr-defined]
+        return EpisodeLog(RelativeToBaseline(RewardNoise(Discretize(env, rest=default.tolist()), 0.0), baseline=0))
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -72,8 +72,8 @@ def test_noise_has_its_standard_deviation_and_leaves_the_training_alone() -> Non
     actions = [np.full(3, 0.3, dtype=np.float32)] * 3
     noisy = play(RewardNoise(make(), 0.5), actions, seed=1)
     quiet = play(make(), actions, seed=1)
-    assert [one["reward_without_noise"] for one in noisy[1]] == quiet[0]
-    assert all(one != other for one, other in zip(noisy[0], quiet[0], strict=True))
+    assert [info["reward_without_noise"] for info in noisy[1]] == quiet[0]
+    assert all(ours != theirs for ours, theirs in zip(noisy[0], quiet[0], strict=True))
 
 
 def test_noise_goes_on_from_episode_to_episode_and_differs_from_seed_to_seed() -> None:
@@ -85,10 +85,10 @@ def test_noise_goes_on_from_episode_to_episode_and_differs_from_seed_to_seed() -
 
     first, second, again, other = noise(seed=0), noise(), noise(seed=0), noise(seed=1)
     assert first == again
-    assert len({tuple(one) for one in (first, second, other)}) == 3
+    assert len({tuple(rewards) for rewards in (first, second, other)}) == 3
 
 
-def test_the_baseline_relative_to_itself_is_worth_nothing() -> None:
+def test_the_baseline_relative_to_itself_is_paid_nothing() -> None:
     rewards, _ = play(RelativeToBaseline(make()), [np.zeros(3, dtype=np.float32)] * 3, seed=4)
     assert rewards == [0.0, 0.0, 0.0]
 
@@ -96,11 +96,14 @@ def test_the_baseline_relative_to_itself_is_worth_nothing() -> None:
 def test_relative_rewards_are_the_own_less_the_baselines_of_the_same_instance_and_seed() -> None:
     start = {"instance": 2, "training_seed": 9}
     actions = [np.array([0.9, -0.9, 0.4], dtype=np.float32)] * 3
-    own, base = play(make(), actions, options=start)[0], play(make(), [0 * one for one in actions], options=start)[0]
+    own, base = (
+        play(make(), actions, options=start)[0],
+        play(make(), [0 * action for action in actions], options=start)[0],
+    )
     env = RelativeToBaseline(make())
     for _ in range(2):
         rewards, infos = play(env, actions, options=start)
-        assert rewards == [one - other for one, other in zip(own, base, strict=True)]
+        assert rewards == [ours - theirs for ours, theirs in zip(own, base, strict=True)]
         assert [info["baseline_reward"] for info in infos] == base
 
 
@@ -141,9 +144,9 @@ def test_an_episode_that_terminates_early_is_charged_the_whole_baseline() -> Non
 @pytest.mark.parametrize("action", ["discrete", "multi_discrete"])
 def test_the_baseline_of_choices_is_the_environments_own(action: str) -> None:
     env = RelativeToBaseline(make(action=action))
-    usual = env.unwrapped.baseline_action  # type: ignore[attr-defined]
-    assert play(env, [usual] * 3, seed=4)[0] == [0.0, 0.0, 0.0]
-    assert any(play(env, [np.zeros_like(usual) + 2] * 3, seed=4)[0])
+    baseline = env.unwrapped.baseline_action  # type: ignore[attr-defined]
+    assert play(env, [baseline] * 3, seed=4)[0] == [0.0, 0.0, 0.0]
+    assert any(play(env, [np.zeros_like(baseline) + 2] * 3, seed=4)[0])
     discrete = RelativeToBaseline(PostProcessingEnv(SOURCE, action="discrete", length=3))
     assert play(discrete, [0, 0, 0], seed=1)[0] == [0.0, 0.0, 0.0]
 
@@ -158,10 +161,10 @@ def test_where_no_action_is_the_baseline_one_has_to_be_given() -> None:
         with pytest.raises(ConfigError, match=r"is the baseline, .*say which one is to be, as baseline=\.\.\."):
             RelativeToBaseline(env)
     bare = PostProcessingEnv(SOURCE, length=2)
-    usual = np.full(len(bare.action_names), 0.25, np.float32)
-    env = RelativeToBaseline(bare, baseline=usual)
-    assert play(env, [usual] * 2, seed=0)[0] == [0.0, 0.0]
-    assert any(play(env, [-usual] * 2, seed=0)[0])
+    chosen = np.full(len(bare.action_names), 0.25, np.float32)
+    env = RelativeToBaseline(bare, baseline=chosen)
+    assert play(env, [chosen] * 2, seed=0)[0] == [0.0, 0.0]
+    assert any(play(env, [-chosen] * 2, seed=0)[0])
 
 
 def test_the_noise_of_lanes_follows_any_kind_of_seed_and_masks() -> None:

@@ -46,11 +46,11 @@ def test_a_replayed_file_gives_the_same_run_bit_for_bit(action: str, tmp_path: P
     trainer = Trainer(FAMILY.instance(loaded.instance).task, seed=loaded.seed)
     result = run(trainer, loaded.replay(), loaded.budget, select="last")
     lanes = env.unwrapped.lanes  # type: ignore[attr-defined]
-    assert [one.val.ap for one in result.history] == [one.val.ap for one in lanes.histories[0]]
-    assert [one.interval.class_loss for one in result.history] == [
-        one.interval.class_loss for one in lanes.histories[0]
+    assert [played.val.ap for played in result.history] == [played.val.ap for played in lanes.histories[0]]
+    assert [played.interval.class_loss for played in result.history] == [
+        played.interval.class_loss for played in lanes.histories[0]
     ]
-    assert tuple(one.val.ap for one in result.history) == loaded.val_ap
+    assert tuple(played.val.ap for played in result.history) == loaded.val_ap
     ours, theirs = trainer.snapshot(), lanes.fleet.snapshot(0)
     assert set(ours.tensors) == set(theirs.tensors)
     assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
@@ -82,9 +82,9 @@ def test_an_episode_that_was_put_there_as_a_copy_is_recorded_as_what_it_is() -> 
     state = env.unwrapped.get_state()  # type: ignore[attr-defined]
     other.reset(options={"instance": 2, "training_seed": 9})
     other.unwrapped.set_state(state)  # type: ignore[attr-defined]
-    for one in (env, other):
+    for interface in (env, other):
         for _ in range(BUDGET.rounds - 1):
-            one.step(np.full(4, -0.2, np.float32))
+            interface.step(np.full(4, -0.2, np.float32))
     assert other.recordings[0] == env.recordings[0]
     assert (env.recordings[0].instance, env.recordings[0].seed, len(env.recordings[0].decisions)) == (1, 5, 3)
     assert env.recordings[0].description == FAMILY.instance(1).description
