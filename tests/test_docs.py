@@ -50,7 +50,7 @@ def test_python_on_a_page_runs_from_top_to_bottom(page: str, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON)
-def test_python_on_a_page_imports_at_most_one_level_deep(page: str) -> None:
+def test_python_on_a_page_imports_no_deeper_than_one_level(page: str) -> None:
     for line, code in blocks(page, "python"):
         deep = re.findall(r"^\s*(?:from|import) (mapopt\.\w+\.\w[\w.]*)", code, re.MULTILINE)
         assert not [name for name in deep if not name.endswith(".testing")], f"{page}, line {line}: {deep}"

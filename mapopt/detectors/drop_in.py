@@ -22,7 +22,8 @@ from mapopt.losses import ListLoss, make_loss
 
 Model = TypeVar("Model", bound=nn.Module)
 
-_FAMILIES = (RetinaNet, FCOS, SSD, FasterRCNN)
+FAMILIES = (RetinaNet, FCOS, SSD, FasterRCNN)
+"""The detectors of torchvision whose losses can be replaced."""
 
 
 def replace_class_loss(
@@ -100,14 +101,14 @@ def cover_losses(model: nn.Module, loss: DenseLoss) -> ListLosses:
     Raises:
         ConfigError: the model is not one of torchvision's detectors.
     """
-    if not isinstance(model, _FAMILIES):
+    if not isinstance(model, FAMILIES):
         inside = getattr(model, "module", None)
         raise ConfigError(
             f"replace_class_loss got a model {_describe(model)}; expected RetinaNet, FCOS, SSD or Faster R-CNN of "
             "torchvision.models.detection: "
             + (
                 "replace the loss of the model inside it (.module), before it is wrapped"
-                if isinstance(inside, _FAMILIES)
+                if isinstance(inside, FAMILIES)
                 else "with another detector, call the loss on its logits and labels"
             )
         )

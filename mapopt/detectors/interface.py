@@ -1,4 +1,4 @@
-"""The face every detector has: many lanes of weights in one matrix, a loss per lane, boxes per lane.
+"""The interface of every detector: many lanes of weights in one matrix, a loss per lane, boxes per lane.
 
 All trained numbers of a detector are rows of one ``[lanes, n]`` matrix, so optimizers, averages, snapshots and copies
 from lane to lane are written once, as arithmetic on rows. A detector that cannot run several lanes at once has one row.
@@ -13,7 +13,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mapopt.errors import ConfigError
 from mapopt.postprocessing.boxes import Boxes
+from mapopt.postprocessing.suppress import suppress
 
 KnobTable = dict[str, Tensor]
 """Each knob's name and its values ``[lanes]``."""
@@ -35,12 +37,22 @@ class Targets:
 
 
 class Detector(Protocol):
-    """A detector with `lanes` independent sets of weights."""
+    """A detector with `lanes` independent sets of weights.
+
+    One of your own inherits from this class and writes `initialize`, `losses` and `candidates`; the others have a
+    default. It is built by a `mapopt.detectors.DetectorBuilder`, which its class is if its constructor takes a
+    `mapopt.detectors.DetectorRequest`. An ``nn.Module`` with torchvision's calling convention needs none of this: see
+    `mapopt.detectors.ModuleDetector`.
+
+    Knobs of its own: a class attribute ``knobs``, name -> `mapopt.training.Range`, with the default in an attribute of
+    that name. They then stand in every `KnobTable` that its methods get.
+    """
 
     lanes: int
     classes: int
     weights: Tensor
-    """``[lanes, n]``: every trained number."""
+    """``[lanes, n]``: every trained number, a leaf that requires a gradient. While `detect` is called, it may hold the
+    rows of some lanes alone, those that the images are for."""
     decay: Tensor
     """float ``[n]``: 1 where weight decay applies, 0 on norms and biases."""
 
@@ -48,7 +60,9 @@ class Detector(Protocol):
         """Draws the weights of one lane from a seed, or loads the pretrained ones that were asked for."""
 
     def losses(self, images: Tensor, targets: Targets, knobs: KnobTable, *, seed: int) -> dict[str, Tensor]:
-        """Returns ``{"class": [lanes], "box": [lanes]}``, weighted; their sum is what is minimised.
+        """Returns ``{"class": [lanes], "box": [lanes]}``, weighted by their knobs; what is minimized is the sum.
+
+        There may be further terms. They are minimized, too, and not logged by themselves.
 
         Args:
             images: float ``[lanes, batch, 3, h, w]`` of 0 to 255.
@@ -57,26 +71,47 @@ class Detector(Protocol):
             seed: for detectors that sample inside their loss.
         """
 
-    def gradient(self) -> Tensor:
-        """Returns ``[lanes, n]``: the gradient the last backward pass left."""
-
-    def clear_gradient(self) -> None:
-        """Forgets the gradient."""
-
-    def detect(self, images: Tensor, knobs: KnobTable) -> Boxes:
-        """Returns the boxes after post-processing. Touches no random stream, mode or statistic of the training."""
-
     def candidates(self, images: Tensor, knobs: KnobTable) -> Boxes:
         """Returns the boxes before suppression and before the limit per image, of which `detect` chooses.
 
-        They stand by lane, image and class, then falling score; of the knobs only ``score_threshold`` has a say.
+        They stand by lane, image and class, then falling score; of our knobs only ``score_threshold`` is read. Touches
+        no random stream, mode or statistic of the training.
         """
 
+    @torch.no_grad()
+    def detect(self, images: Tensor, knobs: KnobTable) -> Boxes:
+        """Returns the boxes after post-processing. Touches no random stream, mode or statistic of the training."""
+        return suppress(
+            self.candidates(images, knobs),
+            knobs["score_threshold"],
+            knobs["nms_iou"],
+            soft_nms_sigma=knobs["soft_nms_sigma"],
+            detections=knobs["detections"],
+            side=max(images.shape[-2:]),
+        )
+
+    def gradient(self) -> Tensor:
+        """Returns ``[lanes, n]``: the gradient the last backward pass left."""
+        return torch.zeros_like(self.weights) if self.weights.grad is None else self.weights.grad
+
+    def clear_gradient(self) -> None:
+        """Forgets the gradient."""
+        self.weights.grad = None
+
     def weigh_classes(self, lane: int, weights: Tensor) -> None:
-        """Sets the factors ``[classes]`` of a pointwise class loss's terms, of one lane."""
+        """Sets the factors ``[classes]`` of a pointwise class loss's terms, of one lane.
+
+        Raises:
+            ConfigError: the class loss takes none.
+        """
+        raise ConfigError(
+            f"class weights for the losses of {type(self).__name__}, which takes none: leave class_balance at 'none' "
+            "or 'sampling'"
+        )
 
     def buffers(self) -> dict[str, Tensor]:
         """Returns state that is not trained, such as running statistics, by name and each ``[lanes, ...]``."""
+        return {}
 
 
 _MEAN = (123.675, 116.28, 103.53)

@@ -1,49 +1,68 @@
-"""Detectors by name: the one place that knows which there are and what each of them can do."""
+"""Detectors by name, open to one's own: what each of them can do is known before torch is imported.
+
+An own detector is whatever a `DetectorBuilder` builds, or an ``nn.Module`` with torchvision's calling convention. It is
+given as an object or as ``module:attribute``, and is imported from a user's own flags, files and calls alone.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import torch
+from mapopt.detectors.objective import Objective
+from mapopt.detectors.request import DetectorKind, DetectorRequest
+from mapopt.errors import ConfigError
+from mapopt.registry import Choice, Registry, load
 
-from mapopt.detectors.dense.detector import DenseDetector
-from mapopt.detectors.dense.losses import DenseLoss
-from mapopt.detectors.dense.resnet import ResNetNetwork
-from mapopt.detectors.dense.tiny import STRIDE, TinyNetwork
-from mapopt.detectors.interface import Detector
-from mapopt.detectors.objective import OWN_LOSS, Objective
-from mapopt.detectors.torchvision import TorchvisionDetector
-from mapopt.errors import ConfigError, unknown_name
+if TYPE_CHECKING:
+    import torch
 
-
-@dataclass(frozen=True)
-class DetectorKind:
-    """What a detector asks for."""
-
-    multiple: int
-    """Of which both sides of the images must be multiples."""
-    lanes: bool = False
-    """Whether it trains several sets of weights at once."""
-    zoo: bool = False
-    """Whether it is one of torchvision's."""
+    from mapopt.detectors.interface import Detector
 
 
-DETECTORS: dict[str, DetectorKind] = {
-    "tiny": DetectorKind(STRIDE, lanes=True),
-    "resnet18": DetectorKind(32),
-    "retinanet": DetectorKind(32, zoo=True),
-    "fcos": DetectorKind(32, zoo=True),
-    "faster_rcnn": DetectorKind(32, zoo=True),
-    "ssdlite": DetectorKind(32, zoo=True),
-    "retinanet_resnet18": DetectorKind(32, zoo=True),
-    "fcos_resnet18": DetectorKind(32, zoo=True),
-    "faster_rcnn_resnet18": DetectorKind(32, zoo=True),
-}
-"""Every detector, in the order in which they are presented."""
+def _problem(part: Any) -> str:
+    """Says what keeps a part of a user's own from being a detector."""
+    if isinstance(part, DetectorKind):
+        return ""
+    if not callable(part):
+        return "cannot be called: expected a class or a function that builds a detector from a DetectorRequest"
+    if inspect.isclass(part) and hasattr(part, "losses"):
+        missing = [name for name in _METHODS if not callable(getattr(part, name, None))]
+        if missing:
+            return f"has no {' and no '.join(missing)}: inherit from mapopt.detectors.Detector, which says what they do"
+    return ""
+
+
+_METHODS = ("initialize", "losses", "candidates", "detect", "gradient", "clear_gradient", "weigh_classes", "buffers")
+
+
+def _torchvision(name: str) -> DetectorKind:
+    return DetectorKind(
+        builder="mapopt.detectors.torchvision:build_torchvision_detector", settings={"name": name}, size_multiple=32
+    )
+
+
+DETECTORS: Registry[Any] = Registry(
+    "detector",
+    {
+        "tiny": DetectorKind(builder="mapopt.detectors.dense.build:build_tiny", size_multiple=8, supports_lanes=True),
+        "resnet18": DetectorKind(builder="mapopt.detectors.dense.build:build_resnet18", size_multiple=32),
+        "retinanet": _torchvision("retinanet"),
+        "fcos": _torchvision("fcos"),
+        "faster_rcnn": _torchvision("faster_rcnn"),
+        "ssdlite": _torchvision("ssdlite"),
+        "retinanet_resnet18": _torchvision("retinanet_resnet18"),
+        "fcos_resnet18": _torchvision("fcos_resnet18"),
+        "faster_rcnn_resnet18": _torchvision("faster_rcnn_resnet18"),
+    },
+    check=_problem,
+)
+"""Every detector's `DetectorKind`, in the order in which they are presented."""
 
 
 def build_detector(
-    name: str,
+    detector: str | Choice | Any,
     objective: Objective,
     *,
     classes: int,
@@ -56,7 +75,8 @@ def build_detector(
     """Builds a detector.
 
     Args:
-        name: key of `DETECTORS`.
+        detector: key of `DETECTORS`; ``module:attribute``, a `DetectorBuilder`, or a class or function of modules, see
+            `mapopt.detectors.ModuleDetector`; or a `Choice` of one of these with settings.
         objective: what it minimizes; torchvision's detectors may keep their own losses.
         classes: number of categories.
         size: (height, width) of the images in pixels.
@@ -71,48 +91,71 @@ def build_detector(
     >>> build_detector("tiny", Objective(), classes=3, size=(48, 48), lanes=4).weights.shape[0]
     4
     """
-    kind = _kind(name)
+    part, settings = (detector.name, detector.settings) if isinstance(detector, Choice) else (detector, {})
+    kind, name = detector_kind(part), _shown(part)
     if classes < 1:
         raise ConfigError(f"a detector of {classes} classes was asked for: expected at least one")
-    if lanes < 1 or (lanes > 1 and not kind.lanes):
-        able = ", ".join(f"'{other}'" for other, one in DETECTORS.items() if one.lanes)
+    if lanes < 1 or (lanes > 1 and not kind.supports_lanes):
+        able = ", ".join(f"'{other}'" for other in DETECTORS if DETECTORS[other].supports_lanes)
         raise ConfigError(
             f"detector '{name}' with {lanes} lanes: expected "
-            + ("at least one" if kind.lanes else f"one; train the lanes in turn, as Fleet does, or use {able}")
+            + ("at least one" if kind.supports_lanes else f"one; train the lanes in turn, as Fleet does, or use {able}")
         )
-    _check_size(name, kind.multiple, size)
-    if kind.zoo:
-        return TorchvisionDetector(name, objective, classes=classes, weights=weights, device=device, autocast=autocast)
-    for what, given in (("loss", objective.loss), ("box_loss", objective.box_loss)):
-        if given == OWN_LOSS:
-            raise ConfigError(
-                f"{what} '{OWN_LOSS}' with detector '{name}': expected a loss of mapopt.losses, such as "
-                + ("focal" if what == "loss" else "giou")
-            )
-    if name == "tiny" and weights is not None:
-        raise ConfigError(f"weights '{weights}' for detector 'tiny', which has no pretrained ones: leave `weights` out")
-    loss = DenseLoss(objective)
-    # A background prior helps losses on probabilities; where a sigmoid saturates, a ranking would get no gradient.
-    bias = 0.0 if loss.ranking.saturates else None
-    return DenseDetector(
-        TinyNetwork(classes, bias=bias) if name == "tiny" else ResNetNetwork(classes, weights, bias=bias),
-        loss,
-        lanes=lanes,
+    _check_size(name, kind.size_multiple, size)
+    request = DetectorRequest(
+        objective=objective,
+        classes=classes,
         size=size,
+        lanes=lanes,
+        weights=weights,
         device=device,
         autocast=autocast,
     )
+    if isinstance(part, str) and part in DETECTORS:
+        check_detector_settings(part, settings)
+        ours: Detector = load(kind.builder, "detector")(request, **kind.settings)
+        return ours
+    from mapopt.detectors.own import build_own  # here, because names are checked without torch
+
+    return build_own(DETECTORS.find(part), name, request, settings)
 
 
-def supports_lanes(name: str) -> bool:
-    """Returns whether a detector trains several sets of weights at once."""
-    return _kind(name).lanes
+def detector_kind(detector: str | Any) -> DetectorKind:
+    """Returns what is known of a detector; of ours without importing it.
+
+    Args:
+        detector: As for `build_detector`, without settings.
+
+    Raises:
+        ConfigError: there is none of this name, or what was given is none.
+    """
+    part = DETECTORS.find(detector)
+    if isinstance(part, DetectorKind):
+        return part
+    return DetectorKind(
+        builder=_shown(detector),
+        size_multiple=int(getattr(part, "size_multiple", 1)),
+        supports_lanes=bool(getattr(part, "supports_lanes", False)),
+    )
 
 
-def _kind(name: str) -> DetectorKind:
-    if name not in DETECTORS:
-        raise ConfigError(unknown_name("detector", name, DETECTORS))
-    return DETECTORS[name]
+def supports_lanes(detector: str | Any) -> bool:
+    """Returns whether a detector trains several sets of weights at once; see `detector_kind`."""
+    return detector_kind(detector).supports_lanes
+
+
+def check_detector_settings(detector: str, settings: Mapping[str, Any]) -> None:
+    """Raises ConfigError unless a name is known and may have these settings; imports nothing."""
+    DETECTORS.check_name(detector)
+    if settings and detector in DETECTORS:
+        raise ConfigError(
+            f"detector_settings {', '.join(settings)} with detector '{detector}', which has none: they are for a "
+            "detector of your own, given as module:attribute"
+        )
+
+
+def _shown(detector: Any) -> str:
+    return detector if isinstance(detector, str) else getattr(detector, "__qualname__", type(detector).__name__)
 
 
 def _check_size(name: str, multiple: int, size: tuple[int, int]) -> None:

@@ -21,7 +21,6 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from mapopt.detectors.dense.resnet import group_norm
-from mapopt.detectors.dense.rows import seeded
 from mapopt.detectors.pretrained import choose_weights, fetch_weights, freeze_batch_norms
 
 Build = Callable[[int, bool], Any]
@@ -43,21 +42,19 @@ class ZooModel:
     """Matches the parameters that belong to the categories of the pretraining."""
 
 
-def build_model(name: str, classes: int, *, weights: str | None, seed: int) -> Any:
-    """Builds one of `MODELS` with fresh weights, or pretrained ones where they fit.
+def build_model(name: str, classes: int, *, weights: str | None) -> Any:
+    """Builds one of `MODELS` with fresh weights from torch's global stream, or pretrained ones where they fit.
 
     Args:
         name: key of `MODELS`.
         classes: number of categories, without a background.
         weights: name of a member of the model's families of weights; its batch norms are then frozen.
-        seed: what the fresh weights are a function of.
 
     Raises:
         ConfigError: the weights have no such name, or cannot be downloaded.
     """
     spec = MODELS[name]
-    with seeded(seed):
-        model = spec.build(classes + spec.background, weights is not None)
+    model = spec.build(classes + spec.background, weights is not None)
     if weights is not None:
         member = choose_weights(name, weights, [family for family in (spec.whole, spec.body) if family])
         state = fetch_weights(name, member)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapopt.errors import DataError
+from mapopt.metrics.bridges import coco_detections, coco_ground_truth, dicts_detections, dicts_ground_truth, host
 from mapopt.metrics.groups import GroundTruthIndex
 
 # Beyond these an area leaves float64's range, and 0/0 or inf/inf would decide a match.
@@ -77,6 +78,39 @@ class GroundTruth:
     def __repr__(self) -> str:
         return f"GroundTruth({len(self)} boxes, {len(self.images)} images, {len(self.categories)} categories)"
 
+    @classmethod
+    def from_coco(cls, annotations: Any) -> GroundTruth:
+        """Takes boxes from COCO annotations, with the file's own ids.
+
+        Corners are formed of x, y, width and height as pycocotools forms them.
+
+        Args:
+            annotations: the path of a file, what is in it as a dictionary, or a ``pycocotools.coco.COCO``.
+
+        Raises:
+            DataError: it cannot be read, or an entry is wrong; the message names it.
+        """
+        return cls(**coco_ground_truth(annotations))
+
+    @classmethod
+    def from_dicts(cls, targets: Any, *, categories: Any = None) -> GroundTruth:
+        """Takes boxes from the targets of torchvision's detectors and of torchmetrics.
+
+        Args:
+            targets: a dictionary for each image: ``boxes`` ``[n, 4]`` x1, y1, x2, y2 and ``labels`` ``[n]``; perhaps
+                ``image_id``, ``iscrowd`` ``[n]`` and ``area`` ``[n]``. Lists, arrays or tensors. Without ids an image's
+                id is its position.
+            categories: Ids of all categories that are evaluated; default is those with a box.
+
+        Raises:
+            DataError: something is missing or has another shape; the message names the target.
+
+        >>> targets = [{"boxes": [[0, 0, 10, 10]], "labels": [7]}, {"boxes": [], "labels": []}]
+        >>> GroundTruth.from_dicts(targets)
+        GroundTruth(1 boxes, 2 images, 1 categories)
+        """
+        return cls(**dicts_ground_truth(targets), categories=categories)
+
     @cached_property
     def index(self) -> GroundTruthIndex:
         """The boxes grouped by image and category, made at the first evaluation and kept."""
@@ -123,6 +157,36 @@ class Detections:
         image_ids = _whole_numbers(self.image_ids, "image_ids", "detection", len(boxes))
         _freeze(self, boxes=boxes, scores=scores, labels=labels, image_ids=image_ids)
 
+    @classmethod
+    def from_coco(cls, results: Any) -> Detections:
+        """Takes boxes from COCO results, with the file's own ids.
+
+        Args:
+            results: the path of a file, the list of dictionaries that is in it (``image_id``, ``category_id``, ``bbox``
+                as x, y, width, height, and ``score``), or what ``COCO.loadRes`` returns.
+
+        Raises:
+            DataError: it cannot be read, or an entry is wrong; the message names it.
+
+        >>> Detections.from_coco([{"image_id": 3, "category_id": 7, "bbox": [5, 5, 10, 10], "score": 0.9}]).boxes
+        array([[ 5.,  5., 15., 15.]])
+        """
+        return cls(**coco_detections(results))
+
+    @classmethod
+    def from_dicts(cls, predictions: Any, *, images: Any = None) -> Detections:
+        """Takes boxes from the outputs of torchvision's detectors, which torchmetrics takes, too.
+
+        Args:
+            predictions: a dictionary for each image: ``boxes`` ``[n, 4]`` x1, y1, x2, y2, ``labels`` ``[n]`` and
+                ``scores`` ``[n]``, perhaps ``image_id``. Lists, arrays or tensors.
+            images: Ids of these images, in their order; default is ``image_id``, or an image's position.
+
+        Raises:
+            DataError: something is missing or has another shape; the message names the prediction.
+        """
+        return cls(**dicts_detections(predictions, images))
+
     def __len__(self) -> int:
         return len(self.boxes)
 
@@ -138,18 +202,9 @@ def _freeze(target: GroundTruth | Detections, **columns: NDArray) -> None:
         object.__setattr__(target, name, column)
 
 
-def _host(values: ArrayLike) -> NDArray:
-    """Brings a tensor to the host without importing torch; leaves everything else to numpy."""
-    if hasattr(values, "detach") and hasattr(values, "cpu"):
-        tensor = values.detach().cpu()
-        # numpy has no bfloat16; float64 holds every value of the smaller kinds.
-        return np.asarray(tensor.double() if tensor.is_floating_point() else tensor)
-    return np.asarray(values)
-
-
 def _numbers(values: ArrayLike, name: str, owner: str, count: int | None = None) -> NDArray[np.float64]:
     try:
-        column = np.array(_host(values), dtype=np.float64)
+        column = np.array(host(values), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"{owner} {name} must be numbers of one length: {error}") from None
     return _expect_length(column, name, owner, count)
@@ -157,7 +212,7 @@ def _numbers(values: ArrayLike, name: str, owner: str, count: int | None = None)
 
 def _whole_numbers(values: ArrayLike, name: str, owner: str, count: int | None = None) -> NDArray[np.int64]:
     try:
-        column = _host(values)
+        column = host(values)
     except ValueError as error:
         raise DataError(f"{owner} {name} must be whole numbers of one length: {error}") from None
     if column.size and column.dtype.kind not in "iu":
@@ -166,7 +221,7 @@ def _whole_numbers(values: ArrayLike, name: str, owner: str, count: int | None =
 
 
 def _flags(values: ArrayLike, count: int) -> NDArray[np.bool_]:
-    column = _host(values)
+    column = host(values)
     if column.size and (column.dtype.kind not in "biu" or not np.isin(column, (0, 1)).all()):
         raise DataError(f"ground truth crowd has type {column.dtype}: give True or False, or 0 and 1, for every box")
     return _expect_length(np.array(column, dtype=bool), "crowd", "ground truth", count)
@@ -182,7 +237,7 @@ def _expect_length(column: NDArray, name: str, owner: str, count: int | None) ->
 def _boxes(values: ArrayLike, owner: str) -> NDArray[np.float64]:
     """Returns ``[n, 4]`` boxes, or says which one is wrong and how."""
     try:
-        boxes = np.array(_host(values), dtype=np.float64, order="C")
+        boxes = np.array(host(values), dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise DataError(f"{owner} boxes must be numbers of shape (n, 4): {error}") from None
     if boxes.size == 0:

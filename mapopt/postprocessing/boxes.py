@@ -21,3 +21,7 @@ class Boxes:
     """``[m]``"""
     images: Tensor
     """``[m]`` positions in the batch."""
+
+    def at(self, rows: Tensor) -> Boxes:
+        """Returns some of the boxes, by positions ``[n]`` or as a mask ``[m]``."""
+        return Boxes(self.boxes[rows], self.scores[rows], self.labels[rows], self.lanes[rows], self.images[rows])

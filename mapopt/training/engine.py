@@ -22,6 +22,7 @@ from mapopt.detectors.registry import build_detector, supports_lanes
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.metrics import Detections, Report, evaluate_lanes
 from mapopt.postprocessing.boxes import Boxes
+from mapopt.registry import Choice
 from mapopt.training.batches import DeviceSet, Plan, make_batch, make_plan
 from mapopt.training.device_sets import DeviceSets
 from mapopt.training.history import Interval, Measure, Scores
@@ -69,7 +70,7 @@ class LaneEngine:
         self.seen = [0] * self.lanes
         self.knobs = [task.knobs for task in tasks]
         self.detector: Detector = build_detector(
-            first.recipe.detector,
+            Choice(name=first.recipe.detector, settings=first.recipe.detector_settings),
             first.recipe,
             classes=self.classes,
             size=self.size,

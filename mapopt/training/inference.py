@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +16,16 @@ from torch import Tensor
 
 from mapopt.data import ImageSet
 from mapopt.detectors.interface import KnobTable
-from mapopt.detectors.objective import Objective
-from mapopt.detectors.registry import build_detector, supports_lanes
+from mapopt.detectors.objective import OWN_LOSS, Objective
+from mapopt.detectors.registry import DETECTORS, build_detector, supports_lanes
 from mapopt.errors import CheckpointError
 from mapopt.metrics import Detections
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.settings import Setting, apply_setting, check_classes
+from mapopt.registry import Choice
 from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.knob_tensors import stack_knobs
+from mapopt.training.recipe import Recipe
 
 _BATCH_PIXELS = 512 * 48 * 48
 """Pixels per batch, over all lanes; bounds the memory."""
@@ -34,23 +37,29 @@ class LoadedDetector:
     Args:
         source: the checkpoint, or its file.
         device: where to run.
+        detector: what the detector is, if it is none of ours, as for `mapopt.detectors.build_detector`: a file alone
+            does not decide what is imported.
 
     Raises:
-        CheckpointError: the checkpoint is damaged, or its weights do not fit its own recipe.
+        CheckpointError: the checkpoint is damaged, its weights do not fit its detector, or it is of a detector of
+            somebody's own that is not given.
     """
 
-    def __init__(self, source: Path | Checkpoint, device: torch.device) -> None:
+    def __init__(
+        self, source: Path | Checkpoint, device: torch.device, *, detector: str | Callable[..., Any] | None = None
+    ) -> None:
         checkpoint = source if isinstance(source, Checkpoint) else Checkpoint.load(source)
         name = "checkpoint" if isinstance(source, Checkpoint) else source
         recipe, snapshot = checkpoint.recipe, checkpoint.snapshot
         self.checkpoint = checkpoint
         self.size, self.categories = checkpoint.size, checkpoint.categories
         self._device = device
-        self._lanes = 2 if supports_lanes(recipe.detector) and device.type == "cpu" else 1
+        choice = _choice(name, recipe, detector)
+        self._lanes = 2 if supports_lanes(choice.name) and device.type == "cpu" else 1
         self._detector = build_detector(
-            recipe.detector,
+            choice,
             # No loss has a part in detection, and one of somebody's own is not imported for a file's sake.
-            Objective(),
+            Objective(loss=OWN_LOSS) if recipe.is_detectors_own else Objective(),
             classes=len(checkpoint.categories),
             size=checkpoint.size,
             lanes=self._lanes,
@@ -106,6 +115,18 @@ class LoadedDetector:
             for name, column in columns.items():
                 column.append(getattr(boxes, name)[first].cpu() + (start if name == "images" else 0))
         return Boxes(**{name: torch.cat(column) for name, column in columns.items()})
+
+
+def _choice(name: object, recipe: Recipe, given: str | Callable[..., Any] | None) -> Choice:
+    """Returns a checkpoint's detector, which is ours or given."""
+    if recipe.detector in DETECTORS and given is not None:
+        raise CheckpointError(f"{name}: its detector is our '{recipe.detector}': leave `detector` out")
+    if recipe.detector not in DETECTORS and given is None:
+        raise CheckpointError(
+            f"{name}: its detector is '{recipe.detector}', which is none of ours and is not imported because a file "
+            "says so: give it as `detector`"
+        )
+    return DETECTORS.choice(recipe.detector if given is None else given, recipe.detector_settings)
 
 
 def in_original_pixels(boxes: np.ndarray, places: np.ndarray, images: ImageSet) -> np.ndarray:

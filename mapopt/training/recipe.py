@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from mapopt.detectors.objective import Objective
+from mapopt.detectors.registry import DETECTORS, check_detector_settings
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses.table import LOSS_TABLE
 from mapopt.registry import is_text, load
@@ -24,7 +25,9 @@ class Recipe(Objective):
 
     detector: str = "tiny"
     """tiny, resnet18, retinanet, fcos, faster_rcnn, ssdlite, or one of the middle three on a smaller body:
-    retinanet_resnet18, fcos_resnet18, faster_rcnn_resnet18."""
+    retinanet_resnet18, fcos_resnet18, faster_rcnn_resnet18; or module:attribute for one of your own."""
+    detector_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    """What a detector of your own is built with, where it differs from its defaults."""
     class_balance: Literal["none", "weights", "sampling"] = "none"
     """How rare classes are helped: a pointwise loss weighted by inverse frequency, or images drawn so that every class
     comes equally often."""
@@ -48,6 +51,10 @@ class Recipe(Objective):
             choice = OPTIMIZERS.choice(self.optimizer, self.optimizer_settings)
             object.__setattr__(self, "optimizer", choice.name)
             object.__setattr__(self, "optimizer_settings", choice.settings)
+        if not isinstance(self.detector, str):
+            choice = DETECTORS.choice(self.detector, self.detector_settings)
+            object.__setattr__(self, "detector", choice.name)
+            object.__setattr__(self, "detector_settings", choice.settings)
         super().__post_init__()
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}: expected 1 or more")
@@ -62,6 +69,7 @@ class Recipe(Objective):
                 f"class_balance is 'weights' with loss '{self.loss}': expected a pointwise loss, such as focal; a "
                 "ranking loss gives every class the same weight by itself"
             )
+        check_detector_settings(self.detector, self.detector_settings)
         OPTIMIZERS.check_name(self.optimizer)
 
     @classmethod

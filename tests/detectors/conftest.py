@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.detectors.interface import KnobTable, Targets
+from mapopt.training import Recipe, Task
 
 DEFAULTS = {
     "box_weight": 1.0,
@@ -52,3 +54,9 @@ def scene() -> Callable[..., tuple[Tensor, Targets]]:
         return images, Targets(boxes, labels, torch.zeros_like(labels, dtype=torch.bool))
 
     return make
+
+
+@pytest.fixture
+def make_task() -> Callable[..., Task]:
+    splits = make_shapes_splits(ShapesConfig(), seed=0, train=16, val=8, test=8)
+    return lambda **recipe: Task(name="own", splits=splits, recipe=Recipe(batch_size=8, **recipe))

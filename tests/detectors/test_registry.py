@@ -10,8 +10,8 @@ from mapopt.losses import LOSSES
 
 
 def test_every_model_of_the_zoo_is_a_detector_and_the_dense_ones_are_ours():
-    assert [name for name, kind in DETECTORS.items() if kind.zoo] == list(MODELS)
-    assert [name for name, kind in DETECTORS.items() if not kind.zoo] == ["tiny", "resnet18"]
+    assert [kind.settings["name"] for kind in DETECTORS.values() if kind.settings] == list(MODELS)
+    assert [name for name, kind in DETECTORS.items() if not kind.settings] == ["tiny", "resnet18"]
 
 
 def test_only_the_tiny_detector_trains_lanes_at_once():
@@ -27,7 +27,7 @@ def test_only_the_tiny_detector_trains_lanes_at_once():
 def test_what_was_asked_for_is_what_is_built(name, scene, knob_table):
     detector = build_detector(name, Objective(loss="ap", scope="image", balance=False), classes=3, size=(64, 64))
     detector.initialize(0, 0)
-    assert isinstance(detector, TorchvisionDetector) == DETECTORS[name].zoo
+    assert isinstance(detector, TorchvisionDetector) == (name in MODELS)
     assert (type(detector.loss.ranking), detector.loss.scope, detector.loss.balance) == (LOSSES["ap"], "image", False)
     assert detector.classes == 3
     assert detector.decay.shape == detector.weights.shape[1:]

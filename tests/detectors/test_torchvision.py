@@ -105,7 +105,7 @@ def test_with_torchvisions_losses_the_numbers_are_torchvisions(family, scene, kn
         matcher = model.proposal_matcher if family == "ssd" else model.roi_heads.proposal_matcher
         matcher.high_threshold = matcher.low_threshold = 0.55
     torch.manual_seed(7)
-    expected = model.train()(list(images[0] / 255), as_examples(targets, detector._background))
+    expected = model.train()(list(images[0] / 255), as_examples(targets, detector._first_label))
     losses = detector.losses(images, targets, knob_table(assign_iou=0.55), seed=7)
     for kind in ("class", "box"):
         terms = [value for name, value in expected.items() if (name in CLASS_TERMS) == (kind == "class")]
@@ -130,7 +130,7 @@ def test_what_is_reported_is_what_torchvision_reports(family, scene, knob_table)
         mine = found.images == image
         assert torch.allclose(found.boxes[mine], one["boxes"], atol=1e-3)
         assert torch.allclose(found.scores[mine], one["scores"], atol=1e-5)
-        assert torch.equal(found.labels[mine] + detector._background, one["labels"])
+        assert torch.equal(found.labels[mine] + detector._first_label, one["labels"])
         assert (found.scores[mine].diff() <= 0).all()
     assert len(found.scores) > 0
 
@@ -295,7 +295,7 @@ def test_the_assignment_knob_reaches_the_matcher(family, loss, scene, knob_table
     detector = detector_of(family, loss)
     low, high = (detector.losses(images, targets, knob_table(assign_iou=value), seed=0) for value in (0.1, 0.8))
     assert not torch.equal(low["class"], high["class"])
-    matcher = detector._reporting.proposal_matcher
+    matcher = detector._limits.proposal_matcher
     assert matcher.high_threshold == pytest.approx(0.8)
     assert matcher.low_threshold == pytest.approx(0.7 if family == "retinanet" else 0.8)
 
@@ -394,7 +394,7 @@ def test_in_bfloat16_anchors_boxes_and_losses_stay_in_float32(family, scene, kno
 
 
 def test_the_transform_normalizes_and_does_nothing_else():
-    model = build_model("small_ssd", 3, weights=None, seed=0)
+    model = build_model("small_ssd", 3, weights=None)
     original = small("ssd", 4).transform
     images = torch.rand(2, 3, 32, 96) * 255
     model.transform = FixedSize(tuple(original.image_mean), tuple(original.image_std))
@@ -452,7 +452,7 @@ def test_names_and_settings_that_do_not_exist_are_refused():
 def test_a_batch_that_is_too_small_for_a_batch_norm_is_refused(scene, knob_table):
     images, targets = scene(size=SIZE, batch=1)
     detector = TorchvisionDetector("ssdlite", Objective(loss="torchvision"), classes=3)
-    with pytest.raises(ConfigError, match=r"ssdlite normalises over the batch, and 1 image of 64x64 pixels.*2 or more"):
+    with pytest.raises(ConfigError, match=r"ssdlite normalizes over the batch, and 1 image of 64x64 pixels.*2 or more"):
         detector.losses(images, targets, knob_table(), seed=0)
 
 
@@ -489,7 +489,7 @@ def test_weights_of_a_whole_detector_are_loaded_but_for_the_layers_of_its_catego
     spec = MODELS[name]
     source = spec.build(91, False)
     monkeypatch.setattr(zoo, "fetch_weights", lambda *asked: source.state_dict())
-    model = build_model(name, 3, weights="DEFAULT", seed=0)
+    model = build_model(name, 3, weights="DEFAULT")
     fresh = [key for key, value in model.state_dict().items() if not torch.equal(value, source.state_dict()[key])]
     assert fresh
     assert all(zoo.re.match(spec.class_layers, key) for key in fresh)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from mapopt.detectors.dense.geometry import Priors, decode, make_priors
 from mapopt.detectors.dense.losses import DenseLoss
-from mapopt.detectors.interface import KnobTable, Targets
+from mapopt.detectors.interface import Detector, KnobTable, Targets
 from mapopt.postprocessing.boxes import Boxes
-from mapopt.postprocessing.suppress import suppress, take_candidates
+from mapopt.postprocessing.suppress import take_candidates
 
 
 class Network(Protocol):
@@ -32,7 +32,7 @@ class Network(Protocol):
         """Returns class logits, box deltas and the sizes of the maps."""
 
 
-class DenseDetector:
+class DenseDetector(Detector):
     """One prior per location, class and box numbers from a network, lanes wherever the network has them.
 
     Args:
@@ -87,26 +87,6 @@ class DenseDetector:
             made = make_priors(maps, self.network.strides, self.network.prior_sizes)
             self._priors[key] = Priors(*(getattr(made, name).to(self.device) for name in made.__dataclass_fields__))
         return logits.float(), decode(deltas.float(), self._priors[key]), self._priors[key]
-
-    def gradient(self) -> Tensor:
-        """Returns the gradient ``[lanes, n]`` of the last backward pass."""
-        return torch.zeros_like(self.weights) if self.weights.grad is None else self.weights.grad
-
-    def clear_gradient(self) -> None:
-        """Forgets the gradient."""
-        self.weights.grad = None
-
-    @torch.no_grad()
-    def detect(self, images: Tensor, knobs: KnobTable) -> Boxes:
-        """Returns the boxes after post-processing; see `Detector.detect`."""
-        return suppress(
-            self.candidates(images, knobs),
-            knobs["score_threshold"],
-            knobs["nms_iou"],
-            soft_nms_sigma=knobs["soft_nms_sigma"],
-            detections=knobs["detections"],
-            side=max(self.size),
-        )
 
     @torch.no_grad()
     def candidates(self, images: Tensor, knobs: KnobTable) -> Boxes:

@@ -1,0 +1,61 @@
+"""Builds the dense detectors of ours: which network, and where its class logits start."""
+
+from __future__ import annotations
+
+from mapopt.detectors.dense.detector import DenseDetector
+from mapopt.detectors.dense.losses import DenseLoss
+from mapopt.detectors.dense.resnet import ResNetNetwork
+from mapopt.detectors.dense.tiny import TinyNetwork
+from mapopt.detectors.objective import OWN_LOSS
+from mapopt.detectors.request import DetectorRequest
+from mapopt.errors import ConfigError
+
+
+def build_tiny(request: DetectorRequest) -> DenseDetector:
+    """Builds many lanes of the tiny network.
+
+    Raises:
+        ConfigError: it cannot do what is asked.
+    """
+    loss = _loss("tiny", request)
+    if request.weights is not None:
+        raise ConfigError(
+            f"weights '{request.weights}' for detector 'tiny', which has no pretrained ones: leave `weights` out"
+        )
+    return _detector(TinyNetwork(request.classes, bias=_start(loss)), loss, request)
+
+
+def build_resnet18(request: DetectorRequest) -> DenseDetector:
+    """Builds a ResNet-18 with a feature pyramid.
+
+    Raises:
+        ConfigError: it cannot do what is asked.
+    """
+    loss = _loss("resnet18", request)
+    return _detector(ResNetNetwork(request.classes, request.weights, bias=_start(loss)), loss, request)
+
+
+def _loss(name: str, request: DetectorRequest) -> DenseLoss:
+    objective = request.objective
+    for what, given, such in (("loss", objective.loss, "focal"), ("box_loss", objective.box_loss, "giou")):
+        if given == OWN_LOSS:
+            raise ConfigError(
+                f"{what} '{OWN_LOSS}' with detector '{name}': expected a loss of mapopt.losses, such as {such}"
+            )
+    return DenseLoss(objective)
+
+
+def _start(loss: DenseLoss) -> float | None:
+    # A background prior helps losses on probabilities; where a sigmoid saturates, a ranking would get no gradient.
+    return 0.0 if loss.ranking.saturates else None
+
+
+def _detector(network: TinyNetwork | ResNetNetwork, loss: DenseLoss, request: DetectorRequest) -> DenseDetector:
+    return DenseDetector(
+        network,
+        loss,
+        lanes=request.lanes,
+        size=request.size,
+        device=request.device,
+        autocast=request.autocast,
+    )

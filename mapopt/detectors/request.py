@@ -1,0 +1,58 @@
+"""What a detector is built for, and what is known of one before it is built; none of it needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mapopt.detectors.objective import Objective
+
+if TYPE_CHECKING:
+    import torch
+
+    from mapopt.detectors.interface import Detector
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorRequest:
+    """What a detector is built for."""
+
+    objective: Objective
+    """What it minimizes; `mapopt.detectors.DenseLoss` computes it for detectors of dense locations."""
+    classes: int
+    """Number of categories."""
+    size: tuple[int, int]
+    """(height, width) of the images in pixels."""
+    lanes: int = 1
+    """Independent sets of weights."""
+    weights: str | None = None
+    """Name of pretrained weights; None starts from scratch and downloads nothing."""
+    device: torch.device | str = "cpu"
+    """Where the weights live."""
+    autocast: bool = False
+    """Run the network in bfloat16 (CUDA)."""
+
+
+class DetectorBuilder(Protocol):
+    """Builds a detector: a function, or a class whose constructor takes these arguments.
+
+    It may have attributes ``size_multiple`` and ``supports_lanes``, which are those of `DetectorKind`, and ``knobs``.
+    """
+
+    def __call__(self, request: DetectorRequest, **settings: Any) -> Detector:
+        """Returns a detector; the settings are the user's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorKind:
+    """How a detector is built, and what it asks for."""
+
+    builder: str
+    """The `DetectorBuilder`, as ``module:attribute``."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the builder is given beside the request."""
+    size_multiple: int = 1
+    """Of which both sides of the images must be multiples."""
+    supports_lanes: bool = False
+    """Whether it trains several sets of weights at once."""
