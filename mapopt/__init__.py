@@ -1,7 +1,52 @@
-"""Optimise detection mAP directly: ranking surrogates, reinforcement learning, and a baseline to compare with.
+"""Optimize detection mAP directly: ranking surrogates, reinforcement learning, and a baseline to compare with.
 
-Importing this package imports neither gymnasium nor stable-baselines3 nor matplotlib; `mapopt.envs`, `mapopt.agents`
-and `mapopt.experiments` do, when they are imported.
+`train`, `load`, `evaluate` and `compare` do what the commands of these names do; the sub-packages hold the parts, each
+one level deep: ``from mapopt.losses import RankSortLoss``. Importing this package imports nothing else: what is asked
+for is imported then.
 """
 
+from typing import TYPE_CHECKING
+
+from mapopt.lazy import attach
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mapopt import agents as agents
+    from mapopt import data as data
+    from mapopt import detectors as detectors
+    from mapopt import drawing as drawing
+    from mapopt import envs as envs
+    from mapopt import evaluation as evaluation
+    from mapopt import experiments as experiments
+    from mapopt import losses as losses
+    from mapopt import metrics as metrics
+    from mapopt import postprocessing as postprocessing
+    from mapopt import training as training
+    from mapopt.errors import MapoptError as MapoptError
+    from mapopt.experiments.comparison.compare import compare as compare
+    from mapopt.metrics import evaluate as evaluate
+    from mapopt.verbs import load as load
+    from mapopt.verbs import train as train
+else:
+    __getattr__, __dir__, __all__ = attach(
+        __name__,
+        {
+            "MapoptError": "mapopt.errors",
+            "agents": "mapopt",
+            "compare": "mapopt.experiments.comparison.compare",
+            "data": "mapopt",
+            "detectors": "mapopt",
+            "drawing": "mapopt",
+            "envs": "mapopt",
+            "evaluate": "mapopt.metrics",
+            "evaluation": "mapopt",
+            "experiments": "mapopt",
+            "load": "mapopt.verbs",
+            "losses": "mapopt",
+            "metrics": "mapopt",
+            "postprocessing": "mapopt",
+            "train": "mapopt.verbs",
+            "training": "mapopt",
+        },
+    )

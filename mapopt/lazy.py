@@ -22,8 +22,8 @@ def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any]
 
     Args:
         package: its ``__name__``.
-        names: what it offers, and the module that each is in. A name must not be that of a submodule: importing the
-            submodule would put it in the name's place.
+        names: what it offers, and the module that each is in; a submodule is in the package itself. Another name must
+            not be that of a submodule: importing the submodule would put it in the name's place.
 
     >>> get, _, offered = attach("mapopt", {"ConfigError": "mapopt.errors"})
     >>> get("ConfigError").__name__, offered
@@ -33,6 +33,8 @@ def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any]
     def get(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if names[name] == package:
+            return importlib.import_module(f"{package}.{name}")
         value = getattr(importlib.import_module(names[name]), name)
         # From now on the name is found without asking here.
         setattr(sys.modules[package], name, value)

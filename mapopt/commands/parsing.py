@@ -21,6 +21,7 @@ import tyro
 
 from mapopt.commands.command import Command
 from mapopt.commands.help import MARKERS, help_text
+from mapopt.commands.tables import read_tables, replace_value, without_tables
 from mapopt.errors import ConfigError
 from mapopt.former_names import translate
 from mapopt.settings import describe, from_mapping, leaves, load_yaml
@@ -51,17 +52,22 @@ def parse(cls: type[AnyCommand], arguments: Sequence[str], *, prog: str) -> AnyC
         for name in _missing(default):
             if name not in given:
                 raise ConfigError(f"{_flag(name)} is missing: give it. Expected {describe(hints[name], flag=True)}.")
+    tables = read_tables(default, given, hints)
+    for name in tables:
+        default = replace_value(default, name, {})
     if "help" in given:
         print(help_text(cls, default, hints, prog))
         raise SystemExit(0)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            words = _spell_switches(arguments, hints)
+            words = _spell_switches(without_tables(arguments, hints), hints)
             built = tyro.cli(cls, args=words, default=default, prog=prog, config=MARKERS)
     except SystemExit:
         raise ConfigError(_shorten(complaint.getvalue(), given, hints)) from None
     sys.stderr.write(complaint.getvalue())
+    for name, table in tables.items():
+        built = replace_value(built, name, table) if table else built
     return built
 
 

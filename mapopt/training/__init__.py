@@ -46,7 +46,11 @@ if TYPE_CHECKING:
     from mapopt.training.record import ProgressPrinter as ProgressPrinter
     from mapopt.training.record import Recorder as Recorder
     from mapopt.training.record import describe_round as describe_round
+    from mapopt.training.settings import TrainSettings as TrainSettings
     from mapopt.training.task import Task as Task
+    from mapopt.training.trained_detector import Prediction as Prediction
+    from mapopt.training.trained_detector import TrainedDetector as TrainedDetector
+    from mapopt.training.trained_run import TrainedRun as TrainedRun
 else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
@@ -78,7 +82,11 @@ else:
             "Schedule": "mapopt.training.controllers.fixed",
             "Scores": "mapopt.training.history",
             "Snapshot": "mapopt.training.engine",
+            "Prediction": "mapopt.training.trained_detector",
             "Task": "mapopt.training.task",
+            "TrainSettings": "mapopt.training.settings",
+            "TrainedDetector": "mapopt.training.trained_detector",
+            "TrainedRun": "mapopt.training.trained_run",
             "TaskInfo": "mapopt.training.budget",
             "Trainer": "mapopt.training.fleet",
             "advance": "mapopt.training.loop",

@@ -19,6 +19,7 @@ class Inner:
     scope: Literal["class", "image"] | None = None
     balance: bool | None = None
     autocast: bool = True
+    weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -35,6 +36,7 @@ class Sample(Command):
     size: tuple[int, int] | None = None
     inner: Inner = field(default_factory=Inner)
     resume: bool = field(default=False, metadata=NOT_A_SETTING)
+    settings_of_loss: dict[str, int | float | bool | str] = field(default_factory=dict)
 
 
 def read(*words: str) -> Sample:
@@ -103,6 +105,24 @@ def test_a_flag_turns_off_what_a_file_turns_on(tmp_path: Path) -> None:
     assert read("--config", path, "--inner.autocast", "--inner.balance", "False").inner == Inner(balance=False)
 
 
+def test_names_with_values_are_read_by_their_types() -> None:
+    words = ["--settings-of-loss", "delta", "0.5", "bins", "10", "tie_aware", "True", "gradient", "exact", "x", "-1e-3"]
+    command = read("--checkpoint", "a", *words, "--inner.weights", "correlation", "1", "--seed", "2")
+    expected = {"delta": 0.5, "bins": 10, "tie_aware": True, "gradient": "exact", "x": -0.001}
+    assert command.settings_of_loss == expected
+    assert [type(value) for value in command.settings_of_loss.values()] == [float, int, bool, str, float]
+    assert (command.inner.weights, command.seed) == ({"correlation": 1.0}, 2)
+
+
+def test_names_with_values_take_the_place_of_the_files(tmp_path: Path) -> None:
+    path = write(tmp_path, "checkpoint: a\nsettings_of_loss: {delta: 0.5, bins: 3}\ninner: {weights: {x: 2}}\n")
+    command = read("--config", path)
+    assert (command.settings_of_loss, command.inner.weights) == ({"delta": 0.5, "bins": 3}, {"x": 2.0})
+    assert read("--config", path, "--settings-of-loss", "margin", "1").settings_of_loss == {"margin": 1}
+    assert read("--config", path, "--inner.weights", "--seed", "1").inner.weights == {}
+    assert read("--config", path, "--inner.weights", "y", "1").settings_of_loss == {"delta": 0.5, "bins": 3}
+
+
 def test_no_word_at_all_is_all_defaults() -> None:
     assert parse(Named, [], prog="mapopt named") == Named()
 
@@ -158,6 +178,8 @@ def test_what_a_file_leaves_out_may_come_from_flags(tmp_path: Path) -> None:
         (["--checkpoint", "a", "--inner.scope", "up"], "--inner.scope is 'up': expected class or image, or None"),
         (["--checkpoint", "a", "--inner.balance", "3"], "--inner.balance is '3': expected True or False, or None"),
         (["--checkpoint", "a", "--inner.batch-size", "0"], "batch_size is 0: expected 1 or more"),
+        (["--checkpoint", "a", "--inner.weights", "x"], "--inner.weights is 'x': expected names with values, such as"),
+        (["--checkpoint", "a", "--inner.weights", "x", "y"], "--inner.weights x is 'y': expected a number"),
         (["--checkpoint", "a", "--config"], "--config is '': expected one path of a YAML file"),
         (["--config", "a", "--config", "b"], "--config is given twice: give one file, and the rest as flags"),
         (["--config", "none.yaml"], "none.yaml: cannot be read (No such file or directory)."),

@@ -1,0 +1,187 @@
+"""What `mapopt.train` and `mapopt.load` do: the commands' work, with the words of their flags, from Python.
+
+Functions return results and raise `MapoptError`; they print only when they are asked to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+import torch
+
+from mapopt.data.invalid import Invalid
+from mapopt.data.settings import SHAPES
+from mapopt.data.shapes_config import ShapesConfig
+from mapopt.data.splits import Splits
+from mapopt.devices import choose_device
+from mapopt.errors import ConfigError, unknown_name
+from mapopt.settings import from_mapping
+from mapopt.training.controllers.base import Controller
+from mapopt.training.controllers.fixed import Schedule
+from mapopt.training.controllers.reactive import Plateau
+from mapopt.training.controllers.registry import CONTROLLERS, make_controller
+from mapopt.training.knobs import Knobs, ranges
+from mapopt.training.recipe import Recipe
+from mapopt.training.run_files import checkpoint_path
+from mapopt.training.session import train_detector
+from mapopt.training.settings import TrainSettings
+from mapopt.training.trained_detector import TrainedDetector
+from mapopt.training.trained_run import TrainedRun
+
+
+class TrainOptions(TypedDict, total=False):
+    """The settings of `train` and their types; each has the default and the meaning of the flag of its name."""
+
+    loss: Any
+    """A name in `mapopt.losses.LOSSES`, ``module:attribute``, or a loss: an object, a class or a function."""
+    loss_settings: Mapping[str, int | float | bool | str]
+    detector: Any
+    """A name in `mapopt.detectors.DETECTORS`, ``module:attribute``, or a class of detectors."""
+    optimizer: Any
+    """A name in `mapopt.training.OPTIMIZERS`, ``module:attribute``, or a class of optimizers."""
+    recipe: Recipe | Mapping[str, Any]
+    """What stays the same while the detector trains, beside the three above."""
+    controller: str | Controller | type | Callable[..., Any]
+    """A name in `mapopt.training.CONTROLLERS`, ``module:attribute``, or a controller: an object, a class or a function
+    of (history, task, budget)."""
+    controller_settings: Mapping[str, Any]
+    schedule: Schedule | Mapping[str, Any]
+    plateau: Plateau | Mapping[str, Any]
+    patience: int
+    """Stop after so many rounds without a better val AP; 0 never stops early."""
+    knobs: Knobs | Mapping[str, float]
+    """The knobs to start from; those that are left out have their defaults."""
+    images: int
+    """How many images to train on in all, counted again in every epoch."""
+    rounds: int
+    """Into how many rounds they are cut; after each the val split is evaluated."""
+    size: tuple[int, int]
+    """Folders: (height, width) that images are fitted into."""
+    data_seed: int
+    data_limit: int
+    invalid: Invalid
+    scenes: ShapesConfig | Mapping[str, Any]
+    scene_counts: tuple[int, int, int]
+    seed: int
+    device: str
+    """cpu, cuda, cuda:N, or auto, which takes a GPU if there is one."""
+    threads: int
+
+
+def train(
+    data: str | Path | Splits = SHAPES,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = False,
+    **settings: Unpack[TrainOptions],
+) -> TrainedRun:
+    """Trains a detector, selects its weights by val AP and tests them once: `mapopt train` from Python.
+
+    Args:
+        data: a folder of images with annotations (COCO, Pascal VOC or YOLO), "shapes" for scenes that are drawn from a
+            seed, or splits in memory.
+        out: folder for settings, rounds, checkpoints and the result; None keeps the run in memory.
+        resume: go on with the run in the folder; begins it if there is none yet.
+        overwrite: replace the run in the folder.
+        progress: print what is trained, and a line per round.
+        settings: what decides the run, see `TrainOptions`; whatever is a name may be a part of your own.
+
+    Returns:
+        The run: its `history`, its `test` report, its `val` scores, its `status`, its `folder`, and the `detector` with
+        the selected weights.
+
+    Raises:
+        ConfigError: settings are unknown or contradict each other.
+        DataError: the images cannot be used, or are not those that the run was begun with.
+        StoreError: the folder is in use, or holds another run.
+
+    >>> run = train(images=64, rounds=2, scene_counts=(16, 8, 8), loss="ap", device="cpu")
+    >>> run.status, len(run.history), run.detector.categories
+    ('finished', 2, ('disc', 'box', 'triangle'))
+    """
+    splits = data if isinstance(data, Splits) else None
+    built = _settings(settings, SHAPES if splits is not None else str(data))
+    controller: Controller | None = None
+    given = settings.get("controller", "schedule")
+    if not isinstance(given, str):
+        controller = make_controller(given, settings.get("controller_settings"), patience=built.patience)
+    threads = torch.get_num_threads()
+    try:
+        return train_detector(
+            built,
+            splits=splits,
+            controller=controller,
+            out=None if out is None else Path(out),
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    finally:
+        torch.set_num_threads(threads)
+
+
+def load(path: str | Path, *, device: str = "auto") -> TrainedDetector:
+    """Loads a trained detector, to predict and to evaluate with.
+
+    Args:
+        path: the folder of a run of `mapopt train`, or a checkpoint in it.
+        device: cpu, cuda, cuda:N, or auto, which takes a GPU if there is one.
+
+    Raises:
+        CheckpointError: there is no checkpoint, it is damaged, or another version wrote it.
+        ConfigError: there is no such device.
+    """
+    return TrainedDetector(checkpoint_path(path), choose_device(device))
+
+
+_RECIPE = ("loss", "loss_settings", "detector", "optimizer")
+
+
+def _settings(options: TrainOptions, data: str) -> TrainSettings:
+    """Returns the settings that options stand for."""
+    for name in options:
+        if name not in TrainOptions.__annotations__:
+            raise ConfigError(unknown_name("setting of train", name, TrainOptions.__annotations__))
+    given: dict[str, Any] = {**options, "data": data}
+    parts = {name: given.pop(name) for name in _RECIPE if name in given}
+    recipe = given.get("recipe", {})
+    given["recipe"] = recipe = Recipe.of(**{**_fields_of(recipe), **parts})
+    if "knobs" in given:
+        given["knobs"] = _knobs(given["knobs"], recipe)
+    for name, cls in (("schedule", Schedule), ("plateau", Plateau), ("scenes", ShapesConfig)):
+        if isinstance(given.get(name), Mapping):
+            given[name] = from_mapping(cls, given[name], name)
+    if not isinstance(given.get("controller", ""), str):
+        given |= _choice(given["controller"], given.get("controller_settings", {}))
+    return TrainSettings(**given)
+
+
+def _fields_of(recipe: Recipe | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(recipe, Mapping):
+        return recipe
+    return {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
+
+
+def _knobs(given: Knobs | Mapping[str, float], recipe: Recipe) -> Knobs:
+    """Returns the knobs; a name that is none of ours is one of the recipe's own parts."""
+    if isinstance(given, Knobs):
+        return given
+    own = {name: value for name, value in given.items() if name not in ranges()}
+    for name in own:
+        if name not in recipe.own_knobs:
+            raise ConfigError(unknown_name("knob", name, recipe.ranges()))
+    return Knobs(**{name: value for name, value in given.items() if name not in own}, own=own)
+
+
+def _choice(controller: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns how a controller is written down: by what it can be made of again, else by its class alone."""
+    try:
+        choice = CONTROLLERS.choice(controller, settings)
+    except ConfigError:
+        return {"controller": f"{type(controller).__module__}:{type(controller).__qualname__}"}
+    return {"controller": choice.name, "controller_settings": choice.settings}

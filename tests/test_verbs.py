@@ -1,0 +1,306 @@
+"""The verbs at the top: what they return, that they do what the commands do, and that they print only when asked."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import mapopt
+from mapopt.cli import main
+from mapopt.data import ShapesConfig, Splits, make_shapes_splits
+from mapopt.errors import CheckpointError, ConfigError, DataError, StoreError
+from mapopt.losses import APLoss
+from mapopt.metrics import Detections, GroundTruth
+from mapopt.training import Budget, Checkpoint, Decision, Knobs, Recipe, Round, TaskInfo, TrainedRun
+
+SCENES = {"size": 32, "object_size": [8.0, 16.0]}
+TINY: dict[str, Any] = {
+    "scenes": SCENES,
+    "scene_counts": (16, 8, 8),
+    "device": "cpu",
+    "recipe": {"batch_size": 8},
+    "images": 64,
+    "rounds": 4,
+}
+FLAGS = [
+    *("--scenes.size", "32", "--scenes.object-size", "8", "16", "--scene-counts", "16", "8", "8", "--device", "cpu"),
+    *("--recipe.batch-size", "8", "--images", "64", "--rounds", "4"),
+]
+"""The same as flags."""
+
+
+@pytest.fixture(scope="module")
+def splits() -> Splits:
+    return make_shapes_splits(ShapesConfig(size=32, object_size=(8.0, 16.0)), seed=0, train=16, val=8, test=8)
+
+
+@pytest.fixture(scope="module")
+def run() -> TrainedRun:
+    return mapopt.train(**TINY)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that the command wrote."""
+    folder = tmp_path_factory.mktemp("runs") / "command"
+    assert main(["train", *FLAGS, "--out", str(folder)]) == 0
+    return folder
+
+
+def same_weights(first: Checkpoint, second: Checkpoint) -> bool:
+    ours, theirs = first.snapshot.tensors, second.snapshot.tensors
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def plain(history: Sequence[Round]) -> list[tuple[int, Knobs, float]]:
+    return [(played.images, played.knobs, played.val.ap) for played in history]
+
+
+def test_a_run_in_memory_has_its_rounds_its_scores_and_its_detector(run: TrainedRun) -> None:
+    assert (run.status, run.reason, run.folder, run.played) == ("finished", "", None, 4)
+    assert [played.images for played in run.history] == [16, 32, 48, 64]
+    assert run.val == run.history[run.selected].val
+    assert run.val.ap == max(played.val.ap for played in run.history)
+    assert run.test is not None
+    assert run.summary["test"]["ap"] == run.test.ap
+    assert run.detector.categories == ("disc", "box", "triangle")
+    assert run.detector.evaluate().ap == run.test.ap, "measured again on the same images, to the bit"
+    assert run.detector.evaluate(split="val").ap == run.val.ap
+
+
+def test_the_command_and_the_function_make_the_same_run(run: TrainedRun, folder: Path) -> None:
+    assert run.checkpoint is not None
+    assert same_weights(run.checkpoint, Checkpoint.load(folder / "best.pt"))
+    assert plain(run.history) == plain(Checkpoint.load(folder / "last.pt").history)
+    stored = json.loads((folder / "result.json").read_text())
+    assert {**run.summary, "seconds": 0} == {**stored, "seconds": 0}
+
+
+def test_nothing_is_printed_unless_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    mapopt.train(**TINY)
+    assert capsys.readouterr() == ("", "")
+    mapopt.train(**TINY, progress=True)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("shapes: 16 train, 8 val, 8 test images at 32 x 32; tiny on cpu")
+    assert len(printed) == 5
+
+
+def test_the_number_of_threads_is_left_as_it_was() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        mapopt.train(**TINY, threads=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_folder_holds_what_the_commands_folder_holds(tmp_path: Path, folder: Path) -> None:
+    run = mapopt.train(out=tmp_path / "run", **TINY)
+    assert run.folder == tmp_path / "run"
+    assert {path.name for path in run.folder.iterdir()} == {path.name for path in folder.iterdir()}
+    assert same_weights(Checkpoint.load(run.folder / "best.pt"), Checkpoint.load(folder / "best.pt"))
+    assert run.detector.checkpoint.settings["data"] == "shapes"
+    config = ["--config", str(run.folder / "config.yaml"), "--out", str(tmp_path / "again")]
+    assert main(["train", *config]) == 0, "its settings are flags written down"
+    assert same_weights(Checkpoint.load(tmp_path / "again" / "last.pt"), Checkpoint.load(folder / "last.pt"))
+
+
+def test_a_finished_run_is_read_and_not_trained_again(folder: Path) -> None:
+    run = mapopt.train(out=folder, resume=True, **TINY)
+    assert run.played == 0
+    assert len(run.history) == 4
+    stored = json.loads((folder / "result.json").read_text())
+    assert run.test is not None
+    assert (run.val.ap, run.test.ap, run.summary) == (stored["val"]["ap"], stored["test"]["ap"], stored)
+    with pytest.raises(StoreError, match="is not empty"):
+        mapopt.train(out=folder, **TINY)
+    with pytest.raises(StoreError, match=r"was begun with images 64, not 128\."):
+        mapopt.train(out=folder, resume=True, **{**TINY, "images": 128})
+
+
+def test_a_folder_without_a_result_is_no_finished_run(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"holds no finished run \(no result.json\)\. Train it, or resume it\."):
+        TrainedRun.read(tmp_path, device=torch.device("cpu"))
+
+
+def test_images_in_memory_train_like_those_that_are_named(tmp_path: Path, run: TrainedRun, splits: Splits) -> None:
+    options = {name: value for name, value in TINY.items() if not name.startswith("scene")}
+    ours = mapopt.train(splits, **options, out=tmp_path / "memory")
+    assert run.checkpoint is not None
+    assert same_weights(Checkpoint.load(tmp_path / "memory" / "best.pt"), run.checkpoint)
+    assert run.test is not None
+    assert ours.test is not None
+    assert ours.test.ap == run.test.ap == ours.detector.evaluate(splits).ap == ours.detector.evaluate(splits.test).ap
+    again = mapopt.train(splits, **options, out=tmp_path / "memory", resume=True)
+    assert again.played == 0
+    assert again.test is not None
+    assert again.test.ap == run.test.ap
+    with pytest.raises(CheckpointError, match=r"best\.pt: does not say what data it was trained with: give --data"):
+        ours.detector.evaluate()
+    others = make_shapes_splits(ShapesConfig(size=32, object_size=(8.0, 16.0)), seed=5, train=16, val=8, test=8)
+    (tmp_path / "memory" / "result.json").unlink()
+    with pytest.raises(DataError, match="data in memory: the images or annotations are not those that"):
+        mapopt.train(others, **options, out=tmp_path / "memory", resume=True)
+
+
+def test_a_folder_of_images_is_named_by_its_path(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"{tmp_path / 'none'}: no such file or folder"):
+        mapopt.train(tmp_path / "none")
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """Raises the learning rate every round."""
+
+    start: float = 0.01
+
+    def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
+        return Decision(knobs=task.knobs.replace(lr=self.start * (1 + len(history))))
+
+
+class Counting:
+    """A controller with a state of its own, which no text can say."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
+        self.calls += 1
+        return Decision(knobs=task.knobs)
+
+
+def constant(history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
+    return Decision(knobs=task.knobs)
+
+
+def test_parts_are_taken_as_names_and_as_objects(tmp_path: Path) -> None:
+    by_name = mapopt.train(**TINY, loss="ap", loss_settings={"delta": 0.5}, optimizer="adamw", knobs={"lr": 0.01})
+    by_object = mapopt.train(**TINY, loss=APLoss(delta=0.5), optimizer="adamw", knobs=Knobs(lr=0.01))
+    assert by_name.checkpoint is not None
+    assert by_object.checkpoint is not None
+    assert same_weights(by_name.checkpoint, by_object.checkpoint)
+    options = {**TINY, "recipe": Recipe(batch_size=8, loss="bce")}
+    assert mapopt.train(**options).detector.checkpoint.recipe == Recipe(batch_size=8, loss="bce")
+    assert mapopt.train(**options, loss="ap").detector.checkpoint.recipe == Recipe(batch_size=8, loss="ap")
+
+
+def test_controllers_are_taken_as_names_objects_classes_and_functions(tmp_path: Path) -> None:
+    rates = [played.knobs.lr for played in mapopt.train(**TINY, controller=Ramp(0.02), out=tmp_path).history]
+    assert rates == pytest.approx([0.02, 0.04, 0.06, 0.08])
+    assert (
+        f"controller: {__name__}:Ramp\ncontroller_settings:\n  start: 0.02\n" in (tmp_path / "config.yaml").read_text()
+    )
+    for controller, settings in ((Ramp, {"start": 0.02}), (f"{__name__}:Ramp", {"start": 0.02})):
+        run = mapopt.train(**TINY, controller=controller, controller_settings=settings)
+        assert [played.knobs.lr for played in run.history] == rates
+    assert {played.knobs.lr for played in mapopt.train(**TINY, controller=constant).history} == {0.2}
+    counting = Counting()
+    mapopt.train(**TINY, controller=counting)
+    assert counting.calls >= 4
+    stopped = mapopt.train(**{**TINY, "rounds": 8}, controller=constant, patience=1, knobs={"lr": 1e-5})
+    assert stopped.status == "stopped"
+    steps = mapopt.train(**TINY, schedule={"shape": "steps", "warmup": 0.0, "milestones": [0.5]})
+    assert [played.knobs.lr for played in steps.history] == pytest.approx([0.2, 0.2, 0.02, 0.02])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image": 64}, "unknown setting of train 'image': did you mean 'images'?"),
+        ({"knobs": {"lrr": 1}}, "unknown knob 'lrr': did you mean 'lr'?"),
+        ({"recipe": {"bach_size": 1}}, "unknown field of a recipe 'bach_size': did you mean 'batch_size'?"),
+        ({"loss": "focl"}, "unknown loss 'focl': did you mean 'focal'?"),
+        ({"controller": "shedule"}, "unknown controller 'shedule': did you mean 'schedule'?"),
+        ({"controller": 3}, "controller"),
+        ({"scenes": {"sise": 3}}, "scenes: unknown key 'sise': did you mean 'size'?"),
+        ({"images": 100}, "images is 100: expected 20 rounds of whole steps of 16, such as 320"),
+        ({"resume": True}, "resume and overwrite are about a folder, and none is given: give out, or leave them out"),
+        ({"device": "tpu"}, "unknown device 'tpu': did you mean 'cpu'?"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_is_wrong_is_one_line(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        mapopt.train(**options)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_detector_is_loaded_from_a_folder_or_a_file(folder: Path, run: TrainedRun) -> None:
+    assert run.test is not None
+    for path in (folder, folder / "best.pt", str(folder)):
+        assert mapopt.load(path, device="cpu").evaluate().ap == run.test.ap
+    with pytest.raises(CheckpointError, match=r"none/?.*: no such file; expected a checkpoint, such as best\.pt"):
+        mapopt.load(folder / "none")
+    with pytest.raises(ConfigError, match="unknown device"):
+        mapopt.load(folder, device="tpu")
+
+
+def test_objects_are_detected_in_images_of_every_form(run: TrainedRun, splits: Splits, tmp_path: Path) -> None:
+    detector, pixels = run.detector, splits.test.pixels[:2]
+    for number, image in enumerate(pixels):
+        Image.fromarray(image.movedim(0, -1).numpy()).save(tmp_path / f"{number}.png")
+    paths = [str(tmp_path / "0.png"), tmp_path / "1.png"]
+    expected = detector.predict(paths)
+    assert len(expected) == 2
+    forms: dict[str, Any] = {
+        "a folder": tmp_path,
+        "pictures": [Image.open(path) for path in paths],
+        "arrays": [image.movedim(0, -1).numpy() for image in pixels],
+        "an array": pixels.movedim(1, -1).numpy(),
+        "tensors": list(pixels),
+        "a tensor": pixels.float() / 255,
+    }
+    for form, images in forms.items():
+        for ours, theirs in zip(detector.predict(images), expected, strict=True):
+            assert torch.equal(ours["boxes"], theirs["boxes"]), form
+            assert torch.equal(ours["scores"], theirs["scores"]), form
+            assert torch.equal(ours["labels"], theirs["labels"]), form
+    (single,) = detector.predict(paths[0])
+    assert torch.equal(single["boxes"], expected[0]["boxes"])
+    detections = detector.detect(splits.test.select([0, 1]))
+    assert sum(len(prediction["boxes"]) for prediction in expected) == len(detections)
+
+
+def test_a_prediction_is_a_dictionary_like_torchvisions_with_names(run: TrainedRun) -> None:
+    image = np.zeros((60, 90, 3), dtype=np.uint8)
+    (prediction,) = run.detector.predict(image)
+    boxes, scores, labels = prediction["boxes"], prediction["scores"], prediction["labels"]
+    assert (boxes.shape[1], boxes.dtype, scores.dtype, labels.dtype) == (4, torch.float32, torch.float32, torch.int64)
+    assert len(boxes) == len(scores) == len(labels) == len(prediction["names"]) > 0
+    assert (scores[:-1] >= scores[1:]).all()
+    assert prediction["names"] == [run.detector.categories[label] for label in labels]
+    assert (boxes >= 0).all()
+    assert (boxes[:, 2] <= 90).all()
+    assert (boxes[:, 3] <= 60).all(), "in the image's own pixels"
+    threshold = float(scores[len(scores) // 2])
+    (fewer,) = run.detector.predict(image, score=threshold)
+    assert len(fewer["scores"]) == int((scores.double() >= threshold).sum())
+
+
+def test_evaluate_is_the_metrics_own() -> None:
+    truth = GroundTruth([[0, 0, 10, 10]], labels=[1], image_ids=[1])
+    detections = Detections([[0, 0, 10, 9]], scores=[0.8], labels=[1], image_ids=[1])
+    assert mapopt.evaluate(truth, detections).ap50 == pytest.approx(1)
+
+
+def test_the_top_offers_verbs_and_sub_packages_and_imports_them_when_they_are_asked_for() -> None:
+    code = (
+        "import sys, mapopt; assert not {'torch', 'numpy', 'gymnasium', 'mapopt.losses'} & sys.modules.keys(); "
+        "assert mapopt.losses.LOSSES and mapopt.training.Knobs and mapopt.metrics.Report; "
+        "assert 'torch' not in sys.modules; assert mapopt.envs.DETECTOR_TRAINING and mapopt.agents and "
+        "mapopt.experiments; assert callable(mapopt.compare) and callable(mapopt.train); assert 'load' in dir(mapopt)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
+    with pytest.raises(AttributeError, match="module 'mapopt' has no attribute 'trian'"):
+        mapopt.trian  # noqa: B018
