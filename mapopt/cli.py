@@ -28,10 +28,10 @@ COMMANDS: dict[str, str] = {
     "watch": "mapopt.agents.commands.watch:Watch",
     "compare": "mapopt.experiments.commands.compare:Compare",
     "plot": "mapopt.experiments.commands.compare:Plot",
-    "bench losses": "mapopt.experiments.bench.losses:BenchLosses",
-    "bench ap": "mapopt.experiments.bench.average_precision:BenchAP",
-    "bench fleet": "mapopt.experiments.bench.fleet:BenchFleet",
-    "bench env": "mapopt.experiments.bench.environments:BenchEnv",
+    "bench losses": "mapopt.experiments.commands.bench:BenchLosses",
+    "bench ap": "mapopt.experiments.commands.bench:BenchAP",
+    "bench fleet": "mapopt.experiments.commands.bench:BenchFleet",
+    "bench env": "mapopt.experiments.commands.bench:BenchEnv",
 }
 """Where each command is; the first of two words names a family."""
 
@@ -45,7 +45,7 @@ SUMMARIES: dict[str, str] = {
         "Train every method on every task with every seed at equal budget, test once, and report with intervals."
     ),
     "plot": "Draw a comparison's table, summary.json and figures again from its store, without training.",
-    "bench losses": "Measure what ranking losses cost and what they are worth.",
+    "bench losses": "Measure what ranking losses cost and how well they stand for AP.",
     "bench ap": "Measure time and memory of AP beside pycocotools and the packages that others offer for it.",
     "bench fleet": "Measure training many lanes as one network, and where the time of a round goes.",
     "bench env": "Measure environment steps a second by lanes and image size, and where the time of a step goes.",

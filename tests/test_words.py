@@ -138,7 +138,9 @@ def replaced_in(name: str) -> str:
 def test_no_name_holds_a_replaced_word(path: Path) -> None:
     if path.name in ("test_words.py", "former_names.py"):
         return
-    met = [f"line {line}: {name} ({REPLACED[word]})" for line, name in names_of(path) if (word := replaced_in(name))]
+    meant = {"claims"} if "bench" in path.parts else set()  # what is claimed of a cost, and measured
+    words = [(line, name, replaced_in(name)) for line, name in names_of(path)]
+    met = [f"line {line}: {name} ({REPLACED[word]})" for line, name, word in words if word and word not in meant]
     assert not met, "\n".join(met)
 
 

@@ -1,1 +1,1 @@
-"""The commands `mapopt bench ...`: what things cost and what they are worth, beside their alternatives in one run."""
+"""Benchmarks: what losses, evaluators, fleets and environments cost beside their alternatives in one run."""

@@ -1,40 +1,38 @@
-"""The command `mapopt bench ap`: the evaluator beside pycocotools and the packages of others, in one run."""
+"""The evaluator beside pycocotools and the packages of others, which take turns in one run."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from mapopt.commands.command import Command
-from mapopt.errors import ConfigError
 from mapopt.evaluation.text_tables import print_table
-from mapopt.experiments.bench.average_precision_row import Row
 from mapopt.experiments.bench.average_precision_tables import table, times_page
+from mapopt.experiments.bench.evaluator_cost import EvaluatorCost
 from mapopt.experiments.bench.peers.average_precision import PEERS, PYCOCOTOOLS, Peer
 from mapopt.experiments.bench.peers.ours import our_bootstrap, our_lanes, ours
 from mapopt.experiments.bench.peers.sets import SETS, SetSize
 from mapopt.experiments.bench.peers.workers import PeerError, Turn, Worker
+from mapopt.experiments.bench.settings import EvaluatorSettings
 from mapopt.files import write_json
-from mapopt.output import Output
 
 PATIENCE = 30.0
 """Seconds on a set after which an evaluator gets no further turn."""
 
 TURN = 0.2
-"""Seconds that a turn lasts at least: what is faster runs several times in it."""
+"""Seconds that a turn lasts at the least: what is faster runs several times in it."""
 
 LANES, RESAMPLES = 16, 1000
 
 
 class Runner(Protocol):
-    """Somebody who runs an evaluator on a set; see `Worker`."""
+    """Whatever runs an evaluator on a set; see `Worker`."""
 
     def run(self, seconds: float) -> Turn:
         """Runs for some time and returns the fastest run."""
@@ -43,57 +41,33 @@ class Runner(Protocol):
         """Ends."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class BenchAP(Command):
-    """Measure time and memory of AP beside pycocotools and the packages that others offer for it.
+def bench_evaluators(settings: EvaluatorSettings, *, seed: int) -> list[EvaluatorCost]:
+    """Measures evaluators on sets, and prints what they cost.
 
-    From arrays in memory to the twelve numbers, on random sets: small (64 images), medium (512), coco (5000 images, 80
-    categories, 100 detections an image) and crowded (200 images, 3 categories, 80 objects and 400 detections in each).
-    Every evaluator has a process with one thread; they take turns, and the fastest turn counts, in processor time. A
-    default run takes some minutes, most of them pycocotools' on the coco set.
+    Args:
+        settings: which sets and evaluators.
+        seed: of the sets.
     """
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    costs = []
+    for name in dict.fromkeys(settings.sets):
+        measured = measure(name, evaluators(name, peers=settings.peers), repeats=settings.repeats, seed=seed)
+        print_table(table(measured, SETS[name]), console)
+        costs += measured
+    return costs
 
-    examples: ClassVar[tuple[str, ...]] = (
-        "mapopt bench ap --sets small crowded",
-        "mapopt bench ap --peers False --out benchmark",
-    )
 
-    sets: tuple[Literal["small", "medium", "coco", "crowded"], ...] = ("small", "medium", "coco", "crowded")
-    """Which sets."""
-    repeats: int = 5
-    """Turns of each evaluator after a first one, which measures memory; the fastest counts. Who has had 30 s
-    gets no further one."""
-    peers: bool = True
-    """Compare with the packages of others, where they are installed, too."""
-    out: Path | None = None
-    """Folder for ap.json and ap.png; without it nothing is written."""
+def write_evaluators(costs: Sequence[EvaluatorCost], folder: Path, *, seed: int) -> list[Path]:
+    """Writes ``ap.json`` and ``ap.png``, and returns their paths."""
+    # matplotlib is imported only where something is drawn.
+    from mapopt.drawing.benchmark_figures import save_benchmark
 
-    def run(self) -> None:
-        """Measures, prints, and writes."""
-        if self.repeats < 1:
-            raise ConfigError(f"--repeats is {self.repeats}: expected 1 or more")
-        if not self.sets:
-            raise ConfigError(f"--sets is empty: name at least one of {', '.join(SETS)}")
-        output = Output(self.out, ("ap.json", "ap.png")) if self.out is not None else None
-        if output is not None:
-            output.check()
-        console = Console(width=None if sys.stdout.isatty() else 150)
-        rows = []
-        for name in dict.fromkeys(self.sets):
-            measured = measure(name, evaluators(name, peers=self.peers), repeats=self.repeats, seed=self.seed)
-            print_table(table(measured, SETS[name]), console)
-            rows += measured
-        if output is not None:
-            write_json(output.folder / "ap.json", {"seed": self.seed, "rows": [asdict(row) for row in rows]})
-            # matplotlib is imported only where something is drawn.
-            from mapopt.drawing.benchmark_figures import save_benchmark
-
-            save_benchmark(times_page(rows), output.folder)
-            console.print(f"wrote {output.folder / 'ap.json'} and {output.folder / 'ap.png'}")
+    write_json(folder / "ap.json", {"seed": seed, "rows": [asdict(cost) for cost in costs]})
+    return [folder / "ap.json", save_benchmark(times_page(costs), folder)]
 
 
 def evaluators(name: str, *, peers: bool) -> list[Peer]:
-    """Returns who is measured on a set: ours in every way that suits its size, pycocotools, and others."""
+    """Returns which are measured on a set: ours in every way that suits its size, pycocotools, and others."""
     chosen = [ours("numba"), ours("numpy"), ours("numba", "reward"), ours("numpy", "reward")]
     if name == "small":
         chosen += [our_lanes("numba", LANES), our_lanes("numba", LANES, "reward")]
@@ -109,15 +83,15 @@ def measure(
     repeats: int,
     seed: int = 0,
     start: Callable[[Peer, SetSize, int], Runner] = Worker,
-) -> list[Row]:
+) -> list[EvaluatorCost]:
     """Lets evaluators take turns on a set, and compares their numbers with pycocotools'.
 
     Args:
-        name: Of the set.
-        peers: Who is measured, pycocotools among them if numbers are to be compared.
-        repeats: Turns of each after the first, which is a single run and measures memory.
-        seed: Of the set.
-        start: Gives an evaluator someone who runs it.
+        name: of the set.
+        peers: what is measured, pycocotools among them if numbers are to be compared.
+        repeats: turns of each after the first, which is a single run and measures memory.
+        seed: of the set.
+        start: returns what runs an evaluator.
     """
     runners: dict[str, Runner] = {}
     turns: dict[str, list[Turn]] = {peer.name: [] for peer in peers}
@@ -142,17 +116,20 @@ def measure(
             runner.close()
     reference = turns.get(PYCOCOTOOLS.name) or None
     expected = None if reference is None else reference[0].stats
-    return [_row(name, peer, turns[peer.name], problems.get(peer.name, ""), expected) for peer in peers]
+    return [_cost(name, peer, turns[peer.name], problems.get(peer.name, ""), expected) for peer in peers]
 
 
-def _row(name: str, peer: Peer, turns: Sequence[Turn], problem: str, expected: NDArray[np.float64] | None) -> Row:
-    row = Row(set=name, evaluator=peer.name, ours=peer.package == "mapopt", whole=peer.whole, problem=problem)
+def _cost(
+    name: str, peer: Peer, turns: Sequence[Turn], problem: str, expected: NDArray[np.float64] | None
+) -> EvaluatorCost:
+    ours = peer.package == "mapopt"
+    cost = EvaluatorCost(set=name, evaluator=peer.name, ours=ours, whole=peer.whole, problem=problem)
     if problem or not turns:
-        return row
+        return cost
     best = min(turns, key=lambda turn: turn.total)
     memory = turns[0].memory
     return replace(
-        row,
+        cost,
         version=peer.version,
         convert=best.convert / peer.evaluations,
         evaluate=best.evaluate / peer.evaluations,

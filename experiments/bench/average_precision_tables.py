@@ -13,12 +13,12 @@ from mapopt.evaluation.text_tables import new_table
 from mapopt.experiments.bench.peers.sets import SetSize
 
 if TYPE_CHECKING:
-    from mapopt.experiments.bench.average_precision_row import Row
+    from mapopt.experiments.bench.evaluator_cost import EvaluatorCost
 
 _NONE = "–"
 
 
-def table(rows: Sequence[Row], size: SetSize) -> Table:
+def table(rows: Sequence[EvaluatorCost], size: SetSize) -> Table:
     """Returns the table of one set: times, ratios of them, memory, and how far the numbers are from pycocotools'."""
     slow, best = _total(rows, "pycocotools"), _best(rows)
     costs = new_table(
@@ -48,7 +48,7 @@ def table(rows: Sequence[Row], size: SetSize) -> Table:
     return costs
 
 
-def times_page(rows: Sequence[Row]) -> TimesPage:
+def times_page(rows: Sequence[EvaluatorCost]) -> TimesPage:
     """Returns the figure of the times from arrays to the twelve numbers, a panel a set and a row an evaluator."""
     whole = {(row.set, row.evaluator): row.total for row in rows if row.whole and row.total is not None}
     names = tuple(dict.fromkeys(evaluator for _, evaluator in whole))
@@ -66,7 +66,7 @@ def times_page(rows: Sequence[Row]) -> TimesPage:
     )
 
 
-def _verdict(rows: Sequence[Row]) -> str:
+def _verdict(rows: Sequence[EvaluatorCost]) -> str:
     """Says what the columns compare, and how ours stands to pycocotools and to the fastest other package."""
     text = "× faster is than pycocotools, and difference the largest between its twelve numbers and these"
     best, slow = _best(rows), _total(rows, "pycocotools")
@@ -81,12 +81,12 @@ def _verdict(rows: Sequence[Row]) -> str:
     return text
 
 
-def _best(rows: Sequence[Row]) -> float:
+def _best(rows: Sequence[EvaluatorCost]) -> float:
     """Returns our own smallest total with all twelve numbers; 0 where there is none."""
     return min((row.total for row in rows if row.ours and row.whole and row.total), default=0.0)
 
 
-def _total(rows: Sequence[Row], name: str) -> float:
+def _total(rows: Sequence[EvaluatorCost], name: str) -> float:
     return next((row.total for row in rows if row.evaluator == name and row.total), 0.0)
 
 

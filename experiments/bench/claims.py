@@ -29,7 +29,7 @@ def check_claims(points: Sequence[Point], differences: dict[str, tuple[float, fl
         differences: of `largest_differences`.
     """
     table = _Table(points)
-    claims = [_ratio(table, f"{name}, published loop", name, 10**5, 1000, least) for name, least in _LOOP_FACTORS]
+    claims = [_ratio(table, f"{name}, published loop", name, 10**5, 1000, factor) for name, factor in _LOOP_FACTORS]
     claims.append(_ratio(table, PAIRS, "ap", 10**5, 1000, 300))
     claims += [_ratio(table, f"{name}, published loop", name, 10**5, 10, 1) for name in ("ap", "alrp", "rank_sort")]
     claims += [_memory(table, name) for name, _ in _LOOP_FACTORS]
@@ -50,37 +50,36 @@ _LOOP_FACTORS = (("ap", 10), ("alrp", 10), ("rank_sort", 6))
 
 
 class _Table:
-    """Points by name, size and number of positives; each share of positives was measured in turns of its own."""
+    """Points by name, size and number of positives; each fraction of positives was measured in turns of its own."""
 
     def __init__(self, points: Sequence[Point]) -> None:
         self._turns: dict[float, dict[tuple[str, int, int], Point]] = {}
-        for one in points:
-            self._turns.setdefault(one.fraction, {})[one.name, one.size, one.positives] = one
+        for point in points:
+            self._turns.setdefault(point.fraction, {})[point.name, point.size, point.positives] = point
 
     def seconds(self, *wanted: tuple[str, int, int]) -> list[float] | None:
         """Returns the seconds of several points, from turns in which all were measured."""
         for turns in self._turns.values():
-            found = [turns[key].seconds for key in wanted if key in turns]
-            measured = [one for one in found if one is not None]
+            measured = [seconds for key in wanted if key in turns and (seconds := turns[key].seconds) is not None]
             if len(measured) == len(wanted):
                 return measured
         return None
 
     def held(self, name: str, size: int, positives: int) -> int | None:
-        found = [turns.get((name, size, positives)) for turns in self._turns.values()]
-        return next((one.bytes for one in found if one is not None and one.bytes is not None), None)
+        points = [turns.get((name, size, positives)) for turns in self._turns.values()]
+        return next((point.bytes for point in points if point is not None and point.bytes is not None), None)
 
 
-def _ratio(table: _Table, theirs: str, name: str, size: int, positives: int, least: float) -> Claim:
-    times = "not slower than" if least == 1 else f"at least {least:g} times faster than"
+def _ratio(table: _Table, theirs: str, name: str, size: int, positives: int, factor: float) -> Claim:
+    times = "not slower than" if factor == 1 else f"at least {factor:g} times faster than"
     other = "the matrix of all pairs" if theirs == PAIRS else "the published loop"
     statement = f"{name}, {size:,} scores, {positives:,} positives: {times} {other}"
-    found = table.seconds((theirs, size, positives), (name, size, positives))
-    if found is None:
+    seconds = table.seconds((theirs, size, positives), (name, size, positives))
+    if seconds is None:
         return _absent(statement)
-    slow, fast = found
+    slow, fast = seconds
     measured = f"{slow / fast:.3g} times ({1e3 * fast:.2f} ms, {1e3 * slow:.4g} ms)"
-    return Claim(statement=statement, measured=measured, verdict=_verdict(slow >= least * fast))
+    return Claim(statement=statement, measured=measured, verdict=_verdict(slow >= factor * fast))
 
 
 def _memory(table: _Table, name: str) -> Claim:
@@ -93,20 +92,20 @@ def _memory(table: _Table, name: str) -> Claim:
 
 def _step(table: _Table) -> Claim:
     statement = "ap, 1,000,000 scores, 10,000 positives: at most 15 times as long as a tenth of both"
-    found = table.seconds(("ap", 10**5, 1000), ("ap", 10**6, 10**4))
-    if found is None:
+    seconds = table.seconds(("ap", 10**5, 1000), ("ap", 10**6, 10**4))
+    if seconds is None:
         return _absent(statement)
-    small, large = found
+    small, large = seconds
     return Claim(statement=statement, measured=f"{large / small:.1f} times", verdict=_verdict(large <= 15 * small))
 
 
 def _growth(table: _Table, name: str) -> Claim:
     low, high = 10**3, 10**6
     statement = f"{name}, 1 % positives: from {low:,} to {high:,} scores no faster than n log n"
-    found = table.seconds((name, low, low // 100), (name, high, high // 100))
-    if found is None:
+    seconds = table.seconds((name, low, low // 100), (name, high, high // 100))
+    if seconds is None:
         return _absent(statement)
-    small, large = found
+    small, large = seconds
     allowed = high * math.log(high) / (low * math.log(low))
     measured = f"{large / small:.3g} times (n log n: {allowed:.0f})"
     return Claim(statement=statement, measured=measured, verdict=_verdict(large <= allowed * small))

@@ -1,6 +1,6 @@
 """Seconds and bytes of a piece of work, measured so that a busy machine disturbs them little.
 
-Times are the process's own (on a GPU, the wall's, synchronised), contenders take turns, and the fastest turn counts.
+The process's own time counts where one thread of a CPU works, contenders take turns, and the fastest turn counts.
 Memory is the peak of torch's allocator above where it began: what numpy or the C library allocate is not in it.
 """
 
@@ -9,10 +9,43 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 Work = Callable[[], object]
+
+
+def clock(device: torch.device | None = None) -> Callable[[], float]:
+    """Returns a function that reads seconds.
+
+    They are this process's processor time; on a GPU, and with several threads of torch, they are the wall's, for the
+    processor's would leave out the one and add up the others.
+
+    Args:
+        device: where torch works; None for work in this process's one thread, which needs no torch.
+    """
+    if device is None:
+        return time.process_time
+    import torch
+
+    if device.type == "cuda":
+
+        def read() -> float:
+            torch.cuda.synchronize(device)
+            return time.perf_counter()
+
+        return read
+    return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+
+
+def measure(work: Work, device: torch.device | None = None) -> float:
+    """Returns the seconds of one turn."""
+    read = clock(device)
+    began = read()
+    work()
+    return read() - began
 
 
 def fastest(
@@ -38,21 +71,15 @@ def fastest(
     return best
 
 
-def measure(work: Work, device: torch.device) -> float:
-    """Returns the seconds of one turn."""
-    if device.type != "cuda":
-        began = time.process_time()
-        work()
-        return time.process_time() - began
-    torch.cuda.synchronize(device)
-    began = time.perf_counter()
-    work()
-    torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+def fastest_of(work: Work, *, repeats: int, device: torch.device | None = None) -> float:
+    """Returns the seconds of a work's fastest turn."""
+    return min(measure(work, device) for _ in range(repeats))
 
 
 def extra_bytes(work: Work, device: torch.device) -> int:
     """Returns how much more memory torch held at once during the work than before it."""
+    import torch
+
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -65,9 +92,9 @@ def extra_bytes(work: Work, device: torch.device) -> int:
         work()
     results = profile.kineto_results
     assert results is not None
-    now = most = 0
+    held = peak = 0
     for event in results.events():
         if event.name() == "[memory]":
-            now += event.nbytes()
-            most = max(most, now)
-    return most
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak

@@ -1,77 +1,20 @@
-"""The command `mapopt bench fleet`: many lanes as one network beside one after the other, and a round in pieces."""
+"""What it costs to train many lanes as one network, beside one after the other, and where the time of a round goes."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import ClassVar
+from dataclasses import dataclass
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from mapopt.commands.command import Command
 from mapopt.data import ShapesConfig, make_shapes_splits
-from mapopt.devices import choose_device
-from mapopt.errors import ConfigError
 from mapopt.evaluation.text_tables import new_table, print_table
-from mapopt.experiments.bench.round import measure_round, round_table
-from mapopt.files import write_json
-from mapopt.output import Output
-from mapopt.training.fleet import Fleet
-from mapopt.training.task import Task
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchFleet(Command):
-    """Measure training many lanes as one network, and where the time of a round goes.
-
-    A round is 40 steps of 16 images and an evaluation on 128: the network, non-maximum suppression on the device, one
-    transfer of the boxes that are left, and AP. Figures are minima of several repeats in one run.
-    """
-
-    examples: ClassVar[tuple[str, ...]] = (
-        "mapopt bench fleet --lanes 1 16",
-        "mapopt bench fleet --threads 2 --out benchmark",
-    )
-
-    lanes: tuple[int, ...] = (1, 4, 16)
-    """Lanes trained at once."""
-    steps: int = 10
-    """Steps of 16 images per measurement."""
-    repeats: int = 3
-    """The fastest of so many counts."""
-    threads: int = 1
-    """Threads of the CPU."""
-    out: Path | None = None
-    """Folder for fleet.json; without it nothing is written."""
-
-    def run(self) -> None:
-        """Measures, prints, and writes."""
-        for flag, least in (("lanes", min(self.lanes, default=0)), ("steps", self.steps), ("repeats", self.repeats)):
-            if least < 1:
-                raise ConfigError(f"--{flag} is {getattr(self, flag)}: expected 1 or more")
-        device = choose_device(self.device, threads=self.threads)
-        output = Output(self.out, ("fleet.json",)) if self.out is not None else None
-        if output is not None:
-            output.check()
-        rows = [measure_fleet(lanes, self.steps, self.repeats, device, self.seed) for lanes in self.lanes]
-        console = Console(width=None if sys.stdout.isatty() else 150)
-        print_table(_table(rows, device, self.threads), console)
-        many = sorted({*self.lanes, 2} - {1})
-        rounds = [measure_round(lanes, self.repeats, device, self.seed) for lanes in many]
-        title = f"a round of the fleet ({device_name(device, self.threads)})"
-        print_table(round_table([str(lanes) for lanes in many], rounds, title=title), console)
-        if output is not None:
-            costs = {
-                "fleets": [asdict(row) for row in rows],
-                "rounds": [{"lanes": lanes, **asdict(one)} for lanes, one in zip(many, rounds, strict=True)],
-            }
-            write_json(output.folder / "fleet.json", costs)
-            console.print(f"wrote {output.folder / 'fleet.json'}")
+from mapopt.experiments.bench.cost import fastest_of
+from mapopt.experiments.bench.round import RoundCost, measure_round, round_table
+from mapopt.experiments.bench.settings import FleetSettings
+from mapopt.training import Fleet, Task
 
 
 @dataclass(frozen=True)
@@ -84,41 +27,66 @@ class FleetCost:
     lane_steps_per_second: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class LanesRound:
+    """What a round of some lanes costs."""
+
+    lanes: int
+    cost: RoundCost
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetCosts:
+    """Everything that a run has measured."""
+
+    fleets: tuple[FleetCost, ...]
+    rounds: tuple[LanesRound, ...]
+
+
+def bench_fleet(settings: FleetSettings, *, seed: int, device: torch.device) -> FleetCosts:
+    """Measures fleets, and prints what they cost.
+
+    Args:
+        settings: which fleets.
+        seed: of the scenes and the lanes.
+        device: where they train.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    name = device_name(device, settings.threads)
+    fleets = [measure_fleet(lanes, settings.steps, settings.repeats, device, seed) for lanes in settings.lanes]
+    print_table(_table(fleets, name), console)
+    # A single lane is padded to two on a CPU, so it costs what two do.
+    many = sorted({*settings.lanes, 2} - {1})
+    rounds = [LanesRound(lanes=lanes, cost=measure_round(lanes, settings.repeats, device, seed)) for lanes in many]
+    title = f"a round of the fleet ({name})"
+    print_table(round_table([str(lanes) for lanes in many], [played.cost for played in rounds], title=title), console)
+    return FleetCosts(fleets=tuple(fleets), rounds=tuple(rounds))
+
+
 def measure_fleet(lanes: int, steps: int, repeats: int, device: torch.device, seed: int = 0) -> FleetCost:
     """Times training steps of the default detector at 48 pixels."""
     splits = make_shapes_splits(ShapesConfig(), seed=seed, train=256, val=1, test=1)
     fleet = Fleet(Task(name="bench", splits=splits), list(range(lanes)), device=device)
     batch = fleet.tasks[0].recipe.batch_size
     fleet.train(2 * batch)
-    step = _fastest(lambda: fleet.train(steps * batch), repeats, device) / steps
-    return FleetCost(lanes, step, lanes / step)
-
-
-def _fastest(work: Callable[[], object], repeats: int, device: torch.device) -> float:
-    best = float("inf")
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - began)
-    return best
-
-
-def _table(rows: list[FleetCost], device: torch.device, threads: int) -> Table:
-    table = new_table(f"the tiny detector's fleet, 48 pixels, batch 16 ({device_name(device, threads)})")
-    for heading in ("lanes", "ms a step", "lane-steps a second", "times the first row"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(
-            str(row.lanes),
-            f"{1e3 * row.seconds_per_step:.1f}",
-            f"{row.lane_steps_per_second:.0f}",
-            f"{row.lane_steps_per_second / rows[0].lane_steps_per_second:.2f}",
-        )
-    return table
+    seconds = fastest_of(lambda: fleet.train(steps * batch), repeats=repeats, device=device) / steps
+    return FleetCost(lanes, seconds, lanes / seconds)
 
 
 def device_name(device: torch.device, threads: int) -> str:
     """Returns what a table calls the device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {threads} thread{'s'[: threads > 1]}"
+
+
+def _table(costs: list[FleetCost], name: str) -> Table:
+    table = new_table(f"the tiny detector's fleet, 48 pixels, batch 16 ({name})")
+    for heading in ("lanes", "ms a step", "lane-steps a second", "times the first row"):
+        table.add_column(heading, justify="right")
+    for cost in costs:
+        table.add_row(
+            str(cost.lanes),
+            f"{1e3 * cost.seconds_per_step:.1f}",
+            f"{cost.lane_steps_per_second:.0f}",
+            f"{cost.lane_steps_per_second / costs[0].lane_steps_per_second:.2f}",
+        )
+    return table

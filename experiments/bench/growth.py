@@ -14,7 +14,7 @@ from torch import Tensor
 from mapopt.experiments.bench.cost import extra_bytes, fastest
 from mapopt.experiments.bench.problems import draw_list
 from mapopt.experiments.bench.published import LOOPS, loop_loss, pairwise_ap, pairwise_bytes
-from mapopt.losses import LOSSES
+from mapopt.losses import make_loss
 from mapopt.losses.sums.engines import LONG
 
 PAIRS = "ap, all pairs"
@@ -60,7 +60,7 @@ class Point:
         size: of the list.
         positives: in it.
         seconds: forward and backward, None where it was skipped.
-        bytes: at most held at once beyond the input, None where that was not measured.
+        bytes: held at once beyond the input, at the most, None where that was not measured.
         skipped: why there is no time.
     """
 
@@ -107,10 +107,10 @@ class _Course:
 
 def contenders(members: Iterable[str]) -> list[Contender]:
     """Returns the members asked for, and of those that were published as loops or pairs also these."""
-    found = [Contender(name=name, value=LOSSES[name](), ours=name, by_pairs=name in OF_PAIRS) for name in members]
+    field = [Contender(name=name, value=make_loss(name), ours=name, by_pairs=name in OF_PAIRS) for name in members]
     for name, loop in LOOPS.items():
         if name in members:
-            found.append(
+            field.append(
                 Contender(
                     name=f"{name}, published loop",
                     value=partial(loop_loss, loop=loop),
@@ -120,8 +120,8 @@ def contenders(members: Iterable[str]) -> list[Contender]:
                 )
             )
     if "ap" in members:
-        found.append(Contender(name=PAIRS, value=pairwise_ap, by_pairs=True, needs=pairwise_bytes))
-    return found
+        field.append(Contender(name=PAIRS, value=pairwise_ap, by_pairs=True, needs=pairwise_bytes))
+    return field
 
 
 def measure_growth(
@@ -139,17 +139,17 @@ def measure_growth(
     Args:
         field: the contenders.
         sizes: of the lists.
-        counts: of positives: below 1 a share of the list, else their number.
+        counts: of positives: below 1 a fraction of the list, else their number.
         limits: what a point may cost.
         device: of the lists.
         seed: of the draw.
-        progress: is told what comes next.
+        progress: is called with what comes next.
     """
     points = []
-    for one in field:  # what a first call loads or compiles is no part of its time
-        _both_ways(one.value, *(part.to(device) for part in draw_list(2 * LONG, 100, seed=seed)))
+    for contender in field:  # what a first call loads or compiles is no part of its time
+        _both_ways(contender.value, *(part.to(device) for part in draw_list(2 * LONG, 100, seed=seed)))
     for count in counts:
-        courses = {one.name: _Course(contender=one) for one in field}
+        courses = {contender.name: _Course(contender=contender) for contender in field}
         for size in sorted(sizes):
             positives = max(1, round(size * count)) if count < 1 else int(count)
             if 2 * positives > size:
@@ -168,42 +168,42 @@ def _measure_size(
     device: torch.device,
     seed: int,
 ) -> list[Point]:
-    scores, labels = (one.to(device) for one in draw_list(size, positives, seed=seed))
+    scores, labels = (part.to(device) for part in draw_list(size, positives, seed=seed))
     works, skipped = {}, {}
     for name, course in courses.items():
-        one = course.contender
-        if one.needs is not None and one.needs(scores, labels) > limits.bytes:
+        contender = course.contender
+        if contender.needs is not None and contender.needs(scores, labels) > limits.bytes:
             skipped[name] = f"> {limits.bytes / 1e9:.3g} GB"
         elif course.over or course.expected(size, positives) > limits.seconds:
             skipped[name], course.over = f"> {limits.seconds:.3g} s", True
         else:
-            works[name] = partial(_both_ways, one.value, scores, labels)
+            works[name] = partial(_both_ways, contender.value, scores, labels)
     seconds = fastest(works, repeats=limits.repeats, device=device, patience=_PATIENCE)
     points = []
     for name, course in courses.items():
-        one, common = course.contender, {"fraction": fraction, "size": size, "positives": positives}
+        contender, common = course.contender, {"fraction": fraction, "size": size, "positives": positives}
         if name in skipped:
-            points.append(Point(name=name, ours=one.ours, skipped=skipped[name], **common))  # type: ignore[arg-type]
+            points.append(Point(name=name, ours=contender.ours, skipped=skipped[name], **common))  # type: ignore[arg-type]
             continue
         best = seconds[name]
         course.seconds, course.size, course.pairs = best, size, size * positives
         held = None
-        if one.sample is not None:
-            held = extra_bytes(partial(_both_ways, one.sample, scores, labels), device)
+        if contender.sample is not None:
+            held = extra_bytes(partial(_both_ways, contender.sample, scores, labels), device)
         elif best < _PROFILED:
             held = extra_bytes(works[name], device)
-        points.append(Point(name=name, ours=one.ours, seconds=best, bytes=held, **common))  # type: ignore[arg-type]
+        points.append(Point(name=name, ours=contender.ours, seconds=best, bytes=held, **common))  # type: ignore[arg-type]
     return points
 
 
 def exponent(points: Sequence[Point]) -> float | None:
     """Returns the exponent k of the best fit of seconds = c size^k, None with fewer than two points.
 
-    >>> line = [Point(name="a", ours="a", share=0.0, size=n, positives=1, seconds=n**1.5) for n in (10, 100, 1000)]
+    >>> line = [Point(name="a", ours="a", fraction=0.0, size=n, positives=1, seconds=n**1.5) for n in (10, 100, 1000)]
     >>> round(exponent(line), 3)
     1.5
     """
-    measured = [(math.log(one.size), math.log(one.seconds)) for one in points if one.seconds]
+    measured = [(math.log(point.size), math.log(point.seconds)) for point in points if point.seconds]
     if len(measured) < 2:
         return None
     sizes, seconds = np.array(measured).T
@@ -219,20 +219,21 @@ def largest_differences(members: Iterable[str], *, seed: int) -> dict[str, tuple
         members: whose published forms to compare.
         seed: of the draw.
     """
-    found = {}
-    for one in contenders(tuple(members)):
-        if one.name in LOSSES:
+    members, differences = tuple(members), {}
+    for contender in contenders(members):
+        if contender.name in members:
             continue
-        ours = LOSSES[one.ours]() if one.name != PAIRS else LOSSES["ap"](interpolate=False, gradient="exact")  # type: ignore[call-arg]
+        exact = {"interpolate": False, "gradient": "exact"}
+        ours = make_loss("ap", exact) if contender.name == PAIRS else make_loss(contender.ours)
         worst = [0.0, 0.0]
         for separation in (-2.0, 0.0, 2.0, 6.0):
             for positives in (1, 7, 60):
                 scores, labels = draw_list(1500, positives, seed=seed, separation=separation)
-                results = [_both_ways(value, scores.double(), labels.double()) for value in (one.value, ours)]
+                results = [_both_ways(value, scores.double(), labels.double()) for value in (contender.value, ours)]
                 for place, (theirs, own) in enumerate(zip(*results, strict=True)):
                     worst[place] = max(worst[place], float((theirs - own).abs().max()))
-        found[one.name] = (worst[0], worst[1])
-    return found
+        differences[contender.name] = (worst[0], worst[1])
+    return differences
 
 
 def _both_ways(value: Callable[[Tensor, Tensor], Tensor], scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

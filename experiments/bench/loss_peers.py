@@ -98,7 +98,7 @@ def on_scores(peers: Peers) -> list[Contender]:
 
 def by_list(contender: Contender) -> Callable[[Tensor, Tensor], Tensor]:
     """Returns a loss of one list as a loss per list, ``[lists]``."""
-    return lambda scores, labels: torch.stack([contender.value(*one) for one in zip(scores, labels, strict=True)])
+    return lambda scores, labels: torch.stack([contender.value(*lists) for lists in zip(scores, labels, strict=True)])
 
 
 def on_embeddings(peers: Peers, *, repeats: int, device: torch.device, seed: int) -> list[OnEmbeddings]:

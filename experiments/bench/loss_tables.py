@@ -9,10 +9,10 @@ from rich.text import Text
 
 from mapopt.evaluation.text_tables import new_table
 from mapopt.experiments.bench.claims import Claim
+from mapopt.experiments.bench.fidelity import LEARNING_RATES, Descent, Fidelity, Mass
 from mapopt.experiments.bench.growth import Point, exponent
 from mapopt.experiments.bench.loss_peers import OnEmbeddings
 from mapopt.experiments.bench.problems import CLASSES
-from mapopt.experiments.bench.worth import LEARNING_RATES, Descent, Fidelity, Mass
 
 _NONE = "–"
 
@@ -29,19 +29,19 @@ def growth(points: Sequence[Point]) -> Table:
         "torch's allocator held beyond the input, at the longest list it was measured at; growth is k in the fit c n^k",
     )
     table.add_column("loss")
-    sizes = sorted({one.size for one in points})
+    sizes = sorted({point.size for point in points})
     for size in sizes:
         table.add_column(f"n = {size:,}", justify="right")
     for heading in ("MB", "growth"):
         table.add_column(heading, justify="right")
-    found = {(one.name, one.size): one for one in points}
-    for name in dict.fromkeys(one.name for one in points):
-        row = [found[name, size] for size in sizes if (name, size) in found]
-        held = [one for one in row if one.bytes is not None]
+    measured = {(point.name, point.size): point for point in points}
+    for name in dict.fromkeys(point.name for point in points):
+        row = [measured[name, size] for size in sizes if (name, size) in measured]
+        held = [point for point in row if point.bytes is not None]
         power = exponent(row)
         table.add_row(
             name,
-            *(_cost(found.get((name, size)), found) for size in sizes),
+            *(_cost(measured.get((name, size)), measured) for size in sizes),
             f"{(held[-1].bytes or 0) / 1e6:.3g}" + ("" if held[-1] is row[-1] else f" (n = {held[-1].size:,})")
             if held
             else _NONE,
@@ -50,14 +50,14 @@ def growth(points: Sequence[Point]) -> Table:
     return table
 
 
-def _cost(point: Point | None, found: dict[tuple[str, int], Point]) -> str:
+def _cost(point: Point | None, measured: dict[tuple[str, int], Point]) -> str:
     if point is None:
         return _NONE
     if point.seconds is None:
         return point.skipped
     text = f"{1e3 * point.seconds:.2f}" if point.seconds < 0.1 else f"{1e3 * point.seconds:.0f}"
     other = point.ours if point.name not in (point.ours, "") and "loop" in point.name else "ap"
-    ours = found.get((other, point.size))
+    ours = measured.get((other, point.size))
     if ours is None or not ours.seconds or point.name == other:
         return text
     return f"{text} ({point.seconds / ours.seconds:.3g}×)"
@@ -65,7 +65,7 @@ def _cost(point: Point | None, found: dict[tuple[str, int], Point]) -> str:
 
 def fidelity(rows: Sequence[Fidelity]) -> list[Table]:
     """A table for each question, a column for each kind of list."""
-    kinds = list(dict.fromkeys(one.kind for one in rows))
+    kinds = list(dict.fromkeys(row.kind for row in rows))
     tables = []
     for title, caption, cell in (
         ("fidelity: mean |loss − (1 − AP)|", "losses on AP's scale only", _distance),
@@ -84,24 +84,24 @@ def fidelity(rows: Sequence[Fidelity]) -> list[Table]:
         table.add_column("loss")
         for kind in kinds:
             table.add_column(kind, justify="right")
-        for name in dict.fromkeys(one.name for one in rows):
-            found = {one.kind: cell(one) for one in rows if one.name == name}
-            if any(text != _NONE for text in found.values()):
-                table.add_row(name, *(found[kind] for kind in kinds))
+        for name in dict.fromkeys(row.name for row in rows):
+            cells = {row.kind: cell(row) for row in rows if row.name == name}
+            if any(text != _NONE for text in cells.values()):
+                table.add_row(name, *(cells[kind] for kind in kinds))
         tables.append(table)
     return tables
 
 
-def _distance(one: Fidelity) -> str:
-    return _NONE if one.distance is None else f"{one.distance:.4f}"
+def _distance(row: Fidelity) -> str:
+    return _NONE if row.distance is None else f"{row.distance:.4f}"
 
 
-def _correlation(one: Fidelity) -> str:
-    return _NONE if one.correlation is None else f"{one.correlation:+.3f}"
+def _correlation(row: Fidelity) -> str:
+    return _NONE if row.correlation is None else f"{row.correlation:+.3f}"
 
 
-def _turned(one: Fidelity) -> str:
-    return f"{100 * one.raised:.0f} / {100 * one.lowered:.0f}"
+def _turned(row: Fidelity) -> str:
+    return f"{100 * row.raised:.0f} / {100 * row.lowered:.0f}"
 
 
 def descent(rows: Sequence[Descent]) -> Table:
@@ -114,14 +114,14 @@ def descent(rows: Sequence[Descent]) -> Table:
     table.add_column("loss")
     for heading in ("steps", "arrived", "best rate", "AP at the end"):
         table.add_column(heading, justify="right")
-    for one in sorted(rows, key=lambda one: (one.steps is None, one.steps or 0.0, -one.ap)):
-        steps = f"not in {one.limit} steps" if one.steps is None else f"{one.steps:.0f}"
-        table.add_row(one.name, steps, f"{one.arrived:.0%}", str(one.learning_rate), f"{one.ap:.3f}")
+    for row in sorted(rows, key=lambda row: (row.steps is None, row.steps or 0.0, -row.ap)):
+        steps = f"not in {row.limit} steps" if row.steps is None else f"{row.steps:.0f}"
+        table.add_row(row.name, steps, f"{row.arrived:.0%}", str(row.learning_rate), f"{row.ap:.3f}")
     return table
 
 
 def mass(rows: Sequence[Mass]) -> Table:
-    """Shares of the gradient by class, with one ranking for all and with one each."""
+    """Fractions of the gradient by class, with one ranking for all and with one each."""
     table = new_table(
         "fraction of the sum of |gradient|: positives / negatives of each class",
         caption="a simulated batch of 4,000 candidates a class; each class is scored around its own log-odds. One "
@@ -131,12 +131,12 @@ def mass(rows: Sequence[Mass]) -> Table:
     for scope in ("one ranking", "per class"):
         for name, count in CLASSES.items():
             table.add_column(f"{scope}\n{name} ({count})", justify="right")
-    for name in dict.fromkeys(one.name for one in rows):
-        by_scope = {one.scope: one for one in rows if one.name == name}
+    for name in dict.fromkeys(row.name for row in rows):
+        by_scope = {row.scope: row for row in rows if row.name == name}
         cells = []
         for scope in ("batch", "class"):
-            one = by_scope[scope]
-            cells += [f"{_fraction(one.positives[key])} / {_fraction(one.negatives[key])}" for key in CLASSES]
+            parts = by_scope[scope]
+            cells += [f"{_fraction(parts.positives[key])} / {_fraction(parts.negatives[key])}" for key in CLASSES]
         table.add_row(name, *cells)
     return table
 
@@ -150,15 +150,15 @@ def embeddings(rows: Sequence[OnEmbeddings]) -> Table:
     table.add_column("loss")
     for heading in ("batch", "theirs, ms", "ours, ms", "times ours", "difference of the loss", "cosine of gradients"):
         table.add_column(heading, justify="right")
-    for one in rows:
+    for row in rows:
         table.add_row(
-            one.name,
-            str(one.batch),
-            f"{1e3 * one.theirs:.2f}",
-            f"{1e3 * one.ours:.2f}",
-            f"{one.theirs / one.ours:.2f}",
-            f"{one.loss_difference:.1e}",
-            f"{one.cosine:.6f}",
+            row.name,
+            str(row.batch),
+            f"{1e3 * row.theirs:.2f}",
+            f"{1e3 * row.ours:.2f}",
+            f"{row.theirs / row.ours:.2f}",
+            f"{row.loss_difference:.1e}",
+            f"{row.cosine:.6f}",
         )
     return table
 
@@ -170,8 +170,8 @@ def claims(rows: Sequence[Claim]) -> Table:
     table.add_column("measured", justify="right")
     table.add_column("")
     colors = {"holds": "green", "FAILS": "bold red", "not measured": "dim"}
-    for one in rows:
-        table.add_row(one.statement, one.measured or _NONE, Text(one.verdict, style=colors[one.verdict]))
+    for row in rows:
+        table.add_row(row.statement, row.measured or _NONE, Text(row.verdict, style=colors[row.verdict]))
     return table
 
 

@@ -1,4 +1,4 @@
-"""Lists of scores to judge losses on: every kind is drawn from a generator that the benchmark owns.
+"""Lists of scores to measure losses on: every kind is drawn from a generator that the benchmark owns.
 
 Scores are logits. Labels are 0 for negatives and an IoU between 0.5 and 1 for positives.
 """
@@ -81,8 +81,8 @@ def exact_ap(scores: Tensor, labels: Tensor) -> Tensor:
     ordered, order = scores.sort(dim=-1, descending=True)
     positive = (labels > 0).gather(-1, order)
     kept = torch.searchsorted(-ordered, -ordered, right=True)  # entries at or above each score
-    found = positive.cumsum(-1).gather(-1, kept - 1)
-    precision = found.double() / kept
+    right = positive.cumsum(-1).gather(-1, kept - 1)
+    precision = right.double() / kept
     return (precision * positive).sum(-1) / positive.sum(-1).clamp(min=1)
 
 

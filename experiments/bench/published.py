@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 Loop = Callable[[Tensor, Tensor, int | None], tuple[Tensor, Tensor]]
-"""Takes scores ``[n]``, labels ``[n]`` and at most how many rounds; returns the loss and its update ``[n]``."""
+"""Takes scores ``[n]``, labels ``[n]`` and a limit of rounds; returns the loss and its update ``[n]``."""
 
 
 def loop_loss(scores: Tensor, labels: Tensor, loop: Loop, rounds: int | None = None) -> Tensor:
@@ -72,7 +72,7 @@ def ap_loop(scores: Tensor, labels: Tensor, rounds: int | None, delta: float = 1
 
 
 def alrp_loop(scores: Tensor, labels: Tensor, rounds: int | None, delta: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Average localisation recall precision: both components."""
+    """Average localization recall precision: both components."""
     lists = _Split(scores, labels, delta)
     errors = (1 - lists.labels) / 0.5
     precision, ranks = torch.zeros_like(errors), torch.ones_like(errors)
@@ -133,7 +133,7 @@ class _Split:
     def compare(self, i: Tensor) -> tuple[Tensor, Tensor]:
         """Returns how far the positives, and the negatives, are above positive i: the ramp."""
         differences = self.positives - self.positives[i], self._negatives - self.positives[i]
-        above, below = (torch.clamp(one / (2 * self._delta) + 0.5, min=0, max=1) for one in differences)
+        above, below = (torch.clamp(difference / (2 * self._delta) + 0.5, min=0, max=1) for difference in differences)
         return above, below
 
     def update(self) -> Tensor:

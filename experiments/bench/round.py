@@ -5,7 +5,6 @@ The pieces are timed inside one and the same round, each without those inside it
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ from rich.table import Table
 from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.detectors.dense.detector import DenseDetector
 from mapopt.evaluation.text_tables import new_table
+from mapopt.experiments.bench.cost import clock
 from mapopt.training import engine
 from mapopt.training.engine import LaneEngine
 from mapopt.training.optimizers.sgd import RowSGD
@@ -30,7 +30,7 @@ STEPS, VAL_IMAGES = 40, 128
 
 @dataclass(frozen=True, kw_only=True)
 class RoundCost:
-    """Seconds of a default round of all lanes: 40 steps of 16 images, then 128 tune images."""
+    """Seconds of a default round of all lanes: 40 steps of 16 images, then 128 val images."""
 
     data: float
     """Of the training: taking images and augmenting them."""
@@ -53,7 +53,7 @@ class RoundCost:
     @property
     def total(self) -> float:
         """The whole round."""
-        return sum(getattr(self, one.name) for one in fields(self))
+        return sum(getattr(self, piece.name) for piece in fields(self))
 
     @property
     def evaluation_fraction(self) -> float:
@@ -93,18 +93,18 @@ def cost_of(play: Callable[[], object], repeats: int, device: torch.device) -> R
     Args:
         play: plays a round of the tiny detector.
         repeats: how often.
-        device: where it plays; on one thread of a CPU the processor's time counts.
+        device: where it plays.
     """
     rows = []
     for _ in range(repeats):
         with _watched(device) as seconds:
             play()
         rows.append(seconds)
-    return RoundCost(**{one.name: min(row[one.name] for row in rows) for one in fields(RoundCost)})
+    return RoundCost(**{piece.name: min(row[piece.name] for row in rows) for piece in fields(RoundCost)})
 
 
 def round_table(names: Sequence[str], costs: Sequence[RoundCost], *, title: str, first: str = "lanes") -> Table:
-    """Lays the costs out, in milliseconds and shares of the round.
+    """Lays the costs out, in milliseconds and fractions of the round.
 
     Args:
         names: what the rows are called.
@@ -113,13 +113,13 @@ def round_table(names: Sequence[str], costs: Sequence[RoundCost], *, title: str,
         first: heading of the names.
     """
     table = new_table(title)
-    headings = [one.name.replace("_", " ") for one in fields(RoundCost)]
+    headings = [piece.name.replace("_", " ") for piece in fields(RoundCost)]
     for heading in (first, *headings, "evaluation", "beside", "AP alone"):
         table.add_column(heading, justify="right")
     for name, cost in zip(names, costs, strict=True):
         table.add_row(
             name,
-            *(f"{1e3 * getattr(cost, one.name):.0f}" for one in fields(RoundCost)),
+            *(f"{1e3 * getattr(cost, piece.name):.0f}" for piece in fields(RoundCost)),
             f"{cost.evaluation_fraction:.1%}",
             f"{cost.beside_fraction:.1%}",
             f"{cost.average_precision / cost.total:.1%}",
@@ -160,7 +160,7 @@ class _Watch:
 
     def __init__(self, device: torch.device) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
-        self._device = device
+        self._now = clock(device)
         self._open: list[str] = []
         self._since = 0.0
 
@@ -192,10 +192,3 @@ class _Watch:
         if self._open:
             self.seconds[self._open[-1]] += now - self._since
         self._since = now
-
-    def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-            return time.perf_counter()
-        # The processor's time leaves out what a busy neighbour takes, but would count every thread's.
-        return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()

@@ -62,12 +62,12 @@ def _pycocotools_convert(boxes: BoxSet) -> Any:
     from pycocotools.coco import COCO
 
     with _silent():
-        real, claimed = COCO(), COCO()
-        real.dataset = _dataset(boxes)
-        claimed.dataset = {**real.dataset, "annotations": _results(boxes)}
-        real.createIndex()
-        claimed.createIndex()
-    return real, claimed
+        truth, results = COCO(), COCO()
+        truth.dataset = _dataset(boxes)
+        results.dataset = {**truth.dataset, "annotations": _results(boxes)}
+        truth.createIndex()
+        results.createIndex()
+    return truth, results
 
 
 def _pycocotools_evaluate(pair: Any) -> NDArray[np.float64]:
@@ -79,10 +79,10 @@ def _pycocotools_evaluate(pair: Any) -> NDArray[np.float64]:
 def _faster_coco_eval_convert(boxes: BoxSet) -> Any:
     from faster_coco_eval import COCO
 
-    real, claimed = COCO(_dataset(boxes)), COCO()
-    claimed.dataset = {**real.dataset, "annotations": _results(boxes)}  # loadRes does the same and adds polygons
-    claimed.createIndex()
-    return real, claimed
+    truth, results = COCO(_dataset(boxes)), COCO()
+    results.dataset = {**truth.dataset, "annotations": _results(boxes)}  # loadRes does the same and adds polygons
+    results.createIndex()
+    return truth, results
 
 
 def _faster_coco_eval_evaluate(pair: Any) -> NDArray[np.float64]:
@@ -95,7 +95,7 @@ def _hotcoco_convert(boxes: BoxSet) -> Any:
     from hotcoco import COCO
 
     corners = _xywh(boxes.truth_boxes)
-    real = COCO.from_arrays(
+    truth = COCO.from_arrays(
         [{"id": image, "width": 640, "height": 640} for image in boxes.images.tolist()],
         _categories(boxes),
         boxes.truth_image_ids,
@@ -104,7 +104,7 @@ def _hotcoco_convert(boxes: BoxSet) -> Any:
         area=corners[:, 2] * corners[:, 3],
         iscrowd=boxes.truth_crowd.astype(np.int64),
     )
-    return real, real.load_res(_matrix(boxes))
+    return truth, truth.load_res(_matrix(boxes))
 
 
 def _hotcoco_evaluate(pair: Any) -> NDArray[np.float64]:
@@ -117,8 +117,8 @@ def _ultrafast_convert(boxes: BoxSet) -> Any:
     from ultrafast_pycocotools import COCO
 
     with _silent():
-        real = COCO(_dataset(boxes), verbose=False)
-        return real, real.loadRes(_matrix(boxes))
+        truth = COCO(_dataset(boxes), verbose=False)
+        return truth, truth.loadRes(_matrix(boxes))
 
 
 def _ultrafast_evaluate(pair: Any) -> NDArray[np.float64]:
@@ -132,7 +132,7 @@ def _vernier_convert(boxes: BoxSet) -> Any:
 
     corners = _xywh(boxes.truth_boxes)
     size = np.full(len(boxes.images), 640)
-    real = CocoDataset.from_arrays(
+    truth = CocoDataset.from_arrays(
         {"id": boxes.images, "width": size, "height": size},
         {
             "id": np.arange(1, len(corners) + 1),
@@ -144,7 +144,7 @@ def _vernier_convert(boxes: BoxSet) -> Any:
         },
         _categories(boxes),
     )
-    return real, _matrix(boxes)
+    return truth, _matrix(boxes)
 
 
 def _vernier_evaluate(pair: Any) -> NDArray[np.float64]:
@@ -160,7 +160,7 @@ def _torchmetrics_convert(boxes: BoxSet) -> Any:
         counts = np.bincount(np.searchsorted(boxes.images, image_ids), minlength=len(boxes.images))
         return list(torch.from_numpy(column).split(counts.tolist()))
 
-    claimed = [
+    results = [
         {"boxes": box, "scores": score, "labels": label}
         for box, score, label in zip(
             split(boxes.boxes, boxes.image_ids),
@@ -169,7 +169,7 @@ def _torchmetrics_convert(boxes: BoxSet) -> Any:
             strict=True,
         )
     ]
-    real = [
+    truth = [
         {"boxes": box, "labels": label, "iscrowd": crowd}
         for box, label, crowd in zip(
             split(boxes.truth_boxes, boxes.truth_image_ids),
@@ -178,7 +178,7 @@ def _torchmetrics_convert(boxes: BoxSet) -> Any:
             strict=True,
         )
     ]
-    return claimed, real
+    return results, truth
 
 
 def _torchmetrics_evaluate(pair: Any) -> NDArray[np.float64]:
@@ -189,10 +189,10 @@ def _torchmetrics_evaluate(pair: Any) -> NDArray[np.float64]:
     metric.warn_on_many_detections = False
     with _silent():
         metric.update(*pair)
-        found = metric.compute()
+        values = metric.compute()
     precisions = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
     recalls = ("mar_1", "mar_10", "mar_100", "mar_small", "mar_medium", "mar_large")
-    return np.array([float(found[name]) for name in precisions + recalls])
+    return np.array([float(values[name]) for name in precisions + recalls])
 
 
 PYCOCOTOOLS = Peer("pycocotools", "pycocotools", ("pycocotools",), _pycocotools_convert, _pycocotools_evaluate)

@@ -1,4 +1,4 @@
-"""Our own evaluator behind the face of the others, in all the ways it can be called."""
+"""Our own evaluator behind the interface of the others, in all the ways it can be called."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ours(backend: Backend, mode: Mode = "full") -> Peer:
 
 
 def our_lanes(backend: Backend, lanes: int, mode: Mode = "full") -> Peer:
-    """Returns our own evaluator, which judges several detectors in one call."""
+    """Returns our own evaluator, which evaluates several detectors in a call."""
     name = "mapopt" if mode == "full" else f"mapopt, {mode}"
     return Peer(
         f"{name} ({backend}), each of {lanes} lanes",
@@ -85,5 +85,5 @@ def _evaluate_lanes(pair: tuple[GroundTruth, list[Detections]], backend: Backend
 
 
 def _resample(pair: tuple[GroundTruth, Detections], backend: Backend, resamples: int) -> NDArray[np.float64]:
-    found = bootstrap(*pair, resamples=resamples, backend=backend)
-    return np.append([found.ap.value, found.ap50.value, found.ap75.value], np.full(9, np.nan))
+    intervals = bootstrap(*pair, resamples=resamples, backend=backend)
+    return np.append([intervals.ap.value, intervals.ap50.value, intervals.ap75.value], np.full(9, np.nan))

@@ -1,4 +1,4 @@
-"""Random boxes of several sizes, the same for everybody who is timed on them.
+"""Random boxes of several sizes, the same for every evaluator that is timed on them.
 
 Objects and detections have the statistics of COCO: few categories in an image, one box in a hundred a crowd, and a
 mediocre detector that is right about every second time.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BoxSet:
-    """What is there and what a detector claims, as a detector leaves it: one array per column, corners in pixels.
+    """Objects, and the detections of a detector as it leaves them: an array per column, corners in pixels.
 
     Attributes:
         truth_boxes: ``[g, 4]`` float64 corners x1, y1, x2, y2.

@@ -1,4 +1,4 @@
-"""A process for every evaluator, told when to run: nobody shares memory, threads or crashes with anybody else.
+"""A process for every evaluator, which runs when it is asked to: none has memory, threads or crashes of another.
 
 So evaluators can take turns, the memory that one needs is its own, and one that dies is a line in a table.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,14 +16,15 @@ from multiprocessing.connection import Connection
 import numpy as np
 from numpy.typing import NDArray
 
+from mapopt.experiments.bench.cost import clock
 from mapopt.experiments.bench.peers.average_precision import Peer
 from mapopt.experiments.bench.peers.sets import BoxSet, SetSize, make_set
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
-"""What libraries of C++ and Rust are told about threads; the processor time of others would count."""
+"""What libraries of C++ and Rust read about threads; the processor time of others would count."""
 
 WARM_UP = SetSize(images=8, categories=5, objects=5, detections=20)
-"""What everybody may load and compile on."""
+"""A set on which every evaluator loads and compiles."""
 
 
 class PeerError(Exception):
@@ -39,7 +39,7 @@ class Turn:
         convert: Processor seconds from arrays to what the evaluator takes.
         evaluate: Processor seconds from that to the numbers.
         stats: ``[12]`` numbers.
-        memory: Bytes that the process held at most beyond what it held before, NaN where the system does not say.
+        memory: Bytes that the process held beyond what it held before, at the peak, NaN where the system does not say.
     """
 
     convert: float
@@ -107,11 +107,12 @@ def run_in_turn(peer: Peer, boxes: BoxSet, seconds: float) -> Turn:
 
 
 def _once(peer: Peer, boxes: BoxSet) -> Turn:
-    begin = time.process_time()
+    read = clock()
+    begin = read()
     converted = peer.convert(boxes)
-    middle = time.process_time()
+    middle = read()
     stats = peer.evaluate(converted)
-    end = time.process_time()
+    end = read()
     return Turn(middle - begin, end - middle, stats, float("nan"))
 
 

@@ -16,6 +16,7 @@ from mapopt.cli import main
 from mapopt.drawing.benchmark_figures import draw_times
 from mapopt.experiments.bench import average_precision as bench
 from mapopt.experiments.bench.average_precision_tables import table, times_page
+from mapopt.experiments.bench.evaluator_cost import EvaluatorCost
 from mapopt.experiments.bench.peers.average_precision import PYCOCOTOOLS, Peer
 from mapopt.experiments.bench.peers.ours import ours
 from mapopt.experiments.bench.peers.sets import SETS, SetSize
@@ -65,7 +66,7 @@ def fresh() -> None:
     Fake.closed.clear()
 
 
-def measure(*peers: Peer, repeats: int = 2) -> dict[str, bench.Row]:
+def measure(*peers: Peer, repeats: int = 2) -> dict[str, EvaluatorCost]:
     return {row.evaluator: row for row in MEASURE("small", peers, repeats=repeats, start=Fake)}
 
 
@@ -120,7 +121,7 @@ def test_workers_end_when_measuring_is_interrupted(monkeypatch: pytest.MonkeyPat
     assert Fake.closed == ["quick"]
 
 
-def printed(*rows: bench.Row) -> str:
+def printed(*rows: EvaluatorCost) -> str:
     console = Console(width=150, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(table(rows, SETS["small"]))
     return console.export_text()
@@ -140,7 +141,7 @@ def test_the_table_has_a_line_for_each_and_says_how_ours_stands() -> None:
     assert "ours is 2 times faster than pycocotools; quick, the fastest of the others, takes 0.20 times as long" in text
 
 
-def test_a_table_without_anything_to_compare_with_claims_nothing() -> None:
+def test_a_table_without_anything_to_compare_with_says_nothing() -> None:
     assert "ours is" not in printed(*measure(QUICK, ABSENT).values())
 
 
@@ -163,7 +164,7 @@ def test_the_command_prints_a_table_a_set_and_writes_what_it_printed(
 ) -> None:
     asked = []
 
-    def fake(name: str, peers: list[Peer], *, repeats: int, seed: int) -> list[bench.Row]:
+    def fake(name: str, peers: list[Peer], *, repeats: int, seed: int) -> list[EvaluatorCost]:
         asked.append((name, repeats, seed))
         return list(measure(ours("numpy"), PYCOCOTOOLS, ABSENT).values())
 

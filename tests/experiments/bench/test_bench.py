@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mapopt.cli import main
-from mapopt.experiments.bench import fleet, loss_peers, losses
+from mapopt.experiments.bench import fleet, loss_peers
 from mapopt.experiments.bench.round import RoundCost, measure_round
+from mapopt.experiments.commands.bench import BenchLosses
 from mapopt.losses import LOSSES
 
 TIMED = ["--sizes", "200", "400", "--positives", "0.1", "5", "--repeats", "1"]
@@ -40,7 +41,7 @@ def test_the_family_lists_its_commands(words: list[str], capsys: pytest.CaptureF
         (["bench", "losses", "--threads", "0"], "mapopt bench losses: error: threads is 0: expected 1 or more\n"),
         (["bench", "ap", "--repeats", "0"], "mapopt bench ap: error: --repeats is 0: expected 1 or more\n"),
         (["bench", "ap", "--sets"], "mapopt bench ap: error: --sets is empty: name at least one of small, medium, "),
-        (["bench", "fleet", "--lanes", "0"], "mapopt bench fleet: error: --lanes is (0,): expected 1 or more\n"),
+        (["bench", "fleet", "--lanes", "0"], "mapopt bench fleet: error: --lanes is 0: expected 1 or more\n"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
@@ -76,12 +77,12 @@ def test_losses_prints_every_part_and_writes_what_it_printed(
     ):
         assert heading in text
     assert {path.name for path in out.iterdir()} == {"losses.json", "time.png", "memory.png"}
-    found = json.loads((out / "losses.json").read_text())
-    assert {one["name"] for one in found["points"]} == {"ap", "focal", "ap, published loop", "ap, all pairs"}
-    assert {one["name"] for one in found["descent"]} == {"ap", "focal"}
-    assert {one["kind"] for one in found["fidelity"]} == {"random", "tied", "separated", "adversarial"}
-    assert {one["scope"] for one in found["mass"]} == {"batch", "class"}
-    assert len(found["claims"]) == text.count("holds") + text.count("FAILS") + text.count("not measured")
+    measured = json.loads((out / "losses.json").read_text())
+    assert {row["name"] for row in measured["points"]} == {"ap", "focal", "ap, published loop", "ap, all pairs"}
+    assert {row["name"] for row in measured["descent"]} == {"ap", "focal"}
+    assert {row["kind"] for row in measured["fidelity"]} == {"random", "tied", "separated", "adversarial"}
+    assert {row["scope"] for row in measured["mass"]} == {"batch", "class"}
+    assert len(measured["claims"]) == text.count("holds") + text.count("FAILS") + text.count("not measured")
 
 
 def test_only_the_parts_asked_for_are_measured_and_nothing_is_written(
@@ -97,14 +98,14 @@ def test_only_the_parts_asked_for_are_measured_and_nothing_is_written(
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path: Path) -> None:
-    def worth(seed: int, place: str) -> list[object]:
+    def measure(seed: int, place: str) -> list[object]:
         words = ["bench", "losses", "--parts", "fidelity", "mass", "--members", "smooth_ap", "--lists", "8"]
         assert main([*words, "--seed", str(seed), "--out", str(tmp_path / place)]) == 0
-        found = json.loads((tmp_path / place / "losses.json").read_text())
-        return [found["fidelity"], found["mass"]]
+        measured = json.loads((tmp_path / place / "losses.json").read_text())
+        return [measured["fidelity"], measured["mass"]]
 
-    assert worth(1, "a") == worth(1, "b")
-    assert worth(1, "c") != worth(2, "d")
+    assert measure(1, "a") == measure(1, "b")
+    assert measure(1, "c") != measure(2, "d")
 
 
 def test_peers_that_are_not_installed_are_named_with_the_remedy(
@@ -126,13 +127,13 @@ def test_a_peer_that_cannot_be_imported_is_reported_and_left_out(
 
     monkeypatch.setattr(loss_peers.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(loss_peers.importlib, "import_module", broken)
-    found = loss_peers.find_peers()
-    assert found.modules == {}
-    assert found.notes == [
+    peers = loss_peers.find_peers()
+    assert peers.modules == {}
+    assert peers.notes == [
         "LibAUC is installed but cannot be imported (OSError: no such library): left out",
         "pytorch-metric-learning is installed but cannot be imported (OSError: no such library): left out",
     ]
-    assert loss_peers.on_scores(found) == []
+    assert loss_peers.on_scores(peers) == []
 
 
 @pytest.mark.skipif(
@@ -150,7 +151,7 @@ def test_our_losses_on_embeddings_are_the_peers() -> None:
 
 
 def test_every_member_is_measured_by_default() -> None:
-    assert losses.BenchLosses().members == tuple(LOSSES)
+    assert BenchLosses().members == tuple(LOSSES)
 
 
 def test_fleet_prints_and_writes_a_row_for_every_number_of_lanes(
@@ -177,8 +178,8 @@ def test_fleet_prints_and_writes_a_row_for_every_number_of_lanes(
 
 
 def _round(**seconds: float) -> RoundCost:
-    shares = {"backward": 0.0, "optimizer": 0.2, "suppression": 0.1, "transfer": 0.1, "average_precision": 0.4}
-    return RoundCost(**{**shares, "rest": 0.0, **seconds})
+    pieces = {"backward": 0.0, "optimizer": 0.2, "suppression": 0.1, "transfer": 0.1, "average_precision": 0.4}
+    return RoundCost(**{**pieces, "rest": 0.0, **seconds})
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 
 from mapopt.cli import main
 from mapopt.experiments.bench import environments
-from mapopt.experiments.bench.environments import BenchEnv, Interface, Row
+from mapopt.experiments.bench.environments import InterfaceCost, StepCost
 from mapopt.experiments.bench.round import RoundCost
 
 COST = RoundCost(
@@ -31,16 +31,16 @@ def test_tables_and_file_hold_what_was_measured(
 ) -> None:
     asked = []
 
-    def measured(lanes: int, size: int, command: BenchEnv, device: torch.device) -> Row:
-        asked.append((lanes, size, command.seed, device.type))
-        return Row(lanes=lanes, size=size, cost=COST)
+    def measured(lanes: int, size: int, *, repeats: int, seed: int, device: torch.device) -> StepCost:
+        asked.append((lanes, size, seed, device.type))
+        return StepCost(lanes=lanes, size=size, cost=COST)
 
     interfaces = [
-        Interface(name="fleets", lanes=4, processes=2, seconds=2.0),
-        Interface(name="singles", lanes=1, processes=2, seconds=4.0),
+        InterfaceCost(name="fleets", lanes=4, processes=2, seconds=2.0),
+        InterfaceCost(name="singles", lanes=1, processes=2, seconds=4.0),
     ]
-    monkeypatch.setattr(environments.Row, "measure", measured)
-    monkeypatch.setattr(environments, "measure_interfaces", lambda *_: interfaces)
+    monkeypatch.setattr(environments, "measure_step", measured)
+    monkeypatch.setattr(environments, "measure_interfaces", lambda *_, **__: interfaces)
     monkeypatch.setattr(environments, "measure_post_processing", lambda *_: {"ap": 4321.0})
     words = ["bench", "env", "--lanes", "1", "4", "--sizes", "32", "--seed", "5", "--device", "cpu"]
     assert main([*words, "--out", str(tmp_path / "new")]) == 0
@@ -69,11 +69,11 @@ def test_numbers_that_make_no_sense_are_refused(
 
 @pytest.mark.slow
 def test_fleets_single_lanes_and_settings_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = BenchEnv(repeats=1, workers=1)
-    row = Row.measure(2, 16, command, torch.device("cpu"))
-    assert row.steps_per_second == pytest.approx(2 / row.cost.total)
-    assert min(row.cost.data, row.cost.forward, row.cost.backward, row.cost.network, row.cost.rest) > 0
+    settings = {"repeats": 1, "seed": 0, "device": torch.device("cpu")}
+    step = environments.measure_step(2, 16, **settings)
+    assert step.steps_per_second == pytest.approx(2 / step.cost.total)
+    assert min(step.cost.data, step.cost.forward, step.cost.backward, step.cost.network, step.cost.rest) > 0
     assert set(environments.measure_post_processing(64, 1, 0)) == {"ap", "f1", "lrp"}
-    fleet, single = environments.measure_interfaces(2, command, torch.device("cpu"))
+    fleet, single = environments.measure_interfaces(2, workers=1, **settings)
     assert (fleet.lanes, single.lanes) == (2, 1)
     assert fleet.per_core == pytest.approx(2 / fleet.seconds)

@@ -12,10 +12,10 @@ from torch import Tensor
 from mapopt.drawing.benchmark_figures import draw_growth
 from mapopt.experiments.bench.claims import check_claims
 from mapopt.experiments.bench.cost import extra_bytes, fastest
+from mapopt.experiments.bench.fidelity import descend, measure_fidelity, measure_mass, member
 from mapopt.experiments.bench.growth import Contender, Limits, Point, contenders, largest_differences, measure_growth
 from mapopt.experiments.bench.growth_pages import memory_page, time_page
 from mapopt.experiments.bench.problems import CLASSES, KINDS, draw_batch, draw_lists, exact_ap
-from mapopt.experiments.bench.worth import descend, measure_fidelity, measure_mass, member
 from mapopt.losses import LOSSES
 from mapopt.losses.sums.engines import LONG
 
@@ -76,7 +76,7 @@ def test_a_wrong_loop_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert largest_differences(["ap"], seed=1)["ap, published loop"][0] > 1e-3
 
 
-def test_extra_memory_is_the_most_that_was_held_at_once() -> None:
+def test_extra_memory_is_the_peak_that_was_held_at_once() -> None:
     def work() -> None:
         first = torch.ones(1000, 1000)
         second = first + 1
@@ -105,10 +105,10 @@ def grow(field: list[Contender], sizes: list[int], counts: list[float], limits: 
 def test_every_contender_is_measured_at_every_size() -> None:
     points = grow(contenders(["ap", "rank_sort"]), [100, 300], [0.1, 5, 200], Limits(repeats=1))
     names = {"ap", "rank_sort", "ap, published loop", "rank_sort, published loop", "ap, all pairs"}
-    assert {(one.name, one.size, one.positives) for one in points} == {
+    assert {(point.name, point.size, point.positives) for point in points} == {
         (name, *place) for name in names for place in ((100, 10), (300, 30), (100, 5), (300, 5))
     }, "lists in which most are positives are left out"
-    assert all(one.seconds and one.bytes and not one.skipped for one in points)
+    assert all(point.seconds and point.bytes and not point.skipped for point in points)
 
 
 def test_what_would_take_too_long_is_expected_from_the_size_before_and_said() -> None:
@@ -122,14 +122,17 @@ def test_what_would_take_too_long_is_expected_from_the_size_before_and_said() ->
         return end
 
     points = grow([Contender(name="slow", value=slow, by_pairs=True)], [10, 10**4, 10**5], [5], Limits(seconds=0.5))
-    assert [(one.size, one.skipped) for one in points if one.skipped] == [(10**4, "> 0.5 s"), (10**5, "> 0.5 s")]
+    assert [(point.size, point.skipped) for point in points if point.skipped] == [
+        (10**4, "> 0.5 s"),
+        (10**5, "> 0.5 s"),
+    ]
     assert set(calls) == {2 * LONG, 10}
 
 
 def test_what_would_take_too_much_memory_is_said() -> None:
-    (pairs,) = (one for one in contenders(["ap"]) if one.needs)
+    (pairs,) = (contender for contender in contenders(["ap"]) if contender.needs)
     points = grow([pairs], [100, 1000], [0.1], Limits(bytes=10**6, repeats=1))
-    assert [one.skipped for one in points] == ["", "> 0.001 GB"]
+    assert [point.skipped for point in points] == ["", "> 0.001 GB"]
 
 
 def fake(name: str, size: int, positives: int, seconds: float, held: int = 10) -> Point:
@@ -200,24 +203,24 @@ def test_descent_counts_the_steps_of_the_best_learning_rate() -> None:
 
     scores, labels = draw_lists("random", 3, 200, 20, seed=4)
     gaps = scores.masked_fill(labels > 0, -torch.inf).amax(1) - scores.masked_fill(labels == 0, torch.inf).amin(1)
-    found = descend("push", push, seeds=3, limit=60, seed=4)
-    assert found.learning_rate == 0.3
-    assert found.steps == (gaps / 0.6).ceil().median()
-    assert (found.arrived, found.ap) == (1.0, 1.0)
+    pushed = descend("push", push, seeds=3, limit=60, seed=4)
+    assert pushed.learning_rate == 0.3
+    assert pushed.steps == (gaps / 0.6).ceil().median()
+    assert (pushed.arrived, pushed.ap) == (1.0, 1.0)
     stuck = descend("stuck", lambda scores, labels: (0 * scores).sum(-1), seeds=3, limit=2, seed=4)
     assert (stuck.steps, stuck.arrived) == (None, 0.0)
     assert stuck.ap < 0.3
 
 
-def test_the_mass_of_the_gradient_is_shared_among_classes() -> None:
-    by_scope = {one.scope: one for one in measure_mass("ap", member("ap"), candidates=1000, seed=0)}
-    for one in by_scope.values():
-        assert sum(one.positives.values()) + sum(one.negatives.values()) == pytest.approx(1)
+def test_the_mass_of_the_gradient_is_divided_among_classes() -> None:
+    by_scope = {mass.scope: mass for mass in measure_mass("ap", member("ap"), candidates=1000, seed=0)}
+    for mass in by_scope.values():
+        assert sum(mass.positives.values()) + sum(mass.negatives.values()) == pytest.approx(1)
     assert by_scope["class"].positives["rare"] > 5 * by_scope["batch"].positives["rare"]
     plain = measure_mass("plain", lambda scores, labels: scores.sum(-1), candidates=1000, seed=0)
-    for one in plain:
-        assert one.positives == pytest.approx({name: count / 3000 for name, count in CLASSES.items()})
-        assert one.negatives == pytest.approx({name: (1000 - count) / 3000 for name, count in CLASSES.items()})
+    for mass in plain:
+        assert mass.positives == pytest.approx({name: count / 3000 for name, count in CLASSES.items()})
+        assert mass.negatives == pytest.approx({name: (1000 - count) / 3000 for name, count in CLASSES.items()})
 
 
 def test_names_at_the_ends_of_lines_never_overlap_and_nothing_is_cut_off() -> None:

@@ -41,9 +41,9 @@ def test_a_peer_gives_pycocotools_numbers(name: str, boxes: BoxSet, expected: ND
     peer = PEERS[name]
     if not peer.installed:
         pytest.skip(f"{name} is not installed")
-    found = peer.evaluate(peer.convert(boxes))
-    assert found.shape == (12,)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE.get(name, 1e-12))
+    numbers = peer.evaluate(peer.convert(boxes))
+    assert numbers.shape == (12,)
+    np.testing.assert_allclose(numbers, expected, rtol=0, atol=TOLERANCE.get(name, 1e-12))
     assert peer.version
 
 
@@ -59,9 +59,9 @@ def test_ours_gives_pycocotools_bits(make, backend: str, boxes: BoxSet, expected
 @pytest.mark.parametrize("make", [partial(ours, mode="reward"), partial(our_lanes, lanes=3, mode="reward")])
 def test_a_reward_is_a_part_of_the_numbers(make, boxes: BoxSet, expected: NDArray[np.float64]) -> None:
     peer = make("numpy")
-    found = peer.evaluate(peer.convert(boxes))
-    assert np.flatnonzero(~np.isnan(found)).tolist() == [0, 1, 2, 8]
-    assert np.array_equal(found[[0, 1, 2, 8]], expected[[0, 1, 2, 8]])
+    numbers = peer.evaluate(peer.convert(boxes))
+    assert np.flatnonzero(~np.isnan(numbers)).tolist() == [0, 1, 2, 8]
+    assert np.array_equal(numbers[[0, 1, 2, 8]], expected[[0, 1, 2, 8]])
     assert not peer.whole
 
 
@@ -101,7 +101,7 @@ def test_a_turn_lasts_as_long_as_asked_and_keeps_its_fastest_run(boxes: BoxSet) 
     assert len(calls) == 1
 
 
-def test_the_memory_of_a_turn_is_what_the_run_held_at_most() -> None:
+def test_the_memory_of_a_turn_is_what_the_run_held_at_its_peak() -> None:
     # In a process of its own, as in a benchmark: this one may have 50 MB lying about that need not be asked for.
     repeat = partial(np.resize, new_shape=50_000_000 // 8)
     worker = Worker(Peer("fake", "mapopt", (), attrgetter("truth_boxes"), repeat), TINY)

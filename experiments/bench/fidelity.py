@@ -1,4 +1,4 @@
-"""What a loss is worth: how well it stands for AP, whether its gradient raises AP, and whom its gradient attends to.
+"""How faithful a loss is to AP: how well it stands for AP, whether its gradient raises AP, and what it attends to.
 
 Nothing here has a detector in it. The scores themselves are the parameters, so whatever is seen is the loss's own.
 """
@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from mapopt.experiments.bench.problems import CLASSES, draw_batch, draw_lists, exact_ap
-from mapopt.losses import LOSSES
+from mapopt.losses import make_loss
 
 LossPerList = Callable[[Tensor, Tensor], Tensor]
 """Scores and labels ``[lists, n]`` to a loss per list ``[lists]``."""
@@ -32,7 +32,7 @@ OF_AP = frozenset(
 """Members whose value approximates 1 - AP, so that their distance from it means something."""
 
 LEARNING_RATES = (0.03, 0.1, 0.3)
-"""How far the score that moves most moves in a step of `descend`; each loss is judged by its best."""
+"""How far the fastest score moves in a step of `descend`; the best of each loss counts."""
 
 _STEP = 0.05  # the same in `measure_fidelity`, small beside the scores' spread of 1
 
@@ -46,8 +46,8 @@ class Fidelity:
         kind: of the lists, as in `draw_lists`.
         distance: mean of |loss - (1 - AP)|, None where the loss is on another scale.
         correlation: Spearman's, of the loss and 1 - AP over the lists; 1 is best, None where AP does not vary.
-        raised: share of the lists that can be better whose AP a small step along the negative gradient raises.
-        lowered: share of the same lists whose AP it lowers.
+        raised: fraction of the lists that can be better whose AP a small step along the negative gradient raises.
+        lowered: fraction of the same lists whose AP it lowers.
     """
 
     name: str
@@ -65,10 +65,10 @@ class Descent:
     Attributes:
         name: the loss.
         steps: median over the seeds at the best rate; None where less than half of them arrived.
-        arrived: share of the seeds that arrived, at that rate.
+        arrived: fraction of the seeds that arrived, at that rate.
         learning_rate: the best of `LEARNING_RATES`.
         ap: mean AP at the end, at that rate.
-        limit: most steps.
+        limit: steps at the most.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Descent:
 
 @dataclass(frozen=True, kw_only=True)
 class Mass:
-    """What share of the sum of |gradient| the entries of a class receive.
+    """Which fraction of the sum of |gradient| the entries of a class receive.
 
     Attributes:
         name: the loss.
@@ -97,8 +97,12 @@ class Mass:
 
 
 def member(name: str) -> LossPerList:
-    """Returns a member of the family as a loss per list: the sum of its components."""
-    loss = LOSSES[name]()
+    """Returns a loss as a loss per list: the sum of its components.
+
+    Args:
+        name: of one of ours, or ``module:attribute``.
+    """
+    loss = make_loss(name)
     return lambda scores, labels: torch.stack(list(loss.lists(scores, labels).values())).sum(0)
 
 
@@ -108,24 +112,24 @@ def measure_fidelity(name: str, loss: LossPerList, kind: str, *, lists: int, see
     values, gradient = _with_gradient(loss, scores, labels)
     missing = 1.0 - exact_ap(scores, labels)
     moved = 1.0 - exact_ap(scores - _STEP * _normalized(gradient) * _unit(scores), labels)
-    open_ = missing > 1e-12
-    number = max(1, int(open_.sum()))
+    improvable = missing > 1e-12
+    number = max(1, int(improvable.sum()))
     varies = bool(missing.std() > 1e-9) and bool(values.std() > 0)
     return Fidelity(
         name=name,
         kind=kind,
         distance=float((values - missing).abs().mean()) if name in OF_AP else None,
         correlation=float(spearmanr(values.numpy(), missing.numpy()).statistic) if varies else None,
-        raised=int((open_ & (moved < missing - 1e-12)).sum()) / number,
-        lowered=int((open_ & (moved > missing + 1e-12)).sum()) / number,
+        raised=int((improvable & (moved < missing - 1e-12)).sum()) / number,
+        lowered=int((improvable & (moved > missing + 1e-12)).sum()) / number,
     )
 
 
 def descend(name: str, loss: LossPerList, *, seeds: int, limit: int, seed: int) -> Descent:
     """Moves the scores of random lists of 200 with 20 positives against the gradient until AP is 1.
 
-    Every list takes steps of its own, scaled so that the score that moves most moves by the rate; all losses try the
-    same rates, and the one with the fewest median steps (then the highest AP) counts.
+    Every list takes steps of its own, scaled so that the fastest score moves by the learning rate; all losses
+    try the same rates, and the one with the fewest median steps (then the highest AP) counts.
     """
     first, labels = draw_lists("random", seeds, 200, 20, seed=seed)
     scores = first.repeat(len(LEARNING_RATES), 1)
@@ -155,20 +159,20 @@ def descend(name: str, loss: LossPerList, *, seeds: int, limit: int, seed: int) 
 
 
 def measure_mass(name: str, loss: LossPerList, *, candidates: int, seed: int) -> list[Mass]:
-    """Returns how a loss shares its gradient among classes of different frequency, in both scopes."""
+    """Returns how a loss divides its gradient among classes of different frequency, in both scopes."""
     scores, labels = draw_batch(candidates, seed=seed)
-    found = []
+    masses = []
     for scope in ("batch", "class"):
         shape = (1, -1) if scope == "batch" else scores.shape
         _, gradient = _with_gradient(loss, scores.reshape(shape), labels.reshape(shape))
         size = gradient.abs().reshape(scores.shape)
         total = size.sum().clamp_min(torch.finfo(size.dtype).tiny)
-        shares = [
+        positives, negatives = (
             dict(zip(CLASSES, ((size * part).sum(1) / total).tolist(), strict=True))
             for part in (labels > 0, labels == 0)
-        ]
-        found.append(Mass(name=name, scope=scope, positives=shares[0], negatives=shares[1]))
-    return found
+        )
+        masses.append(Mass(name=name, scope=scope, positives=positives, negatives=negatives))
+    return masses
 
 
 def measure_fidelities(

@@ -1,0 +1,130 @@
+"""What every benchmark measures, as plain values: the commands' flags beside those that all commands have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mapopt.errors import ConfigError
+from mapopt.losses import LOSSES
+
+LossPart = Literal["time", "fidelity", "descent", "mass"]
+SetName = Literal["small", "medium", "coco", "crowded"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    """What is measured of which losses."""
+
+    parts: tuple[LossPart, ...] = ("time", "fidelity", "descent", "mass")
+    """What to measure."""
+    members: tuple[str, ...] = tuple(LOSSES)
+    """Which losses: names, or module:attribute for your own."""
+    peers: bool = False
+    """Compare with LibAUC and pytorch-metric-learning, too."""
+    sizes: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    """time: lengths of the lists."""
+    positives: tuple[float, ...] = (0.01, 10, 1000)
+    """time: positives in a list; below 1 a fraction of it."""
+    repeats: int = 10
+    """time: turns of each, of which the fastest counts; what takes long gets fewer."""
+    limit: float = 3.0
+    """time: skip what is expected to take more seconds than this."""
+    memory_limit: float = 4.0
+    """time: skip what would keep more gigabytes than this."""
+    lists: int = 200
+    """fidelity: lists of each kind."""
+    seeds: int = 16
+    """descent: lists that each loss has to sort."""
+    steps: int = 200
+    """descent: steps at the most."""
+    threads: int = 1
+    """Threads of the CPU."""
+
+    def check(self) -> None:
+        """Raises ConfigError where there is nothing to measure, or a number makes no sense."""
+        for name in self.members:
+            LOSSES.check_name(name)
+        check_numbers("sizes", self.sizes, 2)
+        check_numbers("positives", self.positives, 1e-6)
+        check_numbers("repeats", [self.repeats], 1)
+        check_numbers("limit", [self.limit], 1e-3)
+        check_numbers("memory-limit", [self.memory_limit], 1e-3)
+        check_numbers("lists", [self.lists], 4)
+        check_numbers("seeds", [self.seeds], 1)
+        check_numbers("steps", [self.steps], 1)
+        if not self.parts or not self.members:
+            raise ConfigError(f"--{'parts' if self.members else 'members'} is empty: name at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatorSettings:
+    """Which evaluators of AP are measured on which sets."""
+
+    sets: tuple[SetName, ...] = ("small", "medium", "coco", "crowded")
+    """Which sets."""
+    repeats: int = 5
+    """Turns of each evaluator after a first one, which measures memory; the fastest counts. After 30 s on a set an
+    evaluator gets no further one."""
+    peers: bool = True
+    """Compare with the packages of others, where they are installed, too."""
+
+    def check(self) -> None:
+        """Raises ConfigError where there is nothing to measure."""
+        check_numbers("repeats", [self.repeats], 1)
+        if not self.sets:
+            raise ConfigError("--sets is empty: name at least one of small, medium, coco, crowded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetSettings:
+    """Which fleets are measured."""
+
+    lanes: tuple[int, ...] = (1, 4, 16)
+    """Lanes trained at once."""
+    steps: int = 10
+    """Steps of 16 images per measurement."""
+    repeats: int = 3
+    """The fastest of so many counts."""
+    threads: int = 1
+    """Threads of the CPU."""
+
+    def check(self) -> None:
+        """Raises ConfigError where there is nothing to measure."""
+        check_numbers("lanes", self.lanes, 1)
+        check_numbers("steps", [self.steps], 1)
+        check_numbers("repeats", [self.repeats], 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentSettings:
+    """Which environments are measured."""
+
+    lanes: tuple[int, ...] = (1, 4, 16)
+    """Lanes of a fleet."""
+    sizes: tuple[int, ...] = (32, 48, 64)
+    """Heights and widths of the images, in pixels."""
+    workers: int = 2
+    """Processes of the comparison with SubprocVecEnv, one thread each; 0 leaves it out."""
+    steps: int = 3000
+    """Steps of PostProcessing-v0; 0 leaves it out."""
+    repeats: int = 3
+    """The fastest of so many counts."""
+    threads: int = 1
+    """Threads of the CPU, of the fleets by lanes and size."""
+
+    def check(self) -> None:
+        """Raises ConfigError where there is nothing to measure."""
+        check_numbers("lanes", self.lanes, 1)
+        check_numbers("sizes", self.sizes, 16)
+        check_numbers("workers", [self.workers], 0)
+        check_numbers("steps", [self.steps], 0)
+        check_numbers("repeats", [self.repeats], 1)
+
+
+def check_numbers(flag: str, values: Sequence[float], low: float) -> None:
+    """Raises ConfigError unless there are numbers, all of them from `low` up."""
+    if not values or min(values) < low:
+        given = " ".join(map(str, values)) or "empty"
+        raise ConfigError(f"--{flag} is {given}: expected {low:g} or more")

@@ -1,0 +1,141 @@
+"""The commands `mapopt bench losses`, `ap`, `fleet` and `env`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from mapopt.commands.command import Command
+from mapopt.devices import check_device, choose_device
+from mapopt.experiments.bench.settings import EnvironmentSettings, EvaluatorSettings, FleetSettings, LossSettings
+from mapopt.output import Output
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bench(Command):
+    """What the benchmarks share."""
+
+    files: ClassVar[tuple[str, ...]] = ()
+    """Patterns of what is written into OUT."""
+
+    out: Path | None = None
+    """Folder for the numbers and figures; without it nothing is written."""
+
+    def check_out(self) -> None:
+        """Raises StoreError where the folder is not empty."""
+        if self.out is not None:
+            Output(self.out, self.files).check()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchLosses(LossSettings, _Bench):
+    """Measure what ranking losses cost and how well they stand for AP.
+
+    time: seconds and memory against the length of the list, beside the published loops over positives and the matrix
+    of all pairs. fidelity: how each loss stands for AP, and whether its gradient raises it. descent: steps until AP is
+    1. mass: which classes the gradient attends to. A default run takes a few minutes on one core.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt bench losses --out benchmark",
+        "mapopt bench losses --parts time --members ap rank_sort --sizes 1000 100000",
+    )
+    files: ClassVar[tuple[str, ...]] = ("losses.json", "*.png")
+
+    def run(self) -> None:
+        """Measures, prints, and writes."""
+        self.check()
+        check_device(self.device, threads=self.threads)
+        self.check_out()
+        from mapopt.experiments.bench.losses import bench_losses, write_losses
+
+        measured = bench_losses(self, seed=self.seed, device=choose_device(self.device, threads=self.threads))
+        if self.out is not None:
+            for path in write_losses(measured, self.out):
+                print(f"wrote {path}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchAP(EvaluatorSettings, _Bench):
+    """Measure time and memory of AP beside pycocotools and the packages that others offer for it.
+
+    From arrays in memory to the twelve numbers, on random sets: small (64 images), medium (512), coco (5000 images, 80
+    categories, 100 detections an image) and crowded (200 images, 3 categories, 80 objects and 400 detections in each).
+    Every evaluator has a process with one thread; they take turns, and the fastest turn counts, in processor time. A
+    default run takes some minutes, most of them pycocotools' on the coco set.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt bench ap --sets small crowded",
+        "mapopt bench ap --peers False --out benchmark",
+    )
+    files: ClassVar[tuple[str, ...]] = ("ap.json", "ap.png")
+
+    def run(self) -> None:
+        """Measures, prints, and writes."""
+        self.check()
+        self.check_out()
+        from mapopt.experiments.bench.average_precision import bench_evaluators, write_evaluators
+
+        costs = bench_evaluators(self, seed=self.seed)
+        if self.out is not None:
+            for path in write_evaluators(costs, self.out, seed=self.seed):
+                print(f"wrote {path}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchFleet(FleetSettings, _Bench):
+    """Measure training many lanes as one network, and where the time of a round goes.
+
+    A round is 40 steps of 16 images and an evaluation on 128: the network, non-maximum suppression on the device, one
+    transfer of the boxes that are left, and AP. Numbers are the fastest of several repeats in one run.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt bench fleet --lanes 1 16",
+        "mapopt bench fleet --threads 2 --out benchmark",
+    )
+    files: ClassVar[tuple[str, ...]] = ("fleet.json",)
+
+    def run(self) -> None:
+        """Measures, prints, and writes."""
+        self.check()
+        check_device(self.device, threads=self.threads)
+        self.check_out()
+        from mapopt.experiments.bench.fleet import bench_fleet
+        from mapopt.files import write_json
+
+        costs = bench_fleet(self, seed=self.seed, device=choose_device(self.device, threads=self.threads))
+        if self.out is not None:
+            write_json(self.out / "fleet.json", asdict(costs))
+            print(f"wrote {self.out / 'fleet.json'}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchEnv(EnvironmentSettings, _Bench):
+    """Measure environment steps a second by lanes and image size, and where the time of a step goes.
+
+    A step of DetectorTraining-v0 is a default round: 40 training steps of 16 images and an evaluation on 128. Its lanes
+    stand beside stable-baselines3's SubprocVecEnv with an environment of a single lane in every process, on the same
+    cores in the same run. PostProcessing-v0 scores 64 images a step.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt bench env --lanes 1 16 --sizes 48",
+        "mapopt bench env --workers 0 --out benchmark",
+    )
+    files: ClassVar[tuple[str, ...]] = ("env.json",)
+
+    def run(self) -> None:
+        """Measures, prints, and writes."""
+        self.check()
+        check_device(self.device, threads=self.threads)
+        self.check_out()
+        from mapopt.experiments.bench.environments import bench_environments
+        from mapopt.files import write_json
+
+        costs = bench_environments(self, seed=self.seed, device=choose_device(self.device, threads=self.threads))
+        if self.out is not None:
+            write_json(self.out / "env.json", asdict(costs))
+            print(f"wrote {self.out / 'env.json'}")
