@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 import torch
 
+from mapopt.detectors.interface import Detector
 from mapopt.detectors.registry import supports_lanes
 from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, Report
@@ -56,6 +57,11 @@ class Fleet:
     def tasks(self) -> list[Task]:
         """The task of each lane."""
         return [engine.tasks[lane] for engine, lane in self._place]
+
+    @property
+    def detectors(self) -> list[Detector]:
+        """What is trained: a detector of all lanes, and of a lane that pads a single lane; or a detector per lane."""
+        return [engine.detector for engine in self._engines]
 
     @property
     def knobs(self) -> list[Knobs]:

@@ -21,6 +21,11 @@ class OwnKnob:
     range: Range
     default: float
 
+    def turned(self) -> float:
+        """Returns another value in its range, a quarter of it away."""
+        unit = self.range.to_unit(self.default)
+        return self.range.from_unit(unit - 0.5 if unit > 0 else unit + 0.5)
+
 
 def own_knobs(parts: Iterable[tuple[str, Any]]) -> dict[str, OwnKnob]:
     """Returns the knobs that parts declare, by name.
