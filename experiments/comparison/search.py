@@ -21,7 +21,7 @@ import yaml
 from mapopt.errors import ConfigError, StoreError
 from mapopt.experiments.comparison.config import SEARCH_SEEDS, Experiment, SearchConfig, Searched
 from mapopt.experiments.comparison.jobs import Job, make_job
-from mapopt.files import write_json
+from mapopt.files import read_record, write_json
 from mapopt.former_names import translate
 from mapopt.settings import from_mapping, to_mapping
 from mapopt.training import Fleet, Knobs, run_fleet
@@ -105,10 +105,12 @@ def read_outcome(path: Path) -> SearchOutcome:
     Raises:
         StoreError: it cannot be read.
     """
+    content = read_record(
+        path, what="the outcome of a search that `mapopt compare` kept", remedy="Remove it to search again."
+    )
     try:
-        content = translate(json.loads(path.read_text()), "search outcome")
-        outcome: SearchOutcome = from_mapping(SearchOutcome, content, str(path))
-    except (OSError, ValueError, ConfigError) as error:
+        outcome: SearchOutcome = from_mapping(SearchOutcome, translate(content, "search outcome"), str(path))
+    except ConfigError as error:
         raise StoreError(f"{path}: is no outcome of a search ({error}); remove it to search again") from error
     return outcome
 

@@ -25,8 +25,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from mapopt.errors import StoreError, unknown_name
-from mapopt.files import read_record, write_bytes, write_json, write_text
+from mapopt.errors import MapoptError, StoreError, unknown_name
+from mapopt.files import read_json_lines, read_record, write_bytes, write_json, write_text
 from mapopt.former_names import translate
 from mapopt.training import Round, Scores
 
@@ -110,8 +110,9 @@ class StoredRun:
         """Its rounds, read when they are first asked for."""
         path = self._file("rounds.jsonl")
         try:
-            return tuple(Round.from_dict(json.loads(line)) for line in path.read_text().splitlines())
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            lines = read_json_lines(path, what="the rounds of a run that `mapopt compare` stored")
+            return tuple(Round.from_dict(record) for record in lines)
+        except (MapoptError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _damaged(path, error) from error
 
     @cached_property
