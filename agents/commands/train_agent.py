@@ -11,13 +11,14 @@ from typing import ClassVar
 
 from rich.console import Console
 
-from mapopt.agents.commands.family_flags import FamilyFlags
 from mapopt.agents.learning.training import AgentTraining, Progress, train_agent
 from mapopt.commands.command import Command
 from mapopt.devices import choose_device
 from mapopt.envs.detector_training.actions import DEFAULT_KNOBS, SCALE
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
-from mapopt.envs.families import NumberedFamily
+from mapopt.envs.families import InstanceFamily, NumberedFamily
+from mapopt.envs.families.base import ranges_of
+from mapopt.envs.families.flags import FamilyFlags
 from mapopt.errors import ConfigError, StoreError
 from mapopt.settings import NOT_A_SETTING
 from mapopt.training import Budget, KnobSpace
@@ -52,9 +53,10 @@ class TrainAgent(Command):
     scale: float = SCALE
     """What an action of 1 means: this factor on a logarithmic knob."""
     features: tuple[str, ...] | None = None
-    """What it is shown; by default what the environment shows. See the page of DetectorTraining-v0."""
+    """What it is shown, module:attribute for features of your own; by default what the environment shows. See the page
+    of DetectorTraining-v0."""
     reward: str = "gain"
-    """What it is paid for: gain, final, log_gap, oLRP, f1, best_f1 or lrp."""
+    """What it is paid for: gain, final, log_gap, oLRP, f1, best_f1 or lrp, or module:attribute for your own."""
     cost_per_image: float = 0.0
     """What it pays for every image that it trains on."""
     iterations: int = 20
@@ -78,8 +80,9 @@ class TrainAgent(Command):
         """Trains."""
         family = self.family.make(self.data)
         settings = self._settings(family)
-        KnobSpace(settings.knobs)
-        settings.budget.check(family.recipe.batch_size)
+        KnobSpace(settings.knobs, ranges_of(family, settings.knobs))
+        if isinstance(family, NumberedFamily):
+            settings.budget.check(family.recipe.batch_size)
         if self.resume and self.overwrite:
             raise ConfigError("--resume and --overwrite were both given: choose one")
         if self.out.is_dir() and any(self.out.iterdir()):
@@ -95,7 +98,7 @@ class TrainAgent(Command):
         train_agent(settings, self.out, command=command, report=lambda one: _print(console, one), name=self.name)
         console.print(f"wrote {self.out / self.name}.safetensors and {self.out / self.name}.json")
 
-    def _settings(self, family: NumberedFamily) -> AgentTraining:
+    def _settings(self, family: InstanceFamily) -> AgentTraining:
         device = str(choose_device(self.device))
         return AgentTraining(
             family=family,

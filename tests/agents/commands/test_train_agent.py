@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_type_hints
 
@@ -12,13 +14,14 @@ import pytest
 from PIL import Image
 
 from mapopt.agents.agent import Agent
-from mapopt.agents.commands.family_flags import FamilyFlags
 from mapopt.agents.commands.train_agent import TrainAgent
 from mapopt.cli import main
 from mapopt.commands.parsing import parse
 from mapopt.data import ShapesConfig, make_shapes, write_coco
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families import FAMILIES, FromDataFamily, ImbalancedFamily, RescueFamily, ShapesFamily
+from mapopt.envs.families.flags import FamilyFlags
+from mapopt.errors import ConfigError
 from mapopt.training import Knobs
 
 SMALL = (
@@ -78,7 +81,10 @@ def test_another_family_does_not_go_on_with_a_training(tmp_path: Path, capsys: p
         (["--family", "from-data"], "--family from-data and --data PATH belong together, give both"),
         (["--data", "."], "--family from-data and --data PATH belong together, give both"),
         (["--family", "from-data", "--data", "nowhere"], "nowhere"),
-        (["--family", "rescue", "--family.variety", "0.1"], "--family.variety is given, but it says nothing about"),
+        (
+            ["--family", "rescue", "--family.variety", "0.1"],
+            "--family rescue has no such setting: leave it out",
+        ),
         (["--family", "rescue", "--family.count", "5"], "expected a multiple"),
         (["--family", "--lanes", "2"], "--family.name is '': expected a text"),
     ],
@@ -124,3 +130,37 @@ def test_a_file_names_the_family_too(tmp_path: Path) -> None:
     command = parse(TrainAgent, ["--config", str(tmp_path / "c.yaml")], prog="mapopt train-agent")
     assert command.family.make(None) == RescueFamily(count=18)
     assert command.budget == DEFAULT_BUDGET
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dimmed(ShapesFamily):
+    """A family of somebody's own."""
+
+    band: tuple[float, float] = (0.0, 1.0)
+
+
+def test_a_family_of_ones_own_is_named_by_module_and_attribute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mine", sys.modules[__name__])
+    words = ("--family", "mine:Dimmed", "--family.count", "6", "--family.settings", "band", "[0.1, 0.5]")
+    command = parse(TrainAgent, words, prog="mapopt train-agent")
+    assert command.family.make(command.data) == Dimmed(count=6, band=(0.1, 0.5))
+    command = parse(TrainAgent, ("--family", "mine:Dimmed", "--family.factor", "2", "9"), prog="mapopt train-agent")
+    with pytest.raises(ConfigError, match="--family mine:Dimmed has no such setting: leave it out"):
+        command.family.make(command.data)
+    command = parse(TrainAgent, ("--family", "mine:Dimmed", "--family.settings", "bend", "1"), prog="mapopt")
+    with pytest.raises(ConfigError, match="unknown setting of family 'mine:Dimmed' 'bend': did you mean 'band'"):
+        command.family.make(command.data)
+
+
+def test_the_flags_of_families_are_read_without_torch() -> None:
+    code = "import sys, mapopt.envs.families.flags; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.split() == ["False"]
+
+
+def test_every_flag_of_a_family_has_its_docstring_as_help() -> None:
+    docs = FamilyFlags.__doc__ or ""
+    for name in ("count", "images", "variety", "factor", "eval_fraction"):
+        assert f"    {name}: " in docs
+    assert "variety: shapes: 0 keeps every instance at the middle" in docs
+    assert "scenes: all but from-data: The parameters of the scenes" in docs

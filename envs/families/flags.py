@@ -1,0 +1,168 @@
+"""The flags of every family, made from the families' own fields and their docstrings: a new family needs no table here.
+
+Only torch-free modules are imported, so that flags are read and help is printed at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import yaml
+
+from mapopt.envs.families.registry import FAMILIES, make_family
+from mapopt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mapopt.envs.families.base import InstanceFamily
+
+_DATA_FAMILY = "from-data"
+
+_NO_FLAG = ("split", "path", "budgets")
+"""What a command decides, what --data gives, and what is for the library alone."""
+
+_NAME_HELP = f"{', '.join(FAMILIES)}, or module:attribute for one of your own; --family NAME is short for it."
+_SETTINGS_HELP = "Settings of a family of your own, as names with values: --family.settings variety 0.5."
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyChoice:
+    """A family by its name, with what all families' flags have."""
+
+    name: str = "shapes"
+    settings: dict[str, int | float | bool | str] = field(default_factory=dict)
+
+    def make(self, data: Path | None = None, *, split: str = "train") -> InstanceFamily:
+        """Makes the family.
+
+        Args:
+            data: the data set of from-data.
+            split: whether its instances are for training an agent or for evaluating it.
+
+        Raises:
+            ConfigError: the name is unknown, a setting is out of its range or not one of this family, or `data` and
+                the family do not belong together.
+            DataError: the data cannot be used.
+        """
+        FAMILIES.check_name(self.name)
+        if (data is not None) != (self.name == _DATA_FAMILY):
+            raise ConfigError(
+                f"--family is {self.name}: --family {_DATA_FAMILY} and --data PATH belong together, give both"
+            )
+        family = FAMILIES.find(self.name)
+        known = _fields_of(family)
+        given: dict[str, Any] = {} if data is None else {"path": data}
+        for flag in dataclasses.fields(self):
+            value = getattr(self, flag.name)
+            if flag.name in ("name", "settings") or value == _default(flag):
+                continue
+            if flag.name not in known:
+                raise ConfigError(
+                    f"--family.{flag.name.replace('_', '-')} is given, but --family {self.name} has no such setting: "
+                    "leave it out"
+                )
+            given[flag.name] = value
+        given |= {name: _read(value, known.get(name)) for name, value in self.settings.items()}
+        made: InstanceFamily = make_family(self.name, **given, split=split)
+        return made
+
+
+def make_flags() -> type[FamilyChoice]:
+    """Returns the dataclass of all families' flags; those left open are the family's own defaults."""
+    families = dict(FAMILIES)
+    by_field: dict[str, list[str]] = {}
+    hints: dict[str, Any] = {}
+    helps: dict[str, str] = {}
+    for name, family in families.items():
+        types, texts = get_type_hints(family), dict(field_docs(family))
+        for known in dataclasses.fields(family):
+            if known.name not in _NO_FLAG:
+                by_field.setdefault(known.name, []).append(name)
+                hints.setdefault(known.name, types[known.name])
+                helps.setdefault(known.name, texts.get(known.name, ""))
+    columns: list[tuple[str, Any, Any]] = []
+    lines = [f"name: {_NAME_HELP}", f"settings: {_SETTINGS_HELP}"]
+    for name, having in by_field.items():
+        section = dataclasses.is_dataclass(hints[name])
+        columns.append(
+            (name, hints[name], field(default_factory=hints[name]))
+            if section
+            else (name, hints[name] | None, field(default=None))
+        )
+        lines.append(f"{name}: {_whose(having, list(families))}{helps[name]}")
+    flags = dataclasses.make_dataclass(
+        "FamilyFlags", columns, bases=(FamilyChoice,), frozen=True, kw_only=True, namespace={"__module__": __name__}
+    )
+    listed = "\n".join(textwrap.indent(textwrap.fill(line, 110, subsequent_indent="    "), "    ") for line in lines)
+    flags.__doc__ = (
+        f"A family by its name, and its settings; those left open are its own defaults.\n\nArgs:\n{listed}\n"
+    )
+    return flags
+
+
+def field_docs(cls: type) -> Iterator[tuple[str, str]]:
+    """Yields the name and the docstring of every field of a dataclass, those of its bases first.
+
+    >>> from mapopt.training import Budget
+    >>> from mapopt.envs.families.shapes import ShapesFamily
+    >>> dict(field_docs(ShapesFamily))["count"]
+    'How many instances there are.'
+    """
+    for base in reversed(cls.__mro__):
+        try:
+            (body,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        except (OSError, TypeError):  # built in, or without its source
+            continue
+        assert isinstance(body, ast.ClassDef)
+        for node, following in zip(body.body, body.body[1:], strict=False):
+            if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+                continue
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                yield node.target.id, " ".join(str(following.value.value).split())
+
+
+def _fields_of(family: Any) -> dict[str, Any]:
+    """Returns the settings that a family takes, with their types where it is a dataclass."""
+    if isinstance(family, type) and dataclasses.is_dataclass(family):
+        hints = get_type_hints(family)
+        return {known.name: hints[known.name] for known in dataclasses.fields(family)}
+    try:
+        return dict.fromkeys(inspect.signature(family).parameters)
+    except (TypeError, ValueError):
+        return {}
+
+
+def _default(flag: dataclasses.Field[Any]) -> Any:
+    return flag.default if flag.default_factory is dataclasses.MISSING else flag.default_factory()
+
+
+def _read(value: Any, hint: Any) -> Any:
+    """Returns a setting as its field takes it: a list is written as in YAML, such as ``[0.1, 0.5]``."""
+    if hint in (None, str) or not isinstance(value, str):
+        return value
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+
+
+def _whose(having: list[str], names: list[str]) -> str:
+    """Returns which families have a flag, where not all have it."""
+    if len(having) == len(names):
+        return ""
+    missing = [name for name in names if name not in having]
+    return f"all but {missing[0]}: " if len(missing) == 1 else f"{', '.join(having)}: "
+
+
+if TYPE_CHECKING:
+
+    class FamilyFlags(FamilyChoice):
+        """A family by its name, and its settings."""
+else:
+    FamilyFlags = make_flags()
