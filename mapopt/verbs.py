@@ -39,9 +39,11 @@ class TrainOptions(TypedDict, total=False):
     """A name in `mapopt.losses.LOSSES`, ``module:attribute``, or a loss: an object, a class or a function."""
     loss_settings: Mapping[str, int | float | bool | str]
     detector: Any
-    """A name in `mapopt.detectors.DETECTORS`, ``module:attribute``, or a class of detectors."""
+    """A name in `mapopt.detectors.DETECTORS`, ``module:attribute``, or a class or function that builds a detector."""
+    detector_settings: Mapping[str, int | float | bool | str]
     optimizer: Any
     """A name in `mapopt.training.OPTIMIZERS`, ``module:attribute``, or a class of optimizers."""
+    optimizer_settings: Mapping[str, int | float | bool | str]
     recipe: Recipe | Mapping[str, Any]
     """What stays the same while the detector trains, beside the three above."""
     controller: str | Controller | type | Callable[..., Any]
@@ -125,21 +127,25 @@ def train(
         torch.set_num_threads(threads)
 
 
-def load(path: str | Path, *, device: str = "auto") -> TrainedDetector:
+def load(
+    path: str | Path, *, detector: str | Callable[..., Any] | None = None, device: str = "auto"
+) -> TrainedDetector:
     """Loads a trained detector, to predict and to evaluate with.
 
     Args:
         path: the folder of a run of `mapopt train`, or a checkpoint in it.
+        detector: what the detector is, if it is one of your own: its class, its function or ``module:attribute``. It is
+            never imported because a file says so.
         device: cpu, cuda, cuda:N, or auto, which takes a GPU if there is one.
 
     Raises:
-        CheckpointError: there is no checkpoint, it is damaged, or another version wrote it.
+        CheckpointError: there is no checkpoint, it is damaged, another version wrote it, or its detector is not given.
         ConfigError: there is no such device.
     """
-    return TrainedDetector(checkpoint_path(path), choose_device(device))
+    return TrainedDetector(checkpoint_path(path), choose_device(device), detector=detector)
 
 
-_RECIPE = ("loss", "loss_settings", "detector", "optimizer")
+_RECIPE = ("loss", "loss_settings", "detector", "detector_settings", "optimizer", "optimizer_settings")
 
 
 def _settings(options: TrainOptions, data: str) -> TrainSettings:

@@ -16,6 +16,7 @@ from PIL import Image
 import mapopt
 from mapopt.cli import main
 from mapopt.data import ShapesConfig, Splits, make_shapes_splits
+from mapopt.detectors import Detector, DetectorRequest, build_detector
 from mapopt.errors import CheckpointError, ConfigError, DataError, StoreError
 from mapopt.losses import APLoss
 from mapopt.metrics import Detections, GroundTruth
@@ -304,3 +305,30 @@ def test_the_top_offers_verbs_and_sub_packages_and_imports_them_when_they_are_as
     assert (done.returncode, done.stderr) == (0, "")
     with pytest.raises(AttributeError, match="module 'mapopt' has no attribute 'trian'"):
         mapopt.trian  # noqa: B018
+
+
+def own_detector(request: DetectorRequest, *, bias: float = 0.0) -> Detector:
+    """Builds our smallest detector as if it were somebody's own."""
+    return build_detector("tiny", request.objective, classes=request.classes, size=request.size, lanes=request.lanes)
+
+
+own_detector.size_multiple = 8  # type: ignore[attr-defined]
+
+
+def test_an_own_detector_is_trained_and_loaded_by_what_the_user_says(tmp_path: Path) -> None:
+    text = f"{__name__}:own_detector"
+    run = mapopt.train(out=tmp_path / "run", **TINY, detector=own_detector, detector_settings={"bias": 0.1})
+    recipe = run.detector.checkpoint.recipe
+    assert (recipe.detector, recipe.detector_settings) == (text, {"bias": 0.1})
+    assert run.test is not None
+    for given in (text, own_detector):
+        assert mapopt.load(tmp_path / "run", detector=given, device="cpu").evaluate().ap == run.test.ap
+    with pytest.raises(CheckpointError, match="which is none of ours and is not imported because a file says so"):
+        mapopt.load(tmp_path / "run", device="cpu")
+    again = mapopt.train(out=tmp_path / "run", **TINY, detector=text, detector_settings={"bias": 0.1}, resume=True)
+    assert again.played == 0
+    assert again.test is not None
+    assert again.test.ap == run.test.ap
+    command = ["evaluate", "--checkpoint", str(tmp_path / "run"), "--device", "cpu", "--resamples", "0"]
+    assert main([*command, "--detector", text]) == 0
+    assert main(command) == 2

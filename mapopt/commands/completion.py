@@ -20,7 +20,8 @@ FILES = "@files"
 """Stands for the names of files among what may follow a flag."""
 
 REGISTRIES = {
-    "detector": "mapopt.detectors.registry:DETECTORS",
+    "controller": "mapopt.training.controllers.registry:CONTROLLERS",
+    "detector": "mapopt.detectors:DETECTORS",
     "loss": "mapopt.losses:LOSSES",
     "optimizer": "mapopt.training:OPTIMIZERS",
 }

@@ -40,6 +40,8 @@ class Evaluate(DataSettings, Command):
 
     checkpoint: Path | None = None
     """best.pt of a training run, or the run's folder."""
+    detector: str | None = None
+    """module:attribute of the checkpoint's detector, if it is one of your own; a file alone imports nothing."""
     data: str | None = None  # type: ignore[assignment]
     """A folder of images with annotations, or "shapes"; by default the data that the checkpoint was trained with."""
     split: Literal["test", "val", "train"] = "test"
@@ -135,7 +137,8 @@ class Evaluate(DataSettings, Command):
         # What is wrong with the flags has been said by now; what is imported from here on takes seconds.
         from mapopt.training.trained_detector import TrainedDetector
 
-        detector = TrainedDetector(path, choose_device(self.device, threads=self.threads))
+        device = choose_device(self.device, threads=self.threads)
+        detector = TrainedDetector(path, device, detector=self.detector)
         data = self._data(detector)
         images = getattr(detector.splits(data), self.split)
         if self.sample:

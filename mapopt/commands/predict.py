@@ -38,6 +38,8 @@ class Predict(Command):
 
     checkpoint: Path
     """best.pt of a training run, or the run's folder."""
+    detector: str | None = None
+    """module:attribute of the checkpoint's detector, if it is one of your own; a file alone imports nothing."""
     images: tuple[Path, ...]
     """Image files, or folders of them."""
     sample: int = 0
@@ -69,7 +71,8 @@ class Predict(Command):
         from mapopt.data.results import write_results
         from mapopt.training.trained_detector import TrainedDetector
 
-        detector = TrainedDetector(checkpoint, choose_device(self.device, threads=self.threads))
+        device = choose_device(self.device, threads=self.threads)
+        detector = TrainedDetector(checkpoint, device, detector=self.detector)
         pictures = PictureSet(paths)
         notes = pictures.notes(detector.categories)
         detections = detector.detect_pictures(pictures)

@@ -16,6 +16,7 @@ import torch
 
 from mapopt.data.settings import DataSettings
 from mapopt.data.splits import Splits
+from mapopt.detectors.registry import DETECTORS
 from mapopt.devices import choose_device
 from mapopt.errors import ConfigError
 from mapopt.files import write_json
@@ -71,9 +72,11 @@ def train_detector(
     settings.check_run(in_memory=splits is not None, own_controller=controller is not None)
     device = choose_device(settings.device, threads=settings.threads)
     config = _config(settings, device, splits)
+    # The text is the user's own, so it may be imported; a checkpoint's would not be.
+    own_detector = None if settings.recipe.detector in DETECTORS else settings.recipe.detector
     folder = None if out is None else RunFolder(folder=out, config=config, resume=resume, overwrite=overwrite)
     if folder is not None and folder.finished:
-        return TrainedRun.read(folder.folder, device=device, splits=splits)
+        return TrainedRun.read(folder.folder, device=device, splits=splits, own_detector=own_detector)
     name = settings.data if splits is None else IN_MEMORY
     data = splits if splits is not None else settings.load(settings.size)
     fingerprints = {split: images.fingerprint for split, images in data.named()}
@@ -115,6 +118,7 @@ def train_detector(
         folder=out,
         played=len(result.history) - len(history),
         device=device,
+        own_detector=own_detector,
         # The loop has put the selected weights back.
         checkpoint=None if out else states.checkpoint(trainer.snapshot(), result.history[: result.selected + 1]),
         report=result.test,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -47,8 +47,10 @@ class TrainedDetector(LoadedDetector):
         checkpoint: what it was made of.
     """
 
-    def __init__(self, source: Path | Checkpoint, device: torch.device) -> None:
-        super().__init__(source, device)
+    def __init__(
+        self, source: Path | Checkpoint, device: torch.device, *, detector: str | Callable[..., Any] | None = None
+    ) -> None:
+        super().__init__(source, device, detector=detector)
         self.source = source if isinstance(source, Path) else "this checkpoint"
 
     def predict(self, images: Picture | Sequence[Picture], *, score: float = 0.0) -> list[Prediction]:

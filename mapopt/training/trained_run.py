@@ -41,6 +41,8 @@ class TrainedRun:
     """Rounds that were trained now; 0 for a run that was finished before."""
     device: torch.device = field(repr=False)
     """Where `detector` runs."""
+    own_detector: str | None = field(default=None, repr=False)
+    """What the detector is, if it is none of ours."""
     checkpoint: Checkpoint | None = field(default=None, repr=False)
     """The selected state, of a run in memory."""
     report: Report | None = field(default=None, repr=False)
@@ -53,7 +55,7 @@ class TrainedRun:
         """The detector with the selected weights, to predict and to evaluate with."""
         source = self.checkpoint if self.folder is None else self.folder / BEST
         assert source is not None
-        return TrainedDetector(source, self.device)
+        return TrainedDetector(source, self.device, detector=self.own_detector)
 
     @cached_property
     def test(self) -> Report | None:
@@ -66,13 +68,21 @@ class TrainedRun:
         return self.detector.evaluate(self.splits)
 
     @classmethod
-    def read(cls, folder: str | Path, *, device: torch.device, splits: Splits | None = None) -> TrainedRun:
+    def read(
+        cls,
+        folder: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        splits: Splits | None = None,
+        own_detector: str | None = None,
+    ) -> TrainedRun:
         """Reads a finished run.
 
         Args:
             folder: what `mapopt train` was given as ``--out``.
             device: where its detector is to run.
             splits: the images, if they were in memory.
+            own_detector: what the detector is, if it is none of ours.
 
         Raises:
             StoreError: the folder holds no finished run.
@@ -92,6 +102,7 @@ class TrainedRun:
             summary=summary,
             folder=folder,
             played=0,
-            device=device,
+            device=torch.device(device),
             splits=splits,
+            own_detector=own_detector,
         )

@@ -67,12 +67,12 @@ def oracle(truth: Path, results: Path) -> tuple[np.ndarray, list[str]]:
     printed = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()):
         annotations = COCO(str(truth))
-        judge = COCOeval(annotations, annotations.loadRes(str(results)), "bbox")
-        judge.evaluate()
-        judge.accumulate()
+        evaluator = COCOeval(annotations, annotations.loadRes(str(results)), "bbox")
+        evaluator.evaluate()
+        evaluator.accumulate()
     with contextlib.redirect_stdout(printed):
-        judge.summarize()
-    return judge.stats, printed.getvalue().splitlines()
+        evaluator.summarize()
+    return evaluator.stats, printed.getvalue().splitlines()
 
 
 def test_a_checkpoint_has_the_test_numbers_that_its_run_reported(trained: Path, tmp_path: Path) -> None:
@@ -267,8 +267,8 @@ def test_a_checkpoint_is_compared_with_another_ones_results(trained: Path, tmp_p
     other = ["--compare", str(tmp_path / "a" / "results.json"), "--resamples", "20"]
     assert main([*command, *other, "--out", str(tmp_path / "b")]) == 0
     # Boxes in a file have a width, so corners differ in the last bits.
-    found = json.loads((tmp_path / "b" / "report.json").read_text())["comparison"]["ap"]
-    assert found["difference"] == pytest.approx(0, abs=1e-9)
+    difference = json.loads((tmp_path / "b" / "report.json").read_text())["comparison"]["ap"]
+    assert difference["difference"] == pytest.approx(0, abs=1e-9)
 
 
 def test_another_ones_results_in_the_folder_are_not_removed(truth: Path, results: Path, tmp_path: Path) -> None:

@@ -36,27 +36,27 @@ def tensors(folder: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
     return Checkpoint.load(folder / name).snapshot.tensors
 
 
-def assert_same_run(one: Path, other: Path) -> None:
+def assert_same_run(first_run: Path, second_run: Path) -> None:
     for name in ("last.pt", "best.pt"):
-        ours, theirs = tensors(one, name), tensors(other, name)
+        ours, theirs = tensors(first_run, name), tensors(second_run, name)
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
-    first, second = (json.loads((folder / "result.json").read_text()) for folder in (one, other))
+    first, second = (json.loads((folder / "result.json").read_text()) for folder in (first_run, second_run))
     assert {**first, "seconds": 0} == {**second, "seconds": 0}
-    rounds = [[json.loads(line) for line in (folder / "rounds.jsonl").open()] for folder in (one, other)]
-    assert [one["val"] for one in rounds[0]] == [one["val"] for one in rounds[1]]
+    rounds = [[json.loads(line) for line in (folder / "rounds.jsonl").open()] for folder in (first_run, second_run)]
+    assert [played["val"] for played in rounds[0]] == [played["val"] for played in rounds[1]]
 
 
 def test_a_run_leaves_its_settings_rounds_checkpoints_and_result(trained: Path) -> None:
     names = {"config.yaml", "rounds.jsonl", "rounds.csv", "best.pt", "last.pt", "result.json"}
     assert {path.name for path in trained.iterdir()} == names
     rounds = [Round.from_dict(json.loads(line)) for line in (trained / "rounds.jsonl").open()]
-    assert [one.images for one in rounds] == [16, 32, 48, 64]
+    assert [played.images for played in rounds] == [16, 32, 48, 64]
     assert tuple(rounds) == Checkpoint.load(trained / "last.pt").history
     with (trained / "rounds.csv").open() as file:
-        assert [float(row["val.ap"]) for row in csv.DictReader(file)] == [one.val.ap for one in rounds]
+        assert [float(row["val.ap"]) for row in csv.DictReader(file)] == [played.val.ap for played in rounds]
     result = json.loads((trained / "result.json").read_text())
-    best = max(one.val.ap for one in rounds)
+    best = max(played.val.ap for played in rounds)
     assert result["status"] == "finished"
     assert result["val"]["ap"] == best == rounds[result["selected"]].val.ap
     assert result["gap"] == best - result["test"]["ap"]
@@ -259,7 +259,7 @@ def test_each_controller_decides_the_learning_rate(tmp_path: Path, controller: s
     flags = [*TINY, "--controller", controller, "--knobs.lr", "0.1", "--out", str(tmp_path)]
     flags += {"schedule": ["--schedule.warmup", "0.5"], "plateau": ["--plateau.warmup", "0.5"]}.get(controller, [])
     assert main(["train", *flags]) == 0
-    rates = [one.knobs.lr for one in Checkpoint.load(tmp_path / "last.pt").history]
+    rates = [played.knobs.lr for played in Checkpoint.load(tmp_path / "last.pt").history]
     expected = {"schedule": [0.055, 0.1, 0.0505, 0.001], "constant": [0.1] * 4, "plateau": [0.055, 0.1]}[controller]
     assert rates[: len(expected)] == pytest.approx(expected)
 
