@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from mapopt.experiments.comparison.search import SearchOutcome as SearchOutcome
     from mapopt.experiments.comparison.store import Store as Store
     from mapopt.experiments.comparison.store import StoredRun as StoredRun
-    from mapopt.experiments.reporting.report import MethodSummary as MethodSummary
-    from mapopt.experiments.reporting.report import Summary as Summary
-    from mapopt.experiments.reporting.report import TaskSummary as TaskSummary
     from mapopt.experiments.reporting.report import summarize as summarize
+    from mapopt.experiments.reporting.summary import MethodSummary as MethodSummary
+    from mapopt.experiments.reporting.summary import Summary as Summary
+    from mapopt.experiments.reporting.summary import TaskSummary as TaskSummary
 else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
@@ -33,15 +33,15 @@ else:
             "ControllerConfig": "mapopt.experiments.comparison.controllers",
             "Experiment": "mapopt.experiments.comparison.config",
             "MethodConfig": "mapopt.experiments.comparison.config",
-            "MethodSummary": "mapopt.experiments.reporting.report",
+            "MethodSummary": "mapopt.experiments.reporting.summary",
             "SearchConfig": "mapopt.experiments.comparison.config",
             "SearchOutcome": "mapopt.experiments.comparison.search",
             "Searched": "mapopt.experiments.comparison.config",
             "Store": "mapopt.experiments.comparison.store",
             "StoredRun": "mapopt.experiments.comparison.store",
-            "Summary": "mapopt.experiments.reporting.report",
+            "Summary": "mapopt.experiments.reporting.summary",
             "TaskConfig": "mapopt.experiments.comparison.config",
-            "TaskSummary": "mapopt.experiments.reporting.report",
+            "TaskSummary": "mapopt.experiments.reporting.summary",
             "compare": "mapopt.experiments.comparison.compare",
             "load_experiment": "mapopt.experiments.comparison.config",
             "plot": "mapopt.experiments.comparison.compare",

@@ -18,7 +18,8 @@ from mapopt.experiments.comparison.jobs import Job, Plan, all_jobs, missing_jobs
 from mapopt.experiments.comparison.options import Config, Methods, Options, make_experiment
 from mapopt.experiments.comparison.search import SearchOutcome, read_outcome, search_job, search_jobs
 from mapopt.experiments.comparison.store import Store
-from mapopt.experiments.reporting.report import Summary, summarize
+from mapopt.experiments.reporting.report import summarize
+from mapopt.experiments.reporting.summary import Summary
 from mapopt.files import write_json
 
 Listener = Callable[[Any], None]

@@ -1,14 +1,13 @@
 """The store keeps every finished run of every experiment in its own folder, so a killed sweep goes on where it was.
 
 A run is written into a hidden folder beside its place and renamed into it in one go: a folder that can be seen is
-whole. It carries a key, the fingerprint of everything that decides its numbers; a run with another key counts as not
+whole. It carries a key, a hash of everything that decides its numbers; a run with another key counts as not
 done and is replaced.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 import os
@@ -72,7 +71,7 @@ class StoredRun:
     """One run of one method on one task with one seed."""
 
     key: str
-    """Fingerprint of everything that decides the numbers."""
+    """Hash of everything that decides the numbers; see `run_key`."""
     experiment: str
     task: str
     method: str
@@ -94,9 +93,9 @@ class StoredRun:
     images: int
     """Trained."""
     evaluated: int
-    """Of the tune split in every round and of the test split once."""
+    """Of the val split in every round and of the test split once."""
     seconds: float
-    """Wall time; in a fleet, the lane's share of it."""
+    """Wall time; in a fleet, the lane's part of it."""
     search: Cost
     """Of the search for the method's settings."""
     training: Cost
@@ -167,16 +166,16 @@ class Store:
         """
         place = self.root / experiment
         if not place.is_dir():
-            known = [one.name for one in _visible(self.root)]
+            known = [folder.name for folder in _visible(self.root)]
             if not known:
                 raise StoreError(f"{self.root}: no experiment is stored here; run `mapopt compare` first")
             raise StoreError(f"{self.root}: {unknown_name('experiment', experiment, known)}")
-        found = []
+        runs = []
         for method in (method for task in _visible(place) for method in _visible(task)):
             _sweep(method)
-            seeds = [one for one in _visible(method) if one.name.lstrip("-").isdigit()]
-            found += [_read(one) for one in sorted(seeds, key=lambda one: int(one.name))]
-        return found
+            seeds = [folder for folder in _visible(method) if folder.name.lstrip("-").isdigit()]
+            runs += [_read(folder) for folder in sorted(seeds, key=lambda folder: int(folder.name))]
+        return runs
 
     def write(self, run: StoredRun, rounds: Sequence[Round], drawn: dict[str, np.ndarray] | None = None) -> StoredRun:
         """Stores a run, replacing one of the same names, and returns it with its folder.
@@ -192,7 +191,7 @@ class Store:
                 # mkdtemp makes folders that only their owner can read.
                 fresh.chmod(0o755)
                 write_json(fresh / "run.json", _as_dict(run))
-                write_text(fresh / "rounds.jsonl", "".join(json.dumps(one.as_dict()) + "\n" for one in rounds))
+                write_text(fresh / "rounds.jsonl", "".join(json.dumps(played.as_dict()) + "\n" for played in rounds))
                 if drawn is not None:
                     packed = io.BytesIO()
                     np.savez_compressed(packed, allow_pickle=False, **drawn)
@@ -207,37 +206,8 @@ class Store:
         return dataclasses.replace(run, folder=place)
 
 
-def fingerprint(settings: object) -> str:
-    """Returns a short name for a nest of plain values and dataclasses: the same on every machine, in every order.
-
-    >>> fingerprint({"a": 1, "b": (2, 3)}) == fingerprint({"b": [2, 3], "a": 1})
-    True
-    """
-    return hashlib.sha256(json.dumps(_plain(settings), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        # The class belongs to it: two controllers may have the same fields.
-        fields = {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
-        return {"": type(value).__name__, **fields}
-    if isinstance(value, dict):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    if isinstance(value, np.ndarray):
-        return [str(value.dtype), list(value.shape), hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no fingerprint: give plain values, arrays or dataclasses")
-
-
 def _as_dict(run: StoredRun) -> dict[str, Any]:
-    record = {one.name: getattr(run, one.name) for one in dataclasses.fields(run) if one.name != "folder"}
+    record = {field.name: getattr(run, field.name) for field in dataclasses.fields(run) if field.name != "folder"}
     for name in ("val", "test", "search", "training"):
         record[name] = dataclasses.asdict(record[name])
     record["test"]["stats"] = record.pop("stats")
@@ -308,5 +278,5 @@ def _sweep(method: Path) -> None:
 
 def _visible(folder: Path) -> Iterator[Path]:
     """Yields the sub-folders that are no leftovers."""
-    found = folder.iterdir() if folder.is_dir() else iter(())
-    yield from sorted(one for one in found if one.is_dir() and not one.name.startswith("."))
+    inside = folder.iterdir() if folder.is_dir() else iter(())
+    yield from sorted(path for path in inside if path.is_dir() and not path.name.startswith("."))

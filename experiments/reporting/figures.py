@@ -12,7 +12,7 @@ from mapopt.drawing.rows import AnyPage, CurvesPage, FinalScore, KnobsPage, Over
 from mapopt.drawing.styles import Family, styles_of
 from mapopt.experiments.comparison.store import StoredRun
 from mapopt.experiments.reporting import tables
-from mapopt.experiments.reporting.report import Summary, TaskSummary
+from mapopt.experiments.reporting.summary import Summary, TaskSummary
 from mapopt.metrics.statistics import LEVEL
 
 _LINES = 8

@@ -21,7 +21,7 @@ from mapopt.losses import LOSSES
 if TYPE_CHECKING:
     from mapopt.drawing.styles import Family
     from mapopt.experiments.comparison.store import StoredRun
-    from mapopt.experiments.reporting.report import Summary
+    from mapopt.experiments.reporting.summary import Summary
     from mapopt.training import Recipe
 
 

@@ -1,6 +1,6 @@
 """From stored runs to what figures show: curves with bands, trajectories of knobs, final scores, pictures with boxes.
 
-A run that ended early keeps its last tune AP for the rest of its method's curve; leaving it out would show the
+A run that ended early keeps its last val AP for the rest of its method's curve; leaving it out would show the
 survivors only. Its knobs end with it: they have no value any more.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from mapopt.drawing.rows import Curve, FinalScore, OverallScore, Picture, PictureRow, Trajectory
 from mapopt.experiments.comparison.store import StoredRun
-from mapopt.experiments.reporting.report import MethodSummary, Summary, TaskSummary
+from mapopt.experiments.reporting.summary import MethodSummary, Summary, TaskSummary
 from mapopt.metrics.statistics import Estimate, bootstrap_interval, interquartile_mean
 from mapopt.training import Knobs, Round, ranges
 
@@ -27,29 +27,35 @@ def leading(task: TaskSummary, reference: str | None, *, count: int) -> TaskSumm
     """Returns a task with its `count` best methods and the reference only; one more method than that fits as well."""
     if len(task.methods) <= count + 1:
         return task
-    kept = [one for place, one in enumerate(task.methods) if place < count or one.method == reference]
+    kept = [method for place, method in enumerate(task.methods) if place < count or method.method == reference]
     return replace(task, methods=tuple(kept))
 
 
 def learning_curves(
     runs: Sequence[StoredRun], task: TaskSummary, *, against: Literal["images", "seconds"]
 ) -> list[Curve]:
-    """Returns tune AP against images or seconds: interquartile means with bootstrap bands, the best method first."""
+    """Returns val AP against images or seconds: interquartile means with bootstrap bands, the best method first."""
     curves = []
-    for one in task.methods:
-        chosen = [run for run in _of(runs, task.task, one.method) if run.rounds]
+    for method in task.methods:
+        chosen = [run for run in _of(runs, task.task, method.method) if run.rounds]
         if not chosen:
             continue
         grid = _grid(chosen, against)
         points = np.array(
             [
-                np.interp(grid, [getattr(r, against) for r in run.rounds], [r.val.ap for r in run.rounds])
+                np.interp(
+                    grid,
+                    [getattr(played, against) for played in run.rounds],
+                    [played.val.ap for played in run.rounds],
+                )
                 for run in chosen
             ]
         ).T
         low, high = bootstrap_interval(points, interquartile_mean, seed=0)
         curves.append(
-            Curve(method=one.method, label=one.label, x=grid, middle=interquartile_mean(points), low=low, high=high)
+            Curve(
+                method=method.method, label=method.label, x=grid, middle=interquartile_mean(points), low=low, high=high
+            )
         )
     return curves
 
@@ -59,12 +65,16 @@ def trajectories(runs: Sequence[StoredRun], task: TaskSummary) -> list[Trajector
 
     Where many methods do the same with every knob, the best of them stands for all, with all their names.
     """
-    chosen = {one.method: [run for run in _of(runs, task.task, one.method) if run.rounds] for one in task.methods}
-    going = [one for one in task.methods if chosen[one.method]]
+    chosen = {
+        method.method: [run for run in _of(runs, task.task, method.method) if run.rounds] for method in task.methods
+    }
+    going = [method for method in task.methods if chosen[method.method]]
     rounds = [run.rounds for group in chosen.values() for run in group]
     every = dict.fromkeys([*ranges(), *(name for played in rounds for name in played[0].knobs.own)])
     moved = [name for name in every if any(_moved(played, name) for played in rounds)]
-    curves = [[_knob_curve(chosen[one.method], name, one.method, one.label) for name in moved] for one in going]
+    curves = [
+        [_knob_curve(chosen[method.method], name, method.method, method.label) for name in moved] for method in going
+    ]
     groups: list[list[list[Curve]]] = []
     for mine in curves:
         same = next((group for group in groups if all(map(_identical, group[0], mine))), None)
@@ -90,63 +100,63 @@ def final_scores(runs: Sequence[StoredRun], task: TaskSummary, *, reference: str
     """Returns every method's test APs, the best first."""
     return [
         _score(
-            one,
-            one.ap,
-            None if one.versus is None else one.versus.difference,
-            {run.seed: run.test.ap for run in _of(runs, task.task, one.method) if run.status != "diverged"},
+            method,
+            method.ap,
+            None if method.versus is None else method.versus.difference,
+            {run.seed: run.test.ap for run in _of(runs, task.task, method.method) if run.status != "diverged"},
             reference,
         )
-        for one in task.methods
+        for method in task.methods
     ]
 
 
 def rarest_scores(runs: Sequence[StoredRun], task: TaskSummary, *, reference: str | None) -> list[FinalScore]:
     """Returns every method's test APs of the rarest category, the best first; none where they are unknown."""
     rows = []
-    for one in task.methods:
-        if task.rarest is None or one.rarest is None or one.rarest.value < 0:
+    for method in task.methods:
+        if task.rarest is None or method.rarest is None or math.isnan(method.rarest.value):
             continue
         place = task.categories.index(task.rarest)
-        sound = [run for run in _of(runs, task.task, one.method) if run.status != "diverged"]
+        sound = [run for run in _of(runs, task.task, method.method) if run.status != "diverged"]
         values = {run.seed: run.test.per_category[place] for run in sound}
-        difference = None if one.versus is None else one.versus.rarest
-        rows.append(_score(one, one.rarest, difference, values, reference))
+        difference = None if method.versus is None else method.versus.rarest
+        rows.append(_score(method, method.rarest, difference, values, reference))
     return sorted(rows, key=lambda row: -row.ap.value)
 
 
 def overall_scores(summary: Summary) -> list[OverallScore]:
     """Returns the test APs on every task of the methods that ran on all, the best over all tasks first."""
-    found = {(task.task, one.method): one.ap for task in summary.tasks for one in task.methods}
+    scores = {(task.task, method.method): method.ap for task in summary.tasks for method in task.methods}
     return [
         OverallScore(
-            method=one.method,
-            label=one.label,
-            by_task=tuple(found[task.task, one.method] for task in summary.tasks),
-            overall=one.ap,
-            difference=None if one.versus is None else one.versus.difference,
-            reference=one.method == summary.reference,
+            method=method.method,
+            label=method.label,
+            by_task=tuple(scores[task.task, method.method] for task in summary.tasks),
+            overall=method.ap,
+            difference=None if method.versus is None else method.versus.difference,
+            reference=method.method == summary.reference,
         )
-        for one in summary.overall
+        for method in summary.overall
     ]
 
 
 def picture_rows(runs: Sequence[StoredRun], task: TaskSummary) -> tuple[int, list[PictureRow]] | None:
-    """Returns a seed and its pictures, the truth first, then the best method; None where no run kept pictures.
+    """Returns a seed and its pictures, the ground truth first, then the best method; None where no run kept pictures.
 
     The seed is the first that most methods share.
     """
-    methods = {one.method for one in task.methods}
+    methods = {method.method for method in task.methods}
     kept = [run for run in runs if run.task == task.task and run.method in methods and run.drawn is not None]
     if not kept:
         return None
     seeds = [run.seed for run in kept]
     seed = max(sorted(set(seeds)), key=seeds.count)
     by_method = {run.method: run for run in kept if run.seed == seed}
-    chosen = [by_method[one.method] for one in task.methods if one.method in by_method]
+    chosen = [by_method[method.method] for method in task.methods if method.method in by_method]
     first = chosen[0].drawn
     assert first is not None
     truth = {"boxes": first["truth_boxes"], "labels": first["truth_labels"], "images": first["truth_images"]}
-    rows = [PictureRow(label="truth", note="", pictures=_pictures(first["pixels"], truth))]
+    rows = [PictureRow(label="ground truth", note="", pictures=_pictures(first["pixels"], truth))]
     for run in chosen:
         assert run.drawn is not None
         note = "diverged" if run.status == "diverged" else f"AP {run.test.ap:.2f}"
@@ -155,16 +165,16 @@ def picture_rows(runs: Sequence[StoredRun], task: TaskSummary) -> tuple[int, lis
 
 
 def _score(
-    one: MethodSummary, ap: Estimate, difference: Estimate | None, values: dict[int, float], reference: str | None
+    method: MethodSummary, ap: Estimate, difference: Estimate | None, values: dict[int, float], reference: str | None
 ) -> FinalScore:
     return FinalScore(
-        method=one.method,
-        label=one.label,
+        method=method.method,
+        label=method.label,
         ap=ap,
         values=tuple(values.values()),
-        diverged=one.diverged,
+        diverged=method.diverged,
         difference=difference,
-        reference=one.method == reference,
+        reference=method.method == reference,
     )
 
 
@@ -204,8 +214,8 @@ def _knob_curve(runs: Sequence[StoredRun], name: str, method: str, label: str) -
     x = (begins[:, None] + fraction * (ends - begins)[:, None]).ravel()
     values = np.full((len(runs), len(ends), _WITHIN), np.nan)
     for place, run in enumerate(runs):
-        for index, one in enumerate(run.rounds):
-            start, end = _knob(one.ramp_from or one.knobs, name), _knob(one.knobs, name)
+        for index, played in enumerate(run.rounds):
+            start, end = _knob(played.ramp_from or played.knobs, name), _knob(played.knobs, name)
             values[place, index] = start + fraction * (end - start)
     if np.isnan(values).all():  # another method's own knob
         low = middle = high = values[0].ravel()
@@ -220,21 +230,21 @@ def _knob(knobs: Knobs, name: str) -> float:
     return knobs.as_dict().get(name, math.nan)
 
 
-def _pictures(pixels: np.ndarray, found: dict[str, np.ndarray]) -> tuple[Picture, ...]:
-    scores = found.get("scores")
-    strongest = np.zeros(len(found["labels"]), dtype=bool)
+def _pictures(pixels: np.ndarray, boxes: dict[str, np.ndarray]) -> tuple[Picture, ...]:
+    scores = boxes.get("scores")
+    strongest = np.zeros(len(boxes["labels"]), dtype=bool)
     if scores is not None:
-        strongest[np.argsort(-scores, kind="stable")[: len(found["truth_labels"])]] = True
+        strongest[np.argsort(-scores, kind="stable")[: len(boxes["truth_labels"])]] = True
     pictures = []
     for place in range(len(pixels)):
-        shown = found["images"] == place
+        shown = boxes["images"] == place
         if scores is not None:
             shown = shown & strongest
         pictures.append(
             Picture(
                 pixels=np.moveaxis(pixels[place], 0, -1),
-                boxes=found["boxes"][shown].reshape(-1, 4),
-                labels=found["labels"][shown],
+                boxes=boxes["boxes"][shown].reshape(-1, 4),
+                labels=boxes["labels"][shown],
                 scores=None if scores is None else scores[shown],
             )
         )

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from mapopt.evaluation.numbers import UNKNOWN, duration, short
 from mapopt.evaluation.text_tables import new_table, print_table
-from mapopt.experiments.reporting.report import MethodSummary, OverallSummary, Summary, TaskSummary, Versus
+from mapopt.experiments.reporting.summary import MethodSummary, OverallSummary, Summary, TaskSummary, Versus
 from mapopt.metrics.statistics import LEVEL, Estimate
 
 _HEADING = f"AP [{LEVEL:.0%}]"
@@ -35,27 +35,27 @@ def print_summary(summary: Summary, console: Console) -> None:
 
 def _results(task: TaskSummary, reference: str | None) -> Table:
     table = new_table(f"{task.task}: results on the test split", gap=1)
-    failures = any(one.diverged for one in task.methods)
+    failures = any(method.diverged for method in task.methods)
     table.add_column("method", max_width=_LABEL)
     for heading in ("runs", *(["di-\nverged"] if failures else []), _HEADING, "AP50", "AP75"):
         table.add_column(heading, justify="right")
     if task.rarest is not None:
         table.add_column(f"AP of {task.rarest if len(task.rarest) <= 10 else 'rarest'}\n[{LEVEL:.0%}]", justify="right")
-    for heading in ("tune\nAP", "gap"):
+    for heading in ("val\nAP", "gap"):
         table.add_column(heading, justify="right")
     compared = _add_versus(table, reference)
-    for one in task.methods:
+    for method in task.methods:
         table.add_row(
-            _label(one, reference),
-            str(len(one.seeds)),
-            *([Text(str(one.diverged or UNKNOWN), style="bold red")] if failures else []),
-            _interval(one.ap),
-            short(one.ap50.value),
-            short(one.ap75.value),
-            *([] if one.rarest is None else [_rarest(one.rarest, one.versus)]),
-            short(one.val_ap.value),
-            short(one.gap.value, signed=True),
-            *_versus_cells(one.versus, compared),
+            _label(method, reference),
+            str(len(method.seeds)),
+            *([Text(str(method.diverged or UNKNOWN), style="bold red")] if failures else []),
+            _interval(method.ap),
+            short(method.ap50.value),
+            short(method.ap75.value),
+            *([] if method.rarest is None else [_rarest(method.rarest, method.versus)]),
+            short(method.val_ap.value),
+            short(method.gap.value, signed=True),
+            *_versus_cells(method.versus, compared),
         )
     return table
 
@@ -69,14 +69,14 @@ def _costs(task: TaskSummary) -> Table:
         *("agent's training\nimages", "agent's training\ntime"),
     ):
         table.add_column(heading, justify="right")
-    for one in task.methods:
-        searched, trained = one.search, one.training
+    for method in task.methods:
+        searched, trained = method.search, method.training
         table.add_row(
-            one.label,
-            f"{one.images:,.0f}",
-            f"{one.evaluated:,.0f}",
-            duration(one.seconds),
-            UNKNOWN if math.isnan(one.step_seconds) else f"{1000 * one.step_seconds:.1f} ms",
+            method.label,
+            f"{method.images:,.0f}",
+            f"{method.evaluated:,.0f}",
+            duration(method.seconds),
+            UNKNOWN if math.isnan(method.step_seconds) else f"{1000 * method.step_seconds:.1f} ms",
             *(
                 [f"{searched.runs:,}", f"{searched.images:,}", duration(searched.seconds)]
                 if searched.images
@@ -93,45 +93,48 @@ def _overall(summary: Summary) -> Table:
     for heading in ("runs", _HEADING):
         table.add_column(heading, justify="right")
     compared = _add_versus(table, summary.reference)
-    for one in summary.overall:
+    for method in summary.overall:
         table.add_row(
-            _label(one, summary.reference), str(one.runs), _interval(one.ap), *_versus_cells(one.versus, compared)
+            _label(method, summary.reference),
+            str(method.runs),
+            _interval(method.ap),
+            *_versus_cells(method.versus, compared),
         )
     return table
 
 
 def _legend(summary: Summary) -> list[str]:
     lines = [
-        "The test split is read once a run, at its end, with the weights of the round that had the best tune AP.",
+        "The test split is read once a run, at its end, with the weights of the round that had the best val AP.",
         f"AP is AP@[.5:.95], interquartile mean over the seeds; [ ] is its {LEVEL:.0%} bootstrap interval. "
-        "gap: tune AP − test AP of the same weights.",
+        "gap: val AP − test AP of the same weights.",
     ]
     if summary.reference is not None:
         lines.append(
-            f"vs {summary.reference}: difference in test AP on common seeds, coloured where its interval excludes 0. "
+            f"vs {summary.reference}: difference in test AP on common seeds, colored where its interval excludes 0. "
             f"P(better): probability that a run beats one of {summary.reference}."
         )
-    methods = [one for task in summary.tasks for one in task.methods]
-    if any(one.versus is not None and one.versus.rarest is not None for one in methods):
+    methods = [method for task in summary.tasks for method in task.methods]
+    if any(method.versus is not None and method.versus.rarest is not None for method in methods):
         lines.append(
-            "The rarest category has the fewest training objects; its AP is coloured where the interval of its "
+            "The rarest category has the fewest training objects; its AP is colored where the interval of its "
             f"difference to {summary.reference}'s on common seeds, in summary.json, excludes 0."
         )
-    if any(one.diverged for one in methods):
+    if any(method.diverged for method in methods):
         lines.append("A diverged run counts as AP 0; the gap leaves it out.")
     else:
         lines.append("No run diverged.")
-    if min(len(one.seeds) for one in methods) < _FEW:
+    if min(len(method.seeds) for method in methods) < _FEW:
         lines.append(f"Fewer than {_FEW} runs show little: their intervals are as wide as that makes them.")
     lines.append(
-        "Times are a run's share of its fleet's wall time, on " + ", ".join(_devices(summary)) + "; a step's is the "
+        "Times are a run's part of its fleet's wall time, on " + ", ".join(_devices(summary)) + "; a step's is the "
         "median over all rounds of all runs, without evaluation."
     )
     return lines
 
 
 def _devices(summary: Summary) -> list[str]:
-    return sorted({device for task in summary.tasks for one in task.methods for device in one.devices})
+    return sorted({device for task in summary.tasks for method in task.methods for device in method.devices})
 
 
 def _add_versus(table: Table, reference: str | None) -> bool:
@@ -152,21 +155,24 @@ def _versus_cells(versus: Versus | None, compared: bool) -> list[Text | str]:
     return [Text(_interval(versus.difference, signed=True), style=_sign(versus.difference)), better]
 
 
-def _interval(one: Estimate, *, signed: bool = False, digits: int = 3) -> str:
-    value, low, high = (short(each, signed=signed, digits=digits) for each in (one.value, one.low, one.high))
+def _interval(estimate: Estimate, *, signed: bool = False, digits: int = 3) -> str:
+    numbers = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (short(number, signed=signed, digits=digits) for number in numbers)
     return f" {value} [{low}, {high}]"
 
 
-def _label(one: MethodSummary | OverallSummary, reference: str | None) -> Text:
-    return Text(one.label, style="bold" if one.method == reference else "")
+def _label(method: MethodSummary | OverallSummary, reference: str | None) -> Text:
+    return Text(method.label, style="bold" if method.method == reference else "")
 
 
-def _rarest(one: Estimate, versus: Versus | None) -> Text | str:
-    if one.value < 0:
+def _rarest(estimate: Estimate, versus: Versus | None) -> Text | str:
+    if math.isnan(estimate.value):
         return UNKNOWN
-    return Text(_interval(one), style=_sign(versus.rarest) if versus is not None and versus.rarest is not None else "")
+    return Text(
+        _interval(estimate), style=_sign(versus.rarest) if versus is not None and versus.rarest is not None else ""
+    )
 
 
 def _sign(difference: Estimate) -> str:
-    """Returns the colour of a difference that is one."""
+    """Returns the color of a difference whose interval excludes 0."""
     return "green" if difference.low > 0 else "red" if difference.high < 0 else ""

@@ -61,7 +61,7 @@ def test_a_comparison_is_trained_once_taken_up_where_it_was_and_drawn_again(
     assert summary["reference"] == "diverging"
     (task,) = summary["tasks"]
     assert sum(task["objects"].values()) > 0
-    assert all(one["step_seconds"] > 0 for one in task["methods"])
+    assert all(method["step_seconds"] > 0 for method in task["methods"])
 
     shutil.rmtree(folder / "shapes" / "baseline")
     assert main(plot) == 2

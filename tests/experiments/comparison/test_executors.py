@@ -74,7 +74,7 @@ def test_without_jobs_nothing_happens(work: ModuleType) -> None:
 
 
 @pytest.mark.slow
-def test_workers_share_the_jobs_and_report_to_the_parent(work: ModuleType) -> None:
+def test_workers_divide_the_jobs_and_report_to_the_parent(work: ModuleType) -> None:
     events: list[tuple[int, ...]] = []
     run_jobs(work.double, [1, 2, 3], events.append, workers=2)
     assert sorted(event[:2] for event in events) == [(1, 2), (2, 4), (3, 6)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -14,9 +13,7 @@ import pytest
 
 from mapopt.errors import StoreError
 from mapopt.experiments.comparison import store as module
-from mapopt.experiments.comparison.store import ABANDONED, RunKey, Store, fingerprint
-from mapopt.training.controllers.fixed import Constant, Schedule
-from mapopt.training.controllers.reactive import Patience
+from mapopt.experiments.comparison.store import ABANDONED, RunKey, Store
 
 
 @pytest.fixture
@@ -88,8 +85,8 @@ def test_runs_come_by_task_method_and_the_number_of_the_seed(store, make):
     for method, seed in (("replay", 0), ("agent", 10), ("agent", 2)):
         store.write(make.run(method, seed), make.rounds())
     store.write(make.run("agent", 1, task="cells"), make.rounds())
-    found = [(run.task, run.method, run.seed) for run in store.runs("demo")]
-    assert found == [("cells", "agent", 1), ("shapes", "agent", 2), ("shapes", "agent", 10), ("shapes", "replay", 0)]
+    runs = [(run.task, run.method, run.seed) for run in store.runs("demo")]
+    assert runs == [("cells", "agent", 1), ("shapes", "agent", 2), ("shapes", "agent", 10), ("shapes", "replay", 0)]
 
 
 def test_rounds_are_read_only_when_asked_for(store, make):
@@ -221,23 +218,3 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path, make):
 def test_a_run_that_was_never_stored_has_no_rounds(make):
     with pytest.raises(StoreError, match=r"baseline/0 is in no store yet: write it to one"):
         _ = make.run().rounds
-
-
-def test_a_fingerprint_is_of_the_content_and_not_of_its_form():
-    assert fingerprint({"a": 1, "b": (1.5, None)}) == fingerprint({"b": [1.5, None], "a": 1})
-    assert fingerprint({"a": np.float64(0.5), "p": Path("x")}) == fingerprint({"a": 0.5, "p": "x"})
-    assert fingerprint({"a": np.arange(3)}) != fingerprint({"a": np.arange(4)})
-
-
-def test_a_fingerprint_changes_with_anything_inside():
-    schedule = Schedule(warmup=0.1)
-    prints = [
-        fingerprint(value)
-        for value in (schedule, dataclasses.replace(schedule, final=0.5), Patience(controller=schedule), Constant(), {})
-    ]
-    assert len(set(prints)) == len(prints)
-
-
-def test_what_has_no_plain_content_has_no_fingerprint():
-    with pytest.raises(TypeError, match="object has no fingerprint"):
-        fingerprint({"a": object()})

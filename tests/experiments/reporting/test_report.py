@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import replace
 
 import pytest
@@ -17,20 +18,20 @@ from mapopt.metrics.statistics import interquartile_mean
 @pytest.fixture
 def runs(make):
     """Three methods with four seeds; the agent is .05 better than the baseline on every seed, and costs more."""
-    found = []
+    runs = []
     for seed, ap in enumerate((0.30, 0.34, 0.31, 0.37)):
-        found.append(make.run("baseline", seed, ap))
-        found.append(make.run("agent", seed, ap + 0.05, training=Cost(images=90_000, seconds=50.0, runs=9)))
-        found.append(make.run("constant", seed, ap - 0.1, status="diverged" if seed == 1 else "finished"))
-    return found
+        runs.append(make.run("baseline", seed, ap))
+        runs.append(make.run("agent", seed, ap + 0.05, training=Cost(images=90_000, seconds=50.0, runs=9)))
+        runs.append(make.run("constant", seed, ap - 0.1, status="diverged" if seed == 1 else "finished"))
+    return runs
 
 
 def _method(summary, name, task=0):
-    return next(one for one in summary.tasks[task].methods if one.method == name)
+    return next(method for method in summary.tasks[task].methods if method.method == name)
 
 
 def test_methods_come_best_first(runs):
-    assert [one.method for one in summarize(runs).tasks[0].methods] == ["agent", "baseline", "constant"]
+    assert [method.method for method in summarize(runs).tasks[0].methods] == ["agent", "baseline", "constant"]
 
 
 def test_the_order_of_the_runs_is_ignored(runs):
@@ -97,7 +98,7 @@ def test_runs_that_stopped_by_themselves_are_counted(make):
 def test_a_category_without_ground_truth_stays_undefined(make):
     runs = [make.run(seed=seed, status="diverged" if seed else "finished") for seed in range(3)]
     assert [run.test.per_category[2] for run in runs] == [-1, 0, 0]
-    assert _method(summarize(runs), "baseline").per_category[2] == -1
+    assert math.isnan(_method(summarize(runs), "baseline").per_category[2])
 
 
 def test_the_rarest_category_is_reported_where_it_is_known(runs):
@@ -115,7 +116,7 @@ def test_the_rarest_category_is_reported_where_it_is_known(runs):
 
 def test_a_rarest_category_without_ground_truth_has_no_interval_and_no_difference(runs):
     agent = _method(summarize(runs, reference="baseline", objects={"shapes": (9, 4, 2)}), "agent")
-    assert agent.rarest.value == -1
+    assert math.isnan(agent.rarest.value)
     assert math.isnan(agent.rarest.low)
     assert agent.versus.rarest is None
 
@@ -135,11 +136,14 @@ def test_a_steps_time_is_the_median_over_all_rounds_of_all_runs(make, tmp_path):
     store = Store(tmp_path)
     for seed, seconds in enumerate((1.0, 3.0)):
         rounds = [
-            replace(one, interval=replace(one.interval, steps=10 * (one.index > 0), seconds=seconds * one.index))
-            for one in make.rounds(4)
+            replace(
+                played,
+                interval=replace(played.interval, steps=10 * (played.index > 0), seconds=seconds * played.index),
+            )
+            for played in make.rounds(4)
         ]
         store.write(make.run(seed=seed), rounds)
-    # Steps of .1, .2, .3 and of .3, .6, .9 seconds; a round without a step has no say.
+    # Steps of .1, .2, .3 and of .3, .6, .9 seconds; a round without a step is ignored.
     assert _method(summarize(store.runs("demo")), "baseline").step_seconds == pytest.approx(0.3)
     assert math.isnan(_method(summarize([make.run()]), "baseline").step_seconds)
 
@@ -150,7 +154,7 @@ def test_an_unknown_reference_is_refused_with_the_nearest(runs):
 
 
 def test_no_run_is_refused():
-    with pytest.raises(StoreError, match=r"no run to summarise: expected at least one .* run `mapopt compare` first"):
+    with pytest.raises(StoreError, match=r"no run to summarize: expected at least one .* run `mapopt compare` first"):
         summarize([])
 
 
@@ -160,7 +164,7 @@ def test_several_tasks_are_summed_up_over_the_methods_that_ran_on_all(make, runs
     ]
     summary = summarize(runs + other, reference="baseline")
     assert [task.task for task in summary.tasks] == ["cells", "shapes"]
-    assert [one.method for one in summary.overall] == ["agent", "baseline"]
+    assert [method.method for method in summary.overall] == ["agent", "baseline"]
     agent = summary.overall[0]
     assert agent.runs == 6
     assert agent.versus.pairs == 6
@@ -171,7 +175,7 @@ def test_several_tasks_are_summed_up_over_the_methods_that_ran_on_all(make, runs
 def test_summary_json_is_strict_json_with_what_was_promised(runs):
     record = summarize(runs, reference="baseline", objects={"shapes": (9, 2, 4)}).as_dict()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert record["version"] == 2
+    assert record["version"] == 3
     (task,) = record["tasks"]
     assert (task["rarest"], task["objects"]) == ("green", {"red": 9, "green": 2, "blue": 4})
     agent = task["methods"][0]
@@ -181,7 +185,7 @@ def test_summary_json_is_strict_json_with_what_was_promised(runs):
         assert set(agent["test"][name]) == {"value", "low", "high"}
     assert agent["versus_reference"]["rarest"]["value"] == pytest.approx(0.045)
     assert agent["step_seconds"] is None, "these runs are in no store"
-    assert agent["test"]["per_category"]["blue"] == -1
+    assert agent["test"]["per_category"]["blue"] is None
     assert agent["search"] == {"images": 4800, "seconds": 120.0, "runs": 12}
     assert agent["training"]["images"] == 90_000
     assert agent["versus_reference"]["pairs"] == 4
@@ -191,3 +195,34 @@ def test_summary_json_is_strict_json_with_what_was_promised(runs):
 def test_a_single_seed_has_nulls_for_its_interval(make):
     record = summarize([make.run()]).as_dict()
     assert record["tasks"][0]["methods"][0]["test"]["ap"] == {"value": 0.3, "low": None, "high": None}
+
+
+def test_rows_are_flat_and_have_everything_that_a_table_shows(runs):
+    summary = summarize(runs, reference="baseline", objects={"shapes": (9, 4, 2)})
+    agent, baseline, _ = summary.to_rows()
+    assert (agent["experiment"], agent["task"], agent["method"], agent["runs"]) == ("demo", "shapes", "agent", 4)
+    estimate = summary.tasks[0].methods[0].ap
+    assert (agent["test_ap"], agent["test_ap_low"], agent["test_ap_high"]) == (
+        estimate.value,
+        estimate.low,
+        estimate.high,
+    )
+    assert agent["difference"] == pytest.approx(0.05)
+    assert (agent["search_runs"], agent["training_images"]) == (12, 90_000)
+    assert math.isnan(agent["test_ap_rarest"])
+    assert math.isnan(baseline["difference"])
+    assert list(agent) == list(baseline)
+    assert all(value is None or isinstance(value, str | int | float) for value in agent.values())
+
+
+def test_a_dataframe_has_the_rows_where_pandas_is_installed(runs):
+    pandas = pytest.importorskip("pandas")
+    frame = summarize(runs).to_dataframe()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame["method"].tolist() == ["agent", "baseline", "constant"]
+
+
+def test_without_pandas_a_dataframe_is_refused_with_the_remedy(runs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ConfigError, match=r'needs pandas, which is not installed: pip install "mapopt\[pandas\]"'):
+        summarize(runs).to_dataframe()

@@ -60,20 +60,20 @@ def test_a_diverged_run_pulls_its_curve_down_to_the_end(write):
 
 def test_only_the_knobs_that_moved_have_a_trajectory(write):
     runs = [write("baseline"), write("agent")]
-    (found,) = tables.trajectories(runs, _task(runs))
-    assert found.knob == "lr"
-    assert found.log
-    assert {curve.method for curve in found.curves} == {"agent", "baseline"}
+    (trajectory,) = tables.trajectories(runs, _task(runs))
+    assert trajectory.knob == "lr"
+    assert trajectory.log
+    assert {curve.method for curve in trajectory.curves} == {"agent", "baseline"}
 
 
-def test_many_methods_that_do_the_same_share_a_trajectory_with_all_their_names(write):
+def test_many_methods_that_do_the_same_have_a_trajectory_with_all_their_names(write):
     runs = [write(method, ap=ap) for method, ap in (("one", 0.3), ("two", 0.2), ("three", 0.1))]
     runs += [write("other", lr=0.2)]
-    (found,) = tables.trajectories(runs, _task(runs))
-    assert {curve.label for curve in found.curves} == {"one, two, three", "other"}
+    (trajectory,) = tables.trajectories(runs, _task(runs))
+    assert {curve.label for curve in trajectory.curves} == {"one, two, three", "other"}
     runs = runs[:2]
-    (found,) = tables.trajectories(runs, _task(runs))
-    assert [curve.label for curve in found.curves] == ["one", "two"], "two can be told apart as stripes"
+    (trajectory,) = tables.trajectories(runs, _task(runs))
+    assert [curve.label for curve in trajectory.curves] == ["one", "two"], "two can be told apart as stripes"
 
 
 @pytest.mark.parametrize(("count", "names"), [(1, "aez"), (2, "abz"), (3, "abcz"), (4, "abcdz"), (5, "abcdez")])
@@ -82,15 +82,28 @@ def test_the_leading_methods_are_the_best_and_the_reference(make, count, names):
     reference = "e" if count == 1 else "z"
     task = tables.leading(_task(runs), reference, count=count)
     expected = "ae" if count == 1 else names
-    assert "".join(one.method for one in task.methods) == expected
-    assert "".join(one.method for one in tables.leading(_task(runs), "a", count=2).methods) == "ab"
-    assert "".join(one.method for one in tables.leading(_task(runs), None, count=2).methods) == "ab"
+    assert "".join(method.method for method in task.methods) == expected
+    assert "".join(method.method for method in tables.leading(_task(runs), "a", count=2).methods) == "ab"
+    assert "".join(method.method for method in tables.leading(_task(runs), None, count=2).methods) == "ab"
+
+
+def test_an_own_knob_has_a_trajectory_of_the_methods_that_have_it(write, store, make):
+    plain = write("baseline")
+    rounds = [
+        replace(played, knobs=replace(played.knobs, own={"margin": 1.0 + played.index})) for played in make.rounds(3)
+    ]
+    rounds = [replace(played, ramp_from=None) for played in rounds]
+    own = store.write(make.run("hinge"), rounds)
+    margin = tables.trajectories([plain, own], _task([plain, own]))[-1]
+    assert (margin.knob, margin.log) == ("margin", False)
+    assert [curve.method for curve in margin.curves] == ["hinge"]
+    assert (margin.curves[0].middle[0], margin.curves[0].middle[-1]) == (1.0, 3.0)
 
 
 def test_a_trajectory_shows_the_ramp_within_a_round(write):
     runs = [write(rounds=2, lr=0.1)]
-    (found,) = tables.trajectories(runs, _task(runs))
-    (curve,) = found.curves
+    (trajectory,) = tables.trajectories(runs, _task(runs))
+    (curve,) = trajectory.curves
     half = len(curve.x) // 2
     assert (curve.x[0], curve.x[half - 1], curve.x[half], curve.x[-1]) == (0, 100, 100, 200)
     np.testing.assert_allclose(curve.middle[[0, half - 1, half, -1]], [0.1, 0.05, 0.05, 0.025])
@@ -99,8 +112,8 @@ def test_a_trajectory_shows_the_ramp_within_a_round(write):
 
 def test_a_trajectorys_band_is_the_middle_half_of_the_runs_still_going(write):
     runs = [write(seed=seed, lr=lr, rounds=rounds) for seed, (lr, rounds) in enumerate([(0.1, 4), (0.2, 4), (0.3, 2)])]
-    (found,) = tables.trajectories(runs, _task(runs))
-    (curve,) = found.curves
+    (trajectory,) = tables.trajectories(runs, _task(runs))
+    (curve,) = trajectory.curves
     assert (curve.low[0], curve.middle[0], curve.high[0]) == pytest.approx((0.15, 0.2, 0.25))
     assert curve.middle[-1] == pytest.approx((0.1 + 0.2) / 2 / 16)
 
@@ -140,7 +153,7 @@ def test_overall_scores_are_those_on_every_task(make):
     runs += [make.run("alone", 0, task="a")]
     agent, baseline = tables.overall_scores(summarize(runs, reference="baseline"))
     assert (agent.method, baseline.method) == ("agent", "baseline")
-    assert [one.value for one in agent.by_task] == [0.5, 0.1]
+    assert [estimate.value for estimate in agent.by_task] == [0.5, 0.1]
     assert agent.overall.value == pytest.approx(0.3)
     assert agent.difference.value == pytest.approx((0.2 - 0.1) / 2)
     assert (baseline.difference, baseline.reference) == (None, True)
@@ -148,11 +161,11 @@ def test_overall_scores_are_those_on_every_task(make):
 
 def test_pictures_show_the_ground_truth_first_and_as_many_of_the_strongest_boxes_as_objects(write):
     runs = [write("baseline", ap=0.3), write("agent", ap=0.4)]
-    found = tables.picture_rows(runs, _task(runs))
-    assert found is not None
-    seed, rows = found
+    pictured = tables.picture_rows(runs, _task(runs))
+    assert pictured is not None
+    seed, rows = pictured
     assert seed == 0
-    assert [row.label for row in rows] == ["truth", "agent", "baseline"]
+    assert [row.label for row in rows] == ["ground truth", "agent", "baseline"]
     truth, agent = rows[0].pictures, rows[1].pictures
     assert truth[0].pixels.shape == (8, 12, 3)
     assert truth[0].scores is None
@@ -165,11 +178,11 @@ def test_pictures_show_the_ground_truth_first_and_as_many_of_the_strongest_boxes
     assert rows[1].note == "AP 0.40"
 
 
-def test_pictures_are_of_a_seed_that_most_methods_have(write):
+def test_pictures_are_of_the_seed_that_the_largest_number_of_methods_have(write):
     runs = [write("baseline", 0), write("baseline", 3), write("agent", 3), write("agent", 7)]
-    found = tables.picture_rows(runs, _task(runs))
-    assert found is not None
-    assert found[0] == 3
+    pictured = tables.picture_rows(runs, _task(runs))
+    assert pictured is not None
+    assert pictured[0] == 3
 
 
 def test_runs_without_pictures_have_no_rows(write):

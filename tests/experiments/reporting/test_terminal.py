@@ -22,13 +22,13 @@ def _printed(summary, *, width: int = 120, color: bool = False) -> str:
 @pytest.fixture
 def runs(make):
     training = Cost(images=20_480_000, seconds=9000.0, runs=1000)
-    found = []
+    runs = []
     for seed, ap in enumerate((0.30, 0.34, 0.31, 0.37, 0.35)):
-        found.append(make.run("baseline", seed, ap))
-        found.append(make.run("agent", seed, ap + 0.05, training=training, label="an agent" + " a" * 30))
+        runs.append(make.run("baseline", seed, ap))
+        runs.append(make.run("agent", seed, ap + 0.05, training=training, label="an agent" + " a" * 30))
         status = "diverged" if seed == 1 else "finished"
-        found.append(make.run("constant", seed, ap - 0.1, status=status, label="four and twenty letters."))
-    return found
+        runs.append(make.run("constant", seed, ap - 0.1, status=status, label="four and twenty letters."))
+    return runs
 
 
 def test_the_widest_tables_fit_into_140_columns(runs):
@@ -101,7 +101,7 @@ def test_the_legend_says_what_the_interval_is_what_the_gap_is_and_how_often_test
     text = " ".join(_printed(summarize(runs, reference="baseline")).split())
     assert "The test split is read once a run" in text
     assert "95% bootstrap interval" in text
-    assert "gap: tune AP − test AP of the same weights" in text
+    assert "gap: val AP − test AP of the same weights" in text
     assert "on cpu; a step's is" in text
 
 
@@ -122,7 +122,7 @@ def test_only_a_difference_whose_interval_excludes_zero_is_colored(make):
     runs += [make.run("worse", seed, 0.1) for seed in range(6)]
     runs += [make.run("alike", seed, 0.308 + 0.02 * (seed % 3 - 1)) for seed in range(6)]
     summary = summarize(runs, reference="baseline")
-    alike = next(one for one in summary.tasks[0].methods if one.method == "alike").versus.difference
+    alike = next(method for method in summary.tasks[0].methods if method.method == "alike").versus.difference
     assert alike.low < 0 < alike.value
     lines = _printed(summary, color=True).splitlines()
 
