@@ -87,13 +87,13 @@ def test_the_leading_methods_are_the_best_and_the_reference(make, count, names):
     assert "".join(method.method for method in tables.leading(_task(runs), None, count=2).methods) == "ab"
 
 
-def test_an_own_knob_has_a_trajectory_of_the_methods_that_have_it(write, store, make):
+def test_an_own_knob_has_a_trajectory_of_the_methods_that_have_it(write, make, tmp_path):
     plain = write("baseline")
-    rounds = [
-        replace(played, knobs=replace(played.knobs, own={"margin": 1.0 + played.index})) for played in make.rounds(3)
-    ]
-    rounds = [replace(played, ramp_from=None) for played in rounds]
-    own = store.write(make.run("hinge"), rounds)
+    rounds = []
+    for played in make.rounds(3):
+        knobs = replace(played.knobs, own={"margin": 1.0 + played.index})
+        rounds.append(replace(played, knobs=knobs, ramp_from=None))
+    own = Store(tmp_path).write(make.run("hinge"), rounds)
     margin = tables.trajectories([plain, own], _task([plain, own]))[-1]
     assert (margin.knob, margin.log) == ("margin", False)
     assert [curve.method for curve in margin.curves] == ["hinge"]
