@@ -6,8 +6,9 @@ from mapopt.lazy import attach
 
 if TYPE_CHECKING:
     from mapopt.agents.agent import Agent as Agent
-    from mapopt.agents.learning.training import AgentTraining as AgentTraining
-    from mapopt.agents.learning.training import Progress as Progress
+    from mapopt.agents.agent import OwnParts as OwnParts
+    from mapopt.agents.learning.progress import Progress as Progress
+    from mapopt.agents.learning.settings import AgentTraining as AgentTraining
     from mapopt.agents.learning.training import train_agent as train_agent
     from mapopt.agents.policy import OpenLoopController as OpenLoopController
     from mapopt.agents.policy import PolicyController as PolicyController
@@ -25,10 +26,11 @@ else:
         {
             "AGENTS": "mapopt.agents.registry",
             "Agent": "mapopt.agents.agent",
-            "AgentTraining": "mapopt.agents.learning.training",
+            "AgentTraining": "mapopt.agents.learning.settings",
             "OpenLoopController": "mapopt.agents.policy",
+            "OwnParts": "mapopt.agents.agent",
             "PolicyController": "mapopt.agents.policy",
-            "Progress": "mapopt.agents.learning.training",
+            "Progress": "mapopt.agents.learning.progress",
             "ZOO": "mapopt.agents.zoo",
             "agent_choice": "mapopt.agents.registry",
             "agent_fingerprint": "mapopt.agents.registry",

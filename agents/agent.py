@@ -1,7 +1,8 @@
 """A trained agent: a small network in numpy, stored as numbers and JSON.
 
 Running an agent needs no learner and executes nothing it loads: the weights are a safetensors file, and everything that
-says what they mean (knobs, observation, network, what it was trained on, what that cost) is JSON beside it.
+says what they mean (knobs, observation, network, what it was trained on, what that cost) is JSON beside it. Parts of
+somebody's own, such as a feature, are only named there: whoever runs the agent brings them.
 """
 
 from __future__ import annotations
@@ -10,18 +11,22 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium.spaces import MultiDiscrete
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from mapopt.agents.description import FORMAT, LATER, VERSION, check_description
 from mapopt.agents.network import Activation, Network, Output
 from mapopt.agents.zoo import find_agent
 from mapopt.envs.detector_training.actions import ACTIONS, Action, make_action
-from mapopt.envs.detector_training.observations import observation_names, observe
-from mapopt.errors import AgentError, MapoptError
+from mapopt.envs.detector_training.features import FEATURES, KNOB, Feature
+from mapopt.envs.detector_training.observations import features_of, observe
+from mapopt.errors import AgentError, ConfigError
 from mapopt.files import read_record, write_bytes, write_json
 from mapopt.former_names import translate
 from mapopt.settings import from_mapping, to_mapping
@@ -30,18 +35,17 @@ from mapopt.training import Budget, Round, Schedule, TaskInfo, ranges
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-    from mapopt.agents.sb3 import Trained
+    from mapopt.envs.detector_training.settings import EnvSettings
 
-FORMAT, VERSION = "mapopt agent", 1
-"""Of the description of an agent."""
 
-_OUTPUTS: dict[str, tuple[Output, ...]] = {
-    "relative": ("clip", "tanh"),
-    "absolute": ("clip", "tanh"),
-    "discrete": ("choice",),
-    "multi_discrete": ("choice",),
-}
-"""Form of action -> what a network's last numbers may become for it."""
+@dataclass(frozen=True)
+class OwnParts:
+    """What an agent was trained with that is not mapopt's; its file names them, and whoever runs it brings them."""
+
+    features: tuple[Any, ...] = ()
+    """Features, each an object, a class, a function or ``module:attribute``."""
+    action: Action | None = None
+    """The form of action."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Agent:
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]
     """Weight ``[out, in]`` and bias ``[out]`` of each layer; the activation stands between them."""
     knobs: tuple[str, ...]
-    """The knobs its outputs turn."""
+    """The knobs its outputs set."""
     scale: float | None
     """What an output of 1 means; see `RelativeAction`. None for a form of action that has no scale."""
     baseline: dict[str, Any]
@@ -64,30 +68,57 @@ class Agent:
     """What it was trained on, with which settings, and what that cost."""
     _: KW_ONLY
     action: str = "relative"
-    """The form of its actions; see `mapopt.envs.detector_training.actions`."""
+    """The form of its actions: a name in `ACTIONS`, or the name of somebody's own."""
     step_size: float | None = None
     """How far a choice moves a knob, where the form of action has it; None is the form's default."""
     activation: Activation = "tanh"
     """What stands between the layers."""
     output: Output = "clip"
     """What the last layer's numbers become; see `Network`."""
+    own: OwnParts = field(default_factory=OwnParts, compare=False)
+    """Parts of somebody's own; the file does not hold them."""
 
-    @property
+    @cached_property
     def form(self) -> Action:
-        """What an action does to the knobs, relative to the agent's own schedule."""
+        """What an action does to the knobs, relative to the agent's own schedule.
+
+        Raises:
+            AgentError: it is of somebody's own, and was not brought.
+        """
+        if self.own.action is not None:
+            return self.own.action
+        if self.action not in ACTIONS:
+            raise AgentError(
+                f"the agent's actions are of a form of its maker's own, {self.action}: bring it, "
+                "as load_agent(PATH, own=OwnParts(action=...))"
+            )
         given = {"scale": self.scale, "step_size": self.step_size}
         baseline = from_mapping(Schedule, self.baseline, "the agent's baseline")
         return make_action(self.action, knobs=self.knobs, baseline=baseline, **given)  # type: ignore[arg-type]
 
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """What it is shown.
+
+        Raises:
+            AgentError: one of them is of somebody's own, and was not brought.
+        """
+        try:
+            return features_of(self.observation, self.own.features)
+        except ConfigError:
+            missing = ", ".join(name for name in self.observation if not _is_ours(name))
+            raise AgentError(
+                f"the agent is shown features of its maker's own, {missing}: bring them, "
+                "as load_agent(PATH, own=OwnParts(features=...))"
+            ) from None
+
     def choose(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Any:
         """Returns the action for a history."""
-        return self.act(observe(history, task, budget, self.observation))
+        return self.act(observe(history, task, budget, self.features))
 
     def act(self, observation: np.ndarray) -> Any:
         """Returns the action for an observation: the mean of the policy ``[n]`` in [-1, 1], or its first choice."""
-        groups = len(self.knobs) if self.action == "multi_discrete" else 0
-        network = Network(layers=self.layers, activation=self.activation, output=self.output, groups=groups)
-        return network(observation)
+        return self._network(observation)
 
     @property
     def fingerprint(self) -> str:
@@ -107,11 +138,16 @@ class Agent:
         write_json(Path(path).with_suffix(".json"), description)
 
     @classmethod
-    def load(cls, name: str | Path) -> Agent:
-        """Reads an agent: a name in the zoo, or a path with or without its ending.
+    def load(cls, name: str | Path, *, own: OwnParts | None = None) -> Agent:
+        """Reads an agent.
+
+        Args:
+            name: one in the zoo, or a path with or without its ending.
+            own: parts of somebody's own that the agent was trained with.
 
         Raises:
-            AgentError: there is none, it is damaged, of another version, or turns knobs that do not exist.
+            AgentError: there is none, it is damaged, of another version, sets knobs that do not exist, or needs parts
+                that were not brought.
         """
         path = find_agent(name)
         record = read_record(
@@ -129,7 +165,7 @@ class Agent:
             raise AgentError(f"{path.with_suffix('.safetensors')}: no such file; an agent is two files") from None
         except (SafetensorError, OSError) as error:
             raise AgentError(f"{path}: a damaged agent ({error}); copy or train it again") from None
-        _check(path, description)
+        check_description(path, description)
         layers = []
         for index, shape in enumerate(description["layers"]):
             weight, bias = tensors.get(f"{index}.weight"), tensors.get(f"{index}.bias")
@@ -146,7 +182,8 @@ class Agent:
             tuple(description["observation"]),
             tuple(tuple(action) for action in description["open_loop"]),
             dict(description["training"]),
-            **{name: description[name] for name in _LATER if name in description},
+            own=own or OwnParts(),
+            **{name: description[name] for name in LATER if name in description},
         )
 
     @classmethod
@@ -154,7 +191,7 @@ class Agent:
         cls,
         model: BaseAlgorithm,
         *,
-        trained: Trained | None = None,
+        settings: EnvSettings | None = None,
         open_loop: Sequence[Sequence[float]] = (),
         training: dict[str, Any] | None = None,
     ) -> Agent:
@@ -165,21 +202,21 @@ class Agent:
 
         Args:
             model: PPO, A2C, TRPO, SAC, TQC, TD3, DDPG, DQN or QR-DQN with linear layers and tanh or relu.
-            trained: what the model sees and does; by default what its environment says.
+            settings: of the environment that the model was trained on; by default what its environment says.
             open_loop: its mean action in each round.
             training: what it was trained on, and what that cost.
 
         Raises:
             AgentError: nothing says what the model was trained with, its network is of another kind, or its actions are
-                of a form, or relative to a baseline, of somebody's own.
+                of a wrapper's, or relative to a controller of somebody's own.
         """
         from mapopt.agents.conversion import check_same, network_of
         from mapopt.agents.sb3 import sb3_policy
 
-        policy = sb3_policy(model, trained)
+        policy = sb3_policy(model, settings)
         form, network = policy.form, network_of(policy.policy)
         name = next((name for name, kind in ACTIONS.items() if type(form) is kind), "")
-        reason = "" if name else f"actions of type {type(form).__name__}"
+        reason = f"actions of type {type(form).__name__}" if not name and hasattr(form, "wrapper") else ""
         if type(form.baseline) is not Schedule:
             reason = f"actions relative to a {type(form.baseline).__name__}"
         if policy.trained.normalization is not None:
@@ -194,22 +231,31 @@ class Agent:
             form.knobs,
             getattr(form, "scale", None),
             to_mapping(form.baseline),
-            policy.observation,
+            policy.trained.observation,
             tuple(tuple(action) for action in open_loop),
             training or {},
-            action=name,
+            action=name or type(form).__name__,
             step_size=getattr(form, "step_size", None),
             activation=network.activation,
             output=network.output,
+            own=OwnParts(policy.trained.own_features, None if name else form),
         )
         check_same(policy.policy, agent.act)
         return agent
+
+    @cached_property
+    def _network(self) -> Network:
+        space = self.form.space_of_actions() if self.output == "choice" else None
+        groups = len(space.nvec) if isinstance(space, MultiDiscrete) else 0
+        return Network(layers=self.layers, activation=self.activation, output=self.output, groups=groups)
 
     def _described(self) -> dict[str, Any]:
         """Returns all but the weights and the training as plain values."""
         return {
             "observation": list(self.observation),
             "knobs": list(self.knobs),
+            "own_knobs": [name for name in self.knobs if name not in ranges()],
+            "own_features": [name for name in self.observation if not _is_ours(name)],
             "action": self.action,
             "scale": self.scale,
             "step_size": self.step_size,
@@ -221,39 +267,6 @@ class Agent:
         }
 
 
-_LATER = ("action", "step_size", "activation", "output")
-"""What the description of the first agents lacks, because all of them had the defaults."""
-
-
-def _check(path: Path, description: Any) -> None:
-    missing = {"knobs", "scale", "baseline", "layers", "training", "observation", "open_loop"} - set(description)
-    if missing:
-        raise AgentError(f"{path}: the description lacks {', '.join(sorted(missing))}; copy or train it again")
-    unknown = [name for name in description["knobs"] if name not in ranges()]
-    if unknown:
-        raise AgentError(
-            f"{path}: the agent turns {', '.join(unknown)}, which this mapopt does not have: train it again"
-        )
-    action = description.get("action", "relative")
-    try:
-        names = observation_names(description["observation"], description["knobs"])
-        make_action(
-            action,
-            knobs=tuple(description["knobs"]),
-            scale=description["scale"],
-            step_size=description.get("step_size"),
-            baseline=Schedule(**description["baseline"]),
-        )
-    except (MapoptError, TypeError) as error:
-        raise AgentError(f"{path}: the description does not hold together ({error}); train the agent again") from None
-    output, activation = description.get("output", "clip"), description.get("activation", "tanh")
-    if activation not in get_args(Activation) or output not in _OUTPUTS.get(action, ()):
-        raise AgentError(
-            f"{path}: a network with {activation} between its layers and {output} after them, for {action} actions, "
-            "is none that this mapopt runs: train the agent again"
-        )
-    sizes, knobs = description["layers"], len(description["knobs"])
-    outputs = {"discrete": 1 + 2 * knobs, "multi_discrete": 3 * knobs}.get(action, knobs)
-    fits = description["observation"] == list(names) and sizes[0][1] == len(names)
-    if not fits or sizes[-1][0] != outputs:
-        raise AgentError(f"{path}: the network's sizes are not those of its observation and knobs; train it again")
+def _is_ours(name: str) -> bool:
+    """Returns whether a feature's name is one of ours, or that of a knob."""
+    return name in FEATURES or name.startswith(KNOB)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mapopt.agents.agent import Agent
 from mapopt.envs.detector_training.actions import Action
+from mapopt.envs.detector_training.features import Feature
 from mapopt.envs.detector_training.observations import needed_measures
 from mapopt.errors import AgentError
 from mapopt.training import Budget, Controller, Decision, Measure, Round, TaskInfo
@@ -18,15 +19,15 @@ from mapopt.training import Budget, Controller, Decision, Measure, Round, TaskIn
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-    from mapopt.agents.sb3 import Trained
+    from mapopt.envs.detector_training.settings import EnvSettings
 
 
 class Policy(Protocol):
     """Whatever chooses an action for a history: an `Agent`, or a model of stable-baselines3."""
 
     @property
-    def observation(self) -> tuple[str, ...]:
-        """Name of every number that it is shown."""
+    def features(self) -> tuple[Feature, ...]:
+        """What it is shown."""
 
     @property
     def form(self) -> Action:
@@ -45,7 +46,7 @@ class PolicyController:
     """What the policy's actions are relative to, where that is not its own schedule: an instance may bring another."""
 
     @classmethod
-    def from_sb3(cls, model: BaseAlgorithm | str | Path, *, trained: Trained | None = None) -> PolicyController:
+    def from_sb3(cls, model: BaseAlgorithm | str | Path, *, settings: EnvSettings | None = None) -> PolicyController:
         """Makes a controller of a model of stable-baselines3 or sb3-contrib, recurrent ones included.
 
         It decides as `model.predict(..., deterministic=True)` does in the environment, bit for bit; going on with the
@@ -54,7 +55,7 @@ class PolicyController:
         Args:
             model: a model, or the path of its zip. Such a file holds pickles, and **loading it executes code**: give
                 only the path of a file that you trust. Nothing in mapopt follows a path that another file holds.
-            trained: what the model sees and does; by default what its environment says.
+            settings: of the environment that the model was trained on; by default what its environment says.
 
         Raises:
             AgentError: nothing says what the model was trained with, or something else is said; or the file cannot be
@@ -62,12 +63,12 @@ class PolicyController:
         """
         from mapopt.agents.sb3 import sb3_policy
 
-        return cls(sb3_policy(model, trained))
+        return cls(sb3_policy(model, settings))
 
     @property
     def measures(self) -> tuple[Measure, ...]:
         """What has to be measured of every round so that the policy sees what it was trained on."""
-        return needed_measures(self.agent.observation)
+        return needed_measures(self.agent.features)
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns what the policy does after this history."""

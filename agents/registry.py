@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mapopt import registry
-from mapopt.agents.agent import Agent
+from mapopt.agents.agent import Agent, OwnParts
 from mapopt.agents.policy import OpenLoopController, PolicyController
 from mapopt.agents.zoo import ZOO, find_agent
 from mapopt.errors import AgentError, ConfigError
@@ -19,11 +19,12 @@ from mapopt.training import Controller
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-    from mapopt.agents.sb3 import Trained
+    from mapopt.envs.detector_training.settings import EnvSettings
 
     Given = str | Path | Agent | BaseAlgorithm | Controller
 
-_TEXT = "mapopt.agents.registry:make_agent_controller"
+_NAME = "agent"
+"""Of `make_agent_controller` among the controllers."""
 
 
 class _Zoo(Mapping[str, Agent]):
@@ -48,13 +49,14 @@ AGENTS: Mapping[str, Agent] = _Zoo()
 """The shipped agents."""
 
 
-def load_agent(given: Given) -> Controller:
+def load_agent(given: Given, *, own: OwnParts | None = None) -> Controller:
     """Returns the controller that follows an agent.
 
     Args:
         given: the name of a shipped agent; the path of one that `mapopt train-agent` or `save_agent` wrote; the path of
             a zip of stable-baselines3, **the loading of which executes code**; ``module:attribute``, which stands for
             any of these or for a function that returns one; an `Agent`; a model of stable-baselines3; or a controller.
+        own: parts of your own that the agent of a name or path was trained with.
 
     Raises:
         AgentError: there is no such agent, or it is damaged, or nothing says what it was trained with.
@@ -68,8 +70,8 @@ def load_agent(given: Given) -> Controller:
             return PolicyController.from_sb3(given)
         if isinstance(given, str) and registry.is_text(given) and given not in ZOO and not Path(given).exists():
             part = registry.load(given, "agent")
-            return load_agent(part() if callable(part) and not hasattr(part, "decide") else part)
-        return PolicyController(Agent.load(given))
+            return load_agent(part() if callable(part) and not hasattr(part, "decide") else part, own=own)
+        return PolicyController(Agent.load(given, own=own))
     if isinstance(given, Agent):
         return PolicyController(given)
     if callable(getattr(given, "decide", None)) and not isinstance(given, type):
@@ -122,7 +124,7 @@ def agent_choice(given: str | Path | Choice, *, open_loop: bool = False) -> Choi
             "mapopt.agents.save_agent, and give the path"
         )
     settings = {"agent": str(given), "fingerprint": agent_fingerprint(given)}
-    return Choice(name=_TEXT, settings={**settings, "open_loop": True} if open_loop else settings)
+    return Choice(name=_NAME, settings={**settings, "open_loop": True} if open_loop else settings)
 
 
 def agent_fingerprint(given: Given) -> str:
@@ -140,14 +142,14 @@ def agent_fingerprint(given: Given) -> str:
     raise AgentError(f"an agent of type {type(given).__name__} has no fingerprint: write it with save_agent first")
 
 
-def save_agent(agent: Agent | BaseAlgorithm, path: str | Path, *, trained: Trained | None = None) -> Path:
+def save_agent(agent: Agent | BaseAlgorithm, path: str | Path, *, settings: EnvSettings | None = None) -> Path:
     """Writes an agent or a model of stable-baselines3 to where `compare --agent` and `watch` find it.
 
     Args:
         agent: what was trained.
         path: with ``.zip`` at its end the whole model is kept, in pickles, with what it was trained with; otherwise its
             network becomes ``PATH.safetensors`` and ``PATH.json``, which execute nothing when they are loaded.
-        trained: what the model sees and does; by default what its environment says.
+        settings: of the environment that the model was trained on; by default what its environment says.
 
     Returns:
         the file to name: the JSON or the zip.
@@ -158,14 +160,14 @@ def save_agent(agent: Agent | BaseAlgorithm, path: str | Path, *, trained: Train
     """
     path = Path(path)
     if not _is_zip(path):
-        written = agent if isinstance(agent, Agent) else Agent.from_sb3(agent, trained=trained)
+        written = agent if isinstance(agent, Agent) else Agent.from_sb3(agent, settings=settings)
         written.save(path)
         return path.with_suffix(".json")
     if isinstance(agent, Agent):
         raise AgentError(f"{path} is a zip, and an Agent is two other files: give a path without .zip")
     from mapopt.agents.sb3 import save_model
 
-    save_model(agent, path, trained)
+    save_model(agent, path, settings)
     return path
 
 

@@ -14,10 +14,12 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium.spaces import Space
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -25,10 +27,20 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from mapopt import registry
 from mapopt.envs.detector_training.actions import Action
-from mapopt.envs.detector_training.observations import observation_space, observe
+from mapopt.envs.detector_training.features import Feature
+from mapopt.envs.detector_training.observations import (
+    DEFAULT_FEATURES,
+    features_of,
+    knobs_of,
+    observation_names,
+    observation_space,
+    observe,
+)
+from mapopt.envs.detector_training.settings import EnvSettings
+from mapopt.envs.families.base import ranges_of
 from mapopt.errors import AgentError
 from mapopt.files import write_bytes
-from mapopt.training import Budget, Round, TaskInfo
+from mapopt.training import Budget, Round, TaskInfo, ranges
 
 MAX_STATES = 256
 """States of a recurrent network that are remembered: a few for each lane of a comparison."""
@@ -53,8 +65,8 @@ _ON_POLICY = "stable_baselines3.common.policies"
 """Of PPO, A2C and TRPO, which differ in their settings."""
 
 
-_SMALL = {"buffer_size": 1}
-"""A loaded model replays nothing here, and would make a buffer of the training's size."""
+_CHANGED = {"buffer_size": 1, "seed": None}
+"""What a loaded model has otherwise: it replays nothing here, and must not seed everybody's random numbers again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +77,24 @@ class Trained:
     """What an action does to the knobs."""
     observation: tuple[str, ...]
     """Name of every number that the model is shown."""
+    own_features: tuple[Any, ...] = ()
+    """Those of them that are of somebody's own, as `make_feature` takes them."""
     normalization: Normalization | None = None
     """What was done to the numbers first."""
+
+    @classmethod
+    def of(cls, settings: EnvSettings) -> Trained:
+        """Returns what a model was trained with in an environment of these settings.
+
+        Raises:
+            ConfigError: a part cannot be imported, or a name is unknown.
+        """
+        form, chosen = settings.make_action(), _chosen_features(settings)
+        names = (*form.knobs, *knobs_of(chosen))
+        known = ranges() if set(names) <= set(ranges()) else ranges_of(settings.make_family(), names)
+        return cls(
+            form=form, observation=observation_names(chosen, form.knobs, known), own_features=_own_features(settings)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +122,10 @@ class Sb3Policy:
     _states: OrderedDict[bytes, Any] = field(default_factory=OrderedDict, repr=False)
     """All that was shown to a recurrent network -> its state thereafter."""
 
-    @property
-    def observation(self) -> tuple[str, ...]:
-        """Name of every number that the policy is shown."""
-        return self.trained.observation
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """What the policy is shown."""
+        return features_of(self.trained.observation, self.trained.own_features)
 
     @property
     def form(self) -> Action:
@@ -127,22 +155,24 @@ class Sb3Policy:
         return hasattr(self.policy, "lstm_actor")
 
     def _seen(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> np.ndarray:
-        seen = observe(history, task, budget, self.trained.observation)
+        seen = observe(history, task, budget, self.features)
         return seen if self.trained.normalization is None else self.trained.normalization(seen)
 
 
-def sb3_policy(model: BaseAlgorithm | str | Path, trained: Trained | None = None) -> Sb3Policy:
+def sb3_policy(model: BaseAlgorithm | str | Path, settings: EnvSettings | None = None) -> Sb3Policy:
     """Returns a model's policy with what it was trained with.
 
     Args:
         model: a model, or the path of a zip that `save_model` or the model itself wrote. Such a file holds pickles, and
             loading it executes code.
-        trained: what the model sees and does; by default what its environment says, or what `save_model` wrote down.
+        settings: of the environment that the model was trained on; by default what its environment says, or what
+            `save_model` wrote down.
 
     Raises:
         AgentError: nothing says what the model was trained with, or it was trained with something else; or the file
             cannot be loaded.
     """
+    trained = None if settings is None else Trained.of(settings)
     if isinstance(model, str | Path):
         path = Path(model)
         frozen, kept = _load(path)
@@ -169,28 +199,41 @@ def trained_with(model: BaseAlgorithm) -> Trained:
     if env is None:
         raise AgentError("the model has no environment that says what it was trained with: give settings=...")
     try:
-        form, names = (env.get_attr(name, [0])[0] for name in ("action_form", "observation_names"))
+        wanted = ("action_form", "observation_names", "settings")
+        form, names, settings = (env.get_attr(name, [0])[0] for name in wanted)
     except AttributeError:
         raise AgentError(
             "the model's environment trains no detector, so nothing could follow the model: expected "
             "mapopt/DetectorTraining-v0, under any wrappers of mapopt"
         ) from None
-    return Trained(form=form, observation=tuple(names), normalization=_normalization(env))
+    return Trained(
+        form=form,
+        observation=tuple(names),
+        own_features=_own_features(settings),
+        normalization=_normalization(env),
+    )
 
 
-def save_model(model: BaseAlgorithm, path: str | Path, trained: Trained | None = None) -> None:
+def save_model(model: BaseAlgorithm, path: str | Path, settings: EnvSettings | None = None) -> None:
     """Writes a model as stable-baselines3 does, with what it was trained with beside it in the same zip.
 
     Raises:
-        AgentError: nothing says what the model was trained with.
+        AgentError: nothing says what the model was trained with, or it cannot be written down.
         StoreError: the file cannot be written.
     """
-    trained = trained or trained_with(model)
+    trained = trained_with(model) if settings is None else Trained.of(settings)
     _check(model, trained)
+    try:
+        described = pickle.dumps(trained)
+    except Exception as error:
+        raise AgentError(
+            f"what the model was trained with cannot be written down ({error}): define your own features and actions "
+            "at the top of a module"
+        ) from None
     content = io.BytesIO()
     model.save(content)
     with zipfile.ZipFile(content, "a") as archive:
-        archive.writestr(_MEMBER, pickle.dumps(trained))
+        archive.writestr(_MEMBER, described)
     write_bytes(path, content.getvalue())
 
 
@@ -199,7 +242,13 @@ def _copied(model: BaseAlgorithm) -> BaseAlgorithm:
     content = io.BytesIO()
     model.save(content)
     content.seek(0)
-    return type(model).load(content, device=model.device, custom_objects=_SMALL)
+    return _loaded(type(model), content, model.device)
+
+
+def _loaded(algorithm: type[BaseAlgorithm], file: Path | io.BytesIO, device: Any) -> BaseAlgorithm:
+    """Loads a model, and leaves everybody's random numbers as they are: a training may be going on."""
+    with torch.random.fork_rng(devices=[]):
+        return algorithm.load(file, device=device, custom_objects=_CHANGED)
 
 
 def _load(path: Path) -> tuple[BaseAlgorithm, Trained | None]:
@@ -211,8 +260,7 @@ def _load(path: Path) -> tuple[BaseAlgorithm, Trained | None]:
             described = json.loads(archive.read("data"))
             kept = archive.read(_MEMBER) if _MEMBER in archive.namelist() else None
         algorithm = _algorithm(path, described)
-        model = algorithm.load(path, device="cpu", custom_objects=_SMALL)
-        return model, None if kept is None else pickle.loads(kept)
+        return _loaded(algorithm, path, "cpu"), None if kept is None else pickle.loads(kept)
     except AgentError:
         raise
     except Exception as error:
@@ -256,7 +304,8 @@ def _normalization(env: VecEnv) -> Normalization | None:
 
 def _check(model: BaseAlgorithm, trained: Trained) -> None:
     """Raises AgentError where a model was trained with other observations or actions than is said."""
-    seen, expected = model.observation_space, observation_space(trained.observation)
+    features = features_of(trained.observation, trained.own_features)
+    seen, expected = model.observation_space, observation_space(features)
     same = seen.shape == expected.shape if trained.normalization is not None else seen == expected
     if not same:
         raise AgentError(
@@ -269,6 +318,19 @@ def _check(model: BaseAlgorithm, trained: Trained) -> None:
             f"the model was trained on actions {model.action_space}, and its settings describe {actions}: "
             "give the settings of its training, and no wrapper that makes other actions of them"
         )
+
+
+def _chosen_features(settings: EnvSettings) -> tuple[Any, ...]:
+    """Returns what an environment of these settings shows, as it was given."""
+    if settings.features is not None:
+        return settings.features
+    return (*settings.make_reward().features, *DEFAULT_FEATURES)
+
+
+def _own_features(settings: EnvSettings) -> tuple[Any, ...]:
+    """Returns the features that are of somebody's own."""
+    chosen = _chosen_features(settings)
+    return tuple(entry for entry in chosen if not isinstance(entry, str) or registry.is_text(entry))
 
 
 def _shown(space: Space) -> str:

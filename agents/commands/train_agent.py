@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from rich.console import Console
-
-from mapopt.agents.learning.training import AgentTraining, Progress, train_agent
+from mapopt.agents.learning.settings import AgentTraining
 from mapopt.commands.command import Command
-from mapopt.devices import choose_device
-from mapopt.envs.detector_training.actions import DEFAULT_KNOBS, SCALE
+from mapopt.devices import check_device, choose_device
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
-from mapopt.envs.families import InstanceFamily, NumberedFamily
-from mapopt.envs.families.base import ranges_of
 from mapopt.envs.families.flags import FamilyFlags
-from mapopt.errors import ConfigError, StoreError
+from mapopt.envs.families.registry import FAMILIES
 from mapopt.settings import NOT_A_SETTING
-from mapopt.training import Budget, KnobSpace
+from mapopt.training import Budget
+
+if TYPE_CHECKING:
+    from mapopt.agents.agent import Agent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +27,8 @@ class TrainAgent(Command):
 
     `--family rescue` trains it on that family of instances, `--family from-data --data PATH` on your own data. Writes
     NAME.safetensors and NAME.json (the agent), progress.json (an entry per iteration) and training.pt (the state to
-    resume from). Cost is iterations x workers x lanes x images of the budget.
+    resume from). Cost is iterations x workers x lanes x images of the budget. The last line is the command that
+    compares the agent with the baseline.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -48,24 +46,30 @@ class TrainAgent(Command):
     """The data set; of --family from-data."""
     budget: Budget = DEFAULT_BUDGET
     """Images and rounds of an episode."""
-    knobs: tuple[str, ...] = DEFAULT_KNOBS
-    """The knobs it turns."""
-    scale: float = SCALE
-    """What an action of 1 means: this factor on a logarithmic knob."""
+    knobs: tuple[str, ...] | None = None
+    """The knobs it sets; lr, augment, assign_iou and box_weight by default."""
+    action: str = "relative"
+    """The form of its actions: relative, absolute, discrete, multi_discrete, or module:attribute for one of your
+    own."""
+    scale: float | None = None
+    """What an action of 1 means: this factor on a logarithmic knob; 4 by default."""
+    step_size: float | None = None
+    """How far a discrete action moves; a quarter by default."""
     features: tuple[str, ...] | None = None
-    """What it is shown, module:attribute for features of your own; by default what the environment shows. See the page
-    of DetectorTraining-v0."""
+    """What it is shown; by default what the environment shows. See the page of DetectorTraining-v0; module:attribute
+    is a feature of your own."""
     reward: str = "gain"
-    """What it is paid for: gain, final, log_gap, oLRP, f1, best_f1 or lrp, or module:attribute for your own."""
+    """What it is paid for: gain, final, log_gap, oLRP, f1, best_f1, lrp, or module:attribute for a reward of your
+    own."""
     cost_per_image: float = 0.0
     """What it pays for every image that it trains on."""
-    iterations: int = 20
+    iterations: int = AgentTraining.iterations
     """Episodes per lane; each is followed by one update of the policy."""
-    workers: int = 0
+    workers: int = AgentTraining.workers
     """Processes; 0 takes one per core, and one on a GPU."""
-    lanes: int = 16
+    lanes: int = AgentTraining.lanes
     """Episodes at once in each process."""
-    learning_rate: float = 1e-3
+    learning_rate: float = AgentTraining.learning_rate
     """Of the policy."""
     resume: bool = field(default=False, metadata=NOT_A_SETTING)
     """Go on with the training in OUT; iterations may be more than before."""
@@ -78,49 +82,53 @@ class TrainAgent(Command):
 
     def run(self) -> None:
         """Trains."""
-        family = self.family.make(self.data)
-        settings = self._settings(family)
-        KnobSpace(settings.knobs, ranges_of(family, settings.knobs))
-        if isinstance(family, NumberedFamily):
-            settings.budget.check(family.recipe.batch_size)
-        if self.resume and self.overwrite:
-            raise ConfigError("--resume and --overwrite were both given: choose one")
-        if self.out.is_dir() and any(self.out.iterdir()):
-            if self.overwrite:
-                (self.out / "training.pt").unlink(missing_ok=True)
-            elif not self.resume:
-                raise StoreError(f"{self.out} is not empty: give --resume to go on, --overwrite, or another --out")
-        console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
-        names = ", ".join(settings.knobs)
-        episodes = settings.workers * settings.lanes
-        console.print(f"training an agent on {names}: {settings.iterations} iterations of {episodes} episodes")
-        command = shlex.join(["mapopt", *sys.argv[1:]])
-        train_agent(settings, self.out, command=command, report=lambda one: _print(console, one), name=self.name)
-        console.print(f"wrote {self.out / self.name}.safetensors and {self.out / self.name}.json")
+        check_device(self.device)
+        settings = self._settings()
+        # What is wrong with the flags has been said by now; what is imported from here on takes seconds.
+        from dataclasses import replace
 
-    def _settings(self, family: InstanceFamily) -> AgentTraining:
-        device = str(choose_device(self.device))
+        from mapopt.agents.learning.training import train_agent
+
+        settings = replace(settings, family=self.family.make(self.data), device=str(choose_device(self.device)))
+        names, episodes = ", ".join(settings.make_action().knobs), settings.processes * settings.lanes
+        print(f"training an agent on {names}: {settings.iterations} iterations of {episodes} episodes", flush=True)
+        agent = train_agent(
+            settings,
+            self.out,
+            name=self.name,
+            resume=self.resume,
+            overwrite=self.overwrite,
+            command=shlex.join(["mapopt", *sys.argv[1:]]),
+            report=lambda progress: print(progress, flush=True),
+        )
+        print(f"wrote {self.out / self.name}.safetensors and {self.out / self.name}.json")
+        print(_compare(agent, self.out / f"{self.name}.json"))
+
+    def _settings(self) -> AgentTraining:
+        """Returns the settings, as far as they are known before the family is made."""
+        FAMILIES.check_name(self.family.name)
         return AgentTraining(
-            family=family,
             budget=self.budget,
             knobs=self.knobs,
+            action=self.action,
             scale=self.scale,
+            step_size=self.step_size,
             features=self.features,
             reward=self.reward,
             cost_per_image=self.cost_per_image,
             iterations=self.iterations,
-            workers=self.workers or (1 if device.startswith("cuda") else max(1, len(os.sched_getaffinity(0)))),
+            workers=self.workers,
             lanes=self.lanes,
             learning_rate=self.learning_rate,
             seed=self.seed,
-            device=device,
         )
 
 
-def _print(console: Console, one: Progress) -> None:
-    actions = ", ".join(f"{value:+.2f}" for value in one.action_mean)
-    console.print(
-        f"iteration {one.iteration + 1}: {one.steps} steps, return {one.episode_return:.4f}, "
-        f"test AP {one.test_ap:.4f}, diverged {one.diverged}, "
-        f"mean action ({actions}), at bound {one.at_bound:.0%}, {one.seconds:.0f} s"
-    )
+def _compare(agent: Agent, path: Path) -> str:
+    """Returns the command that compares an agent with the baseline."""
+    command = ["mapopt", "compare", "--methods", "baseline", "--agent"]
+    if agent.own.features or agent.own.action is not None:
+        # A file never makes us import what it names, so whoever runs the agent brings its parts.
+        print(f"its own parts have to be brought: ATTRIBUTE is load_agent('{path}', own=OwnParts(...))")
+        return shlex.join([*command, "MODULE:ATTRIBUTE"])
+    return shlex.join([*command, str(path)])

@@ -207,6 +207,11 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
         """What an action does to the knobs, as an object: with it a trained policy decides without an environment."""
         return self.lanes.action
 
+    @property
+    def settings(self) -> EnvSettings:
+        """What the environment was made from."""
+        return self.lanes.settings
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:

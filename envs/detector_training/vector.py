@@ -77,6 +77,11 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """What an action does to the knobs, as an object: with it a trained policy decides without an environment."""
         return self.lanes.action
 
+    @property
+    def settings(self) -> EnvSettings:
+        """What the environment was made from."""
+        return self.lanes.settings
+
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:

@@ -14,7 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from mapopt.agents import Agent, PolicyController, save_agent
-from mapopt.envs import RelativeAction
+from mapopt.envs.detector_training.action_forms import RelativeAction
 from mapopt.envs.families import ShapesFamily
 from mapopt.envs.wrappers import Discretize
 from mapopt.errors import AgentError

@@ -89,9 +89,9 @@ def test_a_silent_agent_is_the_baseline() -> None:
 
 def test_the_open_loop_repeats_the_mean_actions_at_their_fraction_of_the_budget() -> None:
     agent = make_agent()
-    usual = Schedule().decide((), TASK, Budget(images=64, rounds=2))
+    default = Schedule().decide((), TASK, Budget(images=64, rounds=2))
     decided = OpenLoopController(agent).decide((), TASK, Budget(images=64, rounds=2))
-    assert decided.knobs.lr == pytest.approx(usual.knobs.lr * 10**0.5)
+    assert decided.knobs.lr == pytest.approx(default.knobs.lr * 10**0.5)
     with pytest.raises(AgentError, match="no mean actions"):
         OpenLoopController(Agent(agent.layers, agent.knobs, 10.0, {}, NAMES)).decide((), TASK, BUDGET)
 
@@ -101,9 +101,9 @@ def test_the_open_loop_repeats_the_mean_actions_at_their_fraction_of_the_budget(
     [
         ({"version": 99}, "version 99"),
         ({"observation": ["ap", "mood"]}, "unknown feature 'mood'"),
-        ({"observation": ["ap", "knobs"]}, "sizes are not those"),
+        ({"observation": ["ap", "knobs"]}, "unknown feature 'knobs'"),
         ({"scale": 0.5}, "scale is 0.5"),
-        ({"knobs": ["lr", "warp"]}, "turns warp, which this mapopt does not have"),
+        ({"knobs": ["lr", "warp"]}, "sets warp, which this mapopt does not have"),
         ({"knobs": ["lr"]}, "sizes are not those"),
         ({"format": "other"}, "is something else; expected an agent that `mapopt train-agent` wrote"),
         ({"layers": [[5, 3], [2, 5]]}, "sizes are not those"),
@@ -228,8 +228,8 @@ def test_the_first_agent_sees_and_decides_what_it_did_when_it_was_trained() -> N
         seen = first_observation(history, names, task, budget)
         assert seen.tobytes() == observe(history, task, budget, agent.observation).tobytes()
         decision = PolicyController(agent).decide(history, task, budget)
-        usual = Schedule(**agent.baseline).decide(history, task, budget).knobs
-        assert decision.knobs == KnobSpace(agent.knobs).shift(agent.act(seen), usual, scale=agent.scale)
+        default = Schedule(**agent.baseline).decide(history, task, budget).knobs
+        assert decision.knobs == KnobSpace(agent.knobs).shift(agent.act(seen), default, scale=agent.scale)
         rates.append(decision.knobs.lr)
     # Decided by the version that shipped it.
     expected = [0.19066486403024263, 0.17604677456150394, 0.0027472102529459766]
@@ -254,9 +254,9 @@ def test_an_agent_moves_away_from_the_schedule_that_an_instance_brings() -> None
 def test_the_open_loop_moves_away_from_the_same_schedule_as_the_agent() -> None:
     agent, theirs = make_agent(), Schedule(shape="steps", warmup=0.0)
     for rounds in range(4):
-        usual = theirs.decide(played(rounds), TASK, BUDGET).knobs
+        default = theirs.decide(played(rounds), TASK, BUDGET).knobs
         mean = [float(np.interp((rounds + 0.5) / 2 - 0.5, [0, 1], column)) for column in np.array(agent.open_loop).T]
-        expected = KnobSpace(agent.knobs).shift(mean, usual, scale=agent.scale)
+        expected = KnobSpace(agent.knobs).shift(mean, default, scale=agent.scale)
         assert OpenLoopController(agent, theirs).decide(played(rounds), TASK, BUDGET).knobs == expected
     own, other = OpenLoopController(agent), OpenLoopController(agent, theirs)
     assert own.decide((), TASK, BUDGET).knobs.lr != other.decide((), TASK, BUDGET).knobs.lr

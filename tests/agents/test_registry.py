@@ -25,8 +25,7 @@ from mapopt.agents import (
 )
 from mapopt.envs.families import ShapesFamily
 from mapopt.errors import AgentError, ConfigError, MapoptError
-from mapopt.registry import load
-from mapopt.training import Budget, Constant, Controller
+from mapopt.training import Budget, Constant, Controller, make_controller
 
 TrainModel = Callable[..., BaseAlgorithm]
 
@@ -108,10 +107,10 @@ def test_a_choice_gives_the_same_agent_in_another_process(
     for given in ("ppo-shapes", path):
         choice = agent_choice(given)
         assert agent_choice(choice) is choice
-        again = load(choice.name)(**choice.settings)
+        again = make_controller(choice)
         assert decide(again) == decide(load_agent(given))
     blind = agent_choice("ppo-shapes", open_loop=True)
-    assert isinstance(load(blind.name)(**blind.settings), OpenLoopController)
+    assert isinstance(make_controller(blind), OpenLoopController)
     with pytest.raises(AgentError, match="carries no mean actions to replay: only agents that"):
         make_agent_controller(path, open_loop=True)
 

@@ -3,57 +3,92 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from mapopt.agents.agent import Agent
+from mapopt.agents import Agent, AgentTraining, OwnParts, PolicyController, Progress, load_agent, train_agent
 from mapopt.agents.commands.train_agent import TrainAgent
-from mapopt.agents.learning.training import AgentTraining, Progress, train_agent
-from mapopt.agents.policy import PolicyController
-from mapopt.envs import EnvSettings, Instance, RelativeAction, ShapesFamily
-from mapopt.errors import AgentError, ConfigError
-from mapopt.training import Budget, Recipe
+from mapopt.envs.detector_training.action_forms import AbsoluteAction, RelativeAction
+from mapopt.envs.detector_training.env import DetectorTrainingEnv
+from mapopt.envs.detector_training.settings import EnvSettings
+from mapopt.envs.families import ShapesFamily
+from mapopt.errors import AgentError, ConfigError, StoreError
+from mapopt.training import Budget, Knobs, Recipe, Scores, TaskInfo
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=3, recipe=Recipe(batch_size=4))
+BUDGET = Budget(images=12, rounds=3)
+TASK = TaskInfo(name="t", classes=3, train_images=16, batch_size=4, knobs=Knobs())
 
 
-def settings(**changes: object) -> AgentTraining:
-    usual = {"family": FAMILY, "budget": Budget(images=12, rounds=3), "workers": 1, "lanes": 2, "iterations": 2}
-    return AgentTraining(**{**usual, **changes})  # type: ignore[arg-type]
+def settings(**changes: Any) -> AgentTraining:
+    defaults = {"family": FAMILY, "budget": BUDGET, "workers": 1, "lanes": 2, "iterations": 2}
+    return AgentTraining(**{**defaults, **changes})
 
 
-def train(out: Path, **changes: object) -> tuple[Agent, list[Progress]]:
+def train(out: Path, *, resume: bool = False, **changes: Any) -> tuple[Agent, list[Progress]]:
     log: list[Progress] = []
-    return train_agent(settings(**changes), out, command="mapopt train-agent", report=log.append), log
+    return train_agent(settings(**changes), out, resume=resume, report=log.append), log
 
 
-def test_a_training_in_two_parts_equals_the_unbroken_one(tmp_path: Path) -> None:
+def test_a_training_in_two_parts_equals_the_unbroken_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, log = train(tmp_path / "whole")
     train(tmp_path / "parts", iterations=1)
-    resumed, rest = train(tmp_path / "parts")
-    assert [one.iteration for one in log] == [0, 1]
-    assert [one.iteration for one in rest] == [1]
+    resumed, rest = train(tmp_path / "parts", resume=True)
+    assert [progress.iteration for progress in log] == [0, 1]
+    assert [progress.iteration for progress in rest] == [1]
     for (w, b), (v, c) in zip(whole.layers, resumed.layers, strict=True):
         assert np.array_equal(w, v)
         assert np.array_equal(b, c)
     assert whole.open_loop == resumed.open_loop
     assert whole.training["cost"]["images"] == 2 * 2 * 12
-    assert Agent.load(tmp_path / "whole" / "agent").knobs == whole.knobs
+    assert Agent.load(tmp_path / "whole" / "agent").fingerprint == whole.fingerprint
+    assert capsys.readouterr().out == ""
+    assert str(log[1]).startswith("iteration 2: 12 steps, return 0.")
 
 
 def test_a_resumed_training_is_held_to_its_settings(tmp_path: Path) -> None:
     train(tmp_path, iterations=1)
     with pytest.raises(AgentError, match="other settings"):
-        train(tmp_path, learning_rate=0.5)
+        train(tmp_path, resume=True, learning_rate=0.5)
+    with pytest.raises(StoreError, match=r"is not empty\. Give --resume to go on"):
+        train(tmp_path)
+    train_agent(settings(learning_rate=0.5, iterations=1), tmp_path, overwrite=True)
+    with pytest.raises(AgentError, match="other settings"):
+        train(tmp_path, resume=True)
 
 
-def test_an_agent_is_not_trained_on_what_it_is_evaluated_on() -> None:
-    with pytest.raises(ConfigError, match="judging"):
-        settings(family=ShapesFamily(split="eval"))
-    with pytest.raises(ConfigError, match="lanes is 0"):
+def test_a_training_that_an_earlier_version_began_goes_on(tmp_path: Path) -> None:
+    """The file is what this version writes, in the words and with the settings of then."""
+    whole, _ = train(tmp_path / "whole")
+    train(tmp_path / "parts", iterations=1)
+    state = torch.load(tmp_path / "parts" / "training.pt", weights_only=True)
+    kept = json.loads(state["settings"])
+    for name in ("action", "step_size", "seconds_limit"):
+        del kept[name]
+    kept["reach"] = kept.pop("scale")
+    family = kept["family"]
+    family["side"] = family.pop("split")
+    family["scenes"]["colour"] = family["scenes"].pop("color")
+    del family["budgets"], family["knobs"]["temperature"]
+    torch.save({**state, "settings": json.dumps(kept)}, tmp_path / "parts" / "training.pt")
+    resumed, log = train(tmp_path / "parts", resume=True)
+    assert len(log) == 1
+    assert resumed.fingerprint == whole.fingerprint
+
+
+def test_an_agent_is_not_trained_on_what_it_is_evaluated_on(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="instances are for evaluating agents: train on one with split='train'"):
+        train(tmp_path, family=ShapesFamily(split="eval"))
+    with pytest.raises(ConfigError, match="lanes is 0: expected 1 or more"):
         settings(lanes=0)
+    with pytest.raises(ConfigError, match="no whole number of steps of 4"):
+        train(tmp_path, budget=Budget(images=9, rounds=3))
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_agent_is_shown_and_paid_what_its_settings_say(tmp_path: Path) -> None:
@@ -65,17 +100,64 @@ def test_an_agent_is_shown_and_paid_what_its_settings_say(tmp_path: Path) -> Non
     assert PolicyController(Agent.load(tmp_path / "agent")).measures == ("operating_point",)
     assert log[0].episode_return > 0
     with pytest.raises(AgentError, match="other settings"):
-        train(tmp_path, features=("progress", "f1", "knobs"), reward="gain", knobs=("lr", "augment"))
+        train(tmp_path, resume=True, features=("progress", "f1", "knobs"), reward="gain", knobs=("lr", "augment"))
     with pytest.raises(ConfigError, match="unknown reward"):
         settings(reward="points")
     with pytest.raises(ConfigError, match="unknown feature"):
         settings(features=("mood",))
 
 
-def test_a_family_is_given_by_its_name_or_as_it_is(tmp_path: Path) -> None:
-    assert AgentTraining().instances == ShapesFamily()
-    by_name = dataclasses.asdict(AgentTraining(family="rescue", budget=Budget(images=12, rounds=3)))
-    assert by_name["family"] == "rescue"
+@pytest.mark.parametrize(("action", "outputs"), [("absolute", 2), ("discrete", 5), ("multi_discrete", 6)])
+def test_an_agent_learns_any_form_of_action(action: str, outputs: int, tmp_path: Path) -> None:
+    agent, log = train(tmp_path, action=action, knobs=("lr", "augment"), iterations=1)
+    assert (agent.action, len(agent.layers[-1][1])) == (action, outputs)
+    assert (agent.open_loop == ()) == (action != "absolute")
+    assert np.isfinite(log[0].action_mean).all()
+    loaded = PolicyController(Agent.load(tmp_path / "agent"))
+    assert loaded.decide((), TASK, BUDGET) == PolicyController(agent).decide((), TASK, BUDGET)
+
+
+class Half(RelativeAction):
+    """A form of action of somebody's own."""
+
+
+def rounds_left(history: Any, task: TaskInfo, budget: Budget) -> float:
+    """Returns a feature of somebody's own."""
+    return 1 - len(history) / budget.rounds
+
+
+class Strict:
+    """A reward of somebody's own."""
+
+    def value(self, scores: Scores) -> float:
+        """Returns the value of scores."""
+        return scores.ap75
+
+
+def test_own_parts_are_named_in_the_file_and_brought_by_whoever_runs_it(tmp_path: Path) -> None:
+    form = Half(knobs=("lr",), scale=2.0)
+    agent, _ = train(tmp_path, action=form, features=("ap", rounds_left, "knobs"), reward=Strict(), iterations=1)
+    stored = json.loads((tmp_path / "agent.json").read_text())
+    assert (stored["action"], stored["own_features"]) == ("Half", ["rounds_left"])
+    assert stored["observation"] == ["ap", "rounds_left", "knob_lr"]
+    assert stored["training"]["settings"]["reward"].endswith(":Strict")
+    alone = load_agent(tmp_path / "agent.json")
+    with pytest.raises(AgentError, match="features of its maker's own, rounds_left: bring them, as load_agent"):
+        alone.decide((), TASK, BUDGET)
+    half = load_agent(tmp_path / "agent.json", own=OwnParts(features=(rounds_left,)))
+    with pytest.raises(AgentError, match="a form of its maker's own, Half: bring it, as load_agent"):
+        half.decide((), TASK, BUDGET)
+    brought = load_agent(tmp_path / "agent.json", own=OwnParts(features=(rounds_left,), action=form))
+    assert brought.decide((), TASK, BUDGET) == PolicyController(agent).decide((), TASK, BUDGET)
+    changed = {**stored, "own_features": []}
+    (tmp_path / "agent.json").write_text(json.dumps(changed))
+    with pytest.raises(AgentError, match="unknown feature 'rounds_left'"):
+        load_agent(tmp_path / "agent.json")
+
+
+def test_a_family_is_given_by_its_name_or_as_it_is() -> None:
+    assert AgentTraining().make_family() == ShapesFamily()
+    assert AgentTraining.of(family={"name": "shapes", "count": 5}).make_family() == ShapesFamily(count=5)
     with pytest.raises(ConfigError, match="unknown family 'rescu': did you mean 'rescue'"):
         settings(family="rescu")
 
@@ -85,8 +167,8 @@ class Unstored:
 
     split, count = "train", 3
 
-    def instance(self, number: int) -> Instance:
-        return FAMILY.instance(number)
+    def instance(self, number: int) -> None:
+        """Returns nothing."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,21 +176,23 @@ class Theirs(ShapesFamily):
     """A family of somebody's own, with the settings of ours."""
 
 
-def test_a_family_of_ones_own_is_kept_with_its_settings_and_told_from_ours(tmp_path: Path) -> None:
+def test_a_family_of_ones_own_is_kept_with_its_settings_and_known_apart_from_ours(tmp_path: Path) -> None:
     theirs = Theirs(images=FAMILY.images, count=FAMILY.count, recipe=FAMILY.recipe)
     agent, _ = train(tmp_path, family=theirs, iterations=1)
     stored = agent.training["settings"]["family"]
     assert stored["name"].endswith(".Theirs")
     assert stored["count"] == 3
     with pytest.raises(AgentError, match="other settings"):
-        train(tmp_path, iterations=1)
+        train(tmp_path, resume=True, iterations=1)
     with pytest.raises(ConfigError, match=r"family Unstored cannot be stored with the agent .*: expected a dataclass"):
-        settings(family=Unstored())
+        train(tmp_path / "other", family=Unstored())
 
 
-def test_the_default_budget_knobs_and_scale_are_the_environments() -> None:
-    for made in (AgentTraining(), TrainAgent()):
-        assert made.budget is EnvSettings().budget
-        action = EnvSettings().make_action()
-        assert isinstance(action, RelativeAction)
-        assert (made.knobs, made.scale) == (action.knobs, action.scale)
+def test_command_training_and_environment_have_one_default() -> None:
+    training, environment, command = AgentTraining(), DetectorTrainingEnv().settings, TrainAgent()
+    assert training.environment == environment == EnvSettings()
+    for field in dataclasses.fields(AgentTraining):
+        if hasattr(command, field.name) and field.name not in ("family", "device"):
+            assert getattr(command, field.name) == getattr(training, field.name), field.name
+    assert training.make_action() == environment.make_action() == RelativeAction()
+    assert AbsoluteAction().knobs == RelativeAction().knobs

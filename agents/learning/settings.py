@@ -1,0 +1,183 @@
+"""How an agent is trained: the settings of its environment, and those of the learner beside them.
+
+They are kept with the agent and with the state that a training is resumed from, as plain values. What earlier versions
+kept is read as today's would be written, so that their trainings go on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from mapopt.envs.detector_training.actions import ACTIONS
+from mapopt.envs.detector_training.features import FEATURES
+from mapopt.envs.detector_training.rewards import REWARDS
+from mapopt.envs.detector_training.settings import EnvSettings
+from mapopt.envs.families.registry import FAMILIES
+from mapopt.errors import ConfigError, MapoptError
+from mapopt.former_names import translate
+from mapopt.registry import Registry
+from mapopt.settings import from_mapping, to_mapping
+
+if TYPE_CHECKING:
+    from mapopt.envs.families.base import InstanceFamily
+
+FREE = ("iterations",)
+"""What a resumed training may change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentTraining(EnvSettings):
+    """How an agent is trained: on an environment with these settings, by PPO with those that follow.
+
+    Raises:
+        ConfigError: a setting is unknown or out of its range.
+
+    >>> AgentTraining(knobs=("lr",), iterations=2).environment.make_action().scale
+    4.0
+    """
+
+    iterations: int = 20
+    """Episodes per lane; each is followed by one update of the policy."""
+    workers: int = 0
+    """Processes; 0 takes one per core, and one on a GPU."""
+    lanes: int = 16
+    """Episodes at once in each process."""
+    learning_rate: float = 1e-3
+    """Of the policy."""
+    epochs: int = 8
+    """How often an update goes through the episodes."""
+    minibatches: int = 4
+    """Into how many parts an update divides them."""
+    clip: float = 0.2
+    """How far an update may move the odds of an action."""
+    gae_lambda: float = 0.95
+    """How far advantages look ahead; 1 to the end of the episode."""
+    log_std: float = -1.0
+    """Logarithm of the initial standard deviation of the actions."""
+    reward_scale: float = 10.0
+    """The learner is given gains of AP times this."""
+    hidden: tuple[int, ...] = (32, 32)
+    """Width of every hidden layer of the policy."""
+    seed: int = 0
+    """Every random choice of the training follows from it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, smallest in (("iterations", 1), ("workers", 0), ("lanes", 1), ("epochs", 1), ("minibatches", 1)):
+            if getattr(self, name) < smallest:
+                raise ConfigError(f"{name} is {getattr(self, name)}: expected {smallest} or more")
+
+    @property
+    def environment(self) -> EnvSettings:
+        """What the environments are made from."""
+        return EnvSettings(**{field.name: getattr(self, field.name) for field in fields(EnvSettings)})
+
+    @property
+    def processes(self) -> int:
+        """How many processes there will be."""
+        if self.workers:
+            return self.workers
+        return 1 if self.device.startswith("cuda") else max(1, len(os.sched_getaffinity(0)))
+
+
+def check_training(settings: AgentTraining) -> InstanceFamily:
+    """Makes what an agent is trained on, before anything is begun.
+
+    Returns:
+        the family of instances.
+
+    Raises:
+        ConfigError: a part cannot be imported or made, a round is no whole number of steps, or the family is one for
+            evaluating agents.
+        DataError: the family's data cannot be used.
+    """
+    settings.make_action()
+    settings.make_reward()
+    family = settings.make_family()
+    if family.split != "train":
+        raise ConfigError("the family's instances are for evaluating agents: train on one with split='train'")
+    recipe = getattr(family, "recipe", None)
+    if recipe is not None:
+        settings.budget.check(recipe.batch_size)
+    return family
+
+
+def stored(settings: AgentTraining, family: InstanceFamily) -> dict[str, Any]:
+    """Returns settings as plain values: defaults that depend on the machine or on the action are filled in.
+
+    Args:
+        settings: of the training.
+        family: that the settings describe.
+
+    Raises:
+        ConfigError: the family cannot be written down.
+    """
+    form = settings.make_action()
+    features = settings.features
+    values = {
+        **{field.name: getattr(settings, field.name) for field in fields(AgentTraining)},
+        "family": _family(family),
+        "knobs": form.knobs,
+        "action": _part(settings.action, ACTIONS),
+        "scale": getattr(form, "scale", settings.scale),
+        "step_size": getattr(form, "step_size", settings.step_size),
+        "reward": _part(settings.reward, REWARDS),
+        "features": None if features is None else [_part(entry, FEATURES) for entry in features],
+        "workers": settings.processes,
+    }
+    plain: dict[str, Any] = to_mapping(values)
+    return plain
+
+
+def same_training(kept: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Returns whether stored settings are of one training, whatever its length.
+
+    Args:
+        kept: what a version of mapopt stored, this one or an earlier one.
+        now: what this one would store.
+    """
+    before = {"action": "relative", "step_size": None, "seconds_limit": None, **translate(kept, "agent training")}
+    before["family"] = _family_of_today(before["family"])
+    return {**before, **dict.fromkeys(FREE)} == {**now, **dict.fromkeys(FREE)}
+
+
+def _family(family: InstanceFamily) -> dict[str, Any]:
+    """Returns a family's settings with its name beside them."""
+    cls = type(family)
+    names = [name for name in FAMILIES if FAMILIES[name] is cls]
+    settings = to_mapping(family)
+    try:
+        json.dumps(settings)
+    except TypeError as error:
+        raise ConfigError(
+            f"family {cls.__name__} cannot be stored with the agent ({error}): expected a dataclass of numbers, texts, "
+            "lists and dataclasses"
+        ) from None
+    return {"name": names[0] if names else f"{cls.__module__}.{cls.__qualname__}", **settings}
+
+
+def _family_of_today(kept: Any) -> Any:
+    """Returns a family's stored settings with those that the family has got since, at their defaults."""
+    name = str(kept.get("name", "")) if isinstance(kept, Mapping) else ""
+    if name not in FAMILIES:
+        return kept
+    settings = {key: value for key, value in kept.items() if key != "name"}
+    try:
+        return {"name": name, **to_mapping(from_mapping(FAMILIES[name], settings, "the family"))}
+    except MapoptError:
+        return kept
+
+
+def _part(given: Any, registry: Registry[Any]) -> Any:
+    """Returns a named part as plain values; of an object that cannot be named, its type."""
+    if isinstance(given, str):
+        return given
+    try:
+        choice = registry.choice(given)
+    except ConfigError:
+        return f"{type(given).__module__}.{type(given).__qualname__}"
+    return to_mapping(choice) if choice.settings else choice.name
