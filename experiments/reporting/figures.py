@@ -122,7 +122,7 @@ def _of_scores(rows: Sequence[FinalScore]) -> str:
             "of its own; gray where that includes 0."
         )
     if any(row.diverged for row in rows):
-        text += " A diverged run counts as AP 0 in the mean and its interval; its dot would lie left of the axis."
+        text += " A diverged run counts as AP 0 in the mean and its interval; it has no dot."
     return text
 
 
@@ -149,7 +149,8 @@ def _overall(summary: Summary) -> OverallPage:
 
 _CURVES = (
     f"AP@[.5:.95] on the val split after every round: interquartile mean over the seeds, with its {LEVEL:.0%} "
-    "bootstrap interval as a band. A run that ended early keeps its last value. "
+    "bootstrap interval as a band, cut where it is far wider than the lines are apart. A run that ended "
+    "early keeps its last value. "
 )
 
 

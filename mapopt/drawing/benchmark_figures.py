@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -96,7 +97,7 @@ def draw_times(page: TimesPage) -> Figure:
                 )
             axes.set_xscale("log")
             axes.set_xlim(min(panel.times.values()) / 2.5, max(panel.times.values()) * 2.5)
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_title(panel.set)
             axes.set_yticks(range(len(page.names)), page.names)
@@ -107,14 +108,15 @@ def draw_times(page: TimesPage) -> Figure:
 
 def _guide(line: GrowthLine, axes: Axes) -> None:
     """Draws n log n through a line's last point."""
-    last = line.sizes[-1] * math.log(line.sizes[-1])
-    values = [line.values[-1] * size * math.log(size) / last for size in line.sizes]
-    axes.plot(line.sizes, values, color=FAINT, linewidth=1.0, linestyle=(0, (6, 4)), zorder=2)
-    bottom = axes.get_ylim()[0]
-    at = next(i for i, value in enumerate(values) if value > 1.2 * bottom)
+    last = line.values[-1] / (line.sizes[-1] * math.log(line.sizes[-1]))
+    sizes = np.geomspace(line.sizes[0], line.sizes[-1], 50)
+    values = last * sizes * np.log(sizes)
+    axes.plot(sizes, values, color=FAINT, linewidth=1.0, linestyle=(0, (6, 4)), zorder=2)
+    seen = np.flatnonzero(values > 1.2 * axes.get_ylim()[0])
+    at = int(seen[len(seen) // 4])
     halo = [withStroke(linewidth=3, foreground="white")]
     axes.annotate(
-        "n log n", (line.sizes[at], values[at]), (6, -12), textcoords="offset points",
+        "n log n", (sizes[at], values[at]), (6, -12), textcoords="offset points",
         fontsize=_SIZE, color="#666666", fontstyle="italic", path_effects=halo,
     )  # fmt: skip
 

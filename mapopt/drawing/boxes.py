@@ -32,11 +32,15 @@ def draw_boxes(
     factor = max(1, -(-_SMALLEST // max(picture.size)))
     drawn = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
     brush = ImageDraw.Draw(drawn)
-    for box, label, score in reversed(list(zip(boxes.tolist(), labels.tolist(), scores.tolist(), strict=True))):
-        left, top, right, bottom = (value * factor for value in box)
-        brush.rectangle((left, top, right, bottom), outline=category_color(label), width=2)
+    weakest_first = list(zip((boxes * factor).tolist(), labels.tolist(), scores.tolist(), strict=True))[::-1]
+    for (left, top, right, bottom), label, _ in weakest_first:
+        # Over a white line, so that the box is seen on every background.
+        brush.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline="white", width=5)
+        brush.rectangle((left, top, right, bottom), outline=category_color(label), width=3)
+    for (left, top, _, _), label, score in weakest_first:
         text = f"{names[label]} {score:.2f}"
-        frame = brush.textbbox((left, max(0.0, top - 12)), text)
-        brush.rectangle(frame, fill=category_color(label))
-        brush.text(frame[:2], text, fill="black", anchor="la")
+        left, top, right, bottom = brush.textbbox((max(0.0, left), max(0.0, top - 12)), text)
+        outside = max(0.0, right + 1 - drawn.width)
+        brush.rectangle((left - outside, top, right - outside, bottom), fill=category_color(label))
+        brush.text((left - outside, top), text, fill="black", anchor="la")
     return drawn

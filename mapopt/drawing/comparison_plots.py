@@ -26,7 +26,9 @@ from mapopt.metrics.statistics import Estimate
 
 _CROWDED = 8  # boxes in a picture
 _COLUMN = 118  # points between numbers beside rows
+_STEPS = (1, 2, 5, 10)  # between ticks, so that they are short numbers
 _NAMES = 44  # characters in a row of names of one line
+_BAND = 0.4  # of the lines' height, which bands may add to the axis
 _STRIPE = 3.5  # line widths that a color lasts where several lines are one
 
 
@@ -34,10 +36,14 @@ def learning_curves(table: Sequence[Curve], axes: Axes, styles: Mapping[str, Sty
     """Draws one line with its band per method, named at its end."""
     _lines(table, styles, axes)
     lowest = min(float(np.min(curve.middle)) for curve in table)
-    highest = max(float(np.max(np.where(np.isnan(curve.high), curve.middle, curve.high))) for curve in table)
+    highest = max(float(np.max(curve.middle)) for curve in table)
+    bands = max(float(np.max(np.where(np.isnan(curve.high), curve.middle, curve.high))) for curve in table)
+    # Bands of few runs are so wide that they would leave no room for the lines.
+    highest = min(bands, highest + _BAND * (highest - lowest))
     axes.set_ylim(max(0.0, lowest - 0.05 * (highest - lowest)), highest + 0.04 * (highest - lowest) + 1e-3)
     axes.set_xlim(0, max(float(curve.x[-1]) for curve in table))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}"))
+    axes.yaxis.set_major_locator(MaxNLocator(8, steps=_STEPS))
+    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_ylabel("val AP")
@@ -54,7 +60,7 @@ def knob_trajectory(table: Trajectory, axes: Axes, styles: Mapping[str, Style]) 
         axes.set_ylim(low / 1.12, high * 1.12)
         axes.yaxis.set_major_locator(_log_ticks(high / low))
         axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlim(0, max(float(curve.x[-1]) for curve in table.curves))
@@ -106,7 +112,7 @@ def picture(table: Picture, axes: Axes) -> None:
     axes.spines[:].set_visible(False)
     # Many boxes are drawn finer, or they hide what they frame.
     stroke, font = (1.5, 6.5) if len(table.boxes) <= _CROWDED else (1.1, 5.0)
-    halo = [withStroke(linewidth=1.9 * stroke, foreground="black", alpha=0.7)]
+    halo = [withStroke(linewidth=2.4 * stroke, foreground="white", alpha=0.9)]
     for box, label in zip(table.boxes, table.labels, strict=True):
         left, top, right, bottom = np.clip(box, 0, [width, height, width, height]) - 0.5
         frame = Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=stroke, path_effects=halo)
@@ -162,16 +168,18 @@ def category_handles(table: Sequence[Picture], categories: Sequence[str]) -> lis
 
 def _rows(table: Sequence[FinalScore | OverallScore], shown: Sequence[float], axes: Axes) -> None:
     """Prepares axes with a row per method for the APs that are shown."""
-    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+    # Intervals of few runs go beyond what AP can be; there the axis ends, and the numbers beside it go on.
+    low, high = max(0.0, float(np.nanmin(shown))), min(1.0, float(np.nanmax(shown)))
     margin = 0.06 * (high - low) + 1e-3
-    axes.set_xlim(max(0.0, low - margin) if low >= 0 else low - margin, high + margin)
+    axes.set_xlim(max(-0.3 * margin, low - margin), high + margin)
     axes.set_ylim(len(table) - 0.45, -0.55)
     axes.set_yticks(range(len(table)), [row.label for row in table], fontsize=10.5)
     for row, name in zip(table, axes.get_yticklabels(), strict=True):
         name.set_fontweight("bold" if row.reference else "normal")
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2f}"))
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=_STEPS))
+    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
 
 
 def _mark(estimate: Estimate, place: float, color: str, size: float, axes: Axes, *, line: bool) -> None:
@@ -277,6 +285,10 @@ def _darker(color: str) -> str:
     brightness = (0.299 * channels[0] + 0.587 * channels[1] + 0.114 * channels[2]) / 255
     factor = min(1.0, 0.45 / max(brightness, 1e-6))
     return "#" + "".join(f"{int(channel * factor):02x}" for channel in channels) if factor < 1 else color
+
+
+def _plain(value: float, _: object) -> str:
+    return f"{value:g}".replace("-", "−")
 
 
 def _thousands(value: float, _: object) -> str:

@@ -298,12 +298,12 @@ def _draw_image(page: Axes, image: RenderedImage, scene: RenderScene) -> None:
 
 
 def _draw_box(page: Axes, box: np.ndarray, label: int, frame: Rectangle, *, dashed: bool) -> None:
-    """Draws a box inside a frame, over a dark line, so that it is seen on every background."""
+    """Draws a box inside a frame, over a white line, so that it is seen on every background."""
     from matplotlib.patches import Rectangle
 
     x1, y1, x2, y2 = (float(value) for value in box)
-    ground, dash = (0.9, (0, (2, 1.5))) if dashed else (2.8, "-")
-    lines = (("black", ground, "-"), (_color(label), 1.5, dash))
+    ground, dash = (2.4, (0, (3, 1.2))) if dashed else (3.2, "-")
+    lines = (("white", ground, "-"), (_color(label), 1.5, dash))
     for color, width, style in lines:
         outline = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linewidth=width, linestyle=style)
         page.add_patch(outline)

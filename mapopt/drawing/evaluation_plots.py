@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from mapopt.data.palette import category_hex
+from mapopt.data.palette import category_color, category_hex
 from mapopt.drawing.styles import FAINT, INK
 from mapopt.evaluation.findings import Findings
 from mapopt.evaluation.numbers import short
@@ -26,10 +26,12 @@ from mapopt.metrics.statistics import Estimate
 LINES = 8
 """Categories that have a line in color."""
 _DASHES = ("-", (0, (5, 1.6)), (0, (1.4, 1.4)), (0, (6, 1.5, 1.2, 1.5)))
-"""Of those whose colors follow a rule and may look alike, after the first ten."""
+"""Of categories with much the same color, one after the other."""
+_ALIKE = 90  # distance in RGB below which two colors are hard to distinguish
 _OURS, _OTHER = "#0072b2", "#b9b9b9"
 _SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae8", "#0072b2", "#00304d"])
 _IOUS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
+_OTHERS_LOOK: dict[str, Any] = {"color": "#cfcfcf", "linewidth": 0.8, "zorder": 2}
 _NAME = 22  # characters of a category's name that are shown
 
 
@@ -53,10 +55,10 @@ def precision_by_iou(findings: Findings, axes: Axes) -> None:
 def precision_by_category(findings: Findings, shown: Sequence[CategoryRow], axes: Axes) -> None:
     """Draws the precision-recall curve of every category, those shown in color, and their mean."""
     curves = findings.analysis.precision_recall
-    rows = {row.category: row for row in shown}
+    looks = _looks(shown)
     for place, category in enumerate(curves.categories.tolist()):
         if curves.positives[place]:
-            _category_line(RECALLS, curves.interpolated[place], rows.get(category), axes)
+            axes.plot(RECALLS, curves.interpolated[place], **looks.get(category, _OTHERS_LOOK))
     axes.plot(RECALLS, curves.mean_interpolated, color=INK, linewidth=2.6, zorder=5)
     axes.set_title(f"each category, at IoU {short(findings.questions.iou, digits=2)}")
     _unit(axes)
@@ -70,19 +72,19 @@ def f1_by_threshold(findings: Findings, shown: Sequence[CategoryRow], axes: Axes
     scores = curves.ranking.scores
     low, high = (float(scores.min()), float(scores.max())) if len(scores) else (0.0, 1.0)
     if low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    levels = np.linspace(low, high, 501)
-    at_levels = curves.at(levels)
-    rows = {row.category: row for row in shown}
+        low, high = 0.0, 1.0 if high > 0.5 else 1.1 * high
+    best = points.best_f1.threshold
+    # With the best thresholds among them, lines reach the dots.
+    levels = np.union1d(np.linspace(low, high, 501), best[np.isfinite(best)])
+    at_levels, looks = curves.at(levels), _looks(shown)
     for place, category in enumerate(curves.categories.tolist()):
         if not curves.positives[place]:
             continue
-        row = rows.get(category)
-        _category_line(levels, at_levels.f1[place], row, axes)
-        best = float(points.best_f1.threshold[place])
-        if row is not None and math.isfinite(best):
-            color = category_hex(row.position)
-            axes.scatter([best], [points.best_f1.f1[place]], s=34, color=color, edgecolor="white", zorder=6)
+        look = looks.get(category, _OTHERS_LOOK)
+        axes.plot(levels, at_levels.f1[place], **look)
+        if category in looks and math.isfinite(best[place]):
+            dot = {"color": look["color"], "edgecolor": "white", "zorder": 6}
+            axes.scatter([best[place]], [points.best_f1.f1[place]], s=34, **dot)
     axes.plot(levels, at_levels.mean_f1, color=INK, linewidth=2.6, zorder=5)
     axes.set_xlim(low, high)
     axes.set_ylim(0, 1.01)
@@ -95,10 +97,11 @@ def f1_by_threshold(findings: Findings, shown: Sequence[CategoryRow], axes: Axes
 def category_handles(findings: Findings, rows: Sequence[CategoryRow], shown: Sequence[CategoryRow]) -> list[Line2D]:
     """Returns what a legend says of the categories' lines."""
     handles = [Line2D([], [], color=INK, linewidth=2.6, label="mean")]
-    handles += [Line2D([], [], **_look(row), label=clipped(row.name)) for row in shown]
+    looks = _looks(shown)
+    handles += [Line2D([], [], **looks[row.category], label=clipped(row.name)) for row in shown]
     others = sum(row.objects > 0 for row in rows) - len(shown)
     if others:
-        handles.append(Line2D([], [], color="#cfcfcf", linewidth=1.0, label=f"{others} others"))
+        handles.append(Line2D([], [], **_OTHERS_LOOK, label=f"{others} others"))
     return handles
 
 
@@ -213,7 +216,7 @@ def differences(rows: Sequence[DifferenceRow], axes: Axes) -> None:
     ends = [end for row in rows for end in (row.difference.value, row.difference.low, row.difference.high)]
     limit = 1.08 * max([abs(end) for end in ends if not math.isnan(end)] + [0.01])
     axes.set_xlim(-limit, limit)
-    axes.xaxis.set_major_locator(MaxNLocator(7, symmetric=True))
+    axes.xaxis.set_major_locator(MaxNLocator(7, symmetric=True, steps=(1, 2, 5, 10)))
     axes.set_xlabel("AP, this less the other")
 
 
@@ -222,15 +225,17 @@ def clipped(name: str) -> str:
     return name if len(name) <= _NAME else name[: _NAME - 1] + "…"
 
 
-def _category_line(x: NDArray[np.float64], y: NDArray[np.float64], row: CategoryRow | None, axes: Axes) -> None:
-    if row is None:
-        axes.plot(x, y, color="#cfcfcf", linewidth=0.8, zorder=2)
-    else:
-        axes.plot(x, y, **_look(row), linewidth=1.6, zorder=3)
-
-
-def _look(row: CategoryRow) -> dict[str, Any]:
-    return {"color": category_hex(row.position), "linestyle": _DASHES[row.position // 10 % len(_DASHES)]}
+def _looks(shown: Sequence[CategoryRow]) -> dict[int, dict[str, Any]]:
+    """Returns how each category's line looks: its color, and dashes where one before it has much the same."""
+    looks: dict[int, dict[str, Any]] = {}
+    colors: list[NDArray[np.float64]] = []
+    for row in shown:
+        color = np.array(category_color(row.position), dtype=np.float64)
+        alike = sum(float(np.linalg.norm(color - other)) < _ALIKE for other in colors)
+        colors.append(color)
+        dash = _DASHES[alike % len(_DASHES)]
+        looks[row.category] = {"color": category_hex(row.position), "linestyle": dash, "linewidth": 1.6, "zorder": 3}
+    return looks
 
 
 def _unit(axes: Axes) -> None:

@@ -49,7 +49,7 @@ STYLES: Mapping[str, Style] = {
 _SPARE: Mapping[Family | None, tuple[str, ...]] = {
     None: ("#009e73", "#7a5195", "#a6761d", "#66a61e", "#b2182b", "#35978f"),
     "ranking": ("#b2182b", "#f4853f", "#8c3d04", "#e7298a", "#c9a000", "#a0527a", "#ff9d8a"),
-    "pointwise": ("#0b5fa5", "#009e73", "#6a51a3", "#35a0b5", "#66a61e", "#8da0e0"),
+    "pointwise": ("#009e73", "#6a51a3", "#35a0b5", "#66a61e", "#8da0e0", "#00366b"),
 }
 """For methods without a style of their own, by family."""
 

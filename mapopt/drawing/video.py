@@ -70,8 +70,9 @@ def _gif(pictures: Sequence[np.ndarray], fps: float, hold: float) -> bytes:
 def _one_palette(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """Returns the pictures in 256 colors for all: with as many for each, what stands still would flicker."""
     stack = Image.fromarray(np.concatenate(pictures))
-    palette = stack.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    return np.asarray(palette.convert("RGB")).reshape(len(pictures), *pictures[0].shape)
+    # Maximum coverage keeps colors of few pixels, which the median cut gives up for shades of frequent ones.
+    indexed = stack.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    return np.asarray(indexed.convert("RGB")).reshape(len(pictures), *pictures[0].shape)
 
 
 def _mp4(pictures: Sequence[np.ndarray], fps: float, hold: float) -> bytes:
