@@ -36,7 +36,7 @@ class ALRPLoss(ListLoss):
     Reference:
         Oksuz, Cam, Akbas, Kalkan, "A Ranking-based, Balanced Loss Function Unifying Classification and Localisation
         in Object Detection", NeurIPS 2020. Differs: exact and sub-quadratic, ties count half, and the localisation
-        errors' share of the scores' update hangs on the weight of the localisation component.
+        errors' part of the scores' update depends on the weight of the localisation component.
     """
 
     soft_labels = True
@@ -66,16 +66,16 @@ class ALRPLoss(ListLoss):
         pushed = (negatives > _SMALLEST_MASS) * table.present / table.count / rank
         classification = Component(value=table.mean(negatives / rank), positives=-negatives * pushed, negatives=pushed)
         localization = Component(
-            value=table.mean(_at_least_as_high(table, fixed) / rank),
+            value=table.mean(_errors_above(table, fixed) / rank),
             positives=-others * pushed,
             negatives=others * pushed / negatives.clamp_min(_SMALLEST_MASS),
         )
         values = error_driven(ranking, classification, localization)
-        through_labels = table.mean(_at_least_as_high(table, errors) / rank)
+        through_labels = table.mean(_errors_above(table, errors) / rank)
         return {"classification": values[0], "localization": values[1] + (through_labels - through_labels.detach())}
 
 
-def _at_least_as_high(table: PositiveTable, errors: Tensor) -> Tensor:
+def _errors_above(table: PositiveTable, errors: Tensor) -> Tensor:
     """Sums the errors of the positives above each positive and its own, and half of those tied with it."""
     thresholds = table.thresholds
     below = torch.searchsorted(thresholds, thresholds)

@@ -57,14 +57,14 @@ class APLoss(ListLoss):
         negatives = ranking.sums.mass(ranking.negatives)
         total = ranking.sums.mass(ranking.positives) + 0.5 + negatives
         error = negatives / total
-        share = table.present / (total * table.count)
+        passed_on = table.present / (total * table.count)
         if self.interpolate:
             left = _interpolated(error)
             # A positive whose precision was lifted passes on only the error that is left.
-            share = share * torch.where(left < error, left / error, 1.0)
+            passed_on = passed_on * torch.where(left < error, left / error, 1.0)
             error = left
         error = error * table.present
-        component = Component(value=table.mean(error), positives=-error / table.count, negatives=share)
+        component = Component(value=table.mean(error), positives=-error / table.count, negatives=passed_on)
         return dict(zip(["rank"], error_driven(ranking, component), strict=True))
 
 

@@ -40,7 +40,7 @@ class ListLoss(nn.Module, ABC):
     A loss of your own is a subclass with one method, `evaluate`; or any function, see `as_list_loss`.
 
     Attributes:
-        pointwise: every score is judged without the others; what is called a list only sets the normalization.
+        pointwise: every score is taken by itself; what is called a list only sets the normalization.
         soft_labels: the values of the labels matter (a positive's IoU), not only which are above 0.
         error_rate: the value is a fraction of something that went wrong, at most about 1, as 1 - AP is: other losses of
             a detector can be scaled to it.

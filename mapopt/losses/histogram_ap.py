@@ -25,7 +25,7 @@ class QuantizedAPLoss(ListLoss):
 
     Args:
         bins: number of centres.
-        tie_aware: average AP over all orders of what shares a bin, instead of counting the bin as one place. The
+        tie_aware: average AP over all orders of what is in a bin, instead of counting the bin as one place. The
             published form has a nearly upright step, and there a large gradient, where a bin that holds only
             positives holds just over one of them: clip gradients.
         sigmoid: squash the scores first. False where they lie in [0, 1] already.
@@ -81,7 +81,7 @@ def _whole(loss: ListLoss, bins: int, *, minimum: int) -> int:
     if bins < minimum or int(bins) != bins:
         raise ConfigError(
             f"{type(loss).__name__} got bins={bins}; expected a whole number of at least {minimum}, or no score "
-            "could be told from another"
+            "could be distinguished from another"
         )
     return int(bins)
 

@@ -6,6 +6,8 @@ controller or an agent may turn them. Bent curves are sums of two ramps, so the 
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from mapopt.losses.sums.lists import Lists
 from mapopt.losses.sums.ranking import Ranking
 
 
+@dataclass(eq=False, repr=False)
 class ParameterizedAPLoss(ListLoss):
     """Parameterized AP loss: mean over positives i of 1 - Q(y_i) + W(y_i) sum_j E(x_ij) (1 - O(y_j)) / sum_j R(x_ij).
 
@@ -44,30 +47,23 @@ class ParameterizedAPLoss(ListLoss):
         the highest-scored samples.
     """
 
+    delta: float | Tensor = 1.0
+    _: KW_ONLY
+    rank_x: float | Tensor = 0.5
+    rank_y: float | Tensor = 0.5
+    error_x: float | Tensor = 0.5
+    error_y: float | Tensor = 0.5
+    quality_x: float | Tensor = 0.5
+    quality_y: float | Tensor = 0.5
+    other_x: float | Tensor = 0.5
+    other_y: float | Tensor = 0.5
+    weight_x: float | Tensor = 0.5
+    weight_y: float | Tensor = 0.5
+
     soft_labels = True
 
-    def __init__(
-        self,
-        delta: float | Tensor = 1.0,
-        *,
-        rank_x: float | Tensor = 0.5,
-        rank_y: float | Tensor = 0.5,
-        error_x: float | Tensor = 0.5,
-        error_y: float | Tensor = 0.5,
-        quality_x: float | Tensor = 0.5,
-        quality_y: float | Tensor = 0.5,
-        other_x: float | Tensor = 0.5,
-        other_y: float | Tensor = 0.5,
-        weight_x: float | Tensor = 0.5,
-        weight_y: float | Tensor = 0.5,
-    ) -> None:
+    def __post_init__(self) -> None:
         super().__init__()
-        self.delta = delta
-        self.rank_x, self.rank_y = rank_x, rank_y
-        self.error_x, self.error_y = error_x, error_y
-        self.quality_x, self.quality_y = quality_x, quality_y
-        self.other_x, self.other_y = other_x, other_y
-        self.weight_x, self.weight_y = weight_x, weight_y
 
     def evaluate(self, lists: Lists) -> dict[str, Tensor]:
         """Computes ``rank`` and ``localization``, ``[lists]`` each."""

@@ -104,21 +104,21 @@ def _draw(scores: Tensor, positive: Tensor, noise: Tensor) -> tuple[Tensor, Tens
     size = scores.shape[-1]
     ranking = (scores + noise).argsort(dim=-1, descending=True, stable=True)
     hits = positive.gather(-1, ranking).to(scores.dtype)
-    found = hits.cumsum(-1)
+    hits_so_far = hits.cumsum(-1)
     place = torch.arange(1, size + 1, device=scores.device)
-    number = found[:, -1:].clamp_min(1.0)
-    loss = 1.0 - (hits * found / place).sum(-1) / number.squeeze(-1)
+    number = hits_so_far[:, -1:].clamp_min(1.0)
+    loss = 1.0 - (hits * hits_so_far / place).sum(-1) / number.squeeze(-1)
 
     drawn = scores.gather(-1, ranking)
     remaining = drawn.flip(-1).logcumsumexp(-1).flip(-1)  # the log of what each draw is normalised by
-    counts = found - hits < number  # the draws up to the last positive
+    counts = hits_so_far - hits < number  # the draws up to the last positive
     chance = (drawn + (-remaining).masked_fill(~counts, _NOTHING).logcumsumexp(-1)).exp()
     gradient = (counts.to(scores.dtype) - chance) * (drawn > 0.5 * _NOTHING)
     return loss, torch.zeros_like(gradient).scatter_(-1, ranking, gradient)
 
 
 def _shared_among_equals(gradient: Tensor, scores: Tensor, positive: Tensor) -> Tensor:
-    """Averages over sorted entries that equal each other in score and label: nothing tells them apart."""
+    """Averages over sorted entries that equal each other in score and label: they are interchangeable."""
     new = torch.zeros_like(positive)
     new[:, 1:] = (scores[:, 1:] != scores[:, :-1]) | (positive[:, 1:] != positive[:, :-1])
     group = new.cumsum(-1)

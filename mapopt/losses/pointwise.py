@@ -1,4 +1,4 @@
-"""Losses that judge every score by itself: the baselines that ranking losses are compared with.
+"""Losses that take every score by itself: the baselines that ranking losses are compared with.
 
 They know nothing of the other scores in a list. Normalised by the number of positives, as detectors do: with
 ``scope="batch"`` (one list over all classes) the value is the published one.

@@ -195,7 +195,8 @@ def _half(case: Case) -> None:
         single, single_gradient = case.evaluate(scores.to(dtype).float(), labels.to(dtype).float())
         if values.dtype != torch.float32 or gradient.dtype != dtype:
             case.fail(
-                f"{dtype} gives a value in {values.dtype} and a gradient in {gradient.dtype}, expected float32 and {dtype}"
+                f"{dtype} gives a value in {values.dtype} and a gradient in {gradient.dtype}, expected torch.float32 "
+                f"and {dtype}"
             )
         case.same(f"the value in {dtype}", values, single, tolerance=0.01)
         size = single_gradient.abs().max()
@@ -240,8 +241,8 @@ def _attributes(case: Case) -> None:
     hard, _ = case.evaluate(scores, (labels > 0).to(labels.dtype))
     if case.loss.soft_labels != bool((values != hard).any()):
         case.fail(
-            f"soft_labels is {case.loss.soft_labels}, but labels of .9, .5 and .2 give {values.sum():g} and labels of 1 "
-            f"give {hard.sum():g}"
+            f"soft_labels is {case.loss.soft_labels}, but labels of .9, .5 and .2 give {values.sum():g} and labels of "
+            f"1 give {hard.sum():g}"
         )
     _, moved = case.evaluate(scores - torch.tensor([0.0, 0.0, 0.0, 0.5, 0.0]), labels)
     change = (gradient - moved)[[0, 1, 2, 4]].abs().max()

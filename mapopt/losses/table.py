@@ -54,7 +54,7 @@ class LossEntry:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     """Of its constructor."""
     pointwise: bool = False
-    """Whether every score is judged without the others."""
+    """Whether every score is taken by itself."""
 
 
 _NUMBER = Parameter()

@@ -5,12 +5,15 @@
 >>> print(f"{report.ap50:.2f} {report.ap75:.2f} {report.ap:.2f}")
 1.00 1.00 0.90
 
-`GroundTruth` and `Detections` take numpy arrays or tensors, `evaluate` gives a `Report`, and `evaluate_lanes` judges
-many detectors in one call. `match` tells which ground truth each detection took; `analyze` and the functions that it
-calls tell the rest: curves, score thresholds, confusions, what AP is lost to, and what scores are worth. `f1_and_lrp`
-is for a reward that charges for false alarms, `voc_average_precision` for comparing with Pascal VOC's numbers.
-`bootstrap` and `bootstrap_difference` say how far AP, and what one detector has more than another, may be off;
-`estimate`, `paired_difference` and `probability_of_improvement` do so for the numbers of a few runs.
+`GroundTruth` and `Detections` take numpy arrays or tensors, COCO files (`from_coco`) and the dictionaries of
+torchvision and torchmetrics (`from_dicts`). `evaluate` gives a `Report`, and `evaluate_lanes` evaluates many detectors
+in one call. `match` says which ground truth each detection took; `analyze` and the functions that it calls say the
+rest: curves, score thresholds, confusions, what AP is lost to, and how far scores are probabilities. `f1_and_lrp` is
+for a reward that charges for false alarms, `voc_average_precision` for comparing with Pascal VOC's numbers. `bootstrap`
+and `bootstrap_difference` say how far AP, and what one detector has more than another, may be off; `estimate`,
+`paired_difference` and `probability_of_improvement` do so for the numbers of a few runs.
+
+Undefined numbers are NaN, except in a `Report`, where they are -1 as in pycocotools.
 """
 
 from mapopt.metrics.analysis.analyze import Analysis, analyze

@@ -59,8 +59,8 @@ def accumulate(layout: Layout, settings: Settings, ignored: NDArray[np.bool_], m
         segment = (a * thresholds + t) * layout.classes_total + category
         hit = ~ignored[a, truth[chosen]]
         # Detections that count, up to this one and in its class, less the matched among them.
-        claims = counted[a, at + 1] - counted[a, class_first[category]]
-        claims -= _running_count(inside[a, at], segment)
+        kept = counted[a, at + 1] - counted[a, class_first[category]]
+        kept -= _running_count(inside[a, at], segment)
         true = np.flatnonzero(hit)
         hits = _running_count(hit, segment)[true].astype(np.float64)
         _fill(
@@ -68,7 +68,7 @@ def accumulate(layout: Layout, settings: Settings, ignored: NDArray[np.bool_], m
             number,
             positives,
             segment=segment[true],
-            precision=hits / (claims[true] + hits + np.spacing(1)),
+            precision=hits / (kept[true] + hits + np.spacing(1)),
             scores=layout.scores[at[true]],
         )
     return curves

@@ -1,4 +1,4 @@
-"""Boxes that are true and boxes that a detector claims: the two inputs of every metric.
+"""Annotated boxes and boxes that a detector reports: the two inputs of every metric.
 
 Both are checked once, when they are made, and kept as float64 and int64 numpy columns. A wrong box is an error here,
 with its number, and never a slightly wrong metric later.
@@ -24,7 +24,7 @@ _SMALLEST_SIDE = 1e-150
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GroundTruth:
-    """The boxes that are really there, with the images and categories that are judged.
+    """The annotated boxes, with the images and categories that are evaluated.
 
     Args:
         boxes: ``[n, 4]`` corners x1, y1, x2, y2 in pixels; an array or a tensor.
@@ -32,8 +32,8 @@ class GroundTruth:
         image_ids: ``[n]`` image ids, any integers.
         crowd: ``[n]`` True where a box covers a group: it is matched by any number of detections and never counted.
         area: ``[n]`` areas that decide small, medium and large; default is width times height.
-        images: Ids of all images that are judged, those without a box included; default is those with one.
-        categories: Ids of all categories that are judged; default is those with a box.
+        images: Ids of all images that are evaluated, those without a box included; default is those with one.
+        categories: Ids of all categories that are evaluated; default is those with a box.
 
     Raises:
         DataError: If a shape is wrong, a number is not finite, corners are swapped, or an id is not in the full list.
@@ -127,14 +127,14 @@ class GroundTruth:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Detections:
-    """The boxes that a detector claims to see, in any order.
+    """The boxes that a detector reports, in any order.
 
     Tensors on any device are accepted and come to the host once, here.
 
     Args:
         boxes: ``[n, 4]`` corners x1, y1, x2, y2 in pixels.
         scores: ``[n]`` confidences; only their order counts. Equal scores are ordered by image, then as given.
-        labels: ``[n]`` category ids. A category that the ground truth does not list is not judged.
+        labels: ``[n]`` category ids. A category that the ground truth does not list is not evaluated.
         image_ids: ``[n]`` image ids.
 
     Raises:

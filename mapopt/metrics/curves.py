@@ -26,8 +26,8 @@ class Curve:
 
     Attributes:
         scores: ``[n]`` scores: the thresholds.
-        precision: ``[n]`` share of the detections so far that are right.
-        recall: ``[n]`` share of the ground truths found so far.
+        precision: ``[n]`` fraction of the detections so far that are right.
+        recall: ``[n]`` fraction of the ground truths found so far.
     """
 
     scores: NDArray[np.float64]
@@ -146,7 +146,7 @@ class PrecisionRecall:
         """Returns the point after every single detection of a category id, as pycocotools counts.
 
         Raises:
-            ConfigError: If the category is not judged.
+            ConfigError: If the category is not evaluated.
         """
         return self._points(category, np.arange(len(self.ranking.scores)))
 
@@ -154,7 +154,7 @@ class PrecisionRecall:
         """Returns the points that a score threshold can choose: one for every distinct score of a category id.
 
         Raises:
-            ConfigError: If the category is not judged.
+            ConfigError: If the category is not evaluated.
         """
         return self._points(category, self.ranking.last_of_ties())
 
@@ -171,18 +171,18 @@ class PrecisionRecall:
         if levels.ndim != 1 or np.isnan(levels).any():
             raise ConfigError(f"thresholds have shape {levels.shape}: expected a list of scores without NaN")
         starts, shape = self.ranking.starts, (len(self.categories), len(levels))
-        hits, claims = np.zeros(shape), np.zeros(shape)
+        hits, kept_counts = np.zeros(shape), np.zeros(shape)
         for number, (first, last) in enumerate(pairwise(starts.tolist())):
             kept = np.searchsorted(-self.ranking.scores[first:last], -levels, side="right")
-            claims[number] = kept
+            kept_counts[number] = kept
             hits[number] = np.append(0, self.true_positives[first:last])[kept]
         total = self.positives[:, None]
         return ThresholdCurves(
             categories=self.categories,
             thresholds=levels,
-            precision=divided(hits, np.where(total > 0, claims, 0)),
+            precision=divided(hits, np.where(total > 0, kept_counts, 0)),
             recall=divided(hits, np.broadcast_to(total, shape)),
-            f1=divided(2 * hits, np.where(total > 0, claims + total, 0)),
+            f1=divided(2 * hits, np.where(total > 0, kept_counts + total, 0)),
         )
 
     def _points(self, category: int, positions: NDArray[np.int64]) -> Curve:
@@ -198,8 +198,8 @@ def precision_recall(
     """Counts precision and recall of every category, detection by detection.
 
     Args:
-        truth: What is really there.
-        detections: What a detector claims.
+        truth: The annotated boxes.
+        detections: The boxes that a detector reports.
         iou: IoU threshold.
         table: Matches of these boxes from `match`, to share them or to ask about another area range or limit;
             ``iou`` must be one of its thresholds.

@@ -1,6 +1,6 @@
 """From boxes to AP, bit for bit as pycocotools computes it, and fast enough to be a reward.
 
-Many detectors are judged in one call by treating their images and categories as more images and more categories, a
+Many detectors are evaluated in one call by treating their images and categories as more images and more categories, a
 few detectors at a time.
 """
 
@@ -23,7 +23,7 @@ from mapopt.metrics.settings import MAX_DETECTIONS, RECALLS, Settings
 
 Mode = Literal["full", "reward"]
 
-# Of lanes that are judged together: detections, and numbers in their precision curves.
+# Of lanes that are evaluated together: detections, and numbers in their precision curves.
 _MAX_BLOCK_DETECTIONS = 1 << 15
 _MAX_BLOCK_NUMBERS = 1 << 18
 
@@ -38,11 +38,11 @@ def evaluate(
     mode: Mode = "full",
     backend: Backend = "auto",
 ) -> Report:
-    """Judges detections.
+    """Evaluates detections.
 
     Args:
-        truth: What is really there.
-        detections: What a detector claims.
+        truth: The annotated boxes.
+        detections: The boxes that a detector reports.
         iou_thresholds: ``[t]`` ascending, in (0, 1]; default .5, .55, ... .95.
         area_ranges: Names and limits in pixels squared; default COCO's all, small, medium and large.
         max_detections: Limits on detections per image and category.
@@ -83,7 +83,7 @@ def evaluate_lanes(
     mode: Mode = "full",
     backend: Backend = "auto",
 ) -> list[Report]:
-    """Judges several detectors at once, with the bits that `evaluate` gives for each alone.
+    """Evaluates several detectors at once, with the bits that `evaluate` gives for each alone.
 
     Args:
         truth: One ground truth for all lanes, or one for every lane.
@@ -111,8 +111,8 @@ def evaluate_lanes(
         return []
     if backend == "pycocotools":
         return [
-            _report(pycocotools_curves(one, lane, settings), slice(None), one, settings)
-            for one, lane in zip(truths, lanes, strict=True)
+            _report(pycocotools_curves(truth_of_lane, lane, settings), slice(None), truth_of_lane, settings)
+            for truth_of_lane, lane in zip(truths, lanes, strict=True)
         ]
     reports: list[Report] = []
     for part in _parts(truths, lanes, settings):
@@ -120,14 +120,14 @@ def evaluate_lanes(
         curves = curves_of(layout, settings, backend)
         bounds = layout.class_starts.tolist()
         reports += [
-            _report(curves, slice(first, last), one, settings)
-            for first, last, one in zip(bounds[:-1], bounds[1:], truths[part], strict=True)
+            _report(curves, slice(first, last), truth_of_lane, settings)
+            for first, last, truth_of_lane in zip(bounds[:-1], bounds[1:], truths[part], strict=True)
         ]
     return reports
 
 
 def _parts(truths: Sequence[GroundTruth], lanes: Sequence[Detections], settings: Settings) -> Iterator[slice]:
-    """Yields the lanes that are judged together: as many as the processor's caches hold, and one at least.
+    """Yields the lanes that are evaluated together: as many as the processor's caches hold, and one at least.
 
     Small lanes share what every step costs by being a step; large ones only push each other out of the caches.
     """

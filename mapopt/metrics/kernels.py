@@ -81,15 +81,15 @@ def _match(
     crowd: NDArray[np.bool_],
     ignored: NDArray[np.uint64],
     thresholds: NDArray[np.float64],
-    reach: NDArray[np.uint64],
+    reached_tracks: NDArray[np.uint64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
     none = np.uint64(0)
-    most = 0
+    largest = 0
     for place in range(len(turn)):
-        most = max(most, turn_count[place])
+        largest = max(largest, turn_count[place])
     # Candidates of one detection, best first.
-    ious, names = np.empty(most), np.empty(most, np.int64)
-    reached, gains = np.empty(most, np.uint64), np.empty(most, np.uint64)
+    ious, names = np.empty(largest), np.empty(largest, np.int64)
+    reached, gains = np.empty(largest, np.uint64), np.empty(largest, np.uint64)
     used = np.zeros(len(crowd), np.uint64)
     size, capacity = 0, len(crowd) + 16
     detections, truths = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
@@ -101,7 +101,7 @@ def _match(
         left, top = box[0], box[1]
         area = (box[2] - left) * (box[3] - top)
         right, bottom = left + (box[2] - left), top + (box[3] - top)
-        found = 0
+        rivals = 0
         for truth in range(turn_start[place], turn_start[place] + turn_count[place]):
             width = min(right, truth_corners[2, truth]) - max(left, truth_corners[0, truth])
             if width <= 0:
@@ -113,23 +113,23 @@ def _match(
             iou = intersection / (area if crowd[truth] else area + truth_box_area[truth] - intersection)
             if iou < thresholds[0]:
                 continue
-            rank = found
+            rank = rivals
             while rank > 0 and ious[rank - 1] <= iou:  # of two equals the later goes first
                 ious[rank], names[rank] = ious[rank - 1], names[rank - 1]
                 rank -= 1
             ious[rank], names[rank] = iou, truth
-            found += 1
-        if found == 0:
+            rivals += 1
+        if rivals == 0:
             continue
         served = none
-        for rank in range(found):
+        for rank in range(rivals):
             truth = names[rank]
-            reached[rank] = reach[np.searchsorted(thresholds, ious[rank], side="right")]
+            reached[rank] = reached_tracks[np.searchsorted(thresholds, ious[rank], side="right")]
             gains[rank] = reached[rank] & ~(ignored[truth] | used[truth] | served)
             served |= gains[rank]
             if not crowd[truth]:
                 used[truth] |= gains[rank]
-        for rank in range(found):
+        for rank in range(rivals):
             truth = names[rank]
             spare = reached[rank] & ignored[truth] & ~(used[truth] | served)
             served |= spare
@@ -181,11 +181,11 @@ def _accumulate(
             if ignored[a, pair_truth[pair]]:
                 regular &= ~(all_thresholds << np.uint64(a * thresholds))
         counted[pair_detection[pair]] |= regular
-    most = max(1, positives.max()) if positives.size else 1
-    precision, position = np.empty((thresholds, most)), np.empty((thresholds, most), np.int64)
+    width = max(1, positives.max()) if positives.size else 1
+    precision, position = np.empty((thresholds, width)), np.empty((thresholds, width), np.int64)
     hits, misses = np.empty(thresholds, np.int64), np.empty(thresholds, np.int64)
     # Of the detections that are within the limit, the matched ones, and how many count up to each in its class.
-    took, claims = np.empty(len(pair_tracks), np.int64), np.empty((len(pair_tracks), ranges), np.int64)
+    took, detected = np.empty(len(pair_tracks), np.int64), np.empty((len(pair_tracks), ranges), np.int64)
     starts, running = np.empty(classes + 1, np.int64), np.empty(ranges, np.int64)
     for m in range(len(limits)):
         size = 0
@@ -199,7 +199,7 @@ def _accumulate(
                     running[a] += inside[a, detection]
                 if matched[detection] != 0:
                     took[size] = detection
-                    claims[size] = running
+                    detected[size] = running
                     size += 1
         starts[classes] = size
         # Curves of one limit and range lie together in memory, and are written one after the other.
@@ -221,7 +221,7 @@ def _accumulate(
                         _count(
                             word,
                             counted[detection] >> shift,
-                            claims[entry, a],
+                            detected[entry, a],
                             inside[a, detection],
                             detection,
                             hits,
@@ -243,8 +243,8 @@ def _accumulate(
 def _count(
     word: np.uint64,
     true: np.uint64,
-    claims: int,
-    claim: bool,
+    detected: int,
+    within: bool,
     detection: int,
     hits: NDArray[np.int64],
     misses: NDArray[np.int64],
@@ -252,15 +252,15 @@ def _count(
     position: NDArray[np.int64],
 ) -> None:
     """Adds one matched detection at every threshold: a true positive, or one that neither counts for nor against."""
-    one, spacing = np.uint64(1), np.spacing(1.0)
+    bit, spacing = np.uint64(1), np.spacing(1.0)
     for t in range(len(hits)):
-        if (word >> np.uint64(t)) & one:
-            misses[t] += claim
-            if (true >> np.uint64(t)) & one:
+        if (word >> np.uint64(t)) & bit:
+            misses[t] += within
+            if (true >> np.uint64(t)) & bit:
                 number = hits[t] + 1
                 hits[t] = number
                 position[t, number - 1] = detection
-                precision[t, number - 1] = number / (float(claims - misses[t]) + float(number) + spacing)
+                precision[t, number - 1] = number / (float(detected - misses[t]) + float(number) + spacing)
 
 
 @compiled

@@ -1,6 +1,6 @@
 """Detections put in the two orders that the metric needs: by image to be matched, by score to be counted.
 
-Every detector ("lane") that is judged in the same call adds its own images and its own categories, so that many
+Every detector ("lane") that is evaluated in the same call adds its own images and its own categories, so that many
 lanes are one larger problem and cost no loop.
 """
 
@@ -133,7 +133,7 @@ def lay_out(truths: Sequence[GroundTruth], lanes: Sequence[Detections], *, limit
 
 
 def _places(index: GroundTruthIndex, detections: Detections) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Returns image and category indices of one lane, -1 for a category that is not judged."""
+    """Returns image and category indices of one lane, -1 for a category that is not evaluated."""
     image = index.images(detections.image_ids)
     if len(image) and image.min() < 0:
         row = int(np.argmin(image))

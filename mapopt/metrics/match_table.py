@@ -25,7 +25,7 @@ class MatchTable:
         iou_thresholds: ``[t]`` IoU thresholds.
         truth: ``[n, t]`` the ground truth that a detection took, -1 for none.
         ignored: ``[n, t]`` True where a detection counts neither way: it took a crowd or a ground truth outside the
-            area range, or is unmatched and itself outside, or was not judged (unknown category, beyond the limit).
+            area range, or is unmatched and itself outside, or was not evaluated (unknown category, beyond the limit).
         detection: ``[g, t]`` the detection that took a ground truth, the best one of a crowd, -1 for none.
         counted: ``[g]`` True for a ground truth that must be found: no crowd, and inside the area range.
     """
@@ -79,8 +79,8 @@ def match(
     """Matches detections to ground truths as `evaluate` does.
 
     Args:
-        truth: What is really there.
-        detections: What a detector claims.
+        truth: The annotated boxes.
+        detections: The boxes that a detector reports.
         iou_thresholds: ``[t]`` ascending, in (0, 1]; default .5, .55, ... .95.
         area_range: Smallest and largest area in pixels squared; default COCO's "all".
         limit: Detections per image and category.

@@ -74,10 +74,10 @@ def overlapping_pairs(
     Gives positions of detections in class order, ground truths in group order, and IoUs (of a crowd, the part of the
     detection that lies inside it).
     """
-    found = [_overlapping(layout, *block, threshold) for block in _pair_blocks(layout)]
-    if not found:
+    blocks = [_overlapping(layout, *block, threshold) for block in _pair_blocks(layout)]
+    if not blocks:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-    place, truth, iou = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    place, truth, iou = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
     return layout.turn[place], truth, iou
 
 
@@ -94,11 +94,11 @@ def _candidates(
 
     Gives the detection's place in turn, the ground truth, and how many thresholds their IoU reaches.
     """
-    found = [_overlapping(layout, *block, thresholds[0]) for block in _pair_blocks(layout)]
-    if not found:
+    blocks = [_overlapping(layout, *block, thresholds[0]) for block in _pair_blocks(layout)]
+    if not blocks:
         nothing = np.zeros(0, np.int64)
         return nothing, nothing, nothing
-    detection, truth, iou = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    detection, truth, iou = (np.concatenate(columns) for columns in zip(*blocks, strict=True))
     level = np.searchsorted(thresholds, iou, side="right")
     # Pairs come in turn with ground truths ascending; where a detection has several, the best goes first.
     several = np.zeros(len(detection), bool)

@@ -46,12 +46,12 @@ def pycocotools_evaluation(truth: GroundTruth, detections: Detections, settings:
     images = [{"id": image} for image in truth.images.tolist()]
     categories = [{"id": category} for category in truth.categories.tolist()]
     with contextlib.redirect_stdout(io.StringIO()):
-        real, claimed = COCO(), COCO()
+        real, predicted = COCO(), COCO()
         real.dataset = {"images": images, "categories": categories, "annotations": _annotations(truth)}
-        claimed.dataset = {"images": images, "categories": categories, "annotations": _annotations(detections)}
+        predicted.dataset = {"images": images, "categories": categories, "annotations": _annotations(detections)}
         real.createIndex()
-        claimed.createIndex()
-        evaluation = COCOeval(real, claimed, "bbox")
+        predicted.createIndex()
+        evaluation = COCOeval(real, predicted, "bbox")
         evaluation.params.iouThrs = settings.iou_thresholds
         evaluation.params.recThrs = RECALLS
         evaluation.params.areaRng = settings.area_limits.tolist()

@@ -71,10 +71,10 @@ def image_pairs(truth: GroundTruth, detections: Detections, *, minimum: float) -
     everything = GroundTruth(
         truth.boxes, np.zeros(len(truth), int), truth.image_ids, crowd=truth.crowd, images=truth.images, categories=[0]
     )
-    claims = Detections(
+    candidates = Detections(
         detections.boxes, np.zeros(len(detections)), np.zeros(len(detections), int), detections.image_ids
     )
-    layout = lay_out([everything], [claims], limit=max(len(detections), 1))
+    layout = lay_out([everything], [candidates], limit=max(len(detections), 1))
     position, target, iou = overlapping_pairs(layout, minimum)
     return Pairs(detection=layout.source[position], truth=everything.index.source[target], iou=iou)
 

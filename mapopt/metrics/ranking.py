@@ -64,10 +64,10 @@ class Ranking:
         Raises:
             ConfigError: If it is not one of them.
         """
-        found = np.flatnonzero(self.categories == category)
-        if len(found) == 0:
-            raise ConfigError(f"category {category} is not judged: the ground truth has {self.categories.tolist()}")
-        return int(found[0])
+        places = np.flatnonzero(self.categories == category)
+        if len(places) == 0:
+            raise ConfigError(f"category {category} is not evaluated: the ground truth has {self.categories.tolist()}")
+        return int(places[0])
 
     def pooled(self) -> Ranking:
         """Returns one ranking of all categories that have ground truth, as if they were one (its id is -1)."""
@@ -90,8 +90,8 @@ def rank(truth: GroundTruth, detections: Detections, *, iou: float = 0.5, table:
     """Sorts the detections that count.
 
     Args:
-        truth: What is really there.
-        detections: What a detector claims.
+        truth: The annotated boxes.
+        detections: The boxes that a detector reports.
         iou: IoU threshold; one of the table's if a table is given.
         table: Matches of these very boxes, to share one matching between several questions, or to ask about another
             area range or limit; default matches as `evaluate` does at its largest limit.

@@ -175,10 +175,10 @@ class Report:
     def _threshold(self, iou: float | None) -> slice:
         if iou is None:
             return slice(None)
-        found = np.flatnonzero(self.iou_thresholds == iou)
-        if len(found) == 0:
+        places = np.flatnonzero(self.iou_thresholds == iou)
+        if len(places) == 0:
             raise ConfigError(f"IoU threshold {iou} was not measured: measured are {self.iou_thresholds.tolist()}")
-        return slice(int(found[0]), int(found[0]) + 1)
+        return slice(int(places[0]), int(places[0]) + 1)
 
     def _area(self, area: str) -> int:
         if area not in self.area_names:

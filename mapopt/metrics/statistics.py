@@ -123,7 +123,7 @@ def paired_difference(
     firsts = [a_by_seed] if isinstance(a_by_seed, Mapping) else list(a_by_seed)
     seconds = [b_by_seed] if isinstance(b_by_seed, Mapping) else list(b_by_seed)
     differences = [
-        np.array([first[one] - second[one] for one in sorted(first.keys() & second.keys())])
+        np.array([first[item] - second[item] for item in sorted(first.keys() & second.keys())])
         for first, second in zip(firsts, seconds, strict=True)
     ]
     shared = [task for task in differences if len(task)]
@@ -135,8 +135,8 @@ def probability_of_improvement(
 ) -> Estimate:
     """Returns how probably a run of `a` is better than a run of `b`; a tie counts half.
 
-    It is the share of all pairs of runs, averaged over the tasks (the Mann-Whitney statistic). Runs of `a` and of `b`
-    are redrawn independently; on common seeds the interval is then a little too wide rather than too narrow. Where
+    It is the fraction of all pairs of runs, averaged over the tasks (the Mann-Whitney statistic). Runs of `a` and of
+    `b` are redrawn independently; on common seeds the interval is then a little too wide rather than too narrow. Where
     every run of one beats every run of the other, resampling sees no doubt at all; the interval then ends where this
     would happen to disjoint pairs of runs too rarely for its level.
 
@@ -149,15 +149,17 @@ def probability_of_improvement(
     """
     tasks = list(zip(_by_task(a), _by_task(b), strict=True))
     value = float(np.mean([_fraction_better(first, second) for first, second in tasks]))
-    freedom = min(sum(one.shape[-1] - 1 for one in side) for side in zip(*tasks, strict=True))
+    freedom = min(sum(item.shape[-1] - 1 for item in side) for side in zip(*tasks, strict=True))
     if freedom < 1:
         return Estimate(value, math.nan, math.nan)
     generator = np.random.default_rng(seed)
-    shares = [
+    fractions = [
         _fraction_better(_redraw(first, resamples, generator), _redraw(second, resamples, generator))
         for first, second in tasks
     ]
-    low, high = _ends(np.mean(shares, axis=0), np.array(value), runs=freedom + len(tasks), freedom=freedom, level=level)
+    low, high = _ends(
+        np.mean(fractions, axis=0), np.array(value), runs=freedom + len(tasks), freedom=freedom, level=level
+    )
     if value in (0.0, 1.0):
         pairs = sum(min(first.shape[-1], second.shape[-1]) for first, second in tasks)
         doubt = 1 - ((1 - level) / 2) ** (1 / pairs)
@@ -185,16 +187,16 @@ def _ends(
     from scipy import stats  # here, because it takes longer to import than all of the metrics
 
     # Student's quantile where a normal one is assumed, and the spread that a resample lacks.
-    reach = stats.t.ppf((1 + level) / 2, freedom) * math.sqrt(runs / freedom)
+    width = stats.t.ppf((1 + level) / 2, freedom) * math.sqrt(runs / freedom)
     if freedom < 4:
         error = redrawn.std(axis=0)
-        return middle - reach * error, middle + reach * error
-    tail = float(stats.norm.cdf(-reach))
+        return middle - width * error, middle + width * error
+    tail = float(stats.norm.cdf(-width))
     low, high = np.quantile(redrawn, (tail, 1 - tail), axis=0)
     return low, high
 
 
 def _fraction_better(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns ``[...]``: the share of pairs in which ``[..., n]`` exceeds ``[..., m]``, ties half."""
+    """Returns ``[...]``: the fraction of pairs in which ``[..., n]`` exceeds ``[..., m]``, ties half."""
     signs = np.sign(first[..., :, None] - second[..., None, :])
     return (signs.mean(axis=(-2, -1)) + 1) / 2

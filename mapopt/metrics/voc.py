@@ -2,7 +2,7 @@
 
 What differs from COCO's AP: one IoU threshold; a detection is compared with the ground truth of its category that it
 overlaps most, and is wrong if a better detection has that one, even where another one is free; objects marked
-difficult count neither way by their plain IoU, where COCO's crowds count by the covered share; there is no limit on
+difficult count neither way by their plain IoU, where COCO's crowds count by the covered fraction; there is no limit on
 detections; and precision is averaged over 11 recalls, or over all of them.
 """
 
@@ -60,7 +60,7 @@ def voc_average_precision(
 
     Args:
         truth: What is really there; ``crowd`` marks what VOC calls difficult.
-        detections: What a detector claims. Equal scores are ordered as given.
+        detections: The boxes that a detector reports. Equal scores are ordered as given.
         rule: "11-point", the mean of the best precision at recall 0, .1, ... 1 or more (VOC 2007), or "area", the area
             under the curve after precision was made to fall (VOC 2010 to 2012).
         iou: Smallest IoU of a match.
@@ -119,11 +119,11 @@ def _assigned(
     """Returns the ground truth that each detection of ``order`` overlaps most, the first of equal ones, or -1."""
     pixel = np.array([0.0, 0.0, 1.0, 1.0]) if inclusive else np.zeros(4)
     real = GroundTruth(truth.boxes + pixel, truth.labels, truth.image_ids, images=truth.images)
-    claimed = Detections(
+    predicted = Detections(
         detections.boxes[order] + pixel, detections.scores[order], detections.labels[order], detections.image_ids[order]
     )
-    pairs = image_pairs(real, claimed, minimum=iou)
-    pairs = pairs.where(claimed.labels[pairs.detection] == truth.labels[pairs.truth])
+    pairs = image_pairs(real, predicted, minimum=iou)
+    pairs = pairs.where(predicted.labels[pairs.detection] == truth.labels[pairs.truth])
     chosen = best_of_each(pairs.detection, pairs.iou, -pairs.truth)
     best = np.full(len(order), -1)
     best[pairs.detection[chosen]] = pairs.truth[chosen]

@@ -8,11 +8,11 @@ from mapopt.losses import BOX_LOSSES, giou_loss, smooth_l1_loss
 
 
 def test_giou_is_one_minus_overlap_plus_the_empty_part_of_the_hull() -> None:
-    one = torch.tensor([0.0, 0.0, 2.0, 2.0], dtype=torch.float64)
+    box = torch.tensor([0.0, 0.0, 2.0, 2.0], dtype=torch.float64)
     other = torch.tensor([1.0, 0.0, 3.0, 2.0], dtype=torch.float64)
-    assert giou_loss(one, other).item() == pytest.approx(1 - 2 / 6 + (6 - 6) / 6, abs=1e-6)
+    assert giou_loss(box, other).item() == pytest.approx(1 - 2 / 6 + (6 - 6) / 6, abs=1e-6)
     away = torch.tensor([3.0, 3.0, 4.0, 4.0], dtype=torch.float64)
-    assert giou_loss(one, away).item() == pytest.approx(1 - 0 + (16 - 5) / 16, abs=1e-6)
+    assert giou_loss(box, away).item() == pytest.approx(1 - 0 + (16 - 5) / 16, abs=1e-6)
 
 
 def test_smooth_l1_is_a_parabola_near_and_a_line_far() -> None:

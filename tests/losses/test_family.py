@@ -49,7 +49,7 @@ INEXACT = [
     *["lambda_ap", "lambda_ap, normalized", "plackett_luce_ap"],
 ]
 KINKED = ["ap, exact", "alrp, exact", "rank_sort, exact", "parameterized_ap, bent"]  # one subgradient of many at ties
-# A bin that holds positives only is worth as much as it holds: a positive may gain by staying with others.
+# A bin that holds positives only counts as much as it holds: a positive may gain by staying with others.
 HISTOGRAMS = ["fast_ap", "quantized_ap", "quantized_ap, tie-aware"]
 SIGMOID = ["smooth_ap", *HISTOGRAMS, "correlation", "correlation, pearson"]  # of each score
 NOISY = ["plackett_luce_ap"]  # the noise is made from the scores

@@ -240,8 +240,8 @@ def test_correlation_is_that_of_the_textbook(small_list: Callable[..., Any], ass
 
 
 def test_correlation_needs_two_positives_that_differ() -> None:
-    one = losses.CorrelationLoss()(torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.0]))
-    assert one.item() == 0
+    single = losses.CorrelationLoss()(torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.0]))
+    assert single.item() == 0
     scores = torch.zeros(3, requires_grad=True)
     same = losses.CorrelationLoss("pearson")(scores, torch.tensor([0.5, 0.5, 0.0]))
     same.backward()

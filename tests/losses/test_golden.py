@@ -16,7 +16,7 @@ SMALL = (0, 1, 2, 3, 7, 8, 10)
 LARGE = (5,)  # too large to carry
 
 # Prefix of the files, the loss that reproduces them, its components' names there, whether the labels of the positives
-# are IoUs, and whether the original ignores what it is told to ignore.
+# are IoUs, and whether the original ignores what is to be ignored.
 MATCHED = [
     ("aploss", losses.APLoss(), {"rank": "loss"}, False, True),
     ("alrp", losses.ALRPLoss(), {"classification": "loss_cls", "localization": "loss_reg"}, True, True),

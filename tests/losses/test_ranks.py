@@ -60,7 +60,7 @@ def test_on_the_center_of_a_bin_the_gradient_is_the_mean_of_both_sides(loss: los
     assert slopes[2] == pytest.approx((slopes[0] + slopes[1]) / 2, abs=1e-6)
 
 
-def test_middle_ranks_share_ties() -> None:
+def test_middle_ranks_average_ties() -> None:
     scores = torch.tensor([[1.0, 3.0, 1.0, 1.0, -torch.inf, 5.0], [0.0] * 6])
     assert middle_ranks(scores).tolist() == [[4.0, 2.0, 4.0, 4.0, 6.0, 1.0], [3.5] * 6]
 
@@ -84,7 +84,7 @@ def test_plackett_luce_is_an_unbiased_estimate_of_expected_ap_and_its_gradient(
     error = estimates.std(0) / len(estimates) ** 0.5
     truth = torch.cat([expected.detach()[None], gradient])
     assert ((estimates.mean(0) - truth).abs() < 4 * error).all()
-    assert (gradient.abs() > 4 * error[1:]).any(), "the test must be able to tell the gradient from nothing"
+    assert (gradient.abs() > 4 * error[1:]).any(), "the test must be able to distinguish the gradient from nothing"
 
 
 def test_plackett_luce_draws_anew_when_scores_or_seed_change_and_only_then(small_list: Callable[..., Any]) -> None:

@@ -12,6 +12,7 @@ from mapopt.losses import (
     BOX_LOSSES,
     LOSS_TABLE,
     LOSSES,
+    APLoss,
     ListLoss,
     PointwiseLoss,
     RankSortLoss,
@@ -89,7 +90,8 @@ def test_an_object_is_stored_as_its_class_and_what_differs_from_the_defaults() -
     assert choice == Choice(name="rank_sort", settings={"delta": 0.25, "gradient": "exact"})
     assert repr(make_loss(choice)) == repr(RankSortLoss(delta=0.25, gradient="exact"))
     for loss in (make_loss(name) for name in LOSSES):
-        assert LOSSES.choice(loss).settings == {}
+        assert repr(make_loss(LOSSES.choice(loss))) == repr(loss)
+    assert LOSSES.choice(APLoss()).settings == {}
 
 
 def test_names_and_settings_are_checked_without_torch() -> None:

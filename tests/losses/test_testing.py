@@ -136,7 +136,7 @@ FAULTS: list[tuple[str, ListLoss, dict[str, Any], str]] = [
     ("padding", faulty(lambda v, lists: v + lists.scores.mean(-1)), {}, "with ignored scores of 0 is .*, expected"),
     ("lists apart", faulty(lambda v, lists: v + v.sum()), {}, "of a list among others is .*, expected"),
     ("no positive", FirstOne(), {}, r"the value without a positive, shape \[5\], is 1, expected 0"),
-    ("half precision", KeepsHalf(), {}, "bfloat16 gives a value in torch.bfloat16 .* expected float32"),
+    ("half precision", KeepsHalf(), {}, "bfloat16 gives a value in torch.bfloat16 .* expected torch.float32"),
     ("nan", HidesNaN(), {}, r"give \[.*\], expected NaN in the last alone"),
     ("upstream", faulty(lambda v, lists: IgnoresUpstream.apply(v)), {}, "the gradient of weighted components"),
     ("attributes", faulty(lambda v, lists: v * lists.labels.sum(-1)), {}, "soft_labels is False, but labels of .9"),
@@ -168,10 +168,10 @@ def test_a_sound_loss_passes(loss: ListLoss) -> None:
     check_loss(loss, direction="each", differences_only=True)
 
 
-@pytest.mark.parametrize(("name", "loss", "claims", "message"), FAULTS, ids=[f"{row[0]}: {row[3]}" for row in FAULTS])
-def test_a_fault_is_found_and_named(name: str, loss: ListLoss, claims: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize(("name", "loss", "settings", "message"), FAULTS, ids=[f"{row[0]}: {row[3]}" for row in FAULTS])
+def test_a_fault_is_found_and_named(name: str, loss: ListLoss, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(AssertionError, match=message) as caught:
-        check_loss(loss, properties=[name], **claims)
+        check_loss(loss, properties=[name], **settings)
     assert name == "knobs" or f"fails '{name}': " in str(caught.value)
 
 

@@ -51,10 +51,10 @@ def make_hard_scene(seed: int) -> Scene:
         exact = generator.random(count) < 0.15
         sides[exact] = generator.choice(EDGES, (int(exact.sum()), 1))
         sides[generator.random((count, 2)) < generator.choice([0, 0.1])] = 0
-        found = np.concatenate([corner, corner + sides], axis=1)
+        corners = np.concatenate([corner, corner + sides], axis=1)
         if grid:
-            found = np.round(found / size * 8) * size / 8
-        return np.round(found) if chance() < 0.3 else found
+            corners = np.round(corners / size * 8) * size / 8
+        return np.round(corners) if chance() < 0.3 else corners
 
     count = int(generator.choice([0, 3, 15, 40], p=[0.05, 0.25, 0.5, 0.2]))
     real = boxes(count)
@@ -70,7 +70,7 @@ def make_hard_scene(seed: int) -> Scene:
     truth = GroundTruth(real, labels, image_ids, crowd=crowd, area=area, images=images, categories=categories)
 
     wanted = int(generator.choice([0, 8, 60, 150, 350], p=[0.05, 0.25, 0.4, 0.2, 0.1]))
-    claimed, claimed_labels, claimed_images = (
+    predicted, predicted_labels, predicted_images = (
         boxes(wanted),
         generator.choice(np.append(categories, 10**4), wanted),
         generator.choice(images[: max(1, len(images) - 1)], wanted),
@@ -80,19 +80,19 @@ def make_hard_scene(seed: int) -> Scene:
         pick = generator.integers(0, count, int(near.sum()))
         noise = generator.normal(0, float(generator.choice([0, 0.02, 0.1])), (len(pick), 4))
         moved = real[pick] + noise * np.tile(real[pick, 2:] - real[pick, :2], 2)
-        claimed[near] = np.concatenate(
+        predicted[near] = np.concatenate(
             [np.minimum(moved[:, :2], moved[:, 2:]), np.maximum(moved[:, :2], moved[:, 2:])], axis=1
         )
-        claimed_labels[near], claimed_images[near] = labels[pick], image_ids[pick]
+        predicted_labels[near], predicted_images[near] = labels[pick], image_ids[pick]
     scores = generator.normal(0, 1, wanted)
     if chance() < 0.5:
         scores = generator.choice([-0.5, -0.0, 0.0, 0.25, 0.75], wanted)
     elif chance() < 0.5:
         scores = scores.astype(np.float32)
     if chance() < 0.3:
-        order = np.argsort(claimed_images, kind="stable")
-        claimed, scores = claimed[order], scores[order]
-        claimed_labels, claimed_images = claimed_labels[order], claimed_images[order]
+        order = np.argsort(predicted_images, kind="stable")
+        predicted, scores = predicted[order], scores[order]
+        predicted_labels, predicted_images = predicted_labels[order], predicted_images[order]
     if chance() < 0.2:
-        claimed = np.maximum.accumulate(claimed.astype(np.float32).reshape(wanted, 2, 2), axis=1).reshape(wanted, 4)
-    return truth, Detections(claimed, scores, claimed_labels, claimed_images)
+        predicted = np.maximum.accumulate(predicted.astype(np.float32).reshape(wanted, 2, 2), axis=1).reshape(wanted, 4)
+    return truth, Detections(predicted, scores, predicted_labels, predicted_images)

@@ -58,7 +58,7 @@ def test_a_score_threshold_does_what_the_curve_says(hard_scene) -> None:
         truth, lane = hard_scene(seed)
         levels = np.concatenate([np.unique(lane.scores)[::7], [-np.inf, 0.1, np.inf]])
         curves = precision_recall(truth, lane)
-        found = curves.at(levels)
+        at_levels = curves.at(levels)
         for place, level in enumerate(levels):
             table = match(truth, kept(lane, lane.scores >= level), iou_thresholds=[0.5])
             labels = lane.labels[lane.scores >= level]
@@ -66,7 +66,7 @@ def test_a_score_threshold_does_what_the_curve_says(hard_scene) -> None:
                 mine = labels == category
                 right, wrong = int(table.correct[mine].sum()), int(table.wrong[mine].sum())
                 total = int((table.counted & (truth.labels == category)).sum())
-                got = (found.precision[number, place], found.recall[number, place], found.f1[number, place])
+                got = (at_levels.precision[number, place], at_levels.recall[number, place], at_levels.f1[number, place])
                 if not total:
                     assert np.isnan(got).all()
                 else:
@@ -80,8 +80,8 @@ def test_a_score_threshold_does_what_the_curve_says(hard_scene) -> None:
             assert np.allclose(curve.precision, same.precision[number], atol=1e-12)
             assert np.array_equal(curve.recall, same.recall[number])
             assert np.allclose(curve.f1, same.f1[number], atol=1e-12)
-        defined = found.f1[~np.isnan(found.f1[:, 0])]
-        assert np.allclose(found.mean_f1, defined.mean(axis=0) if len(defined) else math.nan, equal_nan=True)
+        defined = at_levels.f1[~np.isnan(at_levels.f1[:, 0])]
+        assert np.allclose(at_levels.mean_f1, defined.mean(axis=0) if len(defined) else math.nan, equal_nan=True)
 
 
 def test_thresholds_do_not_depend_on_the_order_of_equal_scores(hard_scene) -> None:
@@ -90,9 +90,9 @@ def test_thresholds_do_not_depend_on_the_order_of_equal_scores(hard_scene) -> No
         truth, lane = hard_scene(seed)
         first, second = precision_recall(truth, lane), precision_recall(*mirrored(truth, lane))
         for category in truth.categories.tolist():
-            one, other = first.threshold_curve(category), second.threshold_curve(category)
+            curve, other = first.threshold_curve(category), second.threshold_curve(category)
             for name in ("scores", "precision", "recall", "f1"):
-                assert np.array_equal(getattr(one, name), getattr(other, name))
+                assert np.array_equal(getattr(curve, name), getattr(other, name))
             moved += not np.array_equal(first.curve(category).recall, second.curve(category).recall)
     assert moved > 10
 
@@ -143,7 +143,7 @@ def test_what_makes_no_sense_is_refused() -> None:
         precision_recall(truth, Detections([], [], [], []), table=table)
     with pytest.raises(ConfigError, match=r"iou_thresholds are \[0.0\]: expected at least one number in \(0, 1\]"):
         precision_recall(truth, lane, iou=0.0)
-    with pytest.raises(ConfigError, match=r"category 4 is not judged: the ground truth has \[1\]"):
+    with pytest.raises(ConfigError, match=r"category 4 is not evaluated: the ground truth has \[1\]"):
         precision_recall(truth, lane).curve(4)
     with pytest.raises(ConfigError, match=r"thresholds have shape \(1,\): expected a list of scores without NaN"):
         precision_recall(truth, lane).at([np.nan])

@@ -21,9 +21,9 @@ def scene(seed: int, *, images: int = 6, classes: int = 3) -> tuple[GroundTruth,
     labels, image_ids = generator.integers(0, classes, len(real)), np.repeat(np.arange(images), 4)
     truth = GroundTruth(real, labels, image_ids, images=range(images), categories=range(classes))
     pick = generator.integers(0, len(real), 60)
-    claimed = np.sort((real[pick] + generator.normal(0, 2, (60, 4))).reshape(60, 2, 2), axis=1).reshape(60, 4)
+    predicted = np.sort((real[pick] + generator.normal(0, 2, (60, 4))).reshape(60, 2, 2), axis=1).reshape(60, 4)
     scores = generator.integers(0, 20, 60) / 20
-    return truth, Detections(claimed, scores, labels[pick], image_ids[pick])
+    return truth, Detections(predicted, scores, labels[pick], image_ids[pick])
 
 
 def same(first, second) -> bool:
@@ -178,9 +178,9 @@ def test_corners_carry_the_rounding_of_stored_widths() -> None:
 
     delicate = np.flatnonzero((width > 0).all(axis=0) & (reaches_half(x2) != reaches_half(x1 + width)))
     assert len(delicate) > 20
-    ids, zero, one = np.arange(len(delicate)), np.zeros(len(delicate)), np.ones(len(delicate))
-    real, claimed = (np.stack([x1[i, delicate], zero, x2[i, delicate], one], axis=1) for i in (0, 1))
-    truth, lane = GroundTruth(real, ids, ids), Detections(claimed, one, ids, ids)
+    ids, zero, ones = np.arange(len(delicate)), np.zeros(len(delicate)), np.ones(len(delicate))
+    real, predicted = (np.stack([x1[i, delicate], zero, x2[i, delicate], ones], axis=1) for i in (0, 1))
+    truth, lane = GroundTruth(real, ids, ids), Detections(predicted, ones, ids, ids)
     report = evaluate(truth, lane, iou_thresholds=[0.5])
     assert np.array_equal(report.recall[0, :, 0, -1], reaches_half(x1 + width)[delicate])
     assert same(report, evaluate(truth, lane, iou_thresholds=[0.5], backend="pycocotools"))

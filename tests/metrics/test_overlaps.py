@@ -40,7 +40,7 @@ def test_every_iou_has_pycocotools_bits(hard_scene) -> None:
 
 
 def test_pairs_of_a_layout_are_those_of_equal_image_and_category(hard_scene) -> None:
-    found = 0
+    pairs_seen = 0
     for seed in range(20):
         truth, lane = hard_scene(seed)
         layout = lay_out([truth], [lane], limit=10**6)
@@ -50,8 +50,8 @@ def test_pairs_of_a_layout_are_those_of_equal_image_and_category(hard_scene) -> 
         pairs = pairs.where(lane.labels[pairs.detection] == truth.labels[pairs.truth])
         expected = zip(pairs.detection.tolist(), pairs.truth.tolist(), pairs.iou.tolist(), strict=True)
         assert sorted(rows) == sorted(expected)
-        found += len(iou)
-    assert found > 100
+        pairs_seen += len(iou)
+    assert pairs_seen > 100
 
 
 def test_pairs_ignore_categories_but_not_unknown_images() -> None:

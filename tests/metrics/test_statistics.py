@@ -1,4 +1,4 @@
-"""Intervals cover what they claim to, and exact small cases come out exactly."""
+"""Intervals cover what they say, and exact small cases come out exactly."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def test_an_interval_covers_the_truth_as_often_as_it_says(count):
 
 def test_with_three_runs_the_interval_is_students():
     values = np.array([0.31, 0.35, 0.30])
-    reach = stats.t.ppf(0.975, 2) * values.std(ddof=1) / math.sqrt(3)
+    width = stats.t.ppf(0.975, 2) * values.std(ddof=1) / math.sqrt(3)
     low, high = bootstrap_interval(values, interquartile_mean, seed=0, resamples=20000)
-    np.testing.assert_allclose((low, high), (values.mean() - reach, values.mean() + reach), atol=0.003)
+    np.testing.assert_allclose((low, high), (values.mean() - width, values.mean() + width), atol=0.003)
 
 
 def test_a_single_run_has_no_interval():
@@ -88,29 +88,29 @@ def test_a_paired_difference_cancels_what_the_seed_decides():
     generator = np.random.default_rng(0)
     seeds = dict(enumerate(generator.normal(size=16)))
     better = {seed: value + 0.05 for seed, value in seeds.items()}
-    found = paired_difference(better, seeds, seed=0)
-    assert found is not None
-    np.testing.assert_allclose((found.value, found.low, found.high), 0.05)
+    estimated = paired_difference(better, seeds, seed=0)
+    assert estimated is not None
+    np.testing.assert_allclose((estimated.value, estimated.low, estimated.high), 0.05)
 
 
 def test_only_common_seeds_are_paired():
-    found = paired_difference({1: 0.5, 2: 0.7, 9: 100.0}, {2: 0.4, 1: 0.4, 7: -100.0}, seed=0)
-    assert found is not None
-    assert found.value == pytest.approx((0.1 + 0.3) / 2)
+    estimated = paired_difference({1: 0.5, 2: 0.7, 9: 100.0}, {2: 0.4, 1: 0.4, 7: -100.0}, seed=0)
+    assert estimated is not None
+    assert estimated.value == pytest.approx((0.1 + 0.3) / 2)
     assert paired_difference({1: 0.5}, {2: 0.4}, seed=0) is None
 
 
 def test_pairs_of_several_tasks_are_pooled_and_a_task_without_pairs_is_left_out():
-    found = paired_difference([{0: 0.3, 1: 0.3}, {0: 0.9}], [{0: 0.2, 1: 0.2}, {5: 0.0}], seed=0)
-    assert found is not None
-    assert found.value == pytest.approx(0.1)
+    estimated = paired_difference([{0: 0.3, 1: 0.3}, {0: 0.9}], [{0: 0.2, 1: 0.2}, {5: 0.0}], seed=0)
+    assert estimated is not None
+    assert estimated.value == pytest.approx(0.1)
 
 
 def test_the_probability_of_improvement_counts_pairs_and_half_of_the_ties():
-    found = probability_of_improvement([1.0, 3.0], [0.0, 2.0, 3.0], seed=0)
-    assert found.value == pytest.approx((1 + 2.5) / 6)
+    estimated = probability_of_improvement([1.0, 3.0], [0.0, 2.0, 3.0], seed=0)
+    assert estimated.value == pytest.approx((1 + 2.5) / 6)
     mann_whitney = stats.mannwhitneyu([1.0, 3.0], [0.0, 2.0, 3.0]).statistic
-    assert found.value == pytest.approx(mann_whitney / 6)
+    assert estimated.value == pytest.approx(mann_whitney / 6)
 
 
 def test_the_probability_of_improvement_and_its_opposite_add_up_to_one():
@@ -134,8 +134,8 @@ def test_a_clean_sweep_of_few_runs_leaves_doubt():
 
 
 def test_the_probability_of_improvement_is_averaged_over_tasks():
-    found = probability_of_improvement([[1.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]], seed=0)
-    assert found.value == (1 + 0.5) / 2
+    estimated = probability_of_improvement([[1.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]], seed=0)
+    assert estimated.value == (1 + 0.5) / 2
 
 
 def test_the_probability_of_improvement_covers_the_truth():
@@ -143,14 +143,14 @@ def test_the_probability_of_improvement_covers_the_truth():
     truth = stats.norm.cdf(0.5 / math.sqrt(2))
     hits = 0
     for draw in range(300):
-        found = probability_of_improvement(
+        estimated = probability_of_improvement(
             generator.normal(0.5, size=10), generator.normal(size=10), seed=draw, resamples=300
         )
-        hits += found.low <= truth <= found.high
+        hits += estimated.low <= truth <= estimated.high
     assert 0.92 < hits / 300 < 0.995
 
 
 def test_a_single_run_a_side_leaves_the_probability_open():
-    found = probability_of_improvement([1.0], [0.0], seed=0)
-    assert found.value == 1
-    assert math.isnan(found.low)
+    estimated = probability_of_improvement([1.0], [0.0], seed=0)
+    assert estimated.value == 1
+    assert math.isnan(estimated.low)

@@ -41,9 +41,9 @@ def devkit(truth: GroundTruth, lane: Detections, category: int, *, rule: str, io
         else:
             wrong[-1] = 1
     total = int((~difficult).sum())
-    hits, claims = np.cumsum(right), np.cumsum(right) + np.cumsum(wrong)
+    hits, kept = np.cumsum(right), np.cumsum(right) + np.cumsum(wrong)
     recall = [Fraction(int(hit), total) for hit in hits]
-    precision = [hit / max(claim, 1) for hit, claim in zip(hits, claims, strict=True)]
+    precision = [hit / max(number, 1) for hit, number in zip(hits, kept, strict=True)]
     if rule == "11-point":
         levels = [Fraction(tenth, 10) for tenth in range(11)]
         reached = [[p for p, r in zip(precision, recall, strict=True) if r >= level] for level in levels]
@@ -61,13 +61,13 @@ def test_the_devkits_loop_gives_the_same(iou, hard_scene) -> None:
         truth, lane = hard_scene(seed)
         for rule in ("11-point", "area"):
             for inclusive in (True, False):
-                found = voc_average_precision(truth, lane, rule=rule, iou=iou, inclusive=inclusive)
+                voc = voc_average_precision(truth, lane, rule=rule, iou=iou, inclusive=inclusive)
                 for number, category in enumerate(truth.categories.tolist()):
-                    if not found.positives[number]:
-                        assert np.isnan([found.per_category[number], found.recall[number]]).all()
+                    if not voc.positives[number]:
+                        assert np.isnan([voc.per_category[number], voc.recall[number]]).all()
                         continue
                     expected = devkit(truth, lane, category, rule=rule, iou=iou, pixel=float(inclusive))
-                    assert found.per_category[number] == pytest.approx(expected, abs=1e-12), (seed, rule, inclusive)
+                    assert voc.per_category[number] == pytest.approx(expected, abs=1e-12), (seed, rule, inclusive)
                     seen.append(expected)
     assert ((np.array(seen) > 0) & (np.array(seen) < 1)).sum() > 80
 
@@ -92,11 +92,11 @@ def test_a_recall_of_exactly_three_tenths_is_reached() -> None:
     corner = 50.0 * np.arange(10)
     boxes = np.stack([corner, corner * 0, corner + 20, corner * 0 + 20], axis=1)
     truth = GroundTruth(boxes, [1] * 10, [1] * 10)
-    found = voc_average_precision(truth, Detections(boxes[:3], [0.9, 0.8, 0.7], [1] * 3, [1] * 3), rule="11-point")
-    assert found.mean == pytest.approx(4 / 11)
+    voc = voc_average_precision(truth, Detections(boxes[:3], [0.9, 0.8, 0.7], [1] * 3, [1] * 3), rule="11-point")
+    assert voc.mean == pytest.approx(4 / 11)
 
 
-def test_corners_name_the_last_pixel_unless_told_otherwise() -> None:
+def test_corners_name_the_last_pixel_by_default() -> None:
     truth, lane = GroundTruth([[0, 0, 9, 9]], [1], [1]), Detections([[0, 0, 9, 4]], [0.9], [1], [1])
     assert voc_average_precision(truth, lane).mean == 1
     assert voc_average_precision(truth, lane, inclusive=False).mean == 0

@@ -86,7 +86,7 @@ class Bins:
         if kernels is not None:
             scores, bins = scores.contiguous(), torch.empty(scores.shape, dtype=torch.int32)
             totals = self.edges.new_zeros((2, *self._length.shape))
-            arrays = [one.numpy() for one in (scores, counts.contiguous(), self.edges, *self._counter.grid)]
+            arrays = [tensor.numpy() for tensor in (scores, counts.contiguous(), self.edges, *self._counter.grid)]
             kernels.locate(*arrays, self._widest, bins.numpy(), *totals.numpy())
             return Summed(scores, bins, totals)
         return self._locate(scores, counts)
@@ -128,7 +128,7 @@ class Bins:
         kernels = kernels_for(located.bin)
         if isinstance(located, Summed) and kernels is not None:
             result = torch.empty_like(located.scores)
-            arrays = [one.numpy() for one in (located.scores, located.bin, self.edges)]
+            arrays = [tensor.numpy() for tensor in (located.scores, located.bin, self.edges)]
             kernels.spread(*arrays, self._widest, slope.numpy(), value.numpy(), result.numpy())
             return result
         located = self._written_out(located)

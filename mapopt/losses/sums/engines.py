@@ -18,7 +18,7 @@ PATIENCE = 0.5
 """Seconds of torch's work in one process after which the compiled kernels are loaded."""
 
 LONG = 8192
-"""Scores from which compiled passes are worth their call; below, both take a fraction of a millisecond."""
+"""Scores from which compiled passes pay; below, both take a fraction of a millisecond."""
 
 _SECONDS_PER_SCORE = 3e-8  # of torch's passes, measured on one core at 1e5 scores
 

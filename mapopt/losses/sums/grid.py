@@ -55,11 +55,11 @@ class EdgeCounter:
         """Returns the number of edges at or below each score, ``[lists, m]`` int64; scores must not be NaN."""
         if not self._use_grid:
             return torch.searchsorted(self._edges, scores, right=True)
-        found = self._before.gather(-1, self._cell(scores))
+        places = self._before.gather(-1, self._cell(scores))
         for power in reversed(range(self._steps)):
-            reached = self._padded[:, 2**power - 1 :].gather(-1, found) <= scores
-            found.add_(reached.long(), alpha=2**power)
-        return found
+            reached = self._padded[:, 2**power - 1 :].gather(-1, places) <= scores
+            places.add_(reached.long(), alpha=2**power)
+        return places
 
     def _cell(self, values: Tensor) -> Tensor:
         return (values - self._low).mul_(self._scale).clamp_(0, self._cells - 1).long()

@@ -77,6 +77,6 @@ def spread(
     lists, size = scores.shape
     for row in range(lists):
         for column in range(size):
-            found = bins[row, column]
-            offset = min(max(np.float64(scores[row, column]) - edges[row, max(found - 1, 0)], 0.0), widest)
-            result[row, column] = slope[row, found] * offset + value[row, found]
+            bin_ = bins[row, column]
+            offset = min(max(np.float64(scores[row, column]) - edges[row, max(bin_ - 1, 0)], 0.0), widest)
+            result[row, column] = slope[row, bin_] * offset + value[row, bin_]

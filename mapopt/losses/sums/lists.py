@@ -54,7 +54,7 @@ class Lists:
 
     def _clean(self, keep: Tensor | None) -> Tensor:
         """Finds NaN, and replaces what is not finite among the ignored entries so that it cannot leak."""
-        # A finite sum has finite terms: the usual case costs one cheap pass.
+        # A finite sum has finite terms: the common case costs one cheap pass.
         probe = self.scores.detach().sum(-1) + self.labels.detach().sum(-1)
         if bool(probe.isfinite().all()):
             self._has_bad = False

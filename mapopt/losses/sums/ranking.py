@@ -98,7 +98,7 @@ class _Packing:
 
     @classmethod
     def of(cls, chosen: Tensor) -> _Packing | None:
-        """Packs the entries chosen from ``[lists, n]``, if that leaves out enough to be worth it."""
+        """Packs the entries chosen from ``[lists, n]``, if that leaves out enough to pay."""
         number = chosen.sum(-1)
         width = int(number.max()) if number.numel() else 0
         return cls(chosen, number, width) if _PACKING_FACTOR * width < chosen.shape[-1] else None

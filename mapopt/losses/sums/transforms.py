@@ -2,7 +2,7 @@
 
 Each takes and returns ``(scores, labels, where)``, so that they compose with every loss of the family and with each
 other: ``loss(*memory(*split_by_iou(scores, labels)))``. Entries that are added are constants. So that a step is as
-long as if they had passed on their gradients too, the gradient of the entries that do is scaled up by their share.
+long as if they had passed on their gradients too, the gradient of the entries that do is scaled up accordingly.
 """
 
 from __future__ import annotations
@@ -150,19 +150,19 @@ def gather_lists(scores: Tensor, labels: Tensor, where: Tensor | None = None) ->
     keep = _keep(scores, where)
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
         return scores, labels, keep
-    own, world = distributed.get_rank(), distributed.get_world_size()
+    own, processes = distributed.get_rank(), distributed.get_world_size()
     length = torch.tensor([scores.shape[-1]], device=scores.device)
-    lengths = [torch.zeros_like(length) for _ in range(world)]
+    lengths = [torch.zeros_like(length) for _ in range(processes)]
     distributed.all_gather(lengths, length)
     longest = int(torch.stack(lengths).max())
     others = [
-        [part for rank, part in enumerate(_all_gather(values.detach(), longest, world)) if rank != own]
+        [part for rank, part in enumerate(_all_gather(values.detach(), longest, processes)) if rank != own]
         for values in (scores, labels, keep.to(scores.dtype))
     ]
     added_scores, added_labels, added_keep = (torch.cat(parts, dim=-1) for parts in others)
     return (
-        torch.cat([_scale_gradient(scores, float(world)), added_scores], dim=-1),
-        torch.cat([_scale_gradient(labels, float(world)), added_labels], dim=-1),
+        torch.cat([_scale_gradient(scores, float(processes)), added_scores], dim=-1),
+        torch.cat([_scale_gradient(labels, float(processes)), added_labels], dim=-1),
         torch.cat([keep, added_keep > 0.5], dim=-1),
     )
 
@@ -184,9 +184,9 @@ def _keep(scores: Tensor, where: Tensor | None) -> Tensor:
     return where.to(torch.bool).expand(scores.shape)
 
 
-def _all_gather(values: Tensor, length: int, world: int) -> list[Tensor]:
+def _all_gather(values: Tensor, length: int, processes: int) -> list[Tensor]:
     padded = nn.functional.pad(values, (0, length - values.shape[-1])).contiguous()
-    parts = [torch.empty_like(padded) for _ in range(world)]
+    parts = [torch.empty_like(padded) for _ in range(processes)]
     distributed.all_gather(parts, padded)
     return parts
 

@@ -23,8 +23,8 @@ class Analysis:
     """A detector at one IoU threshold, seen from all sides; made by `analyze`.
 
     Attributes:
-        truth: What is really there.
-        detections: What the detector claims.
+        truth: The annotated boxes.
+        detections: The boxes that the detector reports.
         iou: The IoU threshold.
         table: Who took whom; may hold more thresholds.
     """
@@ -51,7 +51,7 @@ class Analysis:
 
     @cached_property
     def calibration(self) -> Calibration:
-        """What scores are worth, see `measure_calibration`, which also tells when there is none."""
+        """How far scores are probabilities, see `measure_calibration`, which also says where they are none."""
         return measure_calibration(self.truth, self.detections, iou=self.iou, table=self.table)
 
     @cached_property
@@ -69,8 +69,8 @@ def analyze(
     """Matches once and answers every question about mistakes from it.
 
     Args:
-        truth: What is really there.
-        detections: What a detector claims.
+        truth: The annotated boxes.
+        detections: The boxes that a detector reports.
         iou: IoU threshold.
         table: Matches of these boxes from `match`, if there are any; ``iou`` must be one of its thresholds.
 

@@ -1,8 +1,8 @@
 """How far AP may be off because other images could have been in the set: bootstrap intervals over images.
 
-Detections are matched once; a resample only counts again (`mapopt.metrics.analysis.resampling`), so a thousand cost about
-a second. Two detectors are compared on the same resamples: what makes a set hard or easy is hard or easy for both and
-cancels in their difference, whose interval is therefore the one to read, never two intervals side by side.
+Detections are matched once; a resample only counts again (`mapopt.metrics.analysis.resampling`), so a thousand cost
+about a second. Two detectors are compared on the same resamples: what makes a set hard or easy is hard or easy for both
+and cancels in their difference, whose interval is therefore the one to read, never two intervals side by side.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Bootstrap:
         ap75: AP at IoU .75.
         per_category: AP of every category id; NaN for a category without ground truth.
         samples: ``[resamples]`` AP of every resample.
-        level: The share of intervals that are meant to hold the true number.
+        level: The fraction of intervals that are meant to hold the true number.
     """
 
     ap: Estimate
@@ -58,10 +58,10 @@ class BootstrapDifference:
         ap75: Difference of AP at IoU .75.
         per_category: Difference of AP of every category id; NaN for a category without ground truth.
         samples: ``[resamples]`` difference of AP in every resample.
-        better: The share of resamples in which the second detector's AP is the larger; NaN where it is undefined.
+        better: The fraction of resamples in which the second detector's AP is the larger; NaN where it is undefined.
         first: The first detector alone.
         second: The second detector alone.
-        level: The share of intervals that are meant to hold the true number.
+        level: The fraction of intervals that are meant to hold the true number.
     """
 
     ap: Estimate
@@ -111,8 +111,8 @@ def bootstrap(
     and the interval is too narrow. The difference of two detectors does not suffer: see `bootstrap_difference`.
 
     Args:
-        truth: What is really there.
-        detections: What a detector claims.
+        truth: The annotated boxes.
+        detections: The boxes that a detector reports.
         resamples: How often the images are drawn.
         level: Of the intervals, between 0 and 1.
         seed: Of the draws. The same seed draws the same images, whatever was detected in them.
@@ -145,7 +145,7 @@ def bootstrap_difference(
     seed: int = 0,
     backend: Backend = "auto",
 ) -> BootstrapDifference:
-    """Returns how much better the second detector is than the first, both judged on the same resamples.
+    """Returns how much better the second detector is than the first, both on the same resamples.
 
     The interval has the plain percentiles: what makes AP too large on few images is much the same for both detectors
     and cancels, and a correction of nothing would only add its own noise. In the simulations of `bootstrap` (first,
@@ -153,9 +153,9 @@ def bootstrap_difference(
     .927 and .935 of the sets; moved ones in .894, .897 and .865.
 
     Args:
-        truth: What is really there.
-        first: What one detector claims.
-        second: What the other claims.
+        truth: The annotated boxes.
+        first: The boxes that one detector reports.
+        second: The boxes that the other reports.
         resamples: As in `bootstrap`, like everything that follows.
         level: See `bootstrap`.
         seed: See `bootstrap`.

@@ -1,7 +1,7 @@
 """Whether scores mean what they say: of the detections that score .8, are eight in ten right?
 
-AP cannot tell, for it sees only the order of the scores. Detections are put into bins of equal width by their scores;
-in a calibrated detector the mean score of a bin is the share of right ones in it.
+AP does not show it, for it sees only the order of the scores. Detections are put into bins of equal width by their
+scores; in a calibrated detector the mean score of a bin is the fraction of right ones in it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Reliability:
         edges: ``[b + 1]`` ends of the bins; the lower end belongs to a bin, and 1 to the last.
         counts: ``[b]`` detections.
         score: ``[b]`` their mean score.
-        precision: ``[b]`` share of them that is right.
+        precision: ``[b]`` fraction of them that is right.
         quality: ``[b]`` their mean IoU, where a wrong one has 0 (precision times the mean IoU of the right ones).
     """
 
@@ -109,8 +109,8 @@ def measure_calibration(
     where nobody looks. Drop those that would not be used first: matches do not change by it.
 
     Args:
-        truth: What is really there.
-        detections: What a detector claims; scores are probabilities.
+        truth: The annotated boxes.
+        detections: The boxes that a detector reports; scores are probabilities.
         iou: IoU threshold from which a detection is right.
         bins: Number of bins of equal width.
         table: Matches of these boxes from `match`, to share them or to ask about another area range or limit;

@@ -57,10 +57,10 @@ class Causes:
 
     @cached_property
     def category_counts(self) -> dict[str, NDArray[np.int64]]:
-        """``[k]`` mistakes of each cause, by the category that a detection claims or that a missed box has."""
+        """``[k]`` mistakes of each cause, by the category that a detection has or that a missed box has."""
         size, category = len(self.categories), self._ranking.category
-        found = self.cause[self._ranking.rows]
-        counts = {name: np.bincount(category[found == place], minlength=size) for place, name in enumerate(CAUSES)}
+        causes = self.cause[self._ranking.rows]
+        counts = {name: np.bincount(category[causes == place], minlength=size) for place, name in enumerate(CAUSES)}
         counts["missed"] = np.bincount(self._truth_category[self.missed], minlength=size)
         counts["false_positive"] = np.bincount(category[~self._ranking.correct], minlength=size)
         hits = np.bincount(category[self._ranking.correct], minlength=size)
@@ -102,16 +102,16 @@ class Causes:
     def _repaired(self, name: str) -> Ranking:
         """Returns the ranking without the mistakes of one cause."""
         ranking = self._ranking
-        positives, found = ranking.positives, self.cause[ranking.rows]
-        kept, category, correct = np.ones(len(found), bool), ranking.category, ranking.correct.copy()
+        positives, causes = ranking.positives, self.cause[ranking.rows]
+        kept, category, correct = np.ones(len(causes), bool), ranking.category, ranking.correct.copy()
         if name in ("class", "location"):
-            mended = np.flatnonzero(found == CAUSES.index(name))
+            mended = np.flatnonzero(causes == CAUSES.index(name))
             target = self.truth[ranking.rows[mended]]
             # Each of these ground truths goes to its best detection, be it a mended one or the one that had it.
             holders = np.flatnonzero(np.isin(ranking.truth, target))
-            claimant, wanted = np.append(holders, mended), np.append(ranking.truth[holders], target)
-            winner = claimant[best_of_each(wanted, ranking.scores[claimant])]
-            kept[claimant] = False
+            takers, wanted = np.append(holders, mended), np.append(ranking.truth[holders], target)
+            winner = takers[best_of_each(wanted, ranking.scores[takers])]
+            kept[takers] = False
             kept[winner] = correct[winner] = True
             category[mended] = self._truth_category[target]
         elif name == "missed":
@@ -121,7 +121,7 @@ class Causes:
         elif name == "false_negative":
             positives = positives - self.category_counts["false_negative"]
         else:
-            kept = found != CAUSES.index(name)
+            kept = causes != CAUSES.index(name)
         chosen = np.flatnonzero(kept)
         order = chosen[np.lexsort((self._images[ranking.rows[chosen]], -ranking.scores[chosen], category[chosen]))]
         return Ranking(
@@ -157,8 +157,8 @@ def error_causes(
     mistakes go. Missed ground truths are no longer asked for, which stretches the curve.
 
     Args:
-        truth: What is really there.
-        detections: What a detector claims.
+        truth: The annotated boxes.
+        detections: The boxes that a detector reports.
         iou: IoU from which a box is in place.
         background_iou: IoU up to which a box touches nothing; below ``iou``.
         table: Matches of these boxes from `match`, to share them or to ask about another area range or limit;

@@ -40,7 +40,7 @@ class ConfusionMatrix:
     counted: NDArray[np.bool_]
 
     def normalized(self, by: Literal["true", "predicted"] = "true") -> NDArray[np.float64]:
-        """Returns ``[k + 1, k + 1]`` shares of each row ("true") or of each column ("predicted"); 0 where empty.
+        """Returns ``[k + 1, k + 1]`` fractions of each row ("true") or of each column ("predicted"); 0 where empty.
 
         Raises:
             ConfigError: If ``by`` is something else.
@@ -64,12 +64,12 @@ def confusion_matrix(
     The rule is the common one: every detection names the ground truth of its image with which its IoU is largest,
     whatever their categories; every ground truth keeps the detection with the largest IoU among those that name it,
     the higher score of equal ones. All other detections are false positives, even where they overlap another one.
-    Crowds are not matched: a detection without a match of which a share of at least ``iou`` lies in a crowd of its
-    own category is not counted, nor is what `evaluate` does not judge.
+    Crowds are not matched: a detection without a match of which a fraction of at least ``iou`` lies in a crowd of its
+    own category is not counted, nor is what `evaluate` leaves out.
 
     Args:
-        truth: What is really there.
-        detections: What a detector claims.
+        truth: The annotated boxes.
+        detections: The boxes that a detector reports.
         score_threshold: Detections with at least this score are kept.
         iou: Smallest IoU of a match.
         limit: Detections per image and category, best scores first.
@@ -92,9 +92,9 @@ def confusion_matrix(
         raise ConfigError("score_threshold is NaN: expected a score")
     if limit < 1:
         raise ConfigError(f"limit is {limit}: expected a whole number from 1 up")
-    judged = np.zeros(len(detections), bool)
-    judged[lay_out([truth], [detections], limit=limit).source] = True
-    kept = np.flatnonzero(judged & (detections.scores >= score_threshold))
+    within_limit = np.zeros(len(detections), bool)
+    within_limit[lay_out([truth], [detections], limit=limit).source] = True
+    kept = np.flatnonzero(within_limit & (detections.scores >= score_threshold))
     shown = Detections(
         detections.boxes[kept], detections.scores[kept], detections.labels[kept], detections.image_ids[kept]
     )

@@ -1,6 +1,6 @@
 """Where to put the score threshold: the best F1 and the optimal localisation recall precision error (LRP).
 
-AP judges the whole ranking; whoever uses a detector keeps what scores above a threshold. Every distinct score is tried,
+AP scores the whole ranking; whoever uses a detector keeps what scores above a threshold. Every distinct score is tried,
 so the optimum is exact, and detections of equal score are kept or dropped together, whatever their order.
 """
 
@@ -55,7 +55,7 @@ class Performance:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OperatingPoints:
-    """The thresholds worth knowing of every category; made by `find_operating_points`.
+    """The thresholds to know of every category; made by `find_operating_points`.
 
     Attributes:
         iou: The IoU threshold.
@@ -117,8 +117,8 @@ def find_operating_points(
     """Finds the best score thresholds of every category, exactly.
 
     Args:
-        truth: What is really there.
-        detections: What a detector claims.
+        truth: The annotated boxes.
+        detections: The boxes that a detector reports.
         iou: IoU threshold, below 1; the paper's tau.
         table: Matches of these boxes from `match`, to share them or to ask about another area range or limit;
             ``iou`` must be one of its thresholds.
@@ -161,12 +161,12 @@ def f1_and_lrp(
         ConfigError: As in `find_operating_points`.
         DataError: As in `find_operating_points`.
     """
-    found = find_operating_points(truth, detections, iou=iou, table=table)
+    points = find_operating_points(truth, detections, iou=iou, table=table)
     return F1AndLRP(
-        best_f1=found.mean_f1,
-        optimal_lrp=found.mean_optimal_lrp,
-        f1=found.unfiltered.mean("f1"),
-        lrp=found.unfiltered.mean("lrp"),
+        best_f1=points.mean_f1,
+        optimal_lrp=points.mean_optimal_lrp,
+        f1=points.unfiltered.mean("f1"),
+        lrp=points.unfiltered.mean("lrp"),
     )
 
 
@@ -181,32 +181,32 @@ def _search(ranking: Ranking, errors: NDArray[np.float64]) -> OperatingPoints:
     category = ranking.category[cuts]
     positives = ranking.positives[category]
     hits = ranking.running(ranking.correct)[cuts]
-    claims = cuts + 1 - ranking.starts[category]
+    kept_count = cuts + 1 - ranking.starts[category]
     misplaced = _running_errors(ranking, errors, cuts, hits)
-    f1 = 2 * hits / np.maximum(claims + positives, 1)
-    lrp = _lrp(misplaced, hits, claims, positives, ranking.iou)
+    f1 = 2 * hits / np.maximum(kept_count + positives, 1)
+    lrp = _lrp(misplaced, hits, kept_count, positives, ranking.iou)
 
     present = np.diff(ranking.starts) > 0
     starts = np.searchsorted(category, np.flatnonzero(present))
 
-    def at(chosen: NDArray[np.int64], worthwhile: NDArray[np.bool_]) -> Performance:
-        """Reads one cut of every category with detections; elsewhere, or where not worthwhile, nothing is kept."""
+    def at(chosen: NDArray[np.int64], useful: NDArray[np.bool_]) -> Performance:
+        """Reads one cut of every category with detections; elsewhere, or where it is not useful, nothing is kept."""
         cut = np.full(len(present), -1)
-        cut[present] = np.where(worthwhile, chosen, -1)
+        cut[present] = np.where(useful, chosen, -1)
         kept = cut >= 0
-        columns = (ranking.scores[cuts], hits, claims, misplaced)
-        score, right, claimed, far = (np.where(kept, np.append(part, 0)[cut], 0) for part in columns)
+        columns = (ranking.scores[cuts], hits, kept_count, misplaced)
+        score, right, reported, far = (np.where(kept, np.append(part, 0)[cut], 0) for part in columns)
         threshold = np.where(kept, score, np.inf)
-        return _performance(ranking, threshold, right.astype(np.int64), claimed.astype(np.int64), far)
+        return _performance(ranking, threshold, right.astype(np.int64), reported.astype(np.int64), far)
 
-    best, least = _first_largest(f1, starts), _first_largest(-lrp, starts)
+    best, lowest = _first_largest(f1, starts), _first_largest(-lrp, starts)
     last = np.append(starts[1:], len(cuts))[: len(starts)] - 1
     return OperatingPoints(
         iou=ranking.iou,
         categories=ranking.categories,
         positives=ranking.positives,
         best_f1=at(best, f1[best] > 0),
-        optimal_lrp=at(least, lrp[least] < 1),
+        optimal_lrp=at(lowest, lrp[lowest] < 1),
         unfiltered=at(last, np.ones(len(last), bool)),
         _ranking=ranking,
         _errors=errors,
@@ -217,19 +217,19 @@ def _performance(
     ranking: Ranking,
     threshold: NDArray[np.float64],
     hits: NDArray[np.int64],
-    claims: NDArray[np.int64],
+    kept_count: NDArray[np.int64],
     misplaced: NDArray[np.float64],
 ) -> Performance:
     """Computes everything from ``[k]`` counts."""
     positives = ranking.positives
     defined = positives > 0
-    precision, recall = divided(hits, np.where(defined, claims, 0)), divided(hits, positives)
+    precision, recall = divided(hits, np.where(defined, kept_count, 0)), divided(hits, positives)
     return Performance(
         threshold=np.where(defined, threshold, np.nan),
         precision=precision,
         recall=recall,
-        f1=divided(2 * hits, np.where(defined, claims + positives, 0)),
-        lrp=np.where(defined, _lrp(misplaced, hits, claims, positives, ranking.iou), np.nan),
+        f1=divided(2 * hits, np.where(defined, kept_count + positives, 0)),
+        lrp=np.where(defined, _lrp(misplaced, hits, kept_count, positives, ranking.iou), np.nan),
         lrp_localization=divided(misplaced, np.where(defined, hits, 0)),
         lrp_false_positive=1 - precision,
         lrp_false_negative=1 - recall,
@@ -239,12 +239,12 @@ def _performance(
 def _lrp(
     misplaced: NDArray[np.float64],
     hits: NDArray[np.int64],
-    claims: NDArray[np.int64],
+    kept_count: NDArray[np.int64],
     positives: NDArray[np.int64],
     iou: float,
 ) -> NDArray[np.float64]:
     """Returns LRP; TP + FP + FN is the detections and what they have not found."""
-    total = claims + positives - hits
+    total = kept_count + positives - hits
     return (misplaced / (1 - iou) + (total - hits)) / np.maximum(total, 1)
 
 
@@ -271,5 +271,5 @@ def _first_largest(values: NDArray[np.float64], starts: NDArray[np.int64]) -> ND
     if len(starts) == 0:
         return np.zeros(0, np.int64)
     largest = np.maximum.reduceat(values, starts)
-    found = np.flatnonzero(values == np.repeat(largest, np.diff(np.append(starts, len(values)))))
-    return found[np.searchsorted(found, starts)]
+    places = np.flatnonzero(values == np.repeat(largest, np.diff(np.append(starts, len(values)))))
+    return places[np.searchsorted(places, starts)]

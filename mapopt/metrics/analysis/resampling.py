@@ -41,7 +41,7 @@ class Ledger:
     Attributes:
         settings: What is measured.
         layout: The detections, matched.
-        images: Number of images that are judged.
+        images: Number of images that are evaluated.
         categories: ``[k]`` category ids.
         image: ``[d]`` index of a detection's image.
         truth_image: ``[g]`` index of a ground truth's image.
@@ -124,7 +124,7 @@ def precisions(
 ) -> Iterator[NDArray[np.float64]]:
     """Yields ``[k, t, 101]`` for every resample: the best precision at that recall or more, -1 where undefined.
 
-    "auto" works in numpy until it can tell that compiled kernels pay, see `mapopt.metrics.engines`.
+    "auto" works in numpy until compiled kernels pay, see `mapopt.metrics.engines`.
 
     Args:
         ledger: The matches.
@@ -133,9 +133,9 @@ def precisions(
         backend: "auto", "numpy" or "numba"; the bits are the same.
     """
     count, spent = _counter(backend), 0.0
-    for done, one in enumerate(copies, start=1):
+    for done, drawn in enumerate(copies, start=1):
         begin = time.thread_time()
-        yield count(ledger, one)
+        yield count(ledger, drawn)
         spent += time.thread_time() - begin
         if count is expand_and_count and backend == "auto" and spent / done * total > engines.PATIENCE:
             count = _counter("numba")

@@ -1,8 +1,8 @@
 """The count behind a bootstrap compiled by numba: every image weighs as often as it was drawn, and nothing is copied.
 
-It gives the bits of `mapopt.metrics.analysis.resampling.expand_and_count`. A detection that occurs w times in a row adds w to
-its count at once, for of its copies the last has the best precision, and only the best one is read. The exceptions
-are equal scores of one class in one image, whose copies come in turns: they are gone through one by one.
+It gives the bits of `mapopt.metrics.analysis.resampling.expand_and_count`. A detection that occurs w times in a row
+adds w to its count at once, for of its copies the last has the best precision, and only the best one is read. The
+exceptions are equal scores of one class in one image, whose copies come in turns: they are counted copy by copy.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def _count(
     out: NDArray[np.float64],
 ) -> None:
     thresholds = out.shape[1]
-    most = max(1, positives.max()) if positives.size else 1
-    one, spacing = np.uint64(1), np.spacing(1.0)
-    precision, reached = np.empty((thresholds, most)), np.empty((thresholds, most), np.int64)
+    width = max(1, positives.max()) if positives.size else 1
+    bit, spacing = np.uint64(1), np.spacing(1.0)
+    precision, reached = np.empty((thresholds, width)), np.empty((thresholds, width), np.int64)
     entries, hits = np.empty(thresholds, np.int64), np.empty(thresholds, np.int64)
     misses = np.empty(thresholds, np.int64)  # matched detections among those that would count against
     needed = np.empty(len(recalls), np.int64)
@@ -70,7 +70,7 @@ def _count(
         entries[:] = 0
         hits[:] = 0
         misses[:] = 0
-        claims = 0
+        detected = 0
         while run < len(tie_starts) - 1 and classes[tie_starts[run]] == category:
             first, end = tie_starts[run], tie_starts[run + 1]
             run += 1
@@ -80,18 +80,18 @@ def _count(
             turns, step = (1, weight) if end - first == 1 else (weight, 1)
             for _ in range(turns):
                 for detection in range(first, end):
-                    claim = step if inside[detection] else 0
-                    claims += claim
+                    within = step if inside[detection] else 0
+                    detected += within
                     word, true = matched[detection], correct[detection]
                     if word == 0:
                         continue
                     for t in range(thresholds):
-                        if (word >> np.uint64(t)) & one:
-                            misses[t] += claim
-                            if (true >> np.uint64(t)) & one:
+                        if (word >> np.uint64(t)) & bit:
+                            misses[t] += within
+                            if (true >> np.uint64(t)) & bit:
                                 hits[t] += step
                                 precision[t, entries[t]] = hits[t] / (
-                                    float(claims - misses[t]) + float(hits[t]) + spacing
+                                    float(detected - misses[t]) + float(hits[t]) + spacing
                                 )
                                 reached[t, entries[t]] = hits[t]
                                 entries[t] += 1

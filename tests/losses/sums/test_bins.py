@@ -27,8 +27,8 @@ def problems(draw: st.DrawFn) -> tuple[Lists, float | torch.Tensor]:
     scores = torch.randn(rows, size, generator=generator, dtype=torch.float64) * draw(st.sampled_from([0.3, 2, 40]))
     if draw(st.booleans()):
         scores = (scores * 2).round() / 2  # ties, and scores exactly on an edge
-    share = torch.rand(rows, 1, generator=generator) * draw(st.sampled_from([0, 0.3, 1]))
-    labels = (torch.rand(rows, size, generator=generator) < share).double()
+    fraction = torch.rand(rows, 1, generator=generator) * draw(st.sampled_from([0, 0.3, 1]))
+    labels = (torch.rand(rows, size, generator=generator) < fraction).double()
     where = torch.rand(rows, size, generator=generator) < 0.9
     delta = draw(st.sampled_from([0.25, 0.5, 1.0, 3.0]))
     if draw(st.booleans()):
@@ -49,27 +49,27 @@ def test_sums_equal_the_pairs_written_out(
     counted = lists.negative.double()[:, None, :]
     generator = torch.Generator().manual_seed(seed)
     weights = torch.rand(lists.scores.shape, generator=generator, dtype=torch.float64)
-    shares = torch.rand(lists.table.present.shape, generator=generator, dtype=torch.float64) * lists.table.present
+    spread = torch.rand(lists.table.present.shape, generator=generator, dtype=torch.float64) * lists.table.present
     present = lists.table.present
     expected = {
         "mass": (ramp * counted).sum(-1),
         "weighted mass": (ramp * counted * weights[:, None]).sum(-1),
         "density": (slope * counted).sum(-1),
         "weighted density": (slope * counted * weights[:, None]).sum(-1),
-        "spread": (ramp * counted * shares[..., None]).sum(1),
-        "spread density": (slope * counted * shares[..., None]).sum(1),
+        "spread": (ramp * counted * spread[..., None]).sum(1),
+        "spread density": (slope * counted * spread[..., None]).sum(1),
     }
-    found = {
+    sums = {
         "mass": bins.mass(located) * present,
         "weighted mass": bins.mass(located, weights) * present,
         "density": bins.density(located) * present,
         "weighted density": bins.density(located, weights) * present,
-        "spread": bins.spread(located, shares),
-        "spread density": bins.spread_density(located, shares),
+        "spread": bins.spread(located, spread),
+        "spread density": bins.spread_density(located, spread),
     }
     for name in expected:
         torch.testing.assert_close(
-            found[name], expected[name], rtol=1e-10, atol=1e-12, msg=lambda text, n=name: n + text
+            sums[name], expected[name], rtol=1e-10, atol=1e-12, msg=lambda text, n=name: n + text
         )
 
 
@@ -110,5 +110,5 @@ def test_the_lookup_grid_finds_the_bins_that_searchsorted_finds(spread: float) -
     everything = torch.ones_like(scores, dtype=torch.bool)
     assert torch.equal(bins.locate(scores, everything).bin, torch.searchsorted(bins.edges, scores, right=True))
     on_edges = bins.edges[:, :7].clamp(max=1e9)
-    found = bins.locate(on_edges, everything[:, :7]).bin
-    assert torch.equal(found, torch.searchsorted(bins.edges, on_edges, right=True))
+    places = bins.locate(on_edges, everything[:, :7]).bin
+    assert torch.equal(places, torch.searchsorted(bins.edges, on_edges, right=True))

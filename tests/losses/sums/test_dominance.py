@@ -50,8 +50,8 @@ def test_the_tree_and_the_matrix_equal_loops_over_pairs(
     for kind in (PairMatrix, PairTree):
         pairs = kind(table, labels, width)
         for name, value in expected.items():
-            found = getattr(pairs, name)(values) * table.present
-            torch.testing.assert_close(found, value * table.present, rtol=1e-9, atol=1e-10)
+            sums = getattr(pairs, name)(values) * table.present
+            torch.testing.assert_close(sums, value * table.present, rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize("kind", [PairMatrix, PairTree])

@@ -36,15 +36,15 @@ def test_packing_and_the_choice_of_engine_change_nothing(
 ) -> None:
     scores, labels = problem(separated=3.0)
     loss = kind(gradient=form)
-    found = []
+    results = []
     for few in (0, 10**6):
-        for share in (10**6, 1):
+        for factor in (10**6, 1):
             monkeypatch.setattr(ranking, "_few", lambda lists, size, few=few: few)
-            monkeypatch.setattr(ranking, "_PACKING_FACTOR", share)
-            found.append((loss(scores, labels), gradient(loss, scores, labels)))
-    for value, slope in found[1:]:
-        torch.testing.assert_close(value, found[0][0], rtol=1e-12, atol=1e-14)
-        torch.testing.assert_close(slope, found[0][1], rtol=1e-10, atol=1e-14)
+            monkeypatch.setattr(ranking, "_PACKING_FACTOR", factor)
+            results.append((loss(scores, labels), gradient(loss, scores, labels)))
+    for value, slope in results[1:]:
+        torch.testing.assert_close(value, results[0][0], rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(slope, results[0][1], rtol=1e-10, atol=1e-14)
 
 
 def test_few_positives_are_looped_over_and_many_are_binned() -> None:

@@ -146,18 +146,18 @@ def test_two_processes_rank_as_one_with_both_batches():
     processes = [context.Process(target=_process, args=(rank, port, sizes, results)) for rank in range(2)]
     for process in processes:
         process.start()
-    found = {rank: (value, gradient) for rank, value, gradient in (results.get(timeout=120) for _ in sizes)}
+    by_rank = {rank: (value, gradient) for rank, value, gradient in (results.get(timeout=120) for _ in sizes)}
     for process in processes:
         process.join(timeout=60)
     both = [lists(rank, 2, size) for rank, size in enumerate(sizes)]
-    scores = torch.cat([one[0] for one in both], -1).requires_grad_()
-    labels = torch.cat([one[1] for one in both], -1)
+    scores = torch.cat([part[0] for part in both], -1).requires_grad_()
+    labels = torch.cat([part[1] for part in both], -1)
     where = torch.ones_like(scores, dtype=torch.bool)
     where[:, [sizes[0] - 1, -1]] = False
     expected = RankSortLoss()(scores, labels, where)
     expected.backward()
     parts = scores.grad.split(sizes, -1)
     for rank in range(2):
-        assert found[rank][0] == pytest.approx(expected.item(), abs=1e-12)
+        assert by_rank[rank][0] == pytest.approx(expected.item(), abs=1e-12)
         # Averaging over the two processes halves it again.
-        torch.testing.assert_close(torch.tensor(found[rank][1], dtype=torch.float64), 2 * parts[rank])
+        torch.testing.assert_close(torch.tensor(by_rank[rank][1], dtype=torch.float64), 2 * parts[rank])

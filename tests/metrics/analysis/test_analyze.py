@@ -37,15 +37,15 @@ def test_every_answer_is_the_one_that_is_given_alone(hard_scene, monkeypatch) ->
         with monkeypatch.context() as patch:
             for module in (analysis, ranking, causes):
                 patch.setattr(module, "match", counting_match)
-            found = analyze(truth, lane)
+            answers = analyze(truth, lane)
             together = (
-                found.precision_recall.average_precision,
-                found.operating_points.mean_optimal_lrp,
-                found.causes.delta_average_precision,
-                found.calibration.expected_calibration_error,
+                answers.precision_recall.average_precision,
+                answers.operating_points.mean_optimal_lrp,
+                answers.causes.delta_average_precision,
+                answers.calibration.expected_calibration_error,
             )
-            threshold = found.operating_points.pooled.best_f1.threshold[0]
-            counts = found.confusion.counts
+            threshold = answers.operating_points.pooled.best_f1.threshold[0]
+            counts = answers.confusion.counts
         assert repr(together) == repr(alone)  # NaN equals NaN
         assert counting_match.call_count == 1
         assert np.array_equal(

@@ -27,12 +27,12 @@ def random_set(images: int, categories: int, *, seed: int = 0) -> tuple[GroundTr
 def copied(truth: GroundTruth, lane: Detections, copies: np.ndarray) -> tuple[GroundTruth, Detections]:
     """Copies images in full: copy c of the i-th image is image 1000 i + c, so that copies are neighbours."""
     rounds = range(int(copies.max(initial=0)))
-    image, claimed = np.searchsorted(truth.images, truth.image_ids), np.searchsorted(truth.images, lane.image_ids)
+    image, predicted = np.searchsorted(truth.images, truth.image_ids), np.searchsorted(truth.images, lane.image_ids)
     real = [np.flatnonzero(copies[image] > c) for c in rounds]
-    mine = [np.flatnonzero(copies[claimed] > c) for c in rounds]
+    mine = [np.flatnonzero(copies[predicted] > c) for c in rounds]
     rows, lane_rows = np.concatenate(real), np.concatenate(mine)
     real_ids = np.concatenate([1000 * image[chosen] + c for c, chosen in enumerate(real)])
-    lane_ids = np.concatenate([1000 * claimed[chosen] + c for c, chosen in enumerate(mine)])
+    lane_ids = np.concatenate([1000 * predicted[chosen] + c for c, chosen in enumerate(mine)])
     return (
         GroundTruth(
             truth.boxes[rows],
@@ -83,18 +83,18 @@ def test_equal_scores_within_an_image_are_copied_in_turns(backend) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_samples_are_the_ap_of_the_images_drawn_by_the_seed(backend) -> None:
     truth, lane = random_set(12, 5, seed=3)
-    found = bootstrap(truth, lane, resamples=6, seed=11, backend=backend)
+    intervals = bootstrap(truth, lane, resamples=6, seed=11, backend=backend)
     generator = np.random.default_rng(11)
     expected = [evaluate(*copied(truth, lane, drawn(generator, 12)), mode="reward").ap for _ in range(6)]
-    assert found.samples.tolist() == expected
+    assert intervals.samples.tolist() == expected
 
 
 def test_values_are_those_of_evaluate() -> None:
     truth, lane = random_set(40, 8)
-    found, report = bootstrap(truth, lane, resamples=2), evaluate(truth, lane)
-    assert (found.ap.value, found.ap50.value, found.ap75.value) == (report.ap, report.ap50, report.ap75)
-    assert list(found.per_category) == truth.categories.tolist()
-    for category, interval in found.per_category.items():
+    intervals, report = bootstrap(truth, lane, resamples=2), evaluate(truth, lane)
+    assert (intervals.ap.value, intervals.ap50.value, intervals.ap75.value) == (report.ap, report.ap50, report.ap75)
+    assert list(intervals.per_category) == truth.categories.tolist()
+    for category, interval in intervals.per_category.items():
         expected = report.per_category[category]
         assert interval.value == expected or (math.isnan(interval.value) and expected == -1)
 
@@ -151,25 +151,25 @@ def test_a_higher_level_holds_a_lower_one() -> None:
 
 def test_one_image_leaves_nothing_to_draw() -> None:
     truth, lane = random_set(1, 2, seed=1)
-    found = bootstrap(truth, lane, resamples=7)
-    assert found.ap.low == found.ap.high == found.ap.value == evaluate(truth, lane).ap > 0
+    intervals = bootstrap(truth, lane, resamples=7)
+    assert intervals.ap.low == intervals.ap.high == intervals.ap.value == evaluate(truth, lane).ap > 0
 
 
 def test_without_detections_ap_is_surely_zero() -> None:
     truth, _ = random_set(10, 2)
-    found = bootstrap(truth, Detections([], [], [], []), resamples=7)
-    assert found.ap == Estimate(0.0, 0.0, 0.0)
-    assert found.ap50 == Estimate(0.0, 0.0, 0.0)
+    intervals = bootstrap(truth, Detections([], [], [], []), resamples=7)
+    assert intervals.ap == Estimate(0.0, 0.0, 0.0)
+    assert intervals.ap50 == Estimate(0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("images", [[], [1, 2, 3]], ids=["no images", "images without a box"])
 def test_without_ground_truth_everything_is_undefined(images) -> None:
     truth = GroundTruth([], [], [], images=images, categories=[4])
     lane = Detections([[0, 0, 1, 1]] * len(images), [0.5] * len(images), [4] * len(images), images)
-    found = bootstrap(truth, lane, resamples=3)
+    intervals = bootstrap(truth, lane, resamples=3)
     both = bootstrap_difference(truth, lane, lane, resamples=3)
-    assert np.isnan(found.samples).all()
-    for interval in (found.ap, found.ap75, found.per_category[4], both.ap, both.per_category[4]):
+    assert np.isnan(intervals.samples).all()
+    for interval in (intervals.ap, intervals.ap75, intervals.per_category[4], both.ap, both.per_category[4]):
         assert np.isnan([interval.value, interval.low, interval.high]).all()
     assert math.isnan(both.better)
 
@@ -178,11 +178,11 @@ def test_a_category_that_no_drawn_image_has_is_left_out_of_the_mean() -> None:
     # Category 2 is in one image of two and never found; category 1 is in both and always found.
     box = [0, 0, 10, 10]
     truth = GroundTruth([box] * 3, [1, 1, 2], [1, 2, 2], categories=[1, 2, 3])
-    found = bootstrap(truth, Detections([box] * 2, [0.5] * 2, [1, 1], [1, 2]), resamples=60)
-    assert sorted(set(np.round(found.samples, 9))) == [0.5, 1.0]
-    assert found.per_category[2] == Estimate(0.0, 0.0, 0.0)
-    assert math.isnan(found.per_category[3].value)
-    assert math.isnan(found.per_category[3].high)
+    intervals = bootstrap(truth, Detections([box] * 2, [0.5] * 2, [1, 1], [1, 2]), resamples=60)
+    assert sorted(set(np.round(intervals.samples, 9))) == [0.5, 1.0]
+    assert intervals.per_category[2] == Estimate(0.0, 0.0, 0.0)
+    assert math.isnan(intervals.per_category[3].value)
+    assert math.isnan(intervals.per_category[3].high)
 
 
 def noisier(lane: Detections, noise: float) -> Detections:
@@ -210,8 +210,8 @@ def test_a_difference_is_of_the_same_resamples_and_changes_its_sign_with_the_ord
     assert both.better == np.mean(both.samples > 0) > 0.5
     turned = bootstrap_difference(truth, lane, other, resamples=80, seed=2)
     assert (-turned.ap.high, -turned.ap.low) == pytest.approx((both.ap.low, both.ap.high))
-    assert {key: -one.value for key, one in turned.per_category.items()} == {
-        key: one.value for key, one in both.per_category.items()
+    assert {key: -estimate.value for key, estimate in turned.per_category.items()} == {
+        key: estimate.value for key, estimate in both.per_category.items()
     }
 
 
@@ -297,9 +297,9 @@ def test_intervals_hold_the_ap_of_endlessly_many_images_as_often_as_they_say() -
         truth, (first, second) = population(200, seed)
         both = bootstrap_difference(truth, first, second, resamples=500, seed=seed, backend="numba")
         for column, name in enumerate(names):
-            one, gain = getattr(both.first, name), getattr(both, name)
+            estimate, gain = getattr(both.first, name), getattr(both, name)
             expected = [getattr(report, name) for report in true]
-            held[0, column] += one.low <= expected[0] <= one.high
+            held[0, column] += estimate.low <= expected[0] <= estimate.high
             held[1, column] += gain.low <= expected[1] - expected[0] <= gain.high
     coverage = held / sets
     assert ((coverage >= 0.92) & (coverage <= 0.98)).all(), coverage.tolist()

@@ -24,12 +24,12 @@ def test_every_bin_is_as_a_loop_fills_it(bins, hard_scene) -> None:
     for seed in range(40):
         truth, lane = hard_scene(seed)
         lane = squeezed(lane)
-        found = measure_calibration(truth, lane, bins=bins)
+        calibration = measure_calibration(truth, lane, bins=bins)
         table = match(truth, lane, iou_thresholds=[0.5])
         edges = np.linspace(0, 1, bins + 1)
         aware = []
         for number, category in enumerate(truth.categories.tolist()):
-            diagram = found.per_category[number]
+            diagram = calibration.per_category[number]
             wanted = (table.counted & (truth.labels == category)).any()
             mine = np.flatnonzero((lane.labels == category) & ~table.ignored[:, 0])
             if not wanted or not len(mine):
@@ -53,11 +53,11 @@ def test_every_bin_is_as_a_loop_fills_it(bins, hard_scene) -> None:
                 ece += len(inside) / len(mine) * abs(score - precision)
                 laece += len(inside) / len(mine) * abs(score - quality)
                 filled += 1
-            assert found.category_expected_calibration_error[number] == pytest.approx(ece)
-            assert found.category_localization_aware_error[number] == pytest.approx(laece)
+            assert calibration.category_expected_calibration_error[number] == pytest.approx(ece)
+            assert calibration.category_localization_aware_error[number] == pytest.approx(laece)
             aware.append(laece)
-        assert found.localization_aware_error == pytest.approx(np.mean(aware) if aware else np.nan, nan_ok=True)
-        assert found.pooled.counts.tolist() == sum(part.counts for part in found.per_category).tolist()
+        assert calibration.localization_aware_error == pytest.approx(np.mean(aware) if aware else np.nan, nan_ok=True)
+        assert calibration.pooled.counts.tolist() == sum(part.counts for part in calibration.per_category).tolist()
     assert filled > 30
 
 
@@ -65,8 +65,8 @@ def test_scores_that_tell_the_truth_have_no_error() -> None:
     corner = 50.0 * np.arange(10)
     boxes = np.stack([corner, corner * 0, corner + 20, corner * 0 + 20], axis=1)
     truth = GroundTruth(boxes[:7], [1] * 7, [1] * 7)
-    found = measure_calibration(truth, Detections(boxes, [0.7] * 10, [1] * 10, [1] * 10))
-    assert found.expected_calibration_error == pytest.approx(0)
+    calibration = measure_calibration(truth, Detections(boxes, [0.7] * 10, [1] * 10, [1] * 10))
+    assert calibration.expected_calibration_error == pytest.approx(0)
     boastful = measure_calibration(truth, Detections(boxes, [1.0] * 10, [1] * 10, [1] * 10))
     assert boastful.expected_calibration_error == pytest.approx(0.3)
     assert boastful.pooled.counts[-1] == 10
@@ -76,19 +76,19 @@ def test_bins_are_weighed_by_their_detections_and_categories_pooled() -> None:
     truth = GroundTruth([[0, 0, 10, 10], [20, 0, 30, 10]], [1, 2], [1, 1], categories=[1, 2, 3])
     boxes = [[0, 0, 10, 10], [80, 0, 90, 10], [20, 0, 30, 10], [0, 0, 10, 10]]
     lane = Detections(boxes, [0.9, 0.1, 0.9, 0.9], [1, 1, 2, 3], [1] * 4)
-    found = measure_calibration(truth, lane, bins=10)
-    assert found.category_expected_calibration_error == pytest.approx([0.1, 0.1, np.nan], nan_ok=True)
-    assert found.pooled.counts.tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 2]
-    assert found.expected_calibration_error == pytest.approx(0.1)
+    calibration = measure_calibration(truth, lane, bins=10)
+    assert calibration.category_expected_calibration_error == pytest.approx([0.1, 0.1, np.nan], nan_ok=True)
+    assert calibration.pooled.counts.tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 2]
+    assert calibration.expected_calibration_error == pytest.approx(0.1)
 
 
 def test_nothing_to_compare_is_undefined() -> None:
     truth = GroundTruth([[0, 0, 10, 10]], [1], [1])
-    for found in (
+    for calibration in (
         measure_calibration(truth, Detections([], [], [], [])),
         measure_calibration(GroundTruth([], [], []), Detections([], [], [], [])),
     ):
-        assert np.isnan([found.expected_calibration_error, found.localization_aware_error]).all()
+        assert np.isnan([calibration.expected_calibration_error, calibration.localization_aware_error]).all()
 
 
 def test_what_makes_no_sense_is_refused() -> None:

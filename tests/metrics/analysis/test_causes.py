@@ -44,23 +44,23 @@ ONE_CAUSE = {
 @pytest.mark.parametrize("cause", ONE_CAUSE)
 def test_where_there_is_one_cause_all_is_gained_by_putting_it_right(cause) -> None:
     (given, repaired) = (Detections(*columns, [1] * len(columns[0])) for columns in ONE_CAUSE[cause])
-    found = error_causes(TRUTH, given)
-    assert {name: found.counts[name] for name in CAUSES} == {name: int(name == cause) for name in CAUSES}
-    assert found.average_precision == ap50(TRUTH, given) < 0.95
-    for name, gain in found.delta_average_precision.items():
+    errors = error_causes(TRUTH, given)
+    assert {name: errors.counts[name] for name in CAUSES} == {name: int(name == cause) for name in CAUSES}
+    assert errors.average_precision == ap50(TRUTH, given) < 0.95
+    for name, gain in errors.delta_average_precision.items():
         if name == cause:
-            assert gain == ap50(TRUTH, repaired) - ap50(TRUTH, given) == pytest.approx(1 - found.average_precision)
+            assert gain == ap50(TRUTH, repaired) - ap50(TRUTH, given) == pytest.approx(1 - errors.average_precision)
         elif name in CAUSES:
             assert gain == 0
 
 
 def test_a_missed_box_is_no_longer_asked_for() -> None:
     lane = Detections(GOOD[1:], [0.9, 0.8], [1, 2], [1, 1])
-    found = error_causes(TRUTH, lane)
-    assert {name: count for name, count in found.counts.items() if count} == {"missed": 1, "false_negative": 1}
-    assert found.missed.tolist() == [True, False, False]
-    assert found.delta_average_precision["missed"] == pytest.approx(1 - found.average_precision)
-    assert found.delta_average_precision["false_negative"] == found.delta_average_precision["missed"]
+    errors = error_causes(TRUTH, lane)
+    assert {name: count for name, count in errors.counts.items() if count} == {"missed": 1, "false_negative": 1}
+    assert errors.missed.tolist() == [True, False, False]
+    assert errors.delta_average_precision["missed"] == pytest.approx(1 - errors.average_precision)
+    assert errors.delta_average_precision["false_negative"] == errors.delta_average_precision["missed"]
 
 
 def slow_causes(truth: GroundTruth, lane: Detections, iou: float, low: float) -> tuple[list[str], list[int], set[int]]:
@@ -93,16 +93,16 @@ def test_a_slow_loop_finds_the_same_causes(iou, low, confused_scene) -> None:
     seen = dict.fromkeys(CAUSES, 0)
     for seed in range(60):
         truth, lane = confused_scene(seed)
-        found = error_causes(truth, lane, iou=iou, background_iou=low)
+        errors = error_causes(truth, lane, iou=iou, background_iou=low)
         causes, about, missed = slow_causes(truth, lane, iou, low)
-        assert [CAUSES[place] if place >= 0 else "" for place in found.cause] == causes, seed
-        assert found.truth.tolist() == about
-        assert set(np.flatnonzero(found.missed).tolist()) == missed
+        assert [CAUSES[place] if place >= 0 else "" for place in errors.cause] == causes, seed
+        assert errors.truth.tolist() == about
+        assert set(np.flatnonzero(errors.missed).tolist()) == missed
         for name in CAUSES:
-            assert found.counts[name] == (causes.count(name) if name != "missed" else len(missed))
-            assert found.counts[name] == found.category_counts[name].sum()
-            seen[name] += found.counts[name]
-        assert found.counts["false_positive"] == sum(map(bool, causes))
+            assert errors.counts[name] == (causes.count(name) if name != "missed" else len(missed))
+            assert errors.counts[name] == errors.category_counts[name].sum()
+            seen[name] += errors.counts[name]
+        assert errors.counts["false_positive"] == sum(map(bool, causes))
     assert min(seen.values()) > 50
 
 
@@ -110,35 +110,37 @@ def test_what_is_dropped_is_dropped_from_the_evaluators_input(confused_scene) ->
     gained = dict.fromkeys((*CAUSES, *SPECIAL_CAUSES), 0)
     for seed in range(40):
         truth, lane = confused_scene(seed)
-        found = error_causes(truth, lane)
+        errors = error_causes(truth, lane)
         table = match(truth, lane, iou_thresholds=[0.5])
-        judged = np.zeros(len(lane), bool)
+        evaluated = np.zeros(len(lane), bool)
         for image in truth.images:
             for category in truth.categories:
                 mine = np.flatnonzero((lane.image_ids == image) & (lane.labels == category))
-                judged[mine[np.argsort(-lane.scores[mine], kind="stable")][:100]] = True
-        base = found.average_precision
+                evaluated[mine[np.argsort(-lane.scores[mine], kind="stable")][:100]] = True
+        base = errors.average_precision
         if math.isnan(base):
-            assert ap50(truth, part(lane, judged)) == -1  # in a report
-            assert np.isnan(list(found.delta_average_precision.values())).all()
+            assert ap50(truth, part(lane, evaluated)) == -1  # in a report
+            assert np.isnan(list(errors.delta_average_precision.values())).all()
             continue
-        assert base == ap50(truth, part(lane, judged))
+        assert base == ap50(truth, part(lane, evaluated))
         for name in ("both", "duplicate", "background"):
-            fixed = part(lane, judged & (found.cause != CAUSES.index(name)))
-            assert found.delta_average_precision[name] == ap50(truth, fixed) - base
-        fixed = part(lane, judged & (found.cause < 0))
-        assert found.delta_average_precision["false_positive"] == ap50(truth, fixed) - base
-        for name, dropped in (("missed", found.missed), ("false_negative", table.missed[:, 0])):
-            report = evaluate(without(truth, dropped), part(lane, judged), iou_thresholds=[0.5], max_detections=[10**6])
+            fixed = part(lane, evaluated & (errors.cause != CAUSES.index(name)))
+            assert errors.delta_average_precision[name] == ap50(truth, fixed) - base
+        fixed = part(lane, evaluated & (errors.cause < 0))
+        assert errors.delta_average_precision["false_positive"] == ap50(truth, fixed) - base
+        for name, dropped in (("missed", errors.missed), ("false_negative", table.missed[:, 0])):
+            report = evaluate(
+                without(truth, dropped), part(lane, evaluated), iou_thresholds=[0.5], max_detections=[10**6]
+            )
             fixed_ap = np.array(list(report.per_category50.values()))
             before = np.array(list(evaluate(truth, lane).per_category50.values()))
             expected = np.where(before == -1, np.nan, np.where(fixed_ap == -1, 0, fixed_ap - before))
-            assert np.array_equal(found.category_delta[name], expected, equal_nan=True)
-            assert found.delta_average_precision[name] == pytest.approx(expected[before >= 0].mean(), abs=1e-12)
-        for name, gain in found.delta_average_precision.items():
+            assert np.array_equal(errors.category_delta[name], expected, equal_nan=True)
+            assert errors.delta_average_precision[name] == pytest.approx(expected[before >= 0].mean(), abs=1e-12)
+        for name, gain in errors.delta_average_precision.items():
             assert -1e-12 <= gain <= 1 - base + 1e-12
             gained[name] += gain > 1e-6
-            rows = found.category_delta[name][~np.isnan(found.category_delta[name])]
+            rows = errors.category_delta[name][~np.isnan(errors.category_delta[name])]
             assert gain == pytest.approx(rows.mean(), abs=1e-12)
             assert (rows > -1e-12).all()
     assert min(gained.values()) > 5
@@ -159,18 +161,18 @@ def test_of_several_detections_that_one_box_then_has_the_best_stays(cause, confu
         truth, lane = confused_scene(seed)
         scores = np.random.default_rng(seed).permutation(len(lane)).astype(float)
         lane = Detections(lane.boxes, scores, lane.labels, lane.image_ids)
-        found = error_causes(truth, lane)
+        errors = error_causes(truth, lane)
         table = match(truth, lane, iou_thresholds=[0.5])
         points: dict[int, list[tuple[float, bool]]] = {category: [] for category in truth.categories.tolist()}
-        claims: dict[int, list[tuple[float, bool]]] = {}
+        chances: dict[int, list[tuple[float, bool]]] = {}
         for row in range(len(lane)):
             if table.correct[row, 0]:
-                claims.setdefault(int(table.truth[row, 0]), []).append((scores[row], True))
-            elif found.cause[row] == CAUSES.index(cause):
-                claims.setdefault(int(found.truth[row]), []).append((scores[row], False))
+                chances.setdefault(int(table.truth[row, 0]), []).append((scores[row], True))
+            elif errors.cause[row] == CAUSES.index(cause):
+                chances.setdefault(int(errors.truth[row]), []).append((scores[row], False))
             elif table.wrong[row, 0]:
                 points[int(lane.labels[row])].append((scores[row], False))
-        for row, rivals in claims.items():
+        for row, rivals in chances.items():
             score, was_right = max(rivals)
             points[int(truth.labels[row])].append((score, True))
             suppressed += len(rivals) > 1
@@ -178,8 +180,8 @@ def test_of_several_detections_that_one_box_then_has_the_best_stays(cause, confu
         for number, category in enumerate(truth.categories.tolist()):
             total = int((table.counted & (truth.labels == category)).sum())
             if total:
-                gain = average_precision(points[category], total) - found.category_average_precision[number]
-                assert found.category_delta[cause][number] == pytest.approx(gain, abs=1e-9), (seed, category)
+                gain = average_precision(points[category], total) - errors.category_average_precision[number]
+                assert errors.category_delta[cause][number] == pytest.approx(gain, abs=1e-9), (seed, category)
     assert suppressed > 30
     assert replaced > 10
 
@@ -187,21 +189,21 @@ def test_of_several_detections_that_one_box_then_has_the_best_stays(cause, confu
 def test_crowds_are_nobodys_cause() -> None:
     truth = GroundTruth([[0, 0, 100, 100], [200, 0, 210, 10]], [1, 1], [1, 1], crowd=[True, False])
     boxes = [[10, 10, 20, 20], [0, 0, 100, 100], [200, 0, 210, 10]]
-    found = error_causes(truth, Detections(boxes, [0.9, 0.8, 0.7], [1, 2, 1], [1] * 3))
-    assert not any(found.counts.values())  # category 2 is not judged
+    errors = error_causes(truth, Detections(boxes, [0.9, 0.8, 0.7], [1, 2, 1], [1] * 3))
+    assert not any(errors.counts.values())  # category 2 is not evaluated
     truth = GroundTruth(truth.boxes, [1, 1], [1, 1], crowd=[True, False], categories=[1, 2])
-    found = error_causes(truth, Detections(boxes, [0.9, 0.8, 0.7], [1, 2, 1], [1] * 3))
-    assert {name: count for name, count in found.counts.items() if count} == {"background": 1, "false_positive": 1}
-    assert found.delta_average_precision["background"] == 0
+    errors = error_causes(truth, Detections(boxes, [0.9, 0.8, 0.7], [1, 2, 1], [1] * 3))
+    assert {name: count for name, count in errors.counts.items() if count} == {"background": 1, "false_positive": 1}
+    assert errors.delta_average_precision["background"] == 0
 
 
 def test_empty_inputs_have_no_causes() -> None:
     nothing = Detections([], [], [], [])
-    found = error_causes(TRUTH, nothing)
-    assert (found.counts["missed"], found.average_precision) == (3, 0)
-    assert set(found.delta_average_precision.values()) == {0}  # there is no curve to stretch
-    found = error_causes(GroundTruth([], [], []), nothing)
-    assert np.isnan(list(found.delta_average_precision.values())).all()
+    errors = error_causes(TRUTH, nothing)
+    assert (errors.counts["missed"], errors.average_precision) == (3, 0)
+    assert set(errors.delta_average_precision.values()) == {0}  # there is no curve to stretch
+    errors = error_causes(GroundTruth([], [], []), nothing)
+    assert np.isnan(list(errors.delta_average_precision.values())).all()
 
 
 def test_a_table_may_be_shared() -> None:
