@@ -83,7 +83,7 @@ class ListLoss(nn.Module, ABC):
 
         Without any positive each is 0, with zero gradient. Arguments as in `forward`.
         """
-        lists = Lists(scores, labels, where)
+        lists = _lists_of(scores, labels, where)
         number = (lists.count > 0).sum().clamp(min=1)
         return {name: value.sum() / number for name, value in self._values(lists).items()}
 
@@ -92,7 +92,7 @@ class ListLoss(nn.Module, ABC):
 
         Arguments as in `forward`.
         """
-        lists = Lists(scores, labels, where)
+        lists = _lists_of(scores, labels, where)
         return {name: value.reshape(lists.leading) for name, value in self._values(lists).items()}
 
     def _values(self, lists: Lists) -> dict[str, Tensor]:
@@ -196,3 +196,10 @@ class ListLoss(nn.Module, ABC):
         """Shows the parameters, as ``APLoss(delta=1.0, ...)``."""
         public = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "training"}
         return ", ".join(f"{name}={value}" for name, value in public.items())
+
+
+def _lists_of(scores: Tensor, labels: Tensor, where: Tensor | None) -> Lists:
+    """Returns the lists; empty ones get an entry that is ignored, so that no member has to think of them."""
+    if scores.dim() and scores.shape[-1] == 0 and scores.shape == labels.shape:
+        return Lists(nn.functional.pad(scores, (0, 1)), nn.functional.pad(labels, (0, 1), value=-1.0))
+    return Lists(scores, labels, where)

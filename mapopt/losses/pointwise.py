@@ -32,7 +32,7 @@ class PointwiseLoss(ListLoss):
     def evaluate(self, lists: Lists) -> dict[str, Tensor]:
         """Computes ``rank``, ``[lists]``."""
         values = self.entries(lists) * (lists.positive | lists.negative)
-        if isinstance(self.weight, Tensor):
+        if isinstance(self.weight, Tensor) and self.weight.numel():
             shape = (*lists.leading, lists.scores.shape[-1])
             try:
                 weight = self.weight.to(values).expand(shape).reshape(values.shape)
@@ -42,7 +42,7 @@ class PointwiseLoss(ListLoss):
                     f"tensor that broadcasts to the scores' {list(shape)}"
                 ) from None
             values = values * weight
-        elif self.weight != 1.0:
+        elif not isinstance(self.weight, Tensor) and self.weight != 1.0:
             values = values * self.weight
         return {"rank": values.sum(-1, dtype=accumulation_type(values.device)) / lists.count.clamp(min=1)}
 

@@ -1,7 +1,7 @@
 """Detections that count, sorted by category and falling score: what every curve is counted from.
 
 It is read off a `MatchTable`, so one matching serves all curves, operating points and causes; what counts neither way
-(crowds, boxes outside the area range, detections that are not judged) is already left out.
+(crowds, boxes outside the area range, detections that are not evaluated) is already left out.
 """
 
 from __future__ import annotations

@@ -97,10 +97,10 @@ class Bins:
         offsets = torch.empty(scores.shape, dtype=lower.dtype, device=scores.device)
         for part in column_blocks(scores):
             exact = scores[:, part].to(lower.dtype)
-            found = self._counter.count(exact).mul_(counts[:, part].long())
-            bins[:, part] = found
+            place = self._counter.count(exact).mul_(counts[:, part].long())
+            bins[:, part] = place
             # An offset matters only inside a ramp, at most `width` long: the clamp keeps infinities out of sums.
-            offsets[:, part] = lower.gather(-1, found).neg_().add_(exact).clamp_(0.0, self._widest)
+            offsets[:, part] = lower.gather(-1, place).neg_().add_(exact).clamp_(0.0, self._widest)
         return Located(bins, offsets, scores.dtype)
 
     def mass(self, located: Located | Summed, weights: Tensor | None = None) -> Tensor:
@@ -162,8 +162,8 @@ class Bins:
         flat = located.bin
         if lists > 1:
             flat = flat + torch.arange(0, lists * bins, bins, device=flat.device)[:, None]
-        found = totals(flat.flatten(), None if values is None else values.flatten(), lists * bins)
-        return found.reshape(lists, bins).to(self.edges.dtype)
+        sums = totals(flat.flatten(), None if values is None else values.flatten(), lists * bins)
+        return sums.reshape(lists, bins).to(self.edges.dtype)
 
     def _over_ramps(self, values: Tensor) -> Tensor:
         """Sums ``[lists, bins]`` over the bins of each positive's ramp, per unit of its width."""
