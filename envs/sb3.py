@@ -11,7 +11,7 @@ import multiprocessing
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mapopt.envs.detector_training.lanes import EpisodeState
     from mapopt.envs.post_processing.lanes import PostProcessingState
 
-    State = EpisodeState | PostProcessingState
+    State: TypeAlias = EpisodeState | PostProcessingState
 
 MakeVector = Callable[[], VectorEnv]
 """Makes a `DetectorTrainingVectorEnv` or a `PostProcessingVectorEnv`, under any vector wrappers, with

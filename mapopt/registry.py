@@ -111,7 +111,8 @@ class Registry(Mapping[str, Part], Generic[Part]):
             ConfigError: as for `find`; or a setting is unknown, is missing, or was given for a finished object.
         """
         if isinstance(given, Choice):
-            given, settings = given.name, {**given.settings, **(settings or {})}
+            settings = {**given.settings, **(settings or {})}
+            given = given.name
         part = self.find(given)
         shown = given if isinstance(given, str) else _described(given)
         if not inspect.isclass(part) and not inspect.isroutine(part):

@@ -49,6 +49,7 @@ class SyntheticCandidates:
     def __post_init__(self) -> None:
         check_split(self.split)
         check_count(self.count)
+        object.__setattr__(self, "images", tuple(self.images))
         if min(self.classes, *self.images) < 1:
             raise ConfigError(f"{self.classes} classes and {self.images} images: expected 1 or more of each")
 
