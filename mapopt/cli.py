@@ -1,56 +1,19 @@
 """The `mapopt` command: finds the command that was asked for, reads its flags, runs it, and turns errors into a line.
 
-Commands are named as text and imported when they are asked for, so that help is quick and this file, at the bottom of
-the package, may name commands that live above it.
+What takes time to import is imported when it is needed, so that help and errors are quick.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from mapopt import __version__
-from mapopt.errors import ConfigError, MapoptError, unknown_name
-
-if TYPE_CHECKING:
-    from mapopt.commands.command import Command
-
-COMMANDS: dict[str, str] = {
-    "train": "mapopt.commands.train:Train",
-    "evaluate": "mapopt.commands.evaluate:Evaluate",
-    "predict": "mapopt.commands.predict:Predict",
-    "train-agent": "mapopt.agents.commands.train_agent:TrainAgent",
-    "watch": "mapopt.agents.commands.watch:Watch",
-    "compare": "mapopt.experiments.commands.compare:Compare",
-    "plot": "mapopt.experiments.commands.compare:Plot",
-    "bench losses": "mapopt.experiments.commands.bench:BenchLosses",
-    "bench ap": "mapopt.experiments.commands.bench:BenchAP",
-    "bench fleet": "mapopt.experiments.commands.bench:BenchFleet",
-    "bench env": "mapopt.experiments.commands.bench:BenchEnv",
-}
-"""Where each command is; the first of two words names a family."""
-
-SUMMARIES: dict[str, str] = {
-    "train": "Train a detector, selected by its AP on the val split and tested once at the end.",
-    "evaluate": "Measure a trained detector, or a file of results, as COCO does, and say why it is not better.",
-    "predict": "Find objects in images, and draw them.",
-    "train-agent": "Train an agent with PPO on detector training; it is stored as weights and JSON, and resumable.",
-    "watch": "Play an episode of an agent, print a line per round, and write it as a film (GIF or MP4).",
-    "compare": (
-        "Train every method on every task with every seed at equal budget, test once, and report with intervals."
-    ),
-    "plot": "Draw a comparison's table, summary.json and figures again from its store, without training.",
-    "bench losses": "Measure what ranking losses cost and how well they stand for AP.",
-    "bench ap": "Measure time and memory of AP beside pycocotools and the packages that others offer for it.",
-    "bench fleet": "Measure training many lanes as one network, and where the time of a round goes.",
-    "bench env": "Measure environment steps a second by lanes and image size, and where the time of a step goes.",
-}
-"""What each command does, for the list of all; written here because reading it there would import everything."""
+from mapopt.commands.registry import COMMANDS, SUMMARIES, find_command
+from mapopt.errors import ConfigError, MapoptError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -149,19 +112,3 @@ def _print_completion(words: Sequence[str]) -> int:
         raise ConfigError(f"completion of '{' '.join(words)}': expected one shell, {' or '.join(SHELLS)}")
     print(completion_script(words[0], {name: find_command(name) for name in COMMANDS}), end="", flush=True)
     return 0
-
-
-def find_command(name: str) -> type[Command]:
-    """Imports a command.
-
-    Raises:
-        ConfigError: there is none of this name.
-    """
-    if name not in COMMANDS:
-        first, _, second = name.rpartition(" ")
-        # What could have been said in its place: the others of the family, or the first words of all.
-        known = {other.removeprefix(f"{first} ").partition(" ")[0] for other in COMMANDS if other.startswith(first)}
-        raise ConfigError(unknown_name("command", second, known))
-    module, _, attribute = COMMANDS[name].partition(":")
-    command: type[Command] = getattr(importlib.import_module(module), attribute)
-    return command

@@ -147,11 +147,58 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment, timeout=100)
 
 
-def test_help_and_a_wrong_command_import_no_torch() -> None:
+HEAVY = ("torch", "torchvision", "scipy", "numba", "matplotlib", "gymnasium", "stable_baselines3", "pandas")
+"""Packages of which some take seconds to import."""
+
+
+def heavy_after(*lines: list[str]) -> list[str]:
+    """Returns what command lines have imported of the packages that take long."""
     code = (
-        "import sys; from mapopt.cli import main; main(['--help']); main(['trian']); sys.exit('torch' in sys.modules)"
+        f"import sys; from mapopt.cli import main; [main(words) for words in {list(lines)}]; "
+        f"print('imported', *[name for name in {HEAVY} if name in sys.modules])"
     )
-    assert run("-c", code).returncode == 0
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1].split()[1:]
+
+
+def test_the_list_and_a_wrong_command_import_little() -> None:
+    assert heavy_after(["--help"], ["trian"], ["help", "bench"], ["bench", "lossess"]) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xfail(reason="its flags are still read with torch"))
+        if name in ("train-agent", "watch")
+        else name
+        for name in COMMANDS
+    ],
+)
+def test_help_and_errors_of_a_command_import_little(name: str) -> None:
+    words = name.split()
+    assert heavy_after([*words, "--help"], [*words, "--sed", "1"], [*words, "--seed", "x"]) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--images", "3"],
+        ["train", "--recipe.loss", "focl"],
+        ["train", "--recipe.detector", "tinny"],
+        ["train", "--controller", "shedule"],
+        ["train", "--data", "nowhere"],
+        ["train", "--device", "tpu"],
+        ["train", "--resume", "--overwrite", "--out", "nowhere"],
+        ["evaluate", "--checkpoint", "nowhere.pt"],
+        ["evaluate", "--iou", "3"],
+        ["predict", "--checkpoint", "nowhere.pt", "--images", "nowhere"],
+        ["predict", "--checkpoint", "nowhere.pt", "--images", "nowhere", "--score", "2"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_wrong_with_a_value_is_said_before_anything_long_is_imported(words: list[str]) -> None:
+    assert heavy_after(words) == []
 
 
 @pytest.mark.slow

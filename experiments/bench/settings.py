@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mapopt.errors import ConfigError
+from mapopt.commands.registry import COMMANDS
+from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import LOSSES
 
 LossPart = Literal["time", "fidelity", "descent", "mass"]
@@ -120,6 +121,23 @@ class EnvironmentSettings:
         check_numbers("sizes", self.sizes, 16)
         check_numbers("workers", [self.workers], 0)
         check_numbers("steps", [self.steps], 0)
+        check_numbers("repeats", [self.repeats], 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandLineSettings:
+    """Which commands' answers are timed."""
+
+    commands: tuple[str, ...] = ()
+    """Which commands, in quotes where they have two words; all by default."""
+    repeats: int = 5
+    """The fastest of so many counts."""
+
+    def check(self) -> None:
+        """Raises ConfigError where there is no such command, or nothing to measure."""
+        for name in self.commands:
+            if name not in COMMANDS:
+                raise ConfigError(unknown_name("command", name, COMMANDS))
         check_numbers("repeats", [self.repeats], 1)
 
 

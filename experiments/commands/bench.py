@@ -1,4 +1,4 @@
-"""The commands `mapopt bench losses`, `ap`, `fleet` and `env`."""
+"""The commands `mapopt bench losses`, `ap`, `fleet`, `env` and `cli`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import ClassVar
 
 from mapopt.commands.command import Command
 from mapopt.devices import check_device, choose_device
-from mapopt.experiments.bench.settings import EnvironmentSettings, EvaluatorSettings, FleetSettings, LossSettings
+from mapopt.experiments.bench.settings import (
+    CommandLineSettings,
+    EnvironmentSettings,
+    EvaluatorSettings,
+    FleetSettings,
+    LossSettings,
+)
 from mapopt.output import Output
 
 
@@ -139,3 +145,30 @@ class BenchEnv(EnvironmentSettings, _Bench):
         if self.out is not None:
             write_json(self.out / "env.json", asdict(costs))
             print(f"wrote {self.out / 'env.json'}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchCommandLine(CommandLineSettings, _Bench):
+    """Measure the processor time of every command's help and of a mistyped flag.
+
+    Each answer has a process of its own, as at a terminal; the fastest of several counts. The first of them writes
+    what Python compiles, so a first call after an installation takes longer.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt bench cli --repeats 3",
+        "mapopt bench cli --commands train 'bench losses' --out benchmark",
+    )
+    files: ClassVar[tuple[str, ...]] = ("cli.json",)
+
+    def run(self) -> None:
+        """Measures, prints, and writes."""
+        self.check()
+        self.check_out()
+        from mapopt.experiments.bench.command_line import bench_command_line
+        from mapopt.files import write_json
+
+        costs = bench_command_line(self)
+        if self.out is not None:
+            write_json(self.out / "cli.json", [asdict(cost) for cost in costs])
+            print(f"wrote {self.out / 'cli.json'}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mapopt.commands.command import Command
 from mapopt.settings import NOT_A_SETTING
+from mapopt.training.run_files import output_of
 from mapopt.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Train(TrainSettings, Command):
     def run(self) -> int:
         """Trains, and tests the best weights; returns 1 if the run diverged."""
         self.check_run()
+        output_of(self.out).check(resume=self.resume, overwrite=self.overwrite)
         # What is wrong with the flags has been said by now; what is imported from here on takes seconds.
         from mapopt.training.session import train_detector
 

@@ -32,7 +32,7 @@ def test_the_family_lists_its_commands(words: list[str], capsys: pytest.CaptureF
     ("words", "said"),
     [
         (["bench", "lossess"], "mapopt bench: error: unknown command 'lossess': did you mean 'losses'? Known: ap, "),
-        (["bench", "--out"], "mapopt bench: error: unknown command '--out'. Known: ap, env, fleet, losses\n"),
+        (["bench", "--out"], "mapopt bench: error: unknown command '--out'. Known: ap, cli, env, fleet, losses\n"),
         (["bench", "losses", "--sices", "10"], "mapopt bench losses: error: unknown flag '--sices': did you mean '--s"),
         (["bench", "losses", "--members", "app"], "mapopt bench losses: error: unknown loss 'app': did you mean 'ap"),
         (["bench", "losses", "--members"], "mapopt bench losses: error: --members is empty: name at least one\n"),

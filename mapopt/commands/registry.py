@@ -1,0 +1,64 @@
+"""Every command by its name, as text, so that the list of all is printed without importing one.
+
+The text is also what lets this file, in the lower part of the package, name commands that live above it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from mapopt.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from mapopt.commands.command import Command
+
+COMMANDS: dict[str, str] = {
+    "train": "mapopt.commands.train:Train",
+    "evaluate": "mapopt.commands.evaluate:Evaluate",
+    "predict": "mapopt.commands.predict:Predict",
+    "train-agent": "mapopt.agents.commands.train_agent:TrainAgent",
+    "watch": "mapopt.agents.commands.watch:Watch",
+    "compare": "mapopt.experiments.commands.compare:Compare",
+    "plot": "mapopt.experiments.commands.compare:Plot",
+    "bench losses": "mapopt.experiments.commands.bench:BenchLosses",
+    "bench ap": "mapopt.experiments.commands.bench:BenchAP",
+    "bench fleet": "mapopt.experiments.commands.bench:BenchFleet",
+    "bench env": "mapopt.experiments.commands.bench:BenchEnv",
+    "bench cli": "mapopt.experiments.commands.bench:BenchCommandLine",
+}
+"""Where each command is; the first of two words names a family."""
+
+SUMMARIES: dict[str, str] = {
+    "train": "Train a detector, selected by its AP on the val split and tested once at the end.",
+    "evaluate": "Measure a trained detector, or a file of results, as COCO does, and say why it is not better.",
+    "predict": "Find objects in images, and draw them.",
+    "train-agent": "Train an agent with PPO on detector training; it is stored as weights and JSON, and resumable.",
+    "watch": "Play an episode of an agent, print a line per round, and write it as a film (GIF or MP4).",
+    "compare": (
+        "Train every method on every task with every seed at equal budget, test once, and report with intervals."
+    ),
+    "plot": "Draw a comparison's table, summary.json and figures again from its store, without training.",
+    "bench losses": "Measure what ranking losses cost and how well they stand for AP.",
+    "bench ap": "Measure time and memory of AP beside pycocotools and the packages that others offer for it.",
+    "bench fleet": "Measure training many lanes as one network, and where the time of a round goes.",
+    "bench env": "Measure environment steps a second by lanes and image size, and where the time of a step goes.",
+    "bench cli": "Measure the processor time of every command's help and of a mistyped flag.",
+}
+"""What each command does, for the list of all; written here because reading it there would import everything."""
+
+
+def find_command(name: str) -> type[Command]:
+    """Imports a command.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    if name not in COMMANDS:
+        first, _, second = name.rpartition(" ")
+        # What could have been said in its place: the others of the family, or the first words of all.
+        known = {other.removeprefix(f"{first} ").partition(" ")[0] for other in COMMANDS if other.startswith(first)}
+        raise ConfigError(unknown_name("command", second, known))
+    module, _, attribute = COMMANDS[name].partition(":")
+    command: type[Command] = getattr(importlib.import_module(module), attribute)
+    return command
