@@ -38,15 +38,15 @@ def test_a_file_without_a_box_is_a_list_without_entries(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (3, "entry 1 is not an object in braces."),
-        ({"image_id": 3, "category_id": 1, "score": 1}, "entry 1 has no 'bbox'."),
-        ({**GOOD, "image_id": "3"}, "entry 1 has 'image_id' '3': expected an integer."),
-        ({**GOOD, "category_id": 1.0}, "entry 1 has 'category_id' 1.0: expected an integer."),
-        ({**GOOD, "bbox": [1, 2, 3]}, "entry 1 has 'bbox' [1, 2, 3]: expected four numbers"),
-        ({**GOOD, "bbox": [1, 2, -3, 4]}, "entry 1 has 'bbox' [1, 2, -3, 4]: expected a width and a height"),
-        ({**GOOD, "bbox": [1, 2, float("nan"), 4]}, "entry 1 has 'bbox' [1, 2, nan, 4]: expected finite numbers"),
-        ({**GOOD, "score": float("inf")}, "entry 1 has 'score' inf: expected a finite number."),
-        ({**GOOD, "score": None}, "entry 1 has 'score' None: expected a finite number."),
+        (3, "result 1 is of type int: expected a dictionary with 'bbox'"),
+        ({"image_id": 3, "category_id": 1, "score": 1}, "result 1 has no 'bbox'"),
+        ({**GOOD, "image_id": "3"}, "result 1 has image_id '3': expected a whole number"),
+        ({**GOOD, "category_id": 1.0}, "result 1 has category_id 1.0: expected a whole number"),
+        ({**GOOD, "bbox": [1, 2, 3]}, "result 1 has bbox [1, 2, 3]: expected four numbers"),
+        ({**GOOD, "bbox": [1, 2, -3, 4]}, "result 1 has bbox [1.0, 2.0, -3.0, 4.0]: expected a width and a height"),
+        ({**GOOD, "bbox": [1, 2, float("nan"), 4]}, "detection 1 has box [1.0, 2.0, nan, 6.0]: expected finite"),
+        ({**GOOD, "score": None}, "result 1 has score None: expected a number"),
+        ({**GOOD, "score": float("nan")}, "score of detection 1 is NaN"),
     ],
 )
 def test_a_wrong_entry_is_named(tmp_path: Path, entry: Any, message: str) -> None:
@@ -60,11 +60,8 @@ def test_a_wrong_entry_is_named(tmp_path: Path, entry: Any, message: str) -> Non
 def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text("3")
-    with pytest.raises(DataError, match=r"r\.json: is not a list\. Expected COCO results"):
+    with pytest.raises(DataError, match=r"r\.json: is of type int; expected COCO results"):
         read_results(path)
     path.write_text('{"annotations": []}')
-    with pytest.raises(DataError, match=r"r\.json: is an annotation file\. Expected COCO results"):
-        read_results(path)
-    path.write_text(json.dumps([{**GOOD, "score": float("nan")}]))
-    with pytest.raises(DataError, match=r"r\.json: entry 0 has 'score' nan: expected a finite number"):
+    with pytest.raises(DataError, match=r"r\.json: is COCO annotations; expected COCO results"):
         read_results(path)
