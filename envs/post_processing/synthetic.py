@@ -66,7 +66,7 @@ class CandidateParameters:
     duplicates: float
     """Mean number of further boxes around an object that is found."""
     jitter: float
-    """Standard deviation of a box's corners, relative to the object's sides."""
+    """Noise of a box's corners: the standard deviation, relative to the object's sides."""
     crowding: float
     """Fraction of the objects that stand beside another of their class and overlap it."""
     false_alarms: float
@@ -74,7 +74,7 @@ class CandidateParameters:
     sharpness: float
     """How much a score, in logits, says about how well the box fits."""
     noise: float
-    """Standard deviation of a score, in logits."""
+    """Noise of a score: the standard deviation, in logits."""
     gap: float
     """How far false alarms score below boxes that fit perfectly, in logits."""
     detected: NDArray[np.float64]
