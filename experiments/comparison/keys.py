@@ -132,4 +132,4 @@ def _hashed(settings: Any, always: tuple[str, ...]) -> dict[str, Any]:
     """Returns the settings that are always hashed, and of the others those that differ from their defaults."""
     values = to_mapping(settings)
     defaults = to_mapping(type(settings)())
-    return {name: value for name, value in values.items() if name in always or value != defaults[name]}
+    return {name: value for name, value in values.items() if name in always or value != defaults.get(name)}

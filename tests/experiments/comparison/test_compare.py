@@ -162,6 +162,14 @@ def test_a_controller_has_one_key_however_it_is_spelt() -> None:
     assert key({"kind": "agent"}) == key({"kind": "agent", "settings": {"agent": "ppo-shapes"}})
 
 
+def test_settings_that_came_after_the_first_runs_count_where_they_are_given() -> None:
+    def key(**recipe: Any) -> str:
+        return key_of(make_experiment(SMALL, {"x": Recipe(**recipe)}, {}), "x")
+
+    assert key() == key(optimizer_settings={}) != key(optimizer="adamw", optimizer_settings={"beta2": 0.9})
+    assert key(optimizer="adamw") != key(optimizer="adamw", optimizer_settings={"beta2": 0.9})
+
+
 def test_the_key_of_an_own_part_is_that_of_its_source_and_settings(parts: ModuleType, tmp_path: Path) -> None:
     def key(controller: Any) -> str:
         return key_of(make_experiment(SMALL, {"x": controller}, {}), "x")
