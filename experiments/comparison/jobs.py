@@ -15,12 +15,27 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mapopt.agents import agent_fingerprint, load_agent
+from mapopt.detectors import DETECTORS
 from mapopt.experiments.comparison.config import Experiment, TaskConfig
 from mapopt.experiments.comparison.controllers import ControllerConfig
 from mapopt.experiments.comparison.data import splits_of
 from mapopt.experiments.comparison.keys import run_key
 from mapopt.experiments.comparison.store import Cost, Store, StoredRun
-from mapopt.training import Budget, Controller, Fleet, Knobs, Recipe, Round, RunResult, Scores, Task, run_fleet
+from mapopt.losses import BOX_LOSSES, make_loss
+from mapopt.registry import is_text
+from mapopt.training import (
+    OPTIMIZERS,
+    Budget,
+    Controller,
+    Fleet,
+    Knobs,
+    Recipe,
+    Round,
+    RunResult,
+    Scores,
+    Task,
+    run_fleet,
+)
 
 if TYPE_CHECKING:
     from mapopt.metrics import Detections
@@ -94,6 +109,7 @@ def make_job(experiment: Experiment, task: str, method: str, seeds: tuple[int, .
     """
     config, outcome = experiment.methods[method], experiment.outcome(task, method)
     data, knobs = experiment.tasks[task], experiment.knobs(task, method)
+    _check_own_parts(config.recipe)
     config.controller.make()
     key = run_key(
         task=data,
@@ -158,6 +174,17 @@ def train_job(job: Job, report: Callable[[Progress], None], *, store: Store, dev
         store.write(stored, result.history, _drawn(tasks[lane], detections[lane]))
     val_ap = float(np.mean([result.val.ap for result in results]))
     report(Progress(job=job, rounds=job.budget.rounds, val_ap=val_ap, done=True))
+
+
+def _check_own_parts(recipe: Recipe) -> None:
+    """Imports the parts of a recipe that are the user's own, so that what is wrong with them is said at once."""
+    if is_text(recipe.loss):
+        make_loss(recipe.loss, recipe.loss_settings)
+    for name in recipe.auxiliary:
+        make_loss(name)
+    for registry, name in ((BOX_LOSSES, recipe.box_loss), (DETECTORS, recipe.detector), (OPTIMIZERS, recipe.optimizer)):
+        if is_text(name):
+            registry.find(name)
 
 
 def _training_cost(controller: ControllerConfig) -> Cost:

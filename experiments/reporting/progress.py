@@ -16,7 +16,7 @@ from rich.progress import Progress as Bars
 from mapopt.experiments.comparison.jobs import Plan, Progress
 from mapopt.experiments.comparison.search import SearchOutcome
 from mapopt.experiments.reporting.terminal import print_summary
-from mapopt.losses import LOSSES
+from mapopt.losses import make_loss
 
 if TYPE_CHECKING:
     from mapopt.drawing.styles import Family
@@ -116,9 +116,9 @@ def print_and_draw(summary: Summary, runs: Sequence[StoredRun], folder: Path, re
 
 
 def _family(recipe: Recipe) -> Family:
-    if recipe.loss == "torchvision":
-        return "pointwise"
-    return "pointwise" if getattr(LOSSES[recipe.loss], "pointwise", False) else "ranking"
+    """Returns which kind of loss a recipe trains with; a detector's own losses are pointwise."""
+    pointwise = recipe.is_detectors_own or make_loss(recipe.loss, recipe.loss_settings).pointwise
+    return "pointwise" if pointwise else "ranking"
 
 
 def _console() -> Console:

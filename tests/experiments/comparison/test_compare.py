@@ -141,6 +141,15 @@ def test_an_agent_is_one_more_method_on_what_the_reference_trains() -> None:
         ({"x": {"controller": {"kind": "parts_of_mine:Ramp", "settings": {"factr": 1}}}}, {}, "did you mean 'factor'"),
         ({"x": {"controller": {"kind": "plateau", "settings": {"round": 1}}}}, {}, "did you mean 'rounds'"),
         ({"x": {"controller": {"kind": "constant", "settings": {"lr": 1}}}}, {}, "unknown setting of controller 'cons"),
+        ({"x": {"recipe": {"loss": "parts_of_mine:HingeLos"}}}, {}, "loss 'parts_of_mine:HingeLos': unknown attribute"),
+        (
+            {"x": {"recipe": {"loss": "parts_of_mine:HingeLoss", "loss_settings": {"margn": 1}}}},
+            {},
+            "did you mean 'marg",
+        ),
+        ({"x": {"recipe": {"box_loss": "parts_of_mine:Silent"}}}, {}, "box loss parts_of_mine:Silent"),
+        ({"x": {"recipe": {"optimizer": "parts_of_mine:Silent"}}}, {}, "optimizer parts_of_mine:Silent"),
+        ({"x": {"recipe": {"detector": "parts_of_mine:silent"}}}, {}, "detector 'parts_of_mine:silent': unknown attr"),
         ({"x": {"controller": {"patience": -1}}}, {}, "patience is -1: expected a number of rounds"),
     ],
 )
@@ -218,14 +227,18 @@ def test_own_knobs_are_set_and_searched_like_ours(parts: ModuleType, tmp_path: P
 
 
 @pytest.mark.slow
-def test_an_own_loss_with_an_own_knob_is_searched_and_compared(parts: ModuleType, tmp_path: Path) -> None:
+def test_an_own_loss_with_an_own_knob_is_searched_compared_and_drawn(
+    parts: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = {"loss": "parts_of_mine:HingeLoss", "loss_settings": {"margin": 0.7}}
     hinge = {"recipe": recipe, "search": {"grid": {"margin": [0.5, 1.0]}, "seeds": 1}}
     content = {**SMALL, "methods": {**SMALL["methods"], "hinge": hinge}}
     settings: Any = {"methods": ["hinge"], "out": tmp_path, "tasks": ["shapes"], "workers": 1}
     (outcome,) = search(content, **settings)
     assert [tried.knobs for tried in outcome.tried] == [{"margin": 0.5}, {"margin": 1.0}]
-    compare(content, **settings)
+    compare(content, **settings, report=True)
+    assert "hinge" in capsys.readouterr().out
+    assert (tmp_path / "small" / "shapes_final.png").is_file()
     run = Store(tmp_path).read("small", "shapes", "hinge", 0)
     assert [played.knobs.get("margin") for played in run.rounds] == [0.7, 0.7]
 
