@@ -166,18 +166,13 @@ def test_the_list_and_a_wrong_command_import_little() -> None:
     assert heavy_after(["--help"], ["trian"], ["help", "bench"], ["bench", "lossess"]) == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason="its flags are still read with torch"))
-        if name in ("train-agent", "watch")
-        else name
-        for name in COMMANDS
-    ],
-)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_and_errors_of_a_command_import_little(name: str) -> None:
     words = name.split()
-    assert heavy_after([*words, "--help"], [*words, "--sed", "1"], [*words, "--seed", "x"]) == []
+    imported = heavy_after([*words, "--help"], [*words, "--sed", "1"], [*words, "--seed", "x"])
+    # Whatever names a family of instances imports `mapopt.envs`, which registers with gymnasium: a sixth of a second.
+    assert imported in ([], ["gymnasium"])
+    assert not imported or COMMANDS[name].startswith("mapopt.agents.")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ SUMMARIES: dict[str, str] = {
     "evaluate": "Measure a trained detector, or a file of results, as COCO does, and say why it is not better.",
     "predict": "Find objects in images, and draw them.",
     "train-agent": "Train an agent with PPO on detector training; it is stored as weights and JSON, and resumable.",
-    "watch": "Play an episode of an agent, print a line per round, and write it as a film (GIF or MP4).",
+    "watch": "Play an episode of an agent, print a line per round, and write it as a video (GIF or MP4).",
     "compare": (
         "Train every method on every task with every seed at equal budget, test once, and report with intervals."
     ),
