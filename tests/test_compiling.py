@@ -11,7 +11,7 @@ import pytest
 from mapopt import compiling
 from mapopt.compiling import load_kernels, why_missing
 
-KERNELS = ("mapopt.data.augment_kernels", "mapopt.postprocessing.nms_kernels", "mapopt.losses.sums.kernels")
+KERNELS = ("mapopt.data.augment_kernels", "mapopt.postprocessing.suppression_kernels", "mapopt.losses.sums.kernels")
 
 
 @pytest.fixture(autouse=True)
@@ -48,11 +48,15 @@ sys.modules["numba"] = None
 import torch
 from mapopt.compiling import load_kernels
 from mapopt.data.augment import augment_images, draw
-from mapopt.postprocessing.soft_nms import soften
+from mapopt.postprocessing import Boxes, suppress
 images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
 assert augment_images(images, draw(0, 0, 2, 0.5)).shape == images.shape
 boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5]])
-print(soften(boxes, torch.tensor([0.9, 0.8]), torch.zeros(2), torch.full((2,), 0.5)).tolist()[1] < 0.5)
+none = torch.zeros(2, dtype=torch.int64)
+half = torch.tensor([0.5])
+candidates = Boxes(boxes, torch.tensor([0.9, 0.8]), none, none, none)
+reported = suppress(candidates, 0 * half, half, soft_nms_sigma=half, detections=200 * half, side=10)
+print(reported.scores.tolist()[1] < 0.5)
 print([load_kernels(name) for name in KERNELS])
 """
     )
@@ -61,7 +65,7 @@ print([load_kernels(name) for name in KERNELS])
 
 
 def test_importing_the_code_that_loads_kernels_does_not_import_numba() -> None:
-    modules = "mapopt.compiling, mapopt.data.augment, mapopt.postprocessing.suppress, mapopt.postprocessing.soft_nms"
+    modules = "mapopt.compiling, mapopt.data.augment, mapopt.postprocessing.suppression"
     code = f"import sys, {modules}; print('numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout.strip() == "False"

@@ -10,7 +10,7 @@ from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
 from mapopt.errors import ConfigError
-from mapopt.postprocessing.settings import PER_CLASS, SHARED, Setting, names_of
+from mapopt.postprocessing.settings import PER_CLASS, SHARED, PostProcessingSettings, names_of
 from mapopt.training.knobs import Knobs, ranges
 
 STEP_SIZE = 0.125
@@ -33,7 +33,7 @@ class SettingSpace:
 
     def __init__(self, classes: int) -> None:
         self.names = names_of(classes)
-        self.default = Setting.of(Knobs(), classes)
+        self.default = PostProcessingSettings.of(Knobs(), classes)
         knobs = (*SHARED, *(name for name in PER_CLASS for _ in range(classes)))
         self._ranges = [ranges()[name] for name in knobs]
         self._whole = [name == "detections" for name in knobs]
@@ -48,8 +48,8 @@ class SettingSpace:
         return np.array([bounds.to_unit(value) for bounds, value in zip(self._ranges, values, strict=True)])
 
     def move(
-        self, setting: Setting, before: NDArray[np.float64], units: Sequence[float] | NDArray[np.float64]
-    ) -> Setting:
+        self, setting: PostProcessingSettings, before: NDArray[np.float64], units: Sequence[float] | NDArray[np.float64]
+    ) -> PostProcessingSettings:
         """Returns the setting of ``[n]`` numbers in [-1, 1].
 
         Args:
@@ -65,7 +65,7 @@ class SettingSpace:
             values[place] = round(value) if self._whole[place] else value
         nms_iou, sigma, detections = values[:shared]
         classes = setting.classes
-        return Setting(
+        return PostProcessingSettings(
             nms_iou=nms_iou,
             soft_nms_sigma=sigma,
             detections=int(detections),

@@ -59,7 +59,7 @@ class DetectorCandidates:
     torchvision's detectors are what their own post-processing suppresses among. A setting that is found here is
     deployed by `LoadedDetector.detect(images, setting)`, which reports exactly what was scored. Knobs have one score
     threshold and one limit: only a setting with the same threshold for every class and no limit of a class alone
-    (`Setting.of`) is also what `Trainer.evaluate` does with those knobs.
+    (`PostProcessingSettings.of`) is also what `Trainer.evaluate` does with those knobs.
 
     Args:
         instances: as `from_trainer` and `from_checkpoint` make them.

@@ -99,7 +99,7 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
 
     ### Arguments
     - ``family`` ("synthetic"): where candidates come from, or a family of your own; see `CandidateFamily`.
-    - ``reward`` ("ap"), ``action`` ("absolute"): see above; or a function of a `SettingScore`, and a class like
+    - ``reward`` ("ap"), ``action`` ("absolute"): see above; or a function of a `PostProcessingScore`, and a class like
       `SettingAction`, of your own.
     - ``length`` (32): steps of an episode.
     - ``step_size`` (0.125): how far a discrete action moves a number on [-1, 1].
@@ -116,7 +116,7 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
     Knobs have one score threshold; a setting has one for every class, and is deployed on a detector's raw candidates by
     `LoadedDetector.detect(images, setting)`, which reports exactly what was scored here::
 
-        setting = Setting.from_dict(info["knobs"])
+        setting = PostProcessingSettings.from_dict(info["knobs"])
         detections = LoadedDetector(Path("run/checkpoint.pt"), torch.device("cpu")).detect(images, setting)
 
     ### Version history

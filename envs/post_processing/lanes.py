@@ -16,8 +16,8 @@ from mapopt.envs.post_processing.candidates import CandidateFamily, CandidateIns
 from mapopt.envs.post_processing.registries import make_value, name_of
 from mapopt.errors import ConfigError
 from mapopt.postprocessing.candidates import CandidateSet
-from mapopt.postprocessing.scorer import Scorer, SettingScore
-from mapopt.postprocessing.settings import Setting
+from mapopt.postprocessing.scorer import PostProcessingScore, Scorer
+from mapopt.postprocessing.settings import PostProcessingSettings
 
 LIMIT = 5.0
 """Every observed number is clipped to ``[-LIMIT, LIMIT]``."""
@@ -58,7 +58,7 @@ class Problem:
         default: the setting of a detector's default knobs.
     """
 
-    def __init__(self, instance: CandidateInstance, default: Setting) -> None:
+    def __init__(self, instance: CandidateInstance, default: PostProcessingSettings) -> None:
         self.description, self._default = instance.description, default
         self._test: CandidateSet | Scorer = instance.test
         self.val = Scorer(instance.val)
@@ -75,7 +75,7 @@ class Problem:
         return self._test
 
     @cached_property
-    def test_start(self) -> SettingScore:
+    def test_start(self) -> PostProcessingScore:
         """How good the default setting is on the test images."""
         return self.test.score(self._default)
 
@@ -83,7 +83,7 @@ class Problem:
 class Problems:
     """A family's instances, prepared when they are first asked for; several episodes may read them."""
 
-    def __init__(self, family: CandidateFamily, default: Setting) -> None:
+    def __init__(self, family: CandidateFamily, default: PostProcessingSettings) -> None:
         self.family, self._default = family, default
         self._kept: OrderedDict[int, Problem] = OrderedDict()
 
@@ -106,8 +106,8 @@ class PostProcessingState:
 
     instance: int
     units: NDArray[np.float64]
-    setting: Setting
-    score: SettingScore
+    setting: PostProcessingSettings
+    score: PostProcessingScore
     values: tuple[float, ...]
     over: bool
     generator: Mapping[str, Any] | None = None

@@ -13,7 +13,7 @@ from mapopt.registry import Choice, Registry, check_settings
 if TYPE_CHECKING:
     from mapopt.envs.post_processing.actions import SettingAction, SettingSpace
     from mapopt.envs.post_processing.candidates import CandidateFamily
-    from mapopt.postprocessing.scorer import SettingScore
+    from mapopt.postprocessing.scorer import PostProcessingScore
 
 
 def _family_problem(part: Any) -> str:
@@ -29,7 +29,7 @@ def _action_problem(part: Any) -> str:
 
 
 def _reward_problem(part: Any) -> str:
-    return "" if callable(part) else "cannot be called: expected a function of a SettingScore"
+    return "" if callable(part) else "cannot be called: expected a function of a PostProcessingScore"
 
 
 CANDIDATE_FAMILIES: Registry[Any] = Registry(
@@ -58,8 +58,8 @@ SETTING_REWARDS: Registry[Any] = Registry(
     },
     check=_reward_problem,
 )
-"""The value of a setting by name: a function of its `SettingScore`, from 0 on. One of your own is such a function, or a
-class whose objects can be called like one."""
+"""The value of settings by name: a function of their `PostProcessingScore`, from 0 on. One of your own is such a
+function, or a class whose objects can be called like one."""
 
 
 def make_candidates(given: Any) -> CandidateFamily:
@@ -98,7 +98,7 @@ def make_setting_action(given: Any, space: SettingSpace, *, step_size: float | N
     return SETTING_ACTIONS.make(name, {"space": space, **settings})  # type: ignore[no-any-return]
 
 
-def make_value(given: Any) -> Callable[[SettingScore], float]:
+def make_value(given: Any) -> Callable[[PostProcessingScore], float]:
     """Returns the function that gives the value of a setting's score.
 
     Args:

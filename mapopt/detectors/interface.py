@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mapopt.errors import ConfigError
 from mapopt.postprocessing.boxes import Boxes
-from mapopt.postprocessing.suppress import suppress
+from mapopt.postprocessing.suppression import suppress
 
 KnobTable = dict[str, Tensor]
 """Each knob's name and its values ``[lanes]``."""

@@ -25,3 +25,7 @@ class Boxes:
     def at(self, rows: Tensor) -> Boxes:
         """Returns some of the boxes, by positions ``[n]`` or as a mask ``[m]``."""
         return Boxes(self.boxes[rows], self.scores[rows], self.labels[rows], self.lanes[rows], self.images[rows])
+
+    def with_scores(self, scores: Tensor) -> Boxes:
+        """Returns the same boxes with other scores ``[m]``."""
+        return Boxes(self.boxes, scores, self.labels, self.lanes, self.images)

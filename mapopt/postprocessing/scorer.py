@@ -1,4 +1,4 @@
-"""Post-processing judged: a setting goes in, AP, F1 and LRP come out, thousands of times a second.
+"""Post-processing scored: settings go in, AP, F1 and LRP come out, thousands of times a second.
 
 Everything that no setting changes (orders, overlaps among candidates, overlaps with the ground truth) is computed once
 for a set of candidates. The numbers are those of `mapopt.postprocessing.suppress` followed by `mapopt.metrics.evaluate`
@@ -20,21 +20,21 @@ from mapopt.metrics.groups import corners_as_pycocotools
 from mapopt.metrics.matching import tracks_up_to_level
 from mapopt.metrics.settings import MAX_DETECTIONS, RECALLS, Settings
 from mapopt.postprocessing.candidates import CandidateSet
-from mapopt.postprocessing.settings import Setting, check_classes
-from mapopt.postprocessing.soft_nms import FLOOR
+from mapopt.postprocessing.settings import PostProcessingSettings, check_classes
+from mapopt.postprocessing.suppression import FLOOR
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SettingScore:
-    """How good the boxes are that a setting reports.
+class PostProcessingScore:
+    """How good the boxes are that settings report.
 
-    Of F1 and LRP, both at IoU .5, there is no choice of a threshold left: they judge all that is reported, so that
+    Of F1 and LRP, both at IoU .5, there is no choice of a threshold left: they count all that is reported, so that
     every false alarm costs. Attributes per class are 0 in a class without ground truth.
 
     Attributes:
         ap: AP@[.5:.95], as `mapopt.metrics.evaluate` has it.
         f1: mean over classes of 2 TP / (2 TP + FP + FN), as `mapopt.metrics.f1_and_lrp` has it.
-        lrp: mean over classes of the localisation recall precision error, 0 perfect and 1 worst; likewise.
+        lrp: mean over classes of the localization recall precision error, 0 perfect and 1 worst; likewise.
         class_ap: ``[k]`` AP.
         class_f1: ``[k]`` F1.
         precision: ``[k]`` TP / (TP + FP), 0 where nothing is reported.
@@ -53,10 +53,10 @@ class SettingScore:
 
 
 class Scorer:
-    """Judges settings on one set of candidates.
+    """Scores settings on one set of candidates.
 
     Args:
-        candidates: the boxes, and what is really there.
+        candidates: the boxes, and the ground truth.
 
     Raises:
         ConfigError: numba cannot be loaded.
@@ -64,7 +64,6 @@ class Scorer:
 
     def __init__(self, candidates: CandidateSet) -> None:
         self._suppression, self._scoring = _kernels("suppression_kernels"), _kernels("scorer_kernels")
-        overlaps = _kernels("overlap_kernels")
         settings = Settings.of(mode="reward")
         truth = candidates.truth.index
         self.classes, images = candidates.classes, len(candidates.truth.images)
@@ -75,8 +74,8 @@ class Scorer:
         starts = np.flatnonzero(np.append(True, group[1:] != group[:-1]))[: len(group)]
         self._bounds = np.append(starts, len(group)).astype(np.int64)
         self._group_class = labels[starts]
-        boxes = np.ascontiguousarray(candidates.boxes[order], np.float64)
-        self._overlaps = overlaps.overlap_lists(boxes, self._bounds)
+        self._boxes = np.ascontiguousarray(candidates.boxes[order], np.float64)
+        self._overlaps = self._suppression.overlap_lists(self._boxes, self._bounds)
         falling = -self._scores
         # By image: as hard suppression leaves them; for Soft-NMS, which changes scores, as equal ones are ordered.
         self._image_order = np.lexsort((falling, places)), np.argsort(places, kind="stable")
@@ -87,7 +86,7 @@ class Scorer:
         corners, areas = corners_as_pycocotools(candidates.placed[order])
         levels = settings.matching_thresholds
         truth_start, truth_count = truth.span(places[starts] * self.classes + self._group_class)
-        pairs = overlaps.truth_lists(
+        pairs = _kernels("truth_kernels").truth_lists(
             corners,
             areas,
             self._bounds,
@@ -117,32 +116,42 @@ class Scorer:
         self._curves = np.zeros((self._steps, len(RECALLS), len(self._defined)))
         self._tallies, self._misplaced = np.zeros((self.classes, 3), np.int64), np.zeros(self.classes)
 
-    def score(self, setting: Setting) -> SettingScore:
-        """Post-processes with a setting, and judges what is reported.
+    def score(self, settings: PostProcessingSettings) -> PostProcessingScore:
+        """Post-processes with settings, and scores what is reported.
 
         Raises:
-            ConfigError: the setting is for another number of classes.
+            ConfigError: the settings are for another number of classes.
         """
-        check_classes(setting, self.classes)
+        check_classes(settings, self.classes)
         # Knobs reach detectors in single precision.
-        sigma = float(np.float32(setting.soft_nms_sigma))
-        self._suppression.report(
+        sigma = float(np.float32(settings.soft_nms_sigma))
+        self._suppression.suppress_groups(
+            self._boxes,
+            self._scores,
             self._bounds,
             self._group_class,
-            self._scores,
-            *self._overlaps,
-            self._image_bounds,
-            self._image_order[sigma > 0],
-            float(np.float32(setting.nms_iou)),
-            sigma,
-            np.array(setting.score_thresholds, np.float32),
-            np.array(setting.class_detections, np.int64),
-            setting.detections,
+            np.full(self.classes, np.float32(settings.nms_iou), np.float64),
+            np.full(self.classes, sigma),
+            np.array(settings.score_thresholds, np.float32),
             FLOOR,
+            *self._overlaps,
             self._final,
             self._kept,
             self._sequence,
             self._counts,
+        )
+        self._scoring.apply_limits(
+            self._bounds,
+            self._group_class,
+            np.array(settings.class_detections, np.int64),
+            self._counts,
+            self._sequence,
+            self._image_bounds,
+            self._image_order[sigma > 0],
+            settings.detections,
+            sigma > 0,
+            self._final,
+            self._kept,
         )
         self._scoring.match(
             self._bounds,
@@ -174,31 +183,31 @@ class Scorer:
 
     def scores_at(self, multiples: tuple[float, ...]) -> NDArray[np.float64]:
         """Returns ``[k, len(multiples)]``: a class's n-th best score, where n is so many times its ground truths."""
-        found = np.zeros((self.classes, len(multiples)))
+        scores = np.zeros((self.classes, len(multiples)))
         for k in range(self.classes):
             falling = self._scores[self._class_order[self._class_bounds[k] : self._class_bounds[k + 1]]]
             for column, multiple in enumerate(multiples):
                 place = max(int(np.ceil(multiple * self.positives[k])), 1) - 1
-                found[k, column] = falling[place] if place < len(falling) else 0.0
-        return found
+                scores[k, column] = falling[place] if place < len(falling) else 0.0
+        return scores
 
-    def _read(self) -> SettingScore:
-        hits, claims, reported = self._tallies.T.copy()
+    def _read(self) -> PostProcessingScore:
+        hits, counted, reported = self._tallies.T.copy()
         positives, defined = self.positives, self._defined
-        total = claims + positives - hits
-        f1 = 2 * hits / np.maximum(claims + positives, 1)
+        total = counted + positives - hits
+        f1 = 2 * hits / np.maximum(counted + positives, 1)
         lrp = (self._misplaced / 0.5 + (total - hits)) / np.maximum(total, 1)
         class_ap = np.zeros(self.classes)
         class_ap[defined] = self._curves.mean(axis=(0, 1))
         nothing = positives == 0
         f1[nothing] = 0.0
-        return SettingScore(
+        return PostProcessingScore(
             ap=float(self._curves.reshape(-1).mean()),
             f1=float(f1[defined].mean()),
             lrp=float(lrp[defined].mean()),
             class_ap=class_ap,
             class_f1=f1,
-            precision=np.where(nothing, 0.0, hits / np.maximum(claims, 1)),
+            precision=np.where(nothing, 0.0, hits / np.maximum(counted, 1)),
             recall=hits / np.maximum(positives, 1),
             reported=reported,
         )
@@ -208,5 +217,5 @@ def _kernels(name: str) -> ModuleType:
     module = f"mapopt.postprocessing.{name}"
     kernels = load_kernels(module)
     if kernels is None:
-        raise ConfigError(f"post-processing is judged by compiled code, which cannot be loaded ({why_missing(module)})")
+        raise ConfigError(f"post-processing is scored by compiled code, which cannot be loaded ({why_missing(module)})")
     return kernels

@@ -1,7 +1,7 @@
-"""A setting of post-processing: like the knobs of the same names, but with numbers of its own for every class.
+"""Settings of post-processing: like the knobs of the same names, but with numbers of its own for every class.
 
-What an agent found on kept candidates is deployed by `LoadedDetector.detect(images, setting)`: on the raw boxes of a
-detector, by the same function that post-processes its detections (`mapopt.postprocessing.suppress.suppress`).
+What an agent found on kept candidates is deployed by `LoadedDetector.detect(images, settings)`: on the raw boxes of a
+detector, by the same function that post-processes its detections (`mapopt.postprocessing.suppress`).
 """
 
 from __future__ import annotations
@@ -10,14 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
 from mapopt.errors import ConfigError
-from mapopt.postprocessing.boxes import Boxes
-from mapopt.postprocessing.suppress import suppress
 
 SHARED = ("nms_iou", "soft_nms_sigma", "detections")
 """What all classes share."""
@@ -35,15 +28,15 @@ class PostProcessingKnobs(Protocol):
 
     @property
     def nms_iou(self) -> float:
-        """See `Setting.nms_iou`."""
+        """See `PostProcessingSettings.nms_iou`."""
 
     @property
     def soft_nms_sigma(self) -> float:
-        """See `Setting.soft_nms_sigma`."""
+        """See `PostProcessingSettings.soft_nms_sigma`."""
 
     @property
     def detections(self) -> float:
-        """See `Setting.detections`; rounded."""
+        """See `PostProcessingSettings.detections`; rounded."""
 
     @property
     def score_threshold(self) -> float:
@@ -51,7 +44,7 @@ class PostProcessingKnobs(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class PostProcessingSettings:
     """What post-processing does."""
 
     nms_iou: float
@@ -66,8 +59,8 @@ class Setting:
     """Boxes reported per image at most, by class; the limit of all together comes after it."""
 
     @classmethod
-    def of(cls, knobs: PostProcessingKnobs, classes: int) -> Setting:
-        """Returns the setting that knobs give a detector: the same for every class, and no limit of a class alone."""
+    def of(cls, knobs: PostProcessingKnobs, classes: int) -> PostProcessingSettings:
+        """Returns the settings that knobs give a detector: the same for every class, and no limit of a class alone."""
         return cls(
             nms_iou=knobs.nms_iou,
             soft_nms_sigma=knobs.soft_nms_sigma,
@@ -77,7 +70,7 @@ class Setting:
         )
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, float]) -> Setting:
+    def from_dict(cls, values: Mapping[str, float]) -> PostProcessingSettings:
         """Reads what `as_dict` gave.
 
         Raises:
@@ -86,7 +79,7 @@ class Setting:
         classes = sum(name.startswith("score_threshold_") for name in values)
         if set(values) != set(names_of(classes)):
             raise ConfigError(
-                f"a setting with {', '.join(values) or 'nothing'}: expected {', '.join(names_of(max(classes, 1)))}, "
+                f"settings with {', '.join(values) or 'nothing'}: expected {', '.join(names_of(max(classes, 1)))}, "
                 "as info['knobs'] has them"
             )
         return cls(
@@ -109,7 +102,7 @@ class Setting:
 
 
 def names_of(classes: int) -> tuple[str, ...]:
-    """Returns the names of a setting's numbers.
+    """Returns the names of the settings' numbers.
 
     >>> names_of(2)[2:]
     ('detections', 'score_threshold_0', 'score_threshold_1', 'detections_0', 'detections_1')
@@ -117,48 +110,8 @@ def names_of(classes: int) -> tuple[str, ...]:
     return (*SHARED, *(f"{name}_{k}" for name in PER_CLASS for k in range(classes)))
 
 
-@torch.no_grad()
-def apply_setting(candidates: Boxes, setting: Setting, *, side: int) -> Boxes:
-    """Selects the boxes to report among candidates.
-
-    Args:
-        candidates: of one lane, by image and class, then falling score, as `LoadedDetector.candidates` gives them.
-        setting: for the classes of the candidates.
-        side: pixels that no coordinate exceeds.
-
-    Returns:
-        By image, then falling score.
-    """
-    thresholds = torch.tensor([setting.score_thresholds], dtype=candidates.scores.dtype)
-    found = suppress(
-        _select(candidates, candidates.scores >= thresholds[0, candidates.labels]),
-        thresholds,
-        torch.tensor([setting.nms_iou]),
-        soft_nms_sigma=torch.tensor([setting.soft_nms_sigma]),
-        detections=torch.tensor([torch.inf]),
-        side=side,
-    )
-    limits = np.array(setting.class_detections)
-    labels, images = found.labels.numpy(), found.images.numpy()
-    found = _select(found, torch.from_numpy(_ranks(images * setting.classes + labels) < limits[labels]))
-    return _select(found, torch.from_numpy(_ranks(found.images.numpy()) < setting.detections))
-
-
-def check_classes(setting: Setting, classes: int) -> None:
-    """Raises ConfigError unless a setting has numbers for so many classes."""
-    for values, what in ((setting.score_thresholds, "score thresholds"), (setting.class_detections, "limits")):
+def check_classes(settings: PostProcessingSettings, classes: int) -> None:
+    """Raises ConfigError unless settings have numbers for so many classes."""
+    for values, what in ((settings.score_thresholds, "score thresholds"), (settings.class_detections, "limits")):
         if len(values) != classes:
             raise ConfigError(f"{len(values)} {what} were given for {classes} classes: give each one")
-
-
-def _select(boxes: Boxes, chosen: Tensor) -> Boxes:
-    return Boxes(**{name: getattr(boxes, name)[chosen] for name in Boxes.__dataclass_fields__})
-
-
-def _ranks(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns how many earlier entries share an entry's group."""
-    order = np.argsort(groups, kind="stable")
-    ordered = groups[order]
-    ranks = np.empty(len(groups), np.int64)
-    ranks[order] = np.arange(len(groups)) - np.searchsorted(ordered, ordered)
-    return ranks

@@ -1,8 +1,10 @@
-"""Post-processing compiled by numba, on overlaps that were computed once.
+"""Hard and soft suppression compiled by numba, the one loop for detectors and for `Scorer`.
 
 Nothing imports this module at the top, because numba costs 0.4 s to import and seconds to compile the first time.
-Candidates stand by class, image and falling score; "group" is one image and class. Floating point stays strict, so what
-is reported is what `mapopt.postprocessing.suppress` reports, bit for bit.
+A "group" is one image and class; candidates stand by group and falling score. Overlaps are computed where they are
+needed, or were computed once for a set of candidates that is suppressed thousands of times. Floating point stays
+strict: the arithmetic of an overlap is that of `torchvision.ops.nms`, and every number is that of
+`mapopt.postprocessing.plain_suppression`, bit for bit.
 """
 
 from __future__ import annotations
@@ -14,160 +16,184 @@ from numpy.typing import NDArray
 
 from mapopt.compiling import compiled
 
-_DIGIT = 11  # bits that one pass of the sort looks at
-
 
 @compiled
-def report(
-    bounds: NDArray[np.int64],
-    group_class: NDArray[np.int64],
+def suppress_groups(
+    boxes: NDArray[np.float64],
     scores: NDArray[np.float32],
+    bounds: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    nms_iou: NDArray[np.float64],
+    sigma: NDArray[np.float64],
+    thresholds: NDArray[np.float32],
+    floor: float,
     first: NDArray[np.int64],
     others: NDArray[np.int64],
     ious: NDArray[np.float64],
-    image_bounds: NDArray[np.int64],
-    image_order: NDArray[np.int64],
-    nms_iou: float,
-    sigma: float,
-    thresholds: NDArray[np.float32],
-    class_limits: NDArray[np.int64],
-    limit: int,
-    floor: float,
     final: NDArray[np.float32],
     kept: NDArray[np.bool_],
     sequence: NDArray[np.int64],
     counts: NDArray[np.int64],
 ) -> None:
-    """Post-processes all candidates.
+    """Suppresses all groups, each by the row of settings that it names.
 
     Args:
+        boxes: ``[n, 4]`` xyxy.
+        scores: ``[n]``, not negative, falling inside a group.
         bounds: ``[g + 1]`` where groups begin, and the end.
-        group_class: ``[g]`` a group's class.
-        scores: ``[n]``
-        first: of `overlap_kernels.overlap_lists`, like the next two.
+        rows: ``[g]`` a group's row in the next three.
+        nms_iou: ``[r]``; of two boxes that overlap more, the weaker is dropped.
+        sigma: ``[r]``; above 0, Soft-NMS stands in for that.
+        thresholds: ``[r]`` smallest score reported.
+        floor: the part of its score under which Soft-NMS drops a box.
+        first: of `overlap_lists`, like the next two, or all three empty: overlaps are then computed on the way.
         others: See there.
         ious: See there.
-        image_bounds: ``[images + 1]`` where an image begins in the order that follows, and the end.
-        image_order: ``[n]`` candidates by image, then as hard suppression ranks them: by falling score, for Soft-NMS by
-            class and place.
-        nms_iou: of two boxes that overlap more, the weaker is dropped.
-        sigma: above 0, Soft-NMS.
-        thresholds: ``[k]`` smallest score reported.
-        class_limits: ``[k]`` boxes per image and class.
-        limit: boxes per image.
-        floor: see `mapopt.postprocessing.soft_nms.FLOOR`.
-        final: ``[n]`` is filled with the scores of what is reported.
-        kept: ``[n]`` is filled with True for what is reported.
-        sequence: ``[n]`` is filled with each group's boxes before the limits, by falling final score.
+        final: ``[n]`` is filled with the scores of what is kept.
+        kept: ``[n]`` is filled with True for what is kept.
+        sequence: ``[n]`` is filled, from a group's beginning on, with what it keeps, by falling final score.
         counts: ``[g]`` is filled with how many those are.
     """
+    areas = np.empty(0)
+    if len(first) == 0:
+        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     kept[:] = False
-    if sigma > 0:
-        _soft(bounds, group_class, scores, first, others, ious, sigma, thresholds, floor, final, kept, sequence, counts)
-    else:
-        final[:] = scores
-        _hard(bounds, group_class, scores, first, others, ious, nms_iou, thresholds, kept, sequence, counts)
-    for group in range(len(counts)):
-        most = class_limits[group_class[group]]
-        for place in range(bounds[group] + most, bounds[group] + counts[group]):
-            kept[sequence[place]] = False
-    chosen, spare = np.empty(len(scores), np.int64), np.empty(len(scores), np.int64)
-    for image in range(len(image_bounds) - 1):
-        count = 0
-        for place in range(image_bounds[image], image_bounds[image + 1]):
-            i = image_order[place]
-            if kept[i]:
-                chosen[count] = i
-                count += 1
-        if count > limit:
-            if sigma > 0:
-                sort_by_score(chosen, spare, count, final.view(np.int32))
-            for place in range(limit, count):
-                kept[chosen[place]] = False
+    # Each runs over all groups and takes its own: a call for every group would cost more than what it does.
+    _keep_strongest(
+        boxes,
+        areas,
+        scores,
+        bounds,
+        rows,
+        nms_iou,
+        sigma,
+        thresholds,
+        first,
+        others,
+        ious,
+        final,
+        kept,
+        sequence,
+        counts,
+    )
+    if (sigma > 0).any():
+        _soften(
+            boxes,
+            areas,
+            scores,
+            bounds,
+            rows,
+            sigma,
+            thresholds,
+            floor,
+            first,
+            others,
+            ious,
+            final,
+            kept,
+            sequence,
+            counts,
+        )
 
 
 @compiled
-def _hard(
-    bounds: NDArray[np.int64],
-    group_class: NDArray[np.int64],
+def _keep_strongest(
+    boxes: NDArray[np.float64],
+    areas: NDArray[np.float64],
     scores: NDArray[np.float32],
+    bounds: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    nms_iou: NDArray[np.float64],
+    sigma: NDArray[np.float64],
+    thresholds: NDArray[np.float32],
     first: NDArray[np.int64],
     others: NDArray[np.int64],
     ious: NDArray[np.float64],
-    nms_iou: float,
-    thresholds: NDArray[np.float32],
+    final: NDArray[np.float32],
     kept: NDArray[np.bool_],
     sequence: NDArray[np.int64],
     counts: NDArray[np.int64],
 ) -> None:
-    dropped = np.zeros(len(scores), np.bool_)
-    for group in range(len(counts)):
-        size = bounds[group]
+    """Keeps the boxes that no stronger one of their group, which is kept itself, overlaps too much."""
+    listed, dropped = len(first) > 0, np.zeros(len(scores), np.bool_)
+    for group in range(len(rows)):
+        row = rows[group]
+        if sigma[row] > 0:
+            continue
+        lowest, limit, size = thresholds[row], nms_iou[row], bounds[group]
         for i in range(bounds[group], bounds[group + 1]):
-            if scores[i] < thresholds[group_class[group]]:
+            if scores[i] < lowest:
                 break
             if dropped[i]:
                 continue
-            kept[i] = True
-            sequence[size] = i
+            kept[i], final[i], sequence[size] = True, scores[i], i
             size += 1
-            for entry in range(first[i], first[i + 1]):
-                if ious[entry] <= nms_iou:
-                    break
-                dropped[others[entry]] = True
+            if listed:
+                for entry in range(first[i], first[i + 1]):
+                    if ious[entry] <= limit:
+                        break
+                    dropped[others[entry]] = True
+                continue
+            left, top, right, bottom, area = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3], areas[i]
+            for j in range(i + 1, bounds[group + 1]):
+                if not dropped[j] and _overlap(boxes, areas, j, left, top, right, bottom, area) > limit:
+                    dropped[j] = True
         counts[group] = size - bounds[group]
 
 
 @compiled
-def _soft(
-    bounds: NDArray[np.int64],
-    group_class: NDArray[np.int64],
+def _soften(
+    boxes: NDArray[np.float64],
+    areas: NDArray[np.float64],
     scores: NDArray[np.float32],
+    bounds: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    sigma: NDArray[np.float64],
+    thresholds: NDArray[np.float32],
+    floor: float,
     first: NDArray[np.int64],
     others: NDArray[np.int64],
     ious: NDArray[np.float64],
-    sigma: float,
-    thresholds: NDArray[np.float32],
-    floor: float,
     final: NDArray[np.float32],
     kept: NDArray[np.bool_],
     sequence: NDArray[np.int64],
     counts: NDArray[np.int64],
 ) -> None:
-    decay = np.ones(len(scores))
-    waiting = np.empty(len(scores), np.int64)
-    for group in range(len(counts)):
-        size = bounds[group]
-        lowest = thresholds[group_class[group]]
-        count = 0
-        for i in range(bounds[group], bounds[group + 1]):
+    """Lets scores decay for every stronger box of their group, strongest first, and keeps what stays high enough."""
+    listed, decay, waiting = len(first) > 0, np.ones(len(scores)), np.empty(len(scores), np.int64)
+    for group in range(len(rows)):
+        row = rows[group]
+        if sigma[row] <= 0:
+            continue
+        lowest, width, begin, count = thresholds[row], sigma[row], bounds[group], 0
+        for i in range(begin, bounds[group + 1]):
             if scores[i] < lowest:
                 break
             waiting[count] = i
             count += 1
-        past = bounds[group] + count
+        size, past = begin, begin + count
         while count > 0:
-            best, most = 0, -1.0
-            for place in range(count):
+            best, highest = 0, -1.0
+            for place in range(count):  # of equal scores the earlier box goes first
                 i = waiting[place]
-                if np.float64(scores[i]) <= most:  # nor can those that follow, which began weaker, be stronger
+                if np.float64(scores[i]) <= highest:  # nor can those that follow, which began weaker, be stronger
                     break
                 now = np.float64(scores[i]) * decay[i]
-                if now > most:
-                    best, most = place, now
+                if now > highest:
+                    best, highest = place, now
             chosen = waiting[best]
             count -= 1
             for place in range(best, count):
                 waiting[place] = waiting[place + 1]
             if decay[chosen] < floor:
                 continue
-            final[chosen] = most
+            final[chosen] = highest
             if final[chosen] < lowest:
                 break
             kept[chosen] = True
-            # In float32 equal scores may stand the wrong way round.
+            # In single precision equal scores may stand the wrong way round.
             place = size
-            while place > bounds[group] and (
+            while place > begin and (
                 final[sequence[place - 1]] < final[chosen]
                 or (final[sequence[place - 1]] == final[chosen] and sequence[place - 1] > chosen)
             ):
@@ -175,35 +201,75 @@ def _soft(
                 place -= 1
             sequence[place] = chosen
             size += 1
-            for entry in range(first[chosen], first[chosen + 1]):
-                if others[entry] < past and not kept[others[entry]]:
-                    decay[others[entry]] *= math.exp(-ious[entry] * ious[entry] / sigma)
-        counts[group] = size - bounds[group]
+            if listed:
+                for entry in range(first[chosen], first[chosen + 1]):
+                    if others[entry] < past and not kept[others[entry]]:
+                        decay[others[entry]] *= math.exp(-ious[entry] * ious[entry] / width)
+                continue
+            left, top, right, bottom = boxes[chosen, 0], boxes[chosen, 1], boxes[chosen, 2], boxes[chosen, 3]
+            for place in range(count):
+                iou = _overlap(boxes, areas, waiting[place], left, top, right, bottom, areas[chosen])
+                if iou > 0:
+                    decay[waiting[place]] *= math.exp(-iou * iou / width)
+        counts[group] = size - begin
 
 
 @compiled
-def sort_by_score(order: NDArray[np.int64], spare: NDArray[np.int64], size: int, bits: NDArray[np.int32]) -> None:
-    """Sorts by falling score, stably; the bits of scores, none of them negative, sort as they do."""
-    if size <= 64:
-        for place in range(1, size):
-            i = order[place]
-            rank = place
-            while rank > 0 and bits[order[rank - 1]] < bits[i]:
-                order[rank] = order[rank - 1]
-                rank -= 1
-            order[rank] = i
-        return
-    starts = np.empty((1 << _DIGIT) + 1, np.int64)
-    source, target = order, spare
-    for shift in (0, _DIGIT, 2 * _DIGIT):
-        starts[:] = 0
-        for place in range(size):
-            starts[((0x7FFFFFFF - bits[source[place]]) >> shift & ((1 << _DIGIT) - 1)) + 1] += 1
-        for digit in range(1 << _DIGIT):
-            starts[digit + 1] += starts[digit]
-        for place in range(size):
-            digit = (0x7FFFFFFF - bits[source[place]]) >> shift & ((1 << _DIGIT) - 1)
-            target[starts[digit]] = source[place]
-            starts[digit] += 1
-        source, target = target, source
-    order[:size] = spare[:size]  # after three passes
+def overlap_lists(
+    boxes: NDArray[np.float64], bounds: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Returns for every candidate those of its group that it overlaps, the largest overlap first.
+
+    Args:
+        boxes: ``[n, 4]`` in the pixels in which suppression compares.
+        bounds: ``[g + 1]`` where groups begin, and the end.
+
+    Returns:
+        ``[n + 1]`` where a candidate's list begins, ``[p]`` the others, ``[p]`` their IoUs.
+    """
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    first = np.zeros(len(boxes) + 1, np.int64)
+    others, ious = np.empty(0, np.int64), np.empty(0)
+    for turn in range(2):  # first to count, then to fill
+        size = 0
+        for group in range(len(bounds) - 1):
+            for i in range(bounds[group], bounds[group + 1]):
+                begin = size
+                left, top, right, bottom, area = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3], areas[i]
+                for j in range(bounds[group], bounds[group + 1]):
+                    if i == j:
+                        continue
+                    iou = _overlap(boxes, areas, j, left, top, right, bottom, area)
+                    if iou <= 0:
+                        continue
+                    if turn == 1:
+                        place = size
+                        while place > begin and ious[place - 1] < iou:
+                            others[place], ious[place] = others[place - 1], ious[place - 1]
+                            place -= 1
+                        others[place], ious[place] = j, iou
+                    size += 1
+                first[i + 1] = size
+        if turn == 0:
+            others, ious = np.empty(size, np.int64), np.empty(size)
+    return first, others, ious
+
+
+@compiled
+def _overlap(
+    boxes: NDArray[np.float64],
+    areas: NDArray[np.float64],
+    other: int,
+    left: float,
+    top: float,
+    right: float,
+    bottom: float,
+    area: float,
+) -> float:
+    """Returns the IoU of one of the boxes with a box of these coordinates and this area."""
+    wide = min(right, boxes[other, 2]) - max(left, boxes[other, 0])
+    high = min(bottom, boxes[other, 3]) - max(top, boxes[other, 1])
+    if wide <= 0 or high <= 0:
+        return 0.0
+    shared = wide * high
+    return float(shared / (area + areas[other] - shared))

@@ -20,8 +20,9 @@ from mapopt.detectors.objective import OWN_LOSS, Objective
 from mapopt.detectors.registry import DETECTORS, build_detector, supports_lanes
 from mapopt.errors import CheckpointError
 from mapopt.metrics import Detections
+from mapopt.postprocessing.apply import apply_settings
 from mapopt.postprocessing.boxes import Boxes
-from mapopt.postprocessing.settings import Setting, apply_setting, check_classes
+from mapopt.postprocessing.settings import PostProcessingSettings, check_classes
 from mapopt.registry import Choice
 from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.knob_tensors import stack_knobs
@@ -78,21 +79,21 @@ class LoadedDetector:
                     raise CheckpointError(f"{name}: its {part} do not fit a '{recipe.detector}'. Train it again.")
                 place.copy_(held)
 
-    def detect(self, images: ImageSet, setting: Setting | None = None) -> Detections:
+    def detect(self, images: ImageSet, settings: PostProcessingSettings | None = None) -> Detections:
         """Returns the boxes in original pixels; images and labels are named by their positions.
 
         Args:
             images: at the detector's size.
-            setting: of post-processing, in place of the knobs that the detector was trained with.
+            settings: of post-processing, in place of the knobs that the detector was trained with.
 
         Raises:
-            ConfigError: the setting is for another number of classes.
+            ConfigError: the settings are for another number of classes.
         """
-        if setting is None:
+        if settings is None:
             boxes = self._run(images, self._detector.detect, self._knobs)
         else:
-            check_classes(setting, len(self.categories))
-            boxes = apply_setting(self.candidates(images), setting, side=max(images.size))
+            check_classes(settings, len(self.categories))
+            boxes = apply_settings(self.candidates(images), settings, side=max(images.size))
         corners = in_original_pixels(boxes.boxes.numpy(), boxes.images.numpy(), images)
         return Detections(corners, boxes.scores.double().numpy(), boxes.labels.numpy(), boxes.images.numpy())
 

@@ -17,7 +17,7 @@ from mapopt.detectors.objective import Objective
 from mapopt.detectors.registry import DETECTORS, build_detector, detector_kind, supports_lanes
 from mapopt.detectors.request import DetectorRequest
 from mapopt.errors import ConfigError
-from mapopt.postprocessing.suppress import take_candidates
+from mapopt.postprocessing.suppression import take_candidates
 from mapopt.registry import Choice
 from mapopt.training import Range, Recipe
 

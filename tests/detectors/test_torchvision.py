@@ -16,7 +16,7 @@ from mapopt.detectors.objective import Objective
 from mapopt.detectors.torchvision import TorchvisionDetector
 from mapopt.detectors.torchvision_models import MODELS, FixedSize, ZooModel, build_model
 from mapopt.errors import ConfigError
-from mapopt.postprocessing.suppress import suppress
+from mapopt.postprocessing.suppression import suppress
 
 SIZE = 64
 FAMILIES = ["retinanet", "fcos", "ssd", "faster_rcnn"]

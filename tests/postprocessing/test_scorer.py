@@ -1,4 +1,4 @@
-"""Settings are judged as post-processing and the metrics judge them, bit for bit."""
+"""Settings are scored as post-processing and the metrics score them, bit for bit."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, GroundTruth, evaluate, f1_and_lrp
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.candidates import CandidateSet
-from mapopt.postprocessing.scorer import Scorer, SettingScore
-from mapopt.postprocessing.settings import Setting
-from mapopt.postprocessing.suppress import suppress
+from mapopt.postprocessing.scorer import PostProcessingScore, Scorer
+from mapopt.postprocessing.settings import PostProcessingSettings
+from mapopt.postprocessing.suppression import suppress
 from mapopt.training.fleet import Trainer
 from mapopt.training.knobs import Knobs, ranges
 from mapopt.training.recipe import Recipe
 from mapopt.training.task import Task
 
 
-def reported(candidates: CandidateSet, setting: Setting) -> Detections:
+def reported(candidates: CandidateSet, setting: PostProcessingSettings) -> Detections:
     """What the detectors' own post-processing reports of candidates whose two sorts of pixels are the same."""
     order = np.lexsort((-candidates.scores, candidates.labels, candidates.images))
     rows = [torch.from_numpy(getattr(candidates, name)[order]) for name in ("boxes", "scores", "labels", "images")]
     boxes, scores, labels, images = rows
     unlimited = min(setting.class_detections) == 300
-    found = suppress(
+    result = suppress(
         Boxes(boxes, scores, labels, torch.zeros_like(labels), images),
         torch.tensor([setting.score_thresholds], dtype=torch.float32),
         torch.tensor([setting.nms_iou], dtype=torch.float32),
@@ -42,24 +42,24 @@ def reported(candidates: CandidateSet, setting: Setting) -> Detections:
     )
     if not unlimited:
         kept, of_image, of_class = [], Counter[int](), Counter[tuple[int, int]]()
-        for place, (image, label) in enumerate(zip(found.images.tolist(), found.labels.tolist(), strict=True)):
+        for place, (image, label) in enumerate(zip(result.images.tolist(), result.labels.tolist(), strict=True)):
             if of_class[image, label] < setting.class_detections[label] and of_image[image] < setting.detections:
                 kept.append(place)
                 of_image[image] += 1
             of_class[image, label] += 1
-        found = Boxes(found.boxes[kept], found.scores[kept], found.labels[kept], found.lanes[kept], found.images[kept])
+        result = result.at(torch.tensor(kept, dtype=torch.int64))
     # Where a threshold of a class is above 0, the candidates under it are not there to begin with.
-    return Detections(found.boxes.double(), found.scores.double(), found.labels, found.images)
+    return Detections(result.boxes.double(), result.scores.double(), result.labels, result.images)
 
 
-def above(candidates: CandidateSet, setting: Setting) -> CandidateSet:
+def above(candidates: CandidateSet, setting: PostProcessingSettings) -> CandidateSet:
     kept = candidates.scores >= np.array(setting.score_thresholds, np.float32)[candidates.labels]
     columns = {name: getattr(candidates, name)[kept] for name in ("boxes", "placed", "scores", "labels", "images")}
     return replace(candidates, **columns)
 
 
-def draw_setting(generator: np.random.Generator, classes: int) -> Setting:
-    return Setting(
+def draw_setting(generator: np.random.Generator, classes: int) -> PostProcessingSettings:
+    return PostProcessingSettings(
         nms_iou=float(generator.uniform(0.1, 0.95)),
         soft_nms_sigma=float(generator.choice([0.0, generator.uniform(0.0, 1.0), generator.uniform(0.0, 0.1)])),
         detections=int(np.exp(generator.uniform(0.0, np.log(300)))),
@@ -70,7 +70,7 @@ def draw_setting(generator: np.random.Generator, classes: int) -> Setting:
     )
 
 
-def check(candidates: CandidateSet, setting: Setting, score: SettingScore) -> None:
+def check(candidates: CandidateSet, setting: PostProcessingSettings, score: PostProcessingScore) -> None:
     lane = reported(above(candidates, setting), setting)
     report = evaluate(candidates.truth, lane, mode="reward")
     points = f1_and_lrp(candidates.truth, lane)
@@ -118,7 +118,7 @@ def crowded(candidates: CandidateSet) -> CandidateSet:
 
 
 def lopsided(candidates: CandidateSet) -> CandidateSet:
-    """All in one image, a class without a candidate, and one with more than are judged."""
+    """All in one image, a class without a candidate, and one with more than are evaluated."""
     kept = candidates.labels > 0
     columns = {name: getattr(candidates, name)[kept] for name in ("boxes", "placed", "scores", "labels")}
     truth = candidates.truth
@@ -135,7 +135,11 @@ def test_every_number_is_that_of_post_processing_and_the_metrics(
 ) -> None:
     candidates = change(SyntheticCandidates(split="eval").instance(number).val)
     scorer, generator = Scorer(candidates), np.random.default_rng(number)
-    check(candidates, Setting.of(Knobs(), candidates.classes), scorer.score(Setting.of(Knobs(), candidates.classes)))
+    check(
+        candidates,
+        PostProcessingSettings.of(Knobs(), candidates.classes),
+        scorer.score(PostProcessingSettings.of(Knobs(), candidates.classes)),
+    )
     for turn in range(40):
         setting = draw_setting(generator, candidates.classes)
         if turn % 2:  # numbers that overlaps and scores may equal
@@ -171,7 +175,7 @@ def test_a_trained_detector_is_scored_as_its_trainer_evaluates_it() -> None:
         knobs = knobs.replace(score_threshold=knobs.score_threshold / 4)
         trainer.set_knobs(knobs)
         for split, scorer in scorers.items():
-            score = scorer.score(Setting.of(knobs, 3))
+            score = scorer.score(PostProcessingSettings.of(knobs, 3))
             assert score.ap == trainer.evaluate(split).ap  # type: ignore[arg-type]
             truth = getattr(candidates, split).truth
             points = f1_and_lrp(truth, trainer.detect(split))  # type: ignore[arg-type]
@@ -184,19 +188,19 @@ def test_a_trained_detector_is_scored_as_its_trainer_evaluates_it() -> None:
 def test_scores_at_count_from_the_best() -> None:
     candidates = SyntheticCandidates().instance(0).val
     scorer = Scorer(candidates)
-    found = scorer.scores_at((0.5, 1.0, 1000.0))
+    values = scorer.scores_at((0.5, 1.0, 1000.0))
     for k in range(3):
         falling = np.sort(candidates.scores[candidates.labels == k])[::-1]
         true = int((candidates.truth.labels == k).sum())
-        assert found[k].tolist() == [falling[-(-true // 2) - 1], falling[true - 1], 0.0]
+        assert values[k].tolist() == [falling[-(-true // 2) - 1], falling[true - 1], 0.0]
 
 
 def test_a_setting_for_other_classes_is_refused() -> None:
     scorer = Scorer(SyntheticCandidates().instance(0).val)
     with pytest.raises(ConfigError, match="2 score thresholds were given for 3 classes: give each one"):
-        scorer.score(Setting.of(Knobs(), 2))
+        scorer.score(PostProcessingSettings.of(Knobs(), 2))
     with pytest.raises(ConfigError, match="1 limits were given for 3 classes: give each one"):
-        scorer.score(replace(Setting.of(Knobs(), 3), class_detections=(5,)))
+        scorer.score(replace(PostProcessingSettings.of(Knobs(), 3), class_detections=(5,)))
 
 
 def test_without_numba_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

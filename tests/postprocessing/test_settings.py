@@ -1,4 +1,4 @@
-"""Settings that were found on kept candidates do on a detector what they were judged to do."""
+"""Settings that were chosen on kept candidates report on a detector what was scored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mapopt.envs.post_processing.env import PostProcessingEnv
 from mapopt.errors import ConfigError
 from mapopt.metrics import evaluate, f1_and_lrp
 from mapopt.postprocessing.scorer import Scorer
-from mapopt.postprocessing.settings import Setting
+from mapopt.postprocessing.settings import PostProcessingSettings
 from mapopt.training.batches import DeviceSet
 from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.fleet import Trainer
@@ -48,7 +48,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def drawn(generator: np.random.Generator) -> Setting:
+def drawn(generator: np.random.Generator) -> PostProcessingSettings:
     space = SettingSpace(3)
     units = generator.uniform(-1, 1, len(space))
     units[1] = -1 if generator.integers(2) else units[1]
@@ -63,23 +63,24 @@ def test_a_setting_of_every_class_reports_on_a_detector_what_was_scored(checkpoi
     for _ in range(8):
         setting = drawn(generator)
         for split, images in (("val", SPLITS.val), ("test", SPLITS.test)):
-            found = detector.detect(images, setting)
+            detections = detector.detect(images, setting)
             truth = DeviceSet(images, torch.device("cpu")).truth
-            score, points = Scorer(getattr(kept, split)).score(setting), f1_and_lrp(truth, found)
-            assert score.ap == evaluate(truth, found).ap
+            score, points = Scorer(getattr(kept, split)).score(setting), f1_and_lrp(truth, detections)
+            assert score.ap == evaluate(truth, detections).ap
             assert (score.f1, score.lrp) == (points.f1, points.lrp)
-            assert score.reported.sum() == len(found)
+            assert score.reported.sum() == len(detections)
             aps.add(score.ap)
-            counts.add(len(found))
+            counts.add(len(detections))
     assert max(aps) > 0.02
     assert min(len(aps), len(counts)) > 4
 
 
 def test_knobs_are_the_setting_that_is_the_same_for_every_class(checkpoint: Path) -> None:
     detector = LoadedDetector(checkpoint, torch.device("cpu"))
-    found, expected = detector.detect(SPLITS.val, Setting.of(Knobs(), 3)), detector.detect(SPLITS.val)
+    detections = detector.detect(SPLITS.val, PostProcessingSettings.of(Knobs(), 3))
+    expected = detector.detect(SPLITS.val)
     for name in ("boxes", "scores", "labels", "image_ids"):
-        assert np.array_equal(getattr(found, name), getattr(expected, name))
+        assert np.array_equal(getattr(detections, name), getattr(expected, name))
 
 
 def test_the_example_of_the_page_deploys_what_an_agent_found(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,16 +103,16 @@ def test_a_dictionary_holds_all_of_a_setting() -> None:
     generator = np.random.default_rng(1)
     for _ in range(5):
         setting = drawn(generator)
-        assert Setting.from_dict(setting.as_dict()) == setting
+        assert PostProcessingSettings.from_dict(setting.as_dict()) == setting
     values = setting.as_dict()
     for wrong in ({}, values | {"lr": 1.0}, {name: 0.5 for name in values if name != "detections_1"}):
-        with pytest.raises(ConfigError, match=r"a setting with .*: expected nms_iou, .*, as info\['knobs'\] has them"):
-            Setting.from_dict(wrong)
+        with pytest.raises(ConfigError, match=r"settings with .*: expected nms_iou, .*, as info\['knobs'\] has them"):
+            PostProcessingSettings.from_dict(wrong)
 
 
 def test_a_setting_for_other_classes_is_refused(checkpoint: Path) -> None:
     detector = LoadedDetector(checkpoint, torch.device("cpu"))
     with pytest.raises(ConfigError, match="2 score thresholds were given for 3 classes"):
-        detector.detect(SPLITS.val, Setting.of(Knobs(), 2))
+        detector.detect(SPLITS.val, PostProcessingSettings.of(Knobs(), 2))
     with pytest.raises(ConfigError, match="2 limits were given for 3 classes"):
-        detector.detect(SPLITS.val, replace(Setting.of(Knobs(), 3), class_detections=(1, 2)))
+        detector.detect(SPLITS.val, replace(PostProcessingSettings.of(Knobs(), 3), class_detections=(1, 2)))

@@ -11,7 +11,7 @@ from mapopt.detectors.dense.geometry import Priors, decode, make_priors
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.interface import Detector, KnobTable, Targets
 from mapopt.postprocessing.boxes import Boxes
-from mapopt.postprocessing.suppress import take_candidates
+from mapopt.postprocessing.suppression import take_candidates
 
 
 class Network(Protocol):

@@ -16,7 +16,7 @@ from mapopt.envs.families import ShapesFamily
 from mapopt.envs.post_processing.env import PostProcessingEnv
 from mapopt.envs.post_processing.lanes import INSTANCES_KEPT, Problems
 from mapopt.envs.post_processing.synthetic import SyntheticCandidates
-from mapopt.postprocessing.settings import Setting
+from mapopt.postprocessing.settings import PostProcessingSettings
 from mapopt.training.budget import Budget
 from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
@@ -64,7 +64,7 @@ def test_five_thousand_steps_of_post_processing_grow_the_process_by_less_than_20
 
 
 def test_no_more_instances_are_held_than_the_page_says() -> None:
-    held = Problems(SyntheticCandidates(count=70, images=(2, 2)), Setting.of(Knobs(), 3))
+    held = Problems(SyntheticCandidates(count=70, images=(2, 2)), PostProcessingSettings.of(Knobs(), 3))
     first, *_, last = [held[number] for number in range(70)]
     assert held[69] is last
     assert held[0] is not first

@@ -22,7 +22,7 @@ from mapopt.envs.post_processing.env import PostProcessingEnv
 from mapopt.envs.post_processing.synthetic import SyntheticCandidates
 from mapopt.errors import ConfigError
 from mapopt.postprocessing.scorer import Scorer
-from mapopt.postprocessing.settings import Setting
+from mapopt.postprocessing.settings import PostProcessingSettings
 from mapopt.training.knobs import Knobs, ranges
 
 FAMILY = SyntheticCandidates(count=3, images=(8, 8))
@@ -78,7 +78,8 @@ def test_rewards_add_up_to_the_value_of_the_last_setting_less_that_of_the_defaul
     rows = play(env, some_actions(env, 6), options={"instance": 1})
     scorer = Scorer(FAMILY.instance(1).val)
     start, last = (
-        scorer.score(setting) for setting in (Setting.of(Knobs(), 3), Setting.from_dict(rows[-1][3]["knobs"]))
+        scorer.score(setting)
+        for setting in (PostProcessingSettings.of(Knobs(), 3), PostProcessingSettings.from_dict(rows[-1][3]["knobs"]))
     )
     values = [{"ap": score.ap, "f1": score.f1, "lrp": 1 - score.lrp}[reward] for score in (start, last)]
     assert sum(row[1] for row in rows) == pytest.approx(values[1] - values[0], abs=1e-12)
@@ -105,7 +106,10 @@ def test_test_images_are_reported_at_the_end_and_change_nothing_else() -> None:
     assert sorted(tested) == ["test_ap", "test_f1", "test_gain", "test_lrp", "test_value"]
     assert all(other[-1][3][name] != value for name, value in tested.items())
     scorer = Scorer(FAMILY.instance(0).test)
-    score, start = scorer.score(Setting.from_dict(mine[-1][3]["knobs"])), scorer.score(Setting.of(Knobs(), 3))
+    score, start = (
+        scorer.score(PostProcessingSettings.from_dict(mine[-1][3]["knobs"])),
+        scorer.score(PostProcessingSettings.of(Knobs(), 3)),
+    )
     assert tested["test_value"] == tested["test_f1"] == score.f1
     assert tested["test_gain"] == score.f1 - start.f1
 
@@ -113,7 +117,7 @@ def test_test_images_are_reported_at_the_end_and_change_nothing_else() -> None:
 def test_an_absolute_action_sets_every_number_on_its_knobs_scale() -> None:
     env = PostProcessingEnv(FAMILY, length=2)
     action = np.array([-0.5, 0.25, 0.0, -1.0, 1.0, 3.0, -1.0, 1.0, 0.0], np.float32)
-    setting = Setting.from_dict(play(env, [action], seed=0)[-1][3]["knobs"])
+    setting = PostProcessingSettings.from_dict(play(env, [action], seed=0)[-1][3]["knobs"])
     assert setting.nms_iou == ranges()["nms_iou"].from_unit(-0.5)
     assert setting.soft_nms_sigma == ranges()["soft_nms_sigma"].from_unit(0.25)
     assert setting.detections == round(300**0.5)
@@ -126,7 +130,7 @@ def test_a_discrete_action_moves_one_number_by_a_step_and_stops_at_the_end() -> 
     env = PostProcessingEnv(FAMILY, action="discrete", step_size=0.5, length=9)
     assert env.action_space == gymnasium.spaces.Discrete(19)
     rows = play(env, [0, 8, 8, 8, 8, 8, 7, 1], seed=0)
-    settings = [Setting.from_dict(row[3]["knobs"]) for row in rows]
+    settings = [PostProcessingSettings.from_dict(row[3]["knobs"]) for row in rows]
     thresholds = [setting.score_thresholds for setting in settings]
     assert thresholds[1] == thresholds[0] == (0.0, 0.0, 0.0)
     assert [values[0] for values in thresholds[2:8]] == pytest.approx([0.2375, 0.475, 0.7125, 0.95, 0.95, 0.7125])
@@ -182,7 +186,7 @@ def test_a_state_is_gone_on_from_as_if_nothing_had_happened(action: str) -> None
 def test_thresholds_pay_under_f1_and_never_under_ap() -> None:
     for number in range(3):
         scorer = Scorer(SyntheticCandidates().instance(number).val)
-        default = Setting.of(Knobs(), 3)
+        default = PostProcessingSettings.of(Knobs(), 3)
         best = {"ap": 0.0, "f1": 0.0}
         for threshold in np.linspace(0.05, 0.9, 18).tolist():
             score = scorer.score(replace(default, score_thresholds=(threshold,) * 3))

@@ -15,7 +15,7 @@ from mapopt.envs.post_processing.lanes import LIMIT
 from mapopt.envs.post_processing.registries import CANDIDATE_FAMILIES, SETTING_ACTIONS, SETTING_REWARDS
 from mapopt.envs.post_processing.settings import PostProcessingEnvSettings, PostProcessingKeywords
 from mapopt.envs.post_processing.synthetic import SyntheticCandidates
-from mapopt.postprocessing.settings import Setting
+from mapopt.postprocessing.settings import PostProcessingSettings
 from mapopt.training.knobs import Knobs, ranges
 
 PAGE = inspect.getdoc(PostProcessingEnv) or ""
@@ -41,7 +41,7 @@ def entry_of(name: str) -> str:
 
 @pytest.mark.parametrize("classes", [1, 4])
 def test_the_table_of_actions_is_that_of_the_code(classes: int) -> None:
-    default = Setting.of(Knobs(), classes).as_dict()
+    default = PostProcessingSettings.of(Knobs(), classes).as_dict()
     expected = []
     for name, value in default.items():
         if not name.endswith(tuple("123")):

@@ -1,7 +1,7 @@
-"""Which candidates overlap each other and the ground truth, compiled by numba: what no setting changes.
+"""Which ground truths each candidate may match, compiled by numba: what no setting of post-processing changes.
 
-Nothing imports this module at the top, because numba costs 0.4 s to import. The arithmetic is that of
-`torchvision.ops.nms` among candidates, and pycocotools' against the ground truth, bit for bit.
+Nothing imports this module at the top, because numba costs 0.4 s to import. The arithmetic is pycocotools', bit for
+bit.
 """
 
 from __future__ import annotations
@@ -10,48 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapopt.compiling import compiled
-
-
-@compiled
-def overlap_lists(
-    boxes: NDArray[np.float64], bounds: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Returns for every candidate those of its group that it overlaps, the largest overlap first.
-
-    Args:
-        boxes: ``[n, 4]`` in the pixels in which suppression compares.
-        bounds: ``[g + 1]`` where groups begin, and the end.
-
-    Returns:
-        ``[n + 1]`` where a candidate's list begins, ``[p]`` the others, ``[p]`` their IoUs.
-    """
-    first = np.zeros(len(boxes) + 1, np.int64)
-    others, ious = np.empty(0, np.int64), np.empty(0)
-    for turn in range(2):  # first to count, then to fill
-        size = 0
-        for group in range(len(bounds) - 1):
-            for i in range(bounds[group], bounds[group + 1]):
-                begin = size
-                area = (boxes[i, 2] - boxes[i, 0]) * (boxes[i, 3] - boxes[i, 1])
-                for j in range(bounds[group], bounds[group + 1]):
-                    wide = min(boxes[i, 2], boxes[j, 2]) - max(boxes[i, 0], boxes[j, 0])
-                    high = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1])
-                    if i == j or wide <= 0 or high <= 0:
-                        continue
-                    if turn == 1:
-                        shared = wide * high
-                        other_area = (boxes[j, 2] - boxes[j, 0]) * (boxes[j, 3] - boxes[j, 1])
-                        iou = shared / (area + other_area - shared)
-                        place = size
-                        while place > begin and ious[place - 1] < iou:
-                            others[place], ious[place] = others[place - 1], ious[place - 1]
-                            place -= 1
-                        others[place], ious[place] = j, iou
-                    size += 1
-                first[i + 1] = size
-        if turn == 0:
-            others, ious = np.empty(size, np.int64), np.empty(size)
-    return first, others, ious
 
 
 @compiled

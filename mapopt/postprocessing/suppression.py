@@ -1,27 +1,33 @@
 """From raw outputs to reported boxes: score threshold, class-wise suppression, limit per image, all images at once.
 
-Hard suppression is a compiled loop over the groups of an image and a class; on a GPU it is `torchvision.ops.nms` on
-boxes moved apart, so that one call serves many groups without comparing them: in blocks, because the cost of a call
-grows with the square of its boxes. Candidates and what is done to them are two functions, so that who tries many
-settings on the same candidates takes them once.
+Suppression is a compiled loop over the groups of an image and a class. On a GPU hard suppression is
+`torchvision.ops.nms` on boxes moved apart, so that one call serves many groups without comparing them: in blocks,
+because the cost of a call grows with the square of its boxes. Candidates and what is done to them are two functions, so
+that who tries many settings on the same candidates takes them once.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import nms
 
 from mapopt.compiling import load_kernels
+from mapopt.postprocessing import plain_suppression
 from mapopt.postprocessing.boxes import Boxes
-from mapopt.postprocessing.soft_nms import soften
 
 CANDIDATES = 300
 """Pairs of a location and a class, per image, that suppression looks at: the strongest."""
 
-_BLOCK = 300  # half the time of blocks of 1000, measured on one core; below 150 calls cost more than they save
-_BLOCK_CUDA = 30000
+FLOOR = 1e-3
+"""A box whose score has decayed to less than this part of what it was is dropped."""
+
+_LOOPS = ("cpu",)
+"""Devices on which the loop over groups suppresses; elsewhere torchvision does, and Soft-NMS goes through the host."""
+
+_BLOCK = 30000
 
 
 @torch.no_grad()
@@ -94,7 +100,7 @@ def suppress(
 
     Where sigma is above 0, a box is not dropped for a stronger one of its class, but its score decays by
     ``exp(-iou ** 2 / sigma)``, strongest boxes first; what decays under the threshold, or to less than a thousandth
-    of its score, is dropped. ``nms_iou`` has no say there. On CUDA, such lanes go through the host.
+    of its score, is dropped. ``nms_iou`` is ignored there. On CUDA, such lanes go through the host.
 
     Args:
         candidates: by lane, image and class, then falling score; the threshold has been applied to them.
@@ -107,56 +113,125 @@ def suppress(
     Reference: N. Bodla et al., "Soft-NMS - Improving Object Detection With One Line of Code", ICCV 2017. We differ in
         the floor, which is a score of 0.001 there: ranking losses set no scale of scores.
     """
-    boxes, score, label = candidates.boxes, candidates.scores, candidates.labels
-    lane, image = candidates.lanes, candidates.images
+    rows, scores = choose(
+        candidates, score_threshold, nms_iou, soft_nms_sigma=soft_nms_sigma, detections=detections, side=side
+    )
+    return candidates.at(rows).with_scores(scores)
+
+
+@torch.no_grad()
+def choose(
+    candidates: Boxes,
+    score_threshold: Tensor,
+    nms_iou: Tensor,
+    *,
+    soft_nms_sigma: Tensor,
+    detections: Tensor,
+    side: int,
+) -> tuple[Tensor, Tensor]:
+    """Returns the positions among candidates of the boxes to report, and their scores; see `suppress`.
+
+    Args:
+        candidates: As for `suppress`, like all that follows.
+        score_threshold: See there.
+        nms_iou: See there.
+        soft_nms_sigma: See there.
+        detections: See there.
+        side: See there.
+    """
+    score, label, lane, image = candidates.scores, candidates.labels, candidates.lanes, candidates.images
     group, place = _numbered(lane, image, label), _numbered(lane, image)
-    softened = (soft_nms_sigma > 0)[lane] if (soft_nms_sigma > 0).any() else None
-    if softened is None:
-        kept = _suppress(boxes, score, group, nms_iou[lane], side)
+    soft = soft_nms_sigma > 0
+    # Hard suppression takes candidates as they are.
+    lowest = torch.where(soft if score_threshold.ndim == 1 else soft[:, None], score_threshold.to(score), -torch.inf)
+    settings = (nms_iou, soft_nms_sigma, lowest)
+    if candidates.boxes.device.type in _LOOPS:
+        score, kept = _suppress_in_groups(candidates, group, *settings)
     else:
-        hard, soft = (~softened).nonzero().squeeze(1), softened.nonzero().squeeze(1)
         score = score.clone()
-        score[soft] = soften(boxes[soft], score[soft], group[soft], soft_nms_sigma[lane[soft]])
-        limits = score_threshold.to(score)
-        limits = limits[lane[soft]] if limits.ndim == 1 else limits[lane[soft], label[soft]]
-        soft = soft[(score[soft] >= limits) & (score[soft] >= 0)]
-        hard = hard[_suppress(boxes[hard], score[hard], group[hard], nms_iou[lane[hard]], side)]
-        kept = torch.cat([hard, soft]).sort().values
+        chosen = []
+        softly = soft[lane]
+        hard = (~softly).nonzero().squeeze(1)
+        chosen.append(hard[_suppress_in_blocks(candidates.at(hard), group[hard], nms_iou[lane[hard]], side)])
+        if softly.any():
+            softened = softly.nonzero().squeeze(1)
+            score[softened], stays = _suppress_in_groups(candidates.at(softened), group[softened], *settings)
+            chosen.append(softened[stays])
+        kept = torch.cat(chosen).sort().values
     kept = kept[score[kept].argsort(descending=True, stable=True)]
     kept = kept[place[kept].argsort(stable=True)]
     kept = kept[_rank_in_group(place[kept]) < detections.to(score).round()[lane[kept]]]
-    return Boxes(boxes[kept], score[kept], label[kept], lane[kept], image[kept])
+    return kept, score[kept]
 
 
-def _suppress(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Tensor, side: int) -> Tensor:
-    """Runs suppression inside groups, which stand in ascending order; returns the positions that stay, ascending."""
-    kernels = load_kernels("mapopt.postprocessing.nms_kernels") if boxes.device.type == "cpu" else None
-    if kernels is None:
-        return _suppress_in_blocks(boxes, scores, groups, thresholds, side)
-    names = groups.numpy()
-    starts = np.flatnonzero(np.append(True, names[1:] != names[:-1]))[: len(names)]
-    bounds = np.append(starts, len(names)).astype(np.int64)
-    kept = kernels.keep_strongest(boxes.double().numpy(), bounds, thresholds.double().numpy()[starts])
-    return torch.from_numpy(np.flatnonzero(kept))
+def _suppress_in_groups(
+    candidates: Boxes, groups: Tensor, nms_iou: Tensor, sigma: Tensor, lowest: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Runs suppression inside groups, which stand in ascending order, on the host.
+
+    Args:
+        candidates: by group, then falling score.
+        groups: ``[n]``
+        nms_iou: ``[lanes]``
+        sigma: ``[lanes]``
+        lowest: ``[lanes]`` or ``[lanes, classes]`` smallest score reported.
+
+    Returns:
+        the scores ``[n]``, and the positions that stay, ascending.
+    """
+    boxes, scores = (np.ascontiguousarray(values.numpy(force=True)) for values in (candidates.boxes, candidates.scores))
+    scores = scores if scores.dtype == np.float64 else scores.astype(np.float32, copy=False)
+    starts, bounds = _bounds(groups.numpy(force=True))
+    lane = candidates.lanes.numpy(force=True)[starts]
+    limits = lowest.numpy(force=True)
+    limits = limits[lane] if limits.ndim == 1 else limits[lane, candidates.labels.numpy(force=True)[starts]]
+    final, kept = scores.copy(), np.zeros(len(scores), np.bool_)
+    nothing = np.empty(0, np.int64)
+    kernels = load_kernels("mapopt.postprocessing.suppression_kernels")
+    (kernels or plain_suppression).suppress_groups(
+        boxes.astype(np.float64),
+        scores,
+        bounds,
+        np.arange(len(starts)),
+        nms_iou.numpy(force=True).astype(np.float64)[lane],
+        sigma.numpy(force=True).astype(np.float64)[lane],
+        limits.astype(scores.dtype),
+        FLOOR,
+        nothing,
+        nothing,
+        np.empty(0),
+        final,
+        kept,
+        np.empty(len(scores), np.int64),
+        np.empty(len(starts), np.int64),
+    )
+    device = candidates.boxes.device
+    return torch.from_numpy(final).to(candidates.scores), torch.from_numpy(np.flatnonzero(kept)).to(device)
 
 
-def _suppress_in_blocks(boxes: Tensor, scores: Tensor, groups: Tensor, thresholds: Tensor, side: int) -> Tensor:
+def _bounds(groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns where runs of equal numbers begin ``[g]``, and the same with the end ``[g + 1]``."""
+    starts = np.flatnonzero(np.append(True, groups[1:] != groups[:-1]))[: len(groups)]
+    return starts, np.append(starts, len(groups))
+
+
+def _suppress_in_blocks(candidates: Boxes, groups: Tensor, thresholds: Tensor, side: int) -> Tensor:
+    """Runs hard suppression inside groups where the boxes are; returns the positions that stay, ascending."""
     # Moved apart along a diagonal, boxes of different groups cannot meet; float64 keeps the overlaps within them.
-    apart = boxes.double() + (groups.double() * (side + 1.0))[:, None]
-    kept = [torch.zeros(0, dtype=torch.int64, device=boxes.device)]
+    apart = candidates.boxes.double() + (groups.double() * (side + 1.0))[:, None]
+    kept = [torch.zeros(0, dtype=torch.int64, device=apart.device)]
     for value in thresholds.unique().tolist():
         members = (thresholds == value).nonzero().squeeze(1)
         for block in members.split(_block_sizes(groups[members])):
-            kept.append(block[nms(apart[block], scores[block].double(), value)])
+            kept.append(block[nms(apart[block], candidates.scores[block].double(), value)])
     return torch.cat(kept).sort().values
 
 
 def _block_sizes(groups: Tensor) -> list[int]:
     """Cuts ascending groups into runs of whole groups, each of about a block's boxes."""
-    block = _BLOCK if groups.device.type == "cpu" else _BLOCK_CUDA
     sizes = [0]
     for count in torch.unique_consecutive(groups, return_counts=True)[1].tolist():
-        if sizes[-1] and sizes[-1] + count > block:
+        if sizes[-1] and sizes[-1] + count > _BLOCK:
             sizes.append(0)
         sizes[-1] += count
     return sizes
