@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from mapopt.data.coco import write_coco as write_coco
     from mapopt.data.crops import Windows as Windows
     from mapopt.data.crops import read_crops as read_crops
+    from mapopt.data.datasets import DetectionDataset as DetectionDataset
+    from mapopt.data.datasets import images_from_dataset as images_from_dataset
+    from mapopt.data.datasets import splits_from_datasets as splits_from_datasets
+    from mapopt.data.dicts import annotations_from_dicts as annotations_from_dicts
     from mapopt.data.faults import FAULTS as FAULTS
     from mapopt.data.faults import Fault as Fault
     from mapopt.data.faults import mislabel as mislabel
@@ -47,6 +51,10 @@ else:
             "write_coco": "mapopt.data.coco",
             "Windows": "mapopt.data.crops",
             "read_crops": "mapopt.data.crops",
+            "DetectionDataset": "mapopt.data.datasets",
+            "images_from_dataset": "mapopt.data.datasets",
+            "splits_from_datasets": "mapopt.data.datasets",
+            "annotations_from_dicts": "mapopt.data.dicts",
             "FAULTS": "mapopt.data.faults",
             "Fault": "mapopt.data.faults",
             "mislabel": "mapopt.data.faults",

@@ -99,11 +99,32 @@ class PictureSet:
         return item if isinstance(item, Image.Image) else open_rgb(item)
 
 
+def picture_rgb(picture: Any, name: str) -> Image.Image:
+    """Returns a single image in RGB: a file's, a PIL image, an array or a tensor.
+
+    Args:
+        picture: the image.
+        name: what messages call it.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if isinstance(picture, str | Path):
+        return open_rgb(picture)
+    arrays = _in_memory(picture, name)
+    if len(arrays) != 1 or getattr(picture, "ndim", 3) > 3:
+        raise DataError(f"{name} has the shape {list(picture.shape)}: expected a single image")
+    return arrays[0]
+
+
 def _opened(picture: Any, *, position: int) -> Sequence[Path | Image.Image]:
     """Returns paths as they are, and what is in memory as PIL images in RGB."""
     if isinstance(picture, str | Path):
         return find_images([picture])
-    name = f"image {position}"
+    return _in_memory(picture, f"image {position}")
+
+
+def _in_memory(picture: Any, name: str) -> Sequence[Image.Image]:
     if isinstance(picture, Image.Image):
         return [as_rgb(picture, name)]
     if isinstance(picture, Tensor):
