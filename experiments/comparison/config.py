@@ -139,12 +139,30 @@ class Experiment:
         for name in tasks:
             if name not in self.tasks:
                 raise ConfigError(unknown_name("task", name, self.tasks))
-        kept = {name: method for name, method in self.methods.items() if not methods or name in methods}
+        kept = {name: self.methods[name] for name in self.methods if not methods or name in methods}
+        chosen = self.with_methods(kept, methods[0] if methods else self.reference)
+        return replace(
+            chosen,
+            tasks={name: task for name, task in self.tasks.items() if not tasks or name in tasks},
+            searched={name: outcomes for name, outcomes in chosen.searched.items() if not tasks or name in tasks},
+        )
+
+    def with_methods(self, methods: Mapping[str, MethodConfig], reference: str) -> Experiment:
+        """Returns the experiment with other methods, and with what was searched for them.
+
+        Args:
+            methods: by name.
+            reference: the method the others are compared with, if the experiment's own is not among them.
+        """
+        needed = {*methods, *(method.search.of for method in methods.values())}
         return replace(
             self,
-            methods=kept,
-            tasks={name: task for name, task in self.tasks.items() if not tasks or name in tasks},
-            reference=self.reference if self.reference in kept else methods[0],
+            methods=dict(methods),
+            reference=self.reference if self.reference in methods else reference,
+            searched={
+                task: {name: outcome for name, outcome in outcomes.items() if name in needed}
+                for task, outcomes in self.searched.items()
+            },
         )
 
     def with_data(self, data: str) -> Experiment:
@@ -194,14 +212,17 @@ def _read(content: Any, where: str) -> Experiment:
 
 def _check_searches(experiment: Experiment) -> None:
     """Names what is misspelt in the settings and in the outcomes of searches."""
-    for task, outcomes in experiment.searched.items():
+    lenders = {method.search.of for method in experiment.methods.values() if method.search.of is not None}
+    outcomes = {name for by_method in experiment.searched.values() for name in by_method}
+    for task, by_method in experiment.searched.items():
         if task not in experiment.tasks:
             raise ConfigError(unknown_name("task under 'searched'", task, experiment.tasks))
-        for name in outcomes:
-            if name not in experiment.methods:
+        for name in by_method:
+            if name not in experiment.methods and name not in lenders:
                 raise ConfigError(unknown_name(f"method under 'searched: {task}'", name, experiment.methods))
     for name, method in experiment.methods.items():
-        if method.search.of is not None and method.search.of not in experiment.methods:
+        # A method that is left out may still lend what was searched for it.
+        if method.search.of is not None and method.search.of not in {*experiment.methods, *outcomes}:
             raise ConfigError(unknown_name("method to take the search from", method.search.of, experiment.methods))
         for knob in method.search.grid:
             if knob not in method.recipe.ranges():

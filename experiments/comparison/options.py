@@ -103,8 +103,7 @@ def _with_methods(experiment: Experiment, methods: Mapping[str, Any]) -> Experim
         if given is None and name not in experiment.methods:
             raise ConfigError(unknown_name("method", name, experiment.methods))
         chosen[name] = experiment.methods[name] if given is None else make_method(given, name)
-    reference = experiment.reference if experiment.reference in chosen else next(iter(chosen))
-    return replace(experiment, methods=chosen, reference=reference)
+    return experiment.with_methods(chosen, next(iter(chosen)))
 
 
 def _with_agent(experiment: Experiment, agent: str) -> Experiment:
@@ -114,7 +113,7 @@ def _with_agent(experiment: Experiment, agent: str) -> Experiment:
     base = experiment.methods[experiment.reference]
     method = replace(
         base,
-        label=f"agent {stem}",
+        label=stem if "agent" in stem else f"agent {stem}",
         controller=ControllerConfig(kind="agent", agent=agent),
         search=SearchConfig(of=base.search.of or experiment.reference),
     )

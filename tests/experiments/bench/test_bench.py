@@ -97,6 +97,19 @@ def test_only_the_parts_asked_for_are_measured_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_own_loss_is_measured_by_its_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "def hinge(scores, labels, where=None):\n    return (1 - scores * labels.sign()).clamp(min=0).mean()\n"
+    (tmp_path / "losses_of_mine.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    words = ["bench", "losses", "--parts", "time", "descent", "--members", "losses_of_mine:hinge", *SMALL]
+    assert main(words) == 0
+    assert capsys.readouterr().out.count("losses_of_mine:hinge") == 3, "two tables of times, and the descent"
+    assert main(["bench", "losses", "--members", "losses_of_mine:huber"]) == 2
+    assert "unknown attribute 'huber'" in capsys.readouterr().err
+
+
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path: Path) -> None:
     def measure(seed: int, place: str) -> list[object]:
         words = ["bench", "losses", "--parts", "fidelity", "mass", "--members", "smooth_ap", "--lists", "8"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mapopt.cli import main
 from mapopt.experiments.comparison.config import load_experiment
@@ -100,6 +103,9 @@ def test_a_search_prints_the_section_to_keep_and_is_not_done_twice(
         (["--seeds", "0"], "expected 1 or more"),
         (["--device", "tpu"], "tpu"),
         (["--data", "nowhere"], "nowhere"),
+        (["--tasks", "shape"], "unknown task 'shape': did you mean 'shapes'"),
+        (["--agent", "nobody"], "unknown agent 'nobody'"),
+        (["--workers", "-1"], "workers is -1: expected a number of processes"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_status_2_and_nothing_is_written(
@@ -115,6 +121,30 @@ def test_what_is_wrong_is_one_line_and_status_2_and_nothing_is_written(
 def test_plotting_without_runs_says_to_compare_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", "--methods", "baseline", "--out", str(tmp_path / "runs")]) == 2
     assert "run `mapopt compare` first" in capsys.readouterr().err
+
+
+def test_an_agent_and_some_tasks_are_named_by_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", "--config", "losses", "--methods", "focal", "--tasks", "balanced", "--agent", "ppo-shapes"]
+    assert main([*words, "--print-config"]) == 0
+    content = yaml.safe_load(capsys.readouterr().out)
+    experiment = load_experiment(content)
+    assert list(experiment.searched["balanced"]) == ["focal"]
+    assert list(experiment.methods) == ["focal", "agent"]
+    assert list(experiment.tasks) == ["balanced"]
+    assert experiment.methods["agent"].controller.agent == "ppo-shapes"
+    assert experiment.methods["agent"].search.of == "focal"
+
+
+@pytest.mark.parametrize("module", ["commands.compare", "commands.bench", "comparison.options"])
+def test_flags_are_read_and_experiments_checked_without_anything_heavy(module: str) -> None:
+    heavy = ("torch", "torchvision", "scipy", "matplotlib", "gymnasium", "stable_baselines3", "pandas", "numba")
+    code = (
+        f"import sys, mapopt.experiments.{module}, mapopt.experiments\n"
+        "mapopt.experiments.load_experiment('default').only(['baseline'])\n"
+        f"print(*[name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.split() == []
 
 
 def test_print_config_prints_the_experiment(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,8 @@ def test_an_experiment_is_taken_in_every_form(tmp_path: Path) -> None:
     assert experiment == load_experiment(experiment) == load_experiment(to_mapping(experiment))
     assert experiment.label("plateau") == "plateau", "without a label a method is called by its name"
     assert make_experiment(experiment, ["plateau"], {}) == experiment.only(["plateau"])
+    alone = load_experiment("default").only(["agent"])
+    assert load_experiment(to_mapping(alone)) == alone, "what was searched for the baseline is still there"
     assert list(make_experiment(SMALL, (), {"tasks": ["clutter"]}).tasks) == ["clutter"]
     assert make_experiment(SMALL, (), {"reference": "plateau", "seeds": 7}).seeds == 7
 
