@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from mapopt.agents.learning.progress import Progress as Progress
     from mapopt.agents.learning.settings import AgentTraining as AgentTraining
     from mapopt.agents.learning.training import train_agent as train_agent
+    from mapopt.agents.playing import Played as Played
+    from mapopt.agents.playing import play as play
     from mapopt.agents.policy import OpenLoopController as OpenLoopController
     from mapopt.agents.policy import PolicyController as PolicyController
     from mapopt.agents.registry import AGENTS as AGENTS
@@ -29,6 +31,7 @@ else:
             "AgentTraining": "mapopt.agents.learning.settings",
             "OpenLoopController": "mapopt.agents.policy",
             "OwnParts": "mapopt.agents.agent",
+            "Played": "mapopt.agents.playing",
             "PolicyController": "mapopt.agents.policy",
             "Progress": "mapopt.agents.learning.progress",
             "ZOO": "mapopt.agents.zoo",
@@ -37,6 +40,7 @@ else:
             "find_agent": "mapopt.agents.zoo",
             "load_agent": "mapopt.agents.registry",
             "make_agent_controller": "mapopt.agents.registry",
+            "play": "mapopt.agents.playing",
             "save_agent": "mapopt.agents.registry",
             "train_agent": "mapopt.agents.learning.training",
         },

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -191,7 +191,7 @@ class Agent:
         cls,
         model: BaseAlgorithm,
         *,
-        settings: EnvSettings | None = None,
+        settings: EnvSettings | Mapping[str, Any] | None = None,
         open_loop: Sequence[Sequence[float]] = (),
         training: dict[str, Any] | None = None,
     ) -> Agent:
@@ -202,7 +202,8 @@ class Agent:
 
         Args:
             model: PPO, A2C, TRPO, SAC, TQC, TD3, DDPG, DQN or QR-DQN with linear layers and tanh or relu.
-            settings: of the environment that the model was trained on; by default what its environment says.
+            settings: of the environment that the model was trained on, or a mapping of those that differ from their
+                defaults; by default what the model's environment says.
             open_loop: its mean action in each round.
             training: what it was trained on, and what that cost.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -46,7 +46,9 @@ class PolicyController:
     """What the policy's actions are relative to, where that is not its own schedule: an instance may bring another."""
 
     @classmethod
-    def from_sb3(cls, model: BaseAlgorithm | str | Path, *, settings: EnvSettings | None = None) -> PolicyController:
+    def from_sb3(
+        cls, model: BaseAlgorithm | str | Path, *, settings: EnvSettings | Mapping[str, Any] | None = None
+    ) -> PolicyController:
         """Makes a controller of a model of stable-baselines3 or sb3-contrib, recurrent ones included.
 
         It decides as `model.predict(..., deterministic=True)` does in the environment, bit for bit; going on with the
@@ -55,7 +57,8 @@ class PolicyController:
         Args:
             model: a model, or the path of its zip. Such a file holds pickles, and **loading it executes code**: give
                 only the path of a file that you trust. Nothing in mapopt follows a path that another file holds.
-            settings: of the environment that the model was trained on; by default what its environment says.
+            settings: of the environment that the model was trained on, or a mapping of those that differ from their
+                defaults; by default what the model's environment says.
 
         Raises:
             AgentError: nothing says what the model was trained with, or something else is said; or the file cannot be

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mapopt import registry
 from mapopt.agents.agent import Agent, OwnParts
 from mapopt.agents.policy import OpenLoopController, PolicyController
 from mapopt.agents.zoo import ZOO, find_agent
 from mapopt.errors import AgentError, ConfigError
-from mapopt.registry import Choice
+from mapopt.registry import Choice, Registry
 from mapopt.training import Controller
 
 if TYPE_CHECKING:
@@ -27,26 +27,39 @@ _NAME = "agent"
 """Of `make_agent_controller` among the controllers."""
 
 
-class _Zoo(Mapping[str, Agent]):
-    """The shipped agents by name."""
+class Agents(Registry[Any]):
+    """The shipped agents by name, and whatever else stands for an agent."""
+
+    def __init__(self) -> None:
+        super().__init__("agent", dict.fromkeys(ZOO, ""))
 
     def __getitem__(self, name: str) -> Agent:
         if name not in ZOO:
             raise KeyError(name)
         return Agent.load(name)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(ZOO)
+    def check_name(self, name: str) -> None:
+        """Raises AgentError unless a text is a name, ``module:attribute``, or the path of a file that is there."""
+        if _is_zip(name) or not registry.is_text(name):
+            _file_of(name)
 
-    def __len__(self) -> int:
-        return len(ZOO)
+    def find(self, given: Given) -> Controller:
+        """Returns the controller that follows an agent; see `load_agent`."""
+        return load_agent(given)
 
-    def __repr__(self) -> str:
-        return f"AGENTS({', '.join(ZOO)})"
+    def make(self, given: Given | Choice, settings: Mapping[str, Any] | None = None) -> Controller:
+        """Returns the controller that follows an agent; see `make_agent_controller`."""
+        if isinstance(given, Choice):
+            return make_agent_controller(**{**given.settings, **(settings or {})})
+        return make_agent_controller(given, **(settings or {}))
+
+    def choice(self, given: str | Path | Choice, settings: Mapping[str, Any] | None = None) -> Choice:
+        """Returns an agent as files and worker processes know it; see `agent_choice`."""
+        return agent_choice(given, **(settings or {}))
 
 
-AGENTS: Mapping[str, Agent] = _Zoo()
-"""The shipped agents."""
+AGENTS = Agents()
+"""The shipped agents by name, open to one's own."""
 
 
 def load_agent(given: Given, *, own: OwnParts | None = None) -> Controller:
@@ -131,9 +144,7 @@ def agent_fingerprint(given: Given) -> str:
     """Returns a hash of everything that decides what an agent does; of somebody's own part, of its module's source."""
     if isinstance(given, str | Path):
         if _is_zip(given):
-            if not Path(given).is_file():
-                raise AgentError(f"{given}: no such file; expected the zip of a model of stable-baselines3")
-            return hashlib.sha256(Path(given).read_bytes()).hexdigest()
+            return hashlib.sha256(_file_of(given).read_bytes()).hexdigest()
         controller = load_agent(given)
         agent = getattr(controller, "agent", None)
         return agent.fingerprint if isinstance(agent, Agent) else _source(str(given))
@@ -142,14 +153,17 @@ def agent_fingerprint(given: Given) -> str:
     raise AgentError(f"an agent of type {type(given).__name__} has no fingerprint: write it with save_agent first")
 
 
-def save_agent(agent: Agent | BaseAlgorithm, path: str | Path, *, settings: EnvSettings | None = None) -> Path:
+def save_agent(
+    agent: Agent | BaseAlgorithm, path: str | Path, *, settings: EnvSettings | Mapping[str, Any] | None = None
+) -> Path:
     """Writes an agent or a model of stable-baselines3 to where `compare --agent` and `watch` find it.
 
     Args:
         agent: what was trained.
         path: with ``.zip`` at its end the whole model is kept, in pickles, with what it was trained with; otherwise its
             network becomes ``PATH.safetensors`` and ``PATH.json``, which execute nothing when they are loaded.
-        settings: of the environment that the model was trained on; by default what its environment says.
+        settings: of the environment that the model was trained on, or a mapping of those that differ from their
+            defaults; by default what the model's environment says.
 
     Returns:
         the file to name: the JSON or the zip.
@@ -177,16 +191,14 @@ def _source(text: str) -> str:
     return hashlib.sha256(text.encode() + (Path(file).read_bytes() if file else b"")).hexdigest()
 
 
+def _file_of(given: str | Path) -> Path:
+    """Returns the file of a name or path."""
+    if not _is_zip(given):
+        return find_agent(given)
+    if not Path(given).is_file():
+        raise AgentError(f"{given}: no such file; expected the zip of a model of stable-baselines3")
+    return Path(given)
+
+
 def _is_zip(given: str | Path) -> bool:
     return Path(given).suffix == ".zip"
-
-
-__all__ = [
-    "AGENTS",
-    "agent_choice",
-    "agent_fingerprint",
-    "find_agent",
-    "load_agent",
-    "make_agent_controller",
-    "save_agent",
-]

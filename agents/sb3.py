@@ -12,12 +12,13 @@ import json
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from gymnasium.spaces import Space
@@ -41,6 +42,9 @@ from mapopt.envs.families.base import ranges_of
 from mapopt.errors import AgentError
 from mapopt.files import write_bytes
 from mapopt.training import Budget, Round, TaskInfo, ranges
+
+Given = EnvSettings | Mapping[str, Any] | None
+"""Settings of an environment, or those that differ from their defaults; None asks the model's own environment."""
 
 MAX_STATES = 256
 """States of a recurrent network that are remembered: a few for each lane of a comparison."""
@@ -83,12 +87,16 @@ class Trained:
     """What was done to the numbers first."""
 
     @classmethod
-    def of(cls, settings: EnvSettings) -> Trained:
+    def of(cls, settings: EnvSettings | Mapping[str, Any]) -> Trained:
         """Returns what a model was trained with in an environment of these settings.
+
+        Args:
+            settings: of the environment, or a mapping of those that differ from their defaults.
 
         Raises:
             ConfigError: a part cannot be imported, or a name is unknown.
         """
+        settings = settings if isinstance(settings, EnvSettings) else EnvSettings.of(**settings)
         form, chosen = settings.make_action(), _chosen_features(settings)
         names = (*form.knobs, *knobs_of(chosen))
         known = ranges() if set(names) <= set(ranges()) else ranges_of(settings.make_family(), names)
@@ -159,7 +167,7 @@ class Sb3Policy:
         return seen if self.trained.normalization is None else self.trained.normalization(seen)
 
 
-def sb3_policy(model: BaseAlgorithm | str | Path, settings: EnvSettings | None = None) -> Sb3Policy:
+def sb3_policy(model: BaseAlgorithm | str | Path, settings: Given = None) -> Sb3Policy:
     """Returns a model's policy with what it was trained with.
 
     Args:
@@ -206,6 +214,13 @@ def trained_with(model: BaseAlgorithm) -> Trained:
             "the model's environment trains no detector, so nothing could follow the model: expected "
             "mapopt/DetectorTraining-v0, under any wrappers of mapopt"
         ) from None
+    for wrapper in _wrappers(env):
+        changes = isinstance(wrapper, gymnasium.ActionWrapper | gymnasium.ObservationWrapper)
+        if changes and not hasattr(type(wrapper), "action_form"):
+            raise AgentError(
+                f"the model was trained behind {type(wrapper).__name__}, which changes what it sees or does in a way "
+                "that is only the wrapper's: use the wrappers of mapopt.envs, or settings of the environment"
+            )
     return Trained(
         form=form,
         observation=tuple(names),
@@ -214,7 +229,7 @@ def trained_with(model: BaseAlgorithm) -> Trained:
     )
 
 
-def save_model(model: BaseAlgorithm, path: str | Path, settings: EnvSettings | None = None) -> None:
+def save_model(model: BaseAlgorithm, path: str | Path, settings: Given = None) -> None:
     """Writes a model as stable-baselines3 does, with what it was trained with beside it in the same zip.
 
     Raises:
@@ -285,6 +300,14 @@ def _algorithm(path: Path, described: Any) -> type[BaseAlgorithm]:
     except Exception as error:
         raise AgentError(f"{path}: a model of {text.replace(':', '.')}, which is not installed ({error})") from None
     return algorithm
+
+
+def _wrappers(env: VecEnv) -> Iterator[gymnasium.Env]:
+    """Yields the wrappers around the environments that are in this process."""
+    for inner in getattr(env.unwrapped, "envs", ()):
+        while inner is not inner.unwrapped:
+            yield inner
+            inner = inner.env
 
 
 def _normalization(env: VecEnv) -> Normalization | None:

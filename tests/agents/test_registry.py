@@ -54,7 +54,24 @@ def test_the_shipped_agents_are_there_by_name() -> None:
     assert len(AGENTS) == len(ZOO) > 0
     assert AGENTS["ppo-shapes"].knobs == ("lr", "augment", "assign_iou", "box_weight")
     assert "nobody" not in AGENTS
-    assert repr(AGENTS) == f"AGENTS({', '.join(ZOO)})"
+    assert repr(AGENTS) == f"Registry('agent': {', '.join(ZOO)})"
+    with pytest.raises(KeyError):
+        AGENTS["nobody"]
+
+
+def test_agents_are_a_registry_like_all_others(decide: Callable[[Controller], Any], tmp_path: Path) -> None:
+    expected = decide(load_agent("ppo-shapes"))
+    assert decide(AGENTS.find("ppo-shapes")) == decide(AGENTS.make("ppo-shapes")) == expected
+    choice = AGENTS.choice("ppo-shapes")
+    assert choice == agent_choice("ppo-shapes")
+    assert decide(AGENTS.make(choice)) == expected
+    assert isinstance(AGENTS.make(choice, {"open_loop": True}), OpenLoopController)
+    Agent.load("ppo-shapes").save(tmp_path / "mine")
+    for name in ("ppo-shapes", str(tmp_path / "mine"), "mine:agent"):
+        AGENTS.check_name(name)
+    for name, message in (("nobody", "unknown agent 'nobody'"), ("no.zip", r"no\.zip: no such file")):
+        with pytest.raises(AgentError, match=message):
+            AGENTS.check_name(name)
 
 
 def test_whatever_stands_for_an_agent_becomes_its_controller(

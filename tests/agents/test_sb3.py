@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,16 +15,16 @@ import gymnasium
 import numpy as np
 import pytest
 import stable_baselines3 as sb3
+import torch
 from gymnasium.wrappers import NormalizeObservation, RescaleAction
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from mapopt.agents import PolicyController, save_agent
 from mapopt.agents.sb3 import MAX_STATES, Sb3Policy
-from mapopt.envs.families import ShapesFamily
-from mapopt.envs.wrappers import Discretize, FreezeKnobs
-from mapopt.errors import AgentError
-from mapopt.training import Budget, Controller, Round, Trainer, run
+from mapopt.envs import Discretize, EnvSettings, Feature, FreezeKnobs, ShapesFamily
+from mapopt.errors import AgentError, ConfigError
+from mapopt.training import Budget, Controller, Round, TaskInfo, Trainer, run
 
 NAMES = ("PPO", "PPO, choices", "A2C", "SAC", "TD3", "DQN", "RecurrentPPO", "TQC", "QR-DQN")
 
@@ -147,10 +149,80 @@ def test_what_a_model_was_trained_with_has_to_be_known(
         PolicyController.from_sb3(sb3.PPO.load(tmp_path / "bare.zip"))
     with pytest.raises(AgentError, match="the model's environment trains no detector"):
         PolicyController.from_sb3(sb3.PPO("MlpPolicy", "CartPole-v1", device="cpu"))
-    with pytest.raises(AgentError, match=r"observations of shape \(28,\) from -inf to inf, and its settings describe"):
-        PolicyController.from_sb3(train_model("PPO", NormalizeObservation(make_env())))
-    with pytest.raises(AgentError, match="no wrapper that makes other actions of them"):
-        PolicyController.from_sb3(train_model("SAC", RescaleAction(make_env(), -0.5, 0.5)))
+
+
+SHOWN = ("ap", "progress", "knob_lr", "knob_augment")
+
+
+def test_what_a_model_was_trained_with_may_be_said(
+    train_model: TrainModel, make_env: MakeEnv, deploy: Deploy, tiny_family: ShapesFamily, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"knobs": ("lr", "augment"), "scale": 2.0, "features": SHOWN}
+    model = train_model("SAC", make_env(**changes))
+    played = episode(model, make_env(**changes))
+    model.save(tmp_path / "bare.zip")
+    for settings in (changes, EnvSettings(family=tiny_family, **changes)):
+        assert_same(played, deploy(PolicyController.from_sb3(tmp_path / "bare.zip", settings=settings)))
+        assert_same(played, deploy(PolicyController.from_sb3(model, settings=settings)))
+    with pytest.raises(AgentError, match=r"of shape \(4,\) from -1 to 1, and its settings describe of shape \(28,\)"):
+        PolicyController.from_sb3(model, settings={})
+    with pytest.raises(AgentError, match=r"actions Box\(.*\(2,\), float32\), and its settings describe Box\(.*\(3,\)"):
+        PolicyController.from_sb3(model, settings={"knobs": ("lr", "augment", "momentum"), "features": SHOWN})
+    with pytest.raises(ConfigError, match="unknown setting of the environment 'reach'"):
+        PolicyController.from_sb3(model, settings={"reach": 2.0})
+
+
+class Mirrored(gymnasium.ActionWrapper[Any, Any, Any]):
+    """A wrapper of somebody's own, with the spaces that the environment has."""
+
+    def action(self, action: Any) -> Any:
+        """Turns an action round."""
+        return -action
+
+
+@pytest.mark.parametrize(
+    "wrap", [Mirrored, NormalizeObservation, lambda env: RescaleAction(env, np.float32(-0.5), np.float32(0.5))], ids=["own", "seen", "done"]
+)
+def test_a_wrapper_that_only_itself_can_apply_is_refused(
+    wrap: Callable[[gymnasium.Env], gymnasium.Env], train_model: TrainModel, make_env: MakeEnv
+) -> None:
+    with pytest.raises(AgentError, match=r"the model was trained behind \w+, which changes what it sees or does"):
+        PolicyController.from_sb3(train_model("SAC", wrap(make_env())))
+
+
+def ap_doubled(history: Any, task: TaskInfo, budget: Budget) -> float:
+    """Returns a feature of somebody's own."""
+    return 2 * history[-1].val.ap
+
+
+def test_a_model_brings_its_own_features(
+    train_model: TrainModel, make_env: MakeEnv, deploy: Deploy, tmp_path: Path
+) -> None:
+    features = ("progress", ap_doubled, "knobs")
+    model = train_model("RecurrentPPO", make_env(features=features))
+    played = episode(model, make_env(features=features))
+    assert_same(played, deploy(PolicyController.from_sb3(model)))
+    if ap_doubled.__module__ in sys.modules:  # as a module that pickles name has to be
+        save_agent(model, tmp_path / "model.zip")
+        assert_same(played, deploy(PolicyController.from_sb3(tmp_path / "model.zip")))
+    model = train_model("RecurrentPPO", make_env(features=(Feature("half", "", 0, 1, lambda *run: 0.5),)))
+    with pytest.raises(AgentError, match="what the model was trained with cannot be written down"):
+        save_agent(model, tmp_path / "other.zip")
+
+
+def test_taking_a_model_leaves_everybodys_random_numbers(train_model: TrainModel, tmp_path: Path) -> None:
+    model = train_model("PPO")
+    save_agent(model, tmp_path / "model.zip")
+
+    def drawn() -> tuple[float, float, float]:
+        return float(torch.rand(())), float(np.random.rand()), random.random()  # noqa: NPY002 - the global ones
+
+    for given in (model, tmp_path / "model.zip"):
+        torch.manual_seed(1), np.random.seed(1), random.seed(1)  # noqa: NPY002 - the global ones
+        expected = drawn()
+        torch.manual_seed(1), np.random.seed(1), random.seed(1)  # noqa: NPY002 - the global ones
+        PolicyController.from_sb3(given)
+        assert drawn() == expected
 
 
 def test_a_file_that_is_no_model_is_an_error_of_one_line(tmp_path: Path) -> None:
