@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mapopt.agents.agent import Agent
+from mapopt.agents import Agent, load_agent
 from mapopt.agents.commands.train_agent import TrainAgent
 from mapopt.cli import main
 from mapopt.commands.parsing import parse
@@ -22,7 +23,7 @@ from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families import FAMILIES, FromDataFamily, ImbalancedFamily, RescueFamily, ShapesFamily
 from mapopt.envs.families.flags import FamilyFlags
 from mapopt.errors import ConfigError
-from mapopt.training import Knobs
+from mapopt.training import Budget, Knobs, Recipe
 
 SMALL = (
     *("--family.images", "16", "8", "8", "--family.recipe.batch-size", "4", "--budget.images", "8"),
@@ -164,3 +165,121 @@ def test_every_flag_of_a_family_has_its_docstring_as_help() -> None:
         assert f"    {name}: " in docs
     assert "variety: shapes: 0 keeps every instance at the middle" in docs
     assert "scenes: all but from-data: The parameters of the scenes" in docs
+
+
+MINE = '''
+import torch
+from mapopt.training import Range
+
+
+class Own:
+    """An optimizer with a knob of its own."""
+
+    knobs = {"sharpness": Range(1.0, 100.0, log=True)}
+    sharpness = 10.0
+
+    def __init__(self, weights, decay):
+        self.state = {"steps": torch.zeros(len(weights))}
+
+    @torch.no_grad()
+    def update(self, weights, gradient, knobs, active):
+        rate, sharpness = (knobs[name][:, None] for name in ("lr", "sharpness"))
+        step = torch.where(active[:, None], 0.01 * rate * torch.tanh(sharpness * gradient), 0.0)
+        weights -= step
+        return step.norm(dim=1)
+
+
+class Strict:
+    """A reward of its own."""
+
+    def value(self, scores):
+        return scores.ap75
+
+
+def rounds_left(history, task, budget):
+    """A feature of its own."""
+    return 1 - len(history) / budget.rounds
+'''
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Writes a module of somebody's own beside the working directory and returns its name."""
+    (tmp_path / "mine_for_agents.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    return "mine_for_agents"
+
+
+def test_own_parts_are_flags(mine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--family.recipe.optimizer", f"{mine}:Own", "--knobs", "lr", "sharpness", "--reward", f"{mine}:Strict")
+    shown = ("--features", "ap", f"{mine}:rounds_left", "knobs", "--action", "discrete")
+    assert train(tmp_path / "out", *flags, *shown) == 0
+    stored = json.loads((tmp_path / "out" / "agent.json").read_text())
+    assert (stored["knobs"], stored["own_knobs"], stored["action"]) == (["lr", "sharpness"], ["sharpness"], "discrete")
+    assert stored["observation"] == ["ap", "rounds_left", "knob_lr", "knob_sharpness"]
+    assert stored["training"]["settings"]["reward"] == f"{mine}:Strict"
+    said = capsys.readouterr().out.splitlines()
+    path = tmp_path / "out" / "agent.json"
+    assert said[-2] == f"its own parts have to be brought: ATTRIBUTE is load_agent('{path}', own=OwnParts(...))"
+    assert said[-1] == "mapopt compare --methods baseline --agent MODULE:ATTRIBUTE"
+    (tmp_path / "agents_of_mine.py").write_text(
+        "from mapopt.agents import OwnParts, load_agent\n"
+        f"from {mine} import rounds_left\n"
+        "def agent():\n"
+        f"    return load_agent({str(path)!r}, own=OwnParts(features=(rounds_left,)))\n"
+    )
+    controller = load_agent("agents_of_mine:agent")
+    family = ShapesFamily(images=(16, 8, 8), recipe=Recipe(optimizer=f"{mine}:Own", batch_size=4))
+    decided = controller.decide((), family.instance(0).task.info, Budget(images=8, rounds=2))
+    assert decided.knobs.get("sharpness") > 0
+    with pytest.raises(ConfigError, match="unknown knob 'sharpness'"):
+        controller.decide((), ShapesFamily(images=(16, 8, 8)).instance(0).task.info, Budget(images=8, rounds=2))
+
+
+def test_the_last_line_is_the_command_that_compares_the_agent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path / "an agent", "--name", "mine") == 0
+    said = capsys.readouterr().out.splitlines()
+    path = tmp_path / "an agent" / "mine"
+    assert said[0] == "training an agent on lr, augment, assign_iou, box_weight: 1 iterations of 2 episodes"
+    assert said[1].startswith("iteration 1: 4 steps, return 0.0")
+    assert said[2] == f"wrote {path}.safetensors and {path}.json"
+    assert said[3:] == [f"mapopt compare --methods baseline --agent '{path}.json'"]
+    command = shlex.split(said[-1])
+    assert load_agent(command[-1]) is not None
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--reward", "points"], "unknown reward 'points'"),
+        (["--features", "mood"], "unknown feature 'mood'"),
+        (["--action", "relativ"], "unknown action form 'relativ': did you mean 'relative'"),
+        (["--action", "absolute", "--scale", "2"], "scale was given for absolute actions, which have none"),
+        (["--knobs", "lrr"], "unknown knob 'lrr': did you mean 'lr'"),
+        (["--reward", "no_such_module:Mine"], "there is no module 'no_such_module'"),
+        (["--device", "gpu"], "unknown device 'gpu'"),
+        (["--budget.images", "10"], "no whole number of steps of 4"),
+        (["--lanes", "0"], "lanes is 0: expected 1 or more"),
+        (["--resume", "--overwrite"], "give one of them"),
+    ],
+)
+def test_a_wrong_flag_is_an_error_of_one_line_and_begins_nothing(
+    flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path / "out", *flags) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_flags_are_read_without_what_trains() -> None:
+    heavy = ("torch", "torchvision", "stable_baselines3", "matplotlib", "scipy")
+    code = (
+        "import sys, mapopt.agents.commands.train_agent, mapopt.agents.commands.watch; "
+        f"print(*[name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.split() == []
