@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from mapopt.envs.registration import DETECTOR_TRAINING as DETECTOR_TRAINING
     from mapopt.envs.registration import POST_PROCESSING as POST_PROCESSING
     from mapopt.envs.sb3 import FleetVecEnv as FleetVecEnv
+    from mapopt.envs.testing import check_env as check_env
+    from mapopt.envs.testing import check_family as check_family
     from mapopt.envs.wrappers.actions import Discretize as Discretize
     from mapopt.envs.wrappers.actions import FreezeKnobs as FreezeKnobs
     from mapopt.envs.wrappers.actions import VectorDiscretize as VectorDiscretize
@@ -139,6 +141,8 @@ else:
             "VectorEpisodeLog": "mapopt.envs.wrappers.logs",
             "VectorFreezeKnobs": "mapopt.envs.wrappers.actions",
             "VectorRewardNoise": "mapopt.envs.wrappers.rewards",
+            "check_env": "mapopt.envs.testing",
+            "check_family": "mapopt.envs.testing",
             "describe": "mapopt.envs.families.registry",
             "make_action": "mapopt.envs.detector_training.actions",
             "make_family": "mapopt.envs.families.registry",

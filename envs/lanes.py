@@ -1,4 +1,4 @@
-"""What the lanes of both environments share: reset options and seeds, generators, and the info of a lane."""
+"""What the lanes of both environments have in common: reset options and seeds, generators, and the info of a lane."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class SplitsCache:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the pixels held; sets that share their pixels count each."""
+        """Bytes of the pixels held; sets with the same pixels count each."""
         return sum(_bytes(splits) for splits in self._held.values())
 
     def get(self, key: Hashable, make: Callable[[], Splits]) -> Splits:
@@ -54,7 +54,7 @@ class SplitsCache:
 
 
 HELD = SplitsCache()
-"""What all families of a process share."""
+"""What all families of a process read."""
 
 
 def _bytes(splits: Splits) -> int:

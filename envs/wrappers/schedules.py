@@ -6,6 +6,8 @@ What an agent gains is measured against the replay of its own decisions, so a re
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from mapopt.envs.families import FAMILIES, InstanceFamily, NumberedFamily
 from mapopt.errors import ConfigError, MapoptError, StoreError
 from mapopt.files import write_json
 from mapopt.former_names import translate, translate_description
+from mapopt.registry import is_text
 from mapopt.settings import from_mapping, to_mapping
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Decision
@@ -32,11 +35,11 @@ class RecordedSchedule:
     instance: int
     """Number of the instance in its family."""
     family: str
-    """Name of the family in `mapopt.envs.families.FAMILIES`, or of the class of one that is not there."""
+    """Name of the family in `mapopt.envs.FAMILIES`; of somebody's own ``module:attribute``, or its class's name."""
     split: str
     """"train" or "eval": what the family's instances are for."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """The family's settings, its split among them; nothing of a family that is not in `FAMILIES`."""
+    """The family's settings, its split among them, where it is a dataclass of plain values."""
     seed: int
     """Of the training."""
     description: str
@@ -52,16 +55,22 @@ class RecordedSchedule:
         return Replay(self.decisions)
 
     def make_family(self) -> NumberedFamily:
-        """Makes the family that the instance belongs to.
+        """Makes the family that the instance belongs to; nothing is imported because a recording names it.
 
         Raises:
-            ConfigError: the family is none of ours, so nothing but its own code can make it.
+            ConfigError: the family, or a part of its recipe, is somebody's own.
             DataError: the family's data cannot be used.
         """
         if self.family not in FAMILIES:
             raise ConfigError(
                 f"the schedule was recorded on an instance of {self.family}, which is none of "
                 f"{', '.join(FAMILIES)}: name the family to use"
+            )
+        own = sorted(_texts_in({name: value for name, value in self.settings.items() if name != "path"}))
+        if own:
+            raise ConfigError(
+                f"the schedule was recorded with {', '.join(own)}, which a recording does not import: make the family "
+                "yourself, and give it"
             )
         return from_mapping(FAMILIES[self.family], self.settings, "the recorded family")
 
@@ -162,7 +171,7 @@ class RecordSchedule(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
         recording = RecordedSchedule(
             family=_name_of(family),
             split=family.split,
-            settings=to_mapping(family) if _name_of(family) in FAMILIES else {},
+            settings=_settings_of(family),
             instance=start.instance,
             seed=start.seed,
             description=str(lanes.instances[0]),
@@ -177,5 +186,26 @@ class RecordSchedule(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArg
 
 
 def _name_of(family: InstanceFamily) -> str:
-    known = [name for name, kind in FAMILIES.items() if type(family) is kind]
-    return known[0] if known else type(family).__name__
+    cls = type(family)
+    try:
+        return FAMILIES.choice(cls).name
+    except ConfigError:  # defined where nothing can import it from
+        return cls.__name__
+
+
+def _settings_of(family: InstanceFamily) -> dict[str, Any]:
+    """Returns a family's settings as plain values; nothing of one that has others."""
+    settings = to_mapping(family) if dataclasses.is_dataclass(family) else {}
+    try:
+        return dict(json.loads(json.dumps(settings)))
+    except TypeError:
+        return {}
+
+
+def _texts_in(value: Any) -> set[str]:
+    """Returns the texts ``module:attribute`` in plain values."""
+    if isinstance(value, Mapping):
+        return set().union(*(_texts_in(item) for item in (*value, *value.values())))
+    if isinstance(value, list | tuple):
+        return set().union(*map(_texts_in, value))
+    return {value} if isinstance(value, str) and is_text(value) else set()

@@ -1,4 +1,4 @@
-"""What the tests of environments share: one tiny family of every kind."""
+"""What all tests of environments have: one tiny family of every kind."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ OFF_POLICY = {"learning_starts": 200, "buffer_size": 3000, "batch_size": 64}
 
 ALGORITHMS: dict[str, tuple[type[BaseAlgorithm], str, str, dict[str, Any]]] = {
     "PPO": (sb3.PPO, "MlpPolicy", "relative", {**ON_POLICY, "batch_size": 100, "n_epochs": 2}),
-    "PPO, notches": (sb3.PPO, "MlpPolicy", "multi_discrete", {**ON_POLICY, "batch_size": 100, "n_epochs": 2}),
+    "PPO, steps": (sb3.PPO, "MlpPolicy", "multi_discrete", {**ON_POLICY, "batch_size": 100, "n_epochs": 2}),
     "A2C": (sb3.A2C, "MlpPolicy", "absolute", {**ON_POLICY}),
     "SAC": (sb3.SAC, "MlpPolicy", "relative", OFF_POLICY),
     "TD3": (sb3.TD3, "MlpPolicy", "relative", OFF_POLICY),

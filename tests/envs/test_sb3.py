@@ -1,4 +1,4 @@
-"""The face for stable-baselines3: the same episodes as alone, under every wrapper, for either environment."""
+"""The form for stable-baselines3: the same episodes as alone, under every wrapper, for either environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `reset` is given: read alike by every face, and refused where it is not what it should be."""
+"""What `reset` is given: read alike by every form of an environment, and refused where it is not what it should be."""
 
 from __future__ import annotations
 

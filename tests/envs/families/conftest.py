@@ -1,4 +1,4 @@
-"""What the tests of families share: a data set on disk, written by our own writers in every layout."""
+"""What all tests of families have: a data set on disk, written by our own writers in every layout."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _write(folder: Path, layout: str = "coco", count: int = 20, **parameters: ob
 
 @pytest.fixture(scope="session")
 def write_data() -> Callable[..., Path]:
-    """Returns a writer of ``(folder, layout, count, **dials)``."""
+    """Returns a writer of ``(folder, layout, count, **parameters)``."""
     return _write
 
 

@@ -1,4 +1,4 @@
-"""What is held stays within its bytes, and what was let go of comes back the same."""
+"""What is held stays within its bytes, and what was evicted comes back the same."""
 
 from __future__ import annotations
 

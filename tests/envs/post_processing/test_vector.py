@@ -1,4 +1,4 @@
-"""The vector face of post-processing: its lanes are single environments, and a wrong action is no half step."""
+"""The vector form of post-processing: its lanes are single environments, and a wrong action is no half step."""
 
 from __future__ import annotations
 

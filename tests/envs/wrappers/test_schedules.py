@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,17 +106,41 @@ def test_the_family_of_a_recording_can_be_made_again(
     assert str(loaded.make_family().instance(loaded.instance)) == loaded.description
 
 
-def test_a_family_that_is_none_of_ours_is_recorded_by_its_name() -> None:
+@dataclass(frozen=True, kw_only=True)
+class Mine(ShapesFamily):
+    """A family of somebody's own, with the settings of ours."""
+
+
+def played(family: ShapesFamily) -> RecordedSchedule:
+    env = RecordSchedule(DetectorTrainingEnv(family, budget=Budget(images=4, rounds=1), knobs=("lr",)))
+    env.reset(seed=0)
+    env.step(np.zeros(1))
+    return env.recordings[0]
+
+
+def test_a_recording_names_parts_of_ones_own_and_imports_none(tmp_path: Path) -> None:
+    recording = played(Mine(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4)))
+    assert recording.family == f"{__name__}:Mine"
+    assert recording.settings["count"] == 4
+    with pytest.raises(ConfigError, match=r":Mine, which is none of shapes, .*: name the family to use"):
+        recording.make_family()
+    recording = played(ShapesFamily(images=(16, 8, 8), recipe=Recipe(batch_size=4, loss="mapopt.losses:APLoss")))
+    recording.save(tmp_path / "own.json")
+    loaded = RecordedSchedule.load(tmp_path / "own.json")
+    assert loaded == recording
+    with pytest.raises(ConfigError, match=r"recorded with mapopt.losses:APLoss, which a recording does not import"):
+        loaded.make_family()
+
+
+def test_a_family_that_cannot_be_imported_is_recorded_by_its_name() -> None:
     class Own(ShapesFamily):
         pass
 
     family = Own(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
-    env = RecordSchedule(DetectorTrainingEnv(family, budget=Budget(images=4, rounds=1), knobs=("lr",)))
-    env.reset(seed=0)
-    env.step(np.zeros(1))
-    assert env.recordings[0].family == "Own"
+    recording = played(family)
+    assert recording.family == "Own"
     with pytest.raises(ConfigError, match=r"recorded on an instance of Own, which is none of shapes, .*: name the f"):
-        env.recordings[0].make_family()
+        recording.make_family()
 
 
 def test_a_file_that_is_no_schedule_is_refused(tmp_path: Path) -> None:
