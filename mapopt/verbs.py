@@ -12,8 +12,10 @@ from typing import Any, TypedDict, Unpack
 
 import torch
 
+from mapopt.data.dicts import CategoryNames
 from mapopt.data.invalid import Invalid
-from mapopt.data.settings import SHAPES
+from mapopt.data.loading import DataSource, load_splits
+from mapopt.data.settings import FOLDER_SIZE, SHAPES
 from mapopt.data.shapes_config import ShapesConfig
 from mapopt.data.splits import Splits
 from mapopt.devices import choose_device
@@ -74,8 +76,9 @@ class TrainOptions(TypedDict, total=False):
 
 
 def train(
-    data: str | Path | Splits = SHAPES,
+    data: DataSource = SHAPES,
     *,
+    categories: CategoryNames | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -86,7 +89,9 @@ def train(
 
     Args:
         data: a folder of images with annotations (COCO, Pascal VOC or YOLO), "shapes" for scenes that are drawn from a
-            seed, or splits in memory.
+            seed, splits in memory, or data sets of ``(image, target)`` as in torchvision's tutorial: ``(train, val)``
+            or ``(train, val, test)``.
+        categories: names for the labels of data sets; by default categories are called by their labels.
         out: folder for settings, rounds, checkpoints and the result; None keeps the run in memory.
         resume: go on with the run in the folder; begins it if there is none yet.
         overwrite: replace the run in the folder.
@@ -106,7 +111,7 @@ def train(
     >>> run.status, len(run.history), run.detector.categories
     ('finished', 2, ('disc', 'box', 'triangle'))
     """
-    splits = data if isinstance(data, Splits) else None
+    splits = _in_memory(data, categories, settings)
     built = _settings(settings, SHAPES if splits is not None else str(data))
     controller: Controller | None = None
     given = settings.get("controller", "schedule")
@@ -146,6 +151,24 @@ def load(
 
 
 _RECIPE = ("loss", "loss_settings", "detector", "detector_settings", "optimizer", "optimizer_settings")
+
+
+def _in_memory(data: DataSource, categories: CategoryNames | None, options: TrainOptions) -> Splits | None:
+    """Returns the splits that are in memory, or of data sets that are; None where the settings say what to read."""
+    if isinstance(data, str | Path):
+        if categories is not None:
+            raise ConfigError(f"categories are given, but {data} has its own: leave them out")
+        return None
+    if isinstance(data, Splits):
+        return load_splits(data, size=options.get("size", data.train.size))
+    return load_splits(
+        data,
+        size=options.get("size", FOLDER_SIZE),
+        invalid=options.get("invalid", "error"),
+        limit=options.get("data_limit"),
+        seed=options.get("data_seed", 0),
+        categories=categories,
+    )
 
 
 def _settings(options: TrainOptions, data: str) -> TrainSettings:

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
 import mapopt
 from mapopt.cli import main
-from mapopt.data import ShapesConfig, Splits, make_shapes_splits
+from mapopt.data import ImageSet, ShapesConfig, Splits, make_shapes_splits
 from mapopt.detectors import Detector, DetectorRequest, build_detector
 from mapopt.errors import CheckpointError, ConfigError, DataError, StoreError
 from mapopt.losses import APLoss
@@ -151,6 +152,35 @@ def test_images_in_memory_train_like_those_that_are_named(tmp_path: Path, run: T
     (tmp_path / "memory" / "result.json").unlink()
     with pytest.raises(DataError, match="data in memory: the images or annotations are not those that"):
         mapopt.train(others, **options, out=tmp_path / "memory", resume=True)
+
+
+class Pictures(Dataset):
+    """A data set as in torchvision's tutorial: labels from 1, where 0 is background."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, dict[str, Any]]:
+        notes = self.images.annotations
+        mine = notes.images == index
+        target = {"boxes": torch.from_numpy(notes.boxes[mine]), "labels": torch.from_numpy(notes.labels[mine]) + 1}
+        return self.images.pixels[index], target
+
+
+def test_data_sets_of_torch_train_and_are_evaluated_like_the_images_in_them(run: TrainedRun, splits: Splits) -> None:
+    options = {name: value for name, value in TINY.items() if not name.startswith("scene")}
+    data = tuple(Pictures(images) for _, images in splits.named())
+    names = splits.train.annotations.category_names
+    ours = mapopt.train(data, **options, size=(32, 32), categories=names)
+    assert run.test is not None
+    assert ours.test is not None
+    assert ours.detector.categories == names
+    assert ours.test.ap == run.test.ap == ours.detector.evaluate(data).ap == ours.detector.evaluate(data[2]).ap
+    with pytest.raises(ConfigError, match=r"categories are given, but shapes has its own: leave them out"):
+        mapopt.train(**TINY, categories=names)
 
 
 def test_a_folder_of_images_is_named_by_its_path(tmp_path: Path) -> None:

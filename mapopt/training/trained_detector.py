@@ -6,15 +6,17 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mapopt.data.datasets import DetectionDataset, images_from_dataset, is_dataset
 from mapopt.data.images import ImageSet
 from mapopt.data.layouts import Part
+from mapopt.data.loading import DataSource, load_splits
 from mapopt.data.pictures import Picture, PictureSet
 from mapopt.data.settings import DataSettings
 from mapopt.data.splits import Splits
@@ -81,18 +83,19 @@ class TrainedDetector(LoadedDetector):
             columns.append((part.boxes, part.scores, part.labels, part.image_ids + start))
         return Detections(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
-    def evaluate(self, data: str | Path | Splits | ImageSet | None = None, *, split: Part = "test") -> Report:
+    def evaluate(self, data: DataSource | DetectionDataset | ImageSet | None = None, *, split: Part = "test") -> Report:
         """Measures AP, and everything else that COCO does.
 
         Args:
-            data: a folder with annotations, splits or one set of images; None takes what the detector was trained with.
-            split: which split of the data; a single set of images has only one.
+            data: a folder with annotations, splits, data sets of ``(image, target)`` for several splits, or a single
+                set of either kind; None takes what the detector was trained with.
+            split: which split of the data; a single set has only one.
 
         Raises:
             DataError: the data cannot be used.
             CheckpointError: they have other categories, or it is not known what the detector was trained with.
         """
-        images = data if isinstance(data, ImageSet) else getattr(self.splits(data), split)
+        images = self._image_set(data, split)
         notes = images.annotations
         detections = self.detect_as(images)
         truth = GroundTruth(
@@ -117,13 +120,15 @@ class TrainedDetector(LoadedDetector):
         labels = places[detections.labels] if len(detections) else detections.labels
         return Detections(detections.boxes, detections.scores, labels, detections.image_ids)
 
-    def splits(self, data: str | Path | Splits | DataSettings | None = None) -> Splits:
+    def splits(self, data: DataSource | DataSettings | None = None) -> Splits:
         """Returns data at the detector's size: those given, or those that it was trained with."""
         if isinstance(data, Splits):
             return data
         if isinstance(data, str | Path):
             data = DataSettings(data=str(data))
-        return (data if data is not None else self.trained_with()).load(self.size)
+        if data is None or isinstance(data, DataSettings):
+            return (data or self.trained_with()).load(self.size)
+        return load_splits(data, size=self.size, categories=self.categories)
 
     def trained_with(self) -> DataSettings:
         """Returns the settings of the data that the detector was trained with.
@@ -136,6 +141,15 @@ class TrainedDetector(LoadedDetector):
             raise CheckpointError(f"{self.source}: does not say what data it was trained with: give --data")
         names = [field.name for field in dataclasses.fields(DataSettings)]
         return from_mapping(DataSettings, {name: stored[name] for name in names if name in stored}, str(self.source))
+
+    def _image_set(self, data: DataSource | DetectionDataset | ImageSet | None, split: Part) -> ImageSet:
+        if isinstance(data, ImageSet):
+            return data
+        # Several data sets come in a tuple, a list or a mapping; anything else with a length is a single one.
+        if is_dataset(data) and not isinstance(data, Splits | tuple | list):
+            return images_from_dataset(cast(DetectionDataset, data), size=self.size, categories=self.categories)
+        images: ImageSet = getattr(self.splits(cast(DataSource | None, data)), split)
+        return images
 
     def _prediction(self, detections: Detections, rows: NDArray[np.int64]) -> Prediction:
         labels = detections.labels[rows]
