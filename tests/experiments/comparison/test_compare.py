@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -243,6 +244,29 @@ def test_an_own_loss_with_an_own_knob_is_searched_compared_and_drawn(
     assert (tmp_path / "small" / "shapes_final.png").is_file()
     run = Store(tmp_path).read("small", "shapes", "hinge", 0)
     assert [played.knobs.get("margin") for played in run.rounds] == [0.7, 0.7]
+
+
+@pytest.mark.slow
+def test_parts_of_the_script_that_runs_reach_the_workers(tmp_path: Path) -> None:
+    script = tmp_path / "script_of_mine.py"
+    script.write_text(
+        PARTS
+        + f"""
+if __name__ == "__main__":
+    from mapopt.experiments import MethodConfig, compare
+    from mapopt.training import Recipe
+
+    recipe = Recipe(loss=HingeLoss(0.5))
+    mine = MethodConfig.of(recipe=recipe, controller=Ramp(0.5))
+    config = {SMALL!r}
+    summary = compare(config, methods={{"baseline": None, "mine": mine}}, tasks=["shapes"], out="runs", workers=2)
+    print("summary of", len(summary.to_rows()))
+"""
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.stdout == "summary of 2\n", done.stderr
+    run = Store(tmp_path / "runs").read("small", "shapes", "mine", 0)
+    assert [played.knobs.get("margin") for played in run.rounds] == [0.5, 0.5]
 
 
 @pytest.mark.slow
