@@ -256,4 +256,4 @@ def test_wheel_and_source_distribution_hold_the_package_once_and_nothing_beside_
     inner = [member.name.split("/", 1)[-1] for member in members if member.isfile()]
     code = {name.removeprefix("src/") for name in inner if name.endswith(".py") and not name.startswith("tests/")}
     assert code == {name for name in names if name.endswith(".py")}, "the source distribution holds every file once"
-    assert len([name for name in inner if name.endswith("envs/vector.py")]) == 1
+    assert len([name for name in inner if name.endswith("envs/sb3.py")]) == 1

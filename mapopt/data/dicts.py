@@ -1,7 +1,7 @@
 """Annotations of the dictionaries that torchvision's detectors are trained with: one for each image.
 
-Labels may be 1 to n, as torchvision has them (0 is background there), or 0 to n - 1; which of the two they are is found
-out from all labels of all sets together.
+Labels may be 1 to n, as torchvision has them (0 is background there), or 0 to n - 1; the labels of all sets together
+say which.
 """
 
 from __future__ import annotations

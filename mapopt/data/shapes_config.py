@@ -37,7 +37,7 @@ class ShapesConfig:
     occlusion: float = 0.3
     """Largest fraction of an object that may be hidden or outside, 0 to 0.9. What would be hidden more is left out."""
     noise: float = 0.03
-    """Standard deviation of the sensor's noise, 0 to 0.5 of full scale."""
+    """The sensor's noise: its standard deviation, 0 to 0.5 of full scale."""
     label_noise: float = 0.0
     """Fraction of the objects, 0 to 1, whose annotation is wrong: missing, another class, or a shifted box."""
 

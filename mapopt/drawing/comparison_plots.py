@@ -192,7 +192,7 @@ def _mark(estimate: Estimate, place: float, color: str, size: float, axes: Axes,
 
 
 def _numbers(table: Sequence[FinalScore | OverallScore], head: str, numbers: Sequence[Estimate], axes: Axes) -> None:
-    """Writes numbers beside the rows, and the differences to the reference, grey where their interval includes 0."""
+    """Writes numbers beside the rows, and the differences to the reference, gray where their interval includes 0."""
 
     def write(place: float, column: int, text: str, **look: Any) -> None:
         axes.annotate(
