@@ -27,30 +27,31 @@ class OwnKnob:
         return self.range.from_unit(unit - 0.5 if unit > 0 else unit + 0.5)
 
 
-def own_knobs(parts: Iterable[tuple[str, Any]]) -> dict[str, OwnKnob]:
+def own_knobs(parts: Iterable[tuple[str, Any, Mapping[str, Any]]]) -> dict[str, OwnKnob]:
     """Returns the knobs that parts declare, by name.
 
     Args:
-        parts: what messages call each, such as "loss 'mine:HingeLoss'", and the part.
+        parts: what messages call each, such as "loss 'mine:HingeLoss'", the part, and the settings it is made with.
 
     Raises:
         ConfigError: what a part declares is no knob, or two declare one of the same name.
     """
     knobs: dict[str, OwnKnob] = {}
-    for what, part in parts:
-        for name, knob in declared_knobs(part, what).items():
+    for what, part, settings in parts:
+        for name, knob in declared_knobs(part, what, settings).items():
             if name in knobs:
                 raise ConfigError(f"{what} declares a knob '{name}', as another part does: give it another name")
             knobs[name] = knob
     return knobs
 
 
-def declared_knobs(part: Any, what: str) -> dict[str, OwnKnob]:
+def declared_knobs(part: Any, what: str, settings: Mapping[str, Any] | None = None) -> dict[str, OwnKnob]:
     """Returns the knobs that a part declares.
 
     Args:
         part: a class or an object; without an attribute ``knobs`` it has none.
         what: what messages call it, such as "loss 'mine:HingeLoss'".
+        settings: of a class, which go before its attributes.
 
     Raises:
         ConfigError: a name is taken, or a range or the value to start from is missing or makes no sense.
@@ -70,15 +71,16 @@ def declared_knobs(part: Any, what: str) -> dict[str, OwnKnob]:
             ) from None
         except ConfigError as error:
             raise ConfigError(f"{what} declares a knob '{name}' with {error}") from None
-        knobs[name] = OwnKnob(bounds, _default(part, name, bounds, what))
+        knobs[name] = OwnKnob(
+            bounds, _default((settings or {}).get(name, getattr(part, name, None)), name, bounds, what)
+        )
     return knobs
 
 
-def _default(part: Any, name: str, bounds: Range, what: str) -> float:
+def _default(value: Any, name: str, bounds: Range, what: str) -> float:
     """Returns the value that a knob starts from."""
-    value = getattr(part, name, None)
     try:
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)
     except (TypeError, ValueError, RuntimeError):
         raise ConfigError(
             f"{what} declares a knob '{name}', but its attribute of that name is {value!r}: expected the number to "

@@ -98,15 +98,17 @@ class Recipe(Objective):
         """The knobs that an own loss, detector or optimizer declares; imports these, and nothing for parts of ours."""
         return own_knobs(self._own_parts())
 
-    def _own_parts(self) -> Iterator[tuple[str, Any]]:
-        """Yields the parts that are not ours, each with what messages call it."""
-        if is_text(self.loss):
-            from mapopt.losses import make_loss  # here, because a recipe of our parts is read without torch
-
-            yield f"loss '{self.loss}'", make_loss(self.loss, self.loss_settings)
-        for kind, name in (("detector", self.detector), ("optimizer", self.optimizer)):
+    def _own_parts(self) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+        """Yields the parts that are not ours: what messages call each, the part, and what it will be made with."""
+        for name, settings in ((self.loss, self.loss_settings), *((name, {}) for name in self.auxiliary)):
             if is_text(name):
-                yield f"{kind} '{name}'", load(name, kind)
+                from mapopt.losses import make_loss  # here, because a recipe of our parts is read without torch
+
+                yield f"loss '{name}'", make_loss(name, settings), {}
+        if is_text(self.detector):
+            yield f"detector '{self.detector}'", load(self.detector, "detector"), self.detector_settings
+        if is_text(self.optimizer):
+            yield f"optimizer '{self.optimizer}'", load(self.optimizer, "optimizer"), self.optimizer_settings
 
     def ranges(self) -> dict[str, Range]:
         """Returns name -> range of every knob: ours, then those of own parts."""

@@ -91,7 +91,7 @@ def check_optimizer(
         seed=seed,
         optimizer=optimizer,
         settings=settings or {},
-        own=declared_knobs(OPTIMIZERS.find(optimizer), f"optimizer '{name}'"),
+        own=declared_knobs(OPTIMIZERS.find(optimizer), f"optimizer '{name}'", settings),
     )
     check_properties(case, OPTIMIZER_PROPERTIES, properties, ConfigError)
 

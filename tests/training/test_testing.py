@@ -9,7 +9,17 @@ import pytest
 import torch
 
 from mapopt.errors import ConfigError
-from mapopt.training import CONTROLLERS, OPTIMIZERS, Budget, Constant, Decision, Knobs, Patience, Plateau, Replay
+from mapopt.training import (
+    CONTROLLERS,
+    OPTIMIZERS,
+    Budget,
+    Constant,
+    Decision,
+    Knobs,
+    Patience,
+    Plateau,
+    Replay,
+)
 from mapopt.training.optimizers.sgd import RowSGD
 from mapopt.training.testing import check_controller, check_detector, check_optimizer
 
@@ -187,12 +197,7 @@ def test_an_optimizer_that_breaks_a_rule_is_named(optimizer: Any, message: str) 
         check_optimizer(optimizer)
 
 
-# Detectors
-
-
-@pytest.mark.parametrize("name", ["tiny", pytest.param("resnet18", marks=pytest.mark.slow)])
-def test_our_detectors_have_the_properties(name: str) -> None:
-    check_detector(name)
+# All
 
 
 @pytest.mark.parametrize("check", [check_controller, check_optimizer, check_detector])
