@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, ClassVar
 from mapopt.agents.learning.settings import AgentTraining
 from mapopt.commands.command import Command
 from mapopt.devices import check_device, choose_device
+from mapopt.envs.detector_training.actions import ACTIONS
+from mapopt.envs.detector_training.rewards import REWARDS
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families.flags import FamilyFlags
 from mapopt.envs.families.registry import FAMILIES
-from mapopt.settings import NOT_A_SETTING
+from mapopt.settings import LEFT_OUT_WHEN_EMPTY, NOT_A_SETTING
 from mapopt.training import Budget
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ class TrainAgent(Command):
     action: str = "relative"
     """The form of its actions: relative, absolute, discrete, multi_discrete, or module:attribute for one of your
     own."""
+    action_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    """What an action of your own is made with, where it differs from its defaults."""
     scale: float | None = None
     """What an action of 1 means: this factor on a logarithmic knob; 4 by default."""
     step_size: float | None = None
@@ -61,6 +65,8 @@ class TrainAgent(Command):
     reward: str = "gain"
     """What it is paid for: gain, final, log_gap, oLRP, f1, best_f1, lrp, or module:attribute for a reward of your
     own."""
+    reward_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    """What a reward of your own is made with, where it differs from its defaults."""
     cost_per_image: float = 0.0
     """What it pays for every image that it trains on."""
     iterations: int = AgentTraining.iterations
@@ -110,11 +116,11 @@ class TrainAgent(Command):
         return AgentTraining(
             budget=self.budget,
             knobs=self.knobs,
-            action=self.action,
+            action=ACTIONS.choice(self.action, self.action_settings),
             scale=self.scale,
             step_size=self.step_size,
             features=self.features,
-            reward=self.reward,
+            reward=REWARDS.choice(self.reward, self.reward_settings),
             cost_per_image=self.cost_per_image,
             iterations=self.iterations,
             workers=self.workers,

@@ -23,6 +23,7 @@ from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families import FAMILIES, FromDataFamily, ImbalancedFamily, RescueFamily, ShapesFamily
 from mapopt.envs.families.flags import FamilyFlags
 from mapopt.errors import ConfigError
+from mapopt.registry import Choice
 from mapopt.training import Budget, Knobs, Recipe
 
 SMALL = (
@@ -283,3 +284,12 @@ def test_flags_are_read_without_what_trains() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout.split() == []
+
+
+def test_a_reward_and_an_action_of_ones_own_take_settings() -> None:
+    words = ("--reward", "mine:Strict", "--reward-settings", "weight", "2", "--action", "mine:Halve")
+    command = parse(TrainAgent, (*words, "--action-settings", "divisor", "4.0"), prog="mapopt train-agent")
+    settings = command._settings()
+    assert settings.reward == Choice(name="mine:Strict", settings={"weight": 2})
+    assert settings.action == Choice(name="mine:Halve", settings={"divisor": 4.0})
+    assert parse(TrainAgent, (), prog="mapopt train-agent")._settings().reward == "gain"
