@@ -6,8 +6,11 @@ nearest key there is, because a misspelt setting that is quietly ignored costs a
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
 import re
+import textwrap
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -112,6 +115,27 @@ def leaves(cls: type, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
             yield from leaves(bare, (*prefix, name))
         else:
             yield (*prefix, name), hint
+
+
+def field_docs(cls: type) -> Iterator[tuple[str, str]]:
+    """Yields the name and the docstring of every field of a dataclass as a line of text, those of its bases first.
+
+    >>> from mapopt.commands.command import Command
+    >>> dict(field_docs(Command))["seed"]
+    'Every random choice of the command follows from it.'
+    """
+    for base in reversed(cls.__mro__):
+        try:
+            (body,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        except (OSError, TypeError):  # built in, or without its source
+            continue
+        assert isinstance(body, ast.ClassDef)
+        for node, following in zip(body.body, body.body[1:], strict=False):
+            if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+                continue
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                # The first paragraph is for everybody; a reference may follow it.
+                yield node.target.id, " ".join(str(following.value.value).split("\n\n")[0].split())
 
 
 def describe(hint: Any, *, flag: bool = False) -> str:

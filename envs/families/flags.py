@@ -5,11 +5,8 @@ Only torch-free modules are imported, so that flags are read and help is printed
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
-import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -18,6 +15,7 @@ import yaml
 
 from mapopt.envs.families.registry import FAMILIES, make_family
 from mapopt.errors import ConfigError
+from mapopt.settings import field_docs
 
 if TYPE_CHECKING:
     from mapopt.envs.families.base import InstanceFamily
@@ -27,7 +25,7 @@ _DATA_FAMILY = "from-data"
 _NO_FLAG = ("split", "path", "budgets")
 """What a command decides, what --data gives, and what is for the library alone."""
 
-_NAME_HELP = f"{', '.join(FAMILIES)}, or module:attribute for one of your own; --family NAME is short for it."
+_NAME_HELP = f"{', '.join(FAMILIES)}, or module:attribute for one of your own."
 _SETTINGS_HELP = "Settings of a family of your own, as names with values: --family.settings variety 0.5."
 
 
@@ -35,8 +33,8 @@ _SETTINGS_HELP = "Settings of a family of your own, as names with values: --fami
 class FamilyChoice:
     """A family by its name, with what all families' flags have."""
 
-    name: str = "shapes"
-    settings: dict[str, int | float | bool | str] = field(default_factory=dict)
+    name: str = field(default="shapes", metadata={"help": _NAME_HELP})
+    settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata={"help": _SETTINGS_HELP})
 
     def make(self, data: Path | None = None, *, split: str = "train") -> InstanceFamily:
         """Makes the family.
@@ -87,44 +85,19 @@ def make_flags() -> type[FamilyChoice]:
                 hints.setdefault(known.name, types[known.name])
                 helps.setdefault(known.name, texts.get(known.name, ""))
     columns: list[tuple[str, Any, Any]] = []
-    lines = [f"name: {_NAME_HELP}", f"settings: {_SETTINGS_HELP}"]
     for name, having in by_field.items():
         section = dataclasses.is_dataclass(hints[name])
+        text = {"help": f"{_whose(having, list(families))}{helps[name]}"}
         columns.append(
-            (name, hints[name], field(default_factory=hints[name]))
+            (name, hints[name], field(default_factory=hints[name], metadata=text))
             if section
-            else (name, hints[name] | None, field(default=None))
+            else (name, hints[name] | None, field(default=None, metadata=text))
         )
-        lines.append(f"{name}: {_whose(having, list(families))}{helps[name]}")
     flags = dataclasses.make_dataclass(
         "FamilyFlags", columns, bases=(FamilyChoice,), frozen=True, kw_only=True, namespace={"__module__": __name__}
     )
-    listed = "\n".join(textwrap.indent(textwrap.fill(line, 110, subsequent_indent="    "), "    ") for line in lines)
-    flags.__doc__ = (
-        f"A family by its name, and its settings; those left open are its own defaults.\n\nArgs:\n{listed}\n"
-    )
+    flags.__doc__ = "A family by its name, and its settings; those left open are its own defaults."
     return flags
-
-
-def field_docs(cls: type) -> Iterator[tuple[str, str]]:
-    """Yields the name and the docstring of every field of a dataclass, those of its bases first.
-
-    >>> from mapopt.training import Budget
-    >>> from mapopt.envs.families.shapes import ShapesFamily
-    >>> dict(field_docs(ShapesFamily))["count"]
-    'How many instances there are.'
-    """
-    for base in reversed(cls.__mro__):
-        try:
-            (body,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        except (OSError, TypeError):  # built in, or without its source
-            continue
-        assert isinstance(body, ast.ClassDef)
-        for node, following in zip(body.body, body.body[1:], strict=False):
-            if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
-                continue
-            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-                yield node.target.id, " ".join(str(following.value.value).split())
 
 
 def _fields_of(family: Any) -> dict[str, Any]:

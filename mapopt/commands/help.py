@@ -1,102 +1,135 @@
-"""The help of a command at the width of the terminal: what it does, its flags with their values, and examples.
+"""The help of a command at the width of the terminal: what it does, every flag with its default, and examples.
 
-tyro lays out the flags. It would print a paragraph of the description as one long line and offer a twin `--no-x` for
-every switch, so the description and the switches are written here.
+A flag's text is the docstring of its field, so that what a reader of the code sees and what a user sees are the same.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import inspect
-import io
 import os
-import re
 import shutil
 import sys
 import textwrap
+import types
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
 from mapopt.commands.command import Command
+from mapopt.settings import field_docs
 
 MAX_WIDTH = 120
-"""Columns that help fills: longer lines are hard to read, and tyro would put its boxes side by side."""
+"""Columns that help fills: longer lines are hard to read."""
 
-MARKERS = (tyro.conf.FlagConversionOff, tyro.conf.HelptextFromCommentsOff)
-"""Every flag has a value for tyro, True and False included, and no comment of the code is taken for help."""
+_INDENT = 26
+"""Columns before the text of a flag; a longer flag stands on a line of its own."""
 
-_DESCRIPTION = "WHAT IT DOES"
-_STYLE = r"(?:\x1b\[[0-9;]*m)*"
-_SWITCH = re.compile(rf"(--([\w.-]+){_STYLE} {_STYLE})(\{{True,False\}})")
+_HELP_FLAG = ("--help, -h", "Print this, and do nothing else.")
 
 
-def help_text(cls: type[Command], default: Command, hints: dict[str, Any], prog: str) -> str:
+def help_text(cls: type[Command], default: Command, prog: str) -> str:
     """Returns the help of a command.
 
     Args:
         cls: which one.
         default: the command as the configuration file has it; its values are shown as defaults.
-        hints: the type of every flag.
         prog: the program's and the command's name.
     """
     # The size of a terminal is what COLUMNS says, else what the terminal says, else 80.
     width = min(shutil.get_terminal_size().columns, MAX_WIDTH)
-    summary, _, more = (inspect.getdoc(cls) or "").partition("\n\n")
-    paragraphs = [textwrap.fill(" ".join(text.split()), width) for text in (summary, *more.split("\n\n")) if text]
-    captured = _Captured()
-    with _columns(width), contextlib.redirect_stdout(captured), contextlib.suppress(SystemExit):
-        # tyro would join the lines of a paragraph, so the description takes the place of a mark afterwards.
-        tyro.cli(cls, args=["--help"], default=default, prog=prog, config=MARKERS, description=_DESCRIPTION)
-    # A switch stands without its values, which are there to turn off what is on.
-    off = {name for name, value in _values(default) if hints.get(name) is bool and value is False}
-    text = _SWITCH.sub(lambda match: _bare_switch(match, off), captured.text().rstrip())
-    text = text.replace(_DESCRIPTION, "\n\n".join(paragraphs), 1)
-    examples = "\n".join(["examples:", *(f"  {line}" for line in cls.examples)])
-    return f"{text}\n\n{examples}" if cls.examples else text
+    given = f" [{cls.positional.upper()}]" if cls.positional else ""
+    blocks = [f"usage: {prog}{given} [--flag value ...]", *_paragraphs(inspect.getdoc(cls) or "", width)]
+    for title, flags in sections(default):
+        lines = [_bold(line) for line in textwrap.wrap(title, width)]
+        blocks.append("\n".join([*lines, *(_describe(flag, text, width) for flag, text in flags)]))
+    if cls.examples:
+        blocks.append("\n".join([_bold("examples:"), *(f"  {line}" for line in cls.examples)]))
+    return "\n\n".join(blocks)
 
 
-class _Captured(io.TextIOWrapper):
-    """Text in memory that has the encoding and the colors of the standard output."""
-
-    def __init__(self) -> None:
-        self._colored = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        super().__init__(io.BytesIO(), encoding=getattr(sys.stdout, "encoding", None) or "ascii")
-
-    def isatty(self) -> bool:
-        return self._colored
-
-    def text(self) -> str:
-        self.seek(0)
-        return self.read()
+def _paragraphs(text: str, width: int) -> Iterator[str]:
+    for paragraph in text.split("\n\n"):
+        yield textwrap.fill(" ".join(paragraph.split()), width)
 
 
-def _bare_switch(match: re.Match[str], off: set[str]) -> str:
-    flag, name, values = match.groups()
-    return flag + " " * len(values) if name.replace("-", "_") in off else match.group()
+def sections(default: Command) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yields a title and the flags, each with its text, of a command and of every dataclass inside it."""
+    waiting: list[tuple[str, str, Any]] = [("flags:", "", default)]
+    while waiting:
+        title, prefix, settings = waiting.pop(0)
+        docs, hints = dict(field_docs(type(settings))), get_type_hints(type(settings), include_extras=True)
+        flags, inner = [] if prefix else [_HELP_FLAG], []
+        for field in dataclasses.fields(settings):
+            if not field.init:
+                continue
+            value, text = getattr(settings, field.name), field.metadata.get("help", docs.get(field.name, ""))
+            name = f"{prefix}{field.name}"
+            if dataclasses.is_dataclass(value):
+                inner.append((f"{_flag(name).removeprefix('--')}: {text}", f"{name}.", value))
+                continue
+            # A section is chosen by its own name: --family rescue is --family.name rescue.
+            name = prefix.rstrip(".") if prefix and field.name == "name" else name
+            words = _values(hints[field.name], switch=value is False)
+            flags.append((f"{_flag(name)} {words}".rstrip(), _with_default(text, value)))
+        waiting = inner + waiting
+        if flags:
+            yield title, flags
 
 
-def _values(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields every value of nested dataclasses with its name."""
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _values(value, f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name, value
+def _describe(flag: str, text: str, width: int) -> str:
+    """Returns a flag and its text, which begins in a column of its own."""
+    indent = min(_INDENT, width // 3)
+    lines = [f"{'':{indent}}{line}" for line in textwrap.wrap(text, width - indent)]
+    if len(flag) + 4 <= indent and lines:
+        return "\n".join([f"  {_bold(flag)}{lines[0][2 + len(flag) :]}", *lines[1:]])
+    return "\n".join([*(_bold(line) for line in textwrap.wrap(f"  {flag}", width, subsequent_indent="    ")), *lines])
 
 
-@contextlib.contextmanager
-def _columns(width: int) -> Iterator[None]:
-    """Sets the width that tyro writes at, in the one way there is."""
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = str(width)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["COLUMNS"]
-        else:
-            os.environ["COLUMNS"] = before
+def _with_default(text: str, value: Any) -> str:
+    """Returns a flag's text and the value that it has where it is not given."""
+    text = text.replace("``", "`")
+    if value is tyro.MISSING:
+        return f"{text} (required)".lstrip()
+    if value is None or value is False or value in ("", (), {}, []):
+        return text
+    items = value if isinstance(value, tuple | list) else value.items() if isinstance(value, dict) else [value]
+    words = " ".join(" ".join(map(str, item)) if isinstance(item, tuple) else str(item) for item in items)
+    return f"{text} (default: {words})".lstrip()
+
+
+def _values(hint: Any, *, switch: bool = False) -> str:
+    """Returns what may follow a flag, such as INT, or nothing after a switch that is off.
+
+    >>> _values(tuple[int, int] | None), _values(tuple[Path, ...]), _values(Literal["sgd", "adamw"])
+    ('INT INT|None', 'PATH ...', 'sgd|adamw')
+    """
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        named = [metavar for note in args[1:] if (metavar := getattr(note, "metavar", None))]
+        return named[0] if named else _values(args[0], switch=switch)
+    if origin is Literal:
+        return "|".join(map(str, args))
+    if origin in (Union, types.UnionType):
+        return "|".join("None" if member is type(None) else _values(member) for member in args)
+    if origin is dict:
+        return "NAME VALUE ..."
+    if origin in (tuple, list):
+        return f"{_values(args[0])} ..." if origin is list or Ellipsis in args else " ".join(map(_values, args))
+    if hint is bool:
+        return "" if switch else "True|False"
+    return _WORDS.get(hint, "VALUE")
+
+
+_WORDS: dict[Any, str] = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _bold(text: str) -> str:
+    colored = sys.stdout.isatty() and os.environ.get("TERM") not in (None, "dumb") and "NO_COLOR" not in os.environ
+    return f"\x1b[1m{text}\x1b[0m" if colored else text

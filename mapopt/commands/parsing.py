@@ -20,13 +20,16 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import tyro
 
 from mapopt.commands.command import Command
-from mapopt.commands.help import MARKERS, help_text
+from mapopt.commands.help import help_text
 from mapopt.commands.tables import read_tables, replace_value, without_tables
 from mapopt.errors import ConfigError
 from mapopt.former_names import translate
 from mapopt.settings import describe, from_mapping, leaves, load_yaml
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
+
+MARKERS = (tyro.conf.FlagConversionOff, tyro.conf.HelptextFromCommentsOff)
+"""Every flag has a value for tyro, True and False included, and it reads no comments."""
 
 
 def parse(cls: type[AnyCommand], arguments: Sequence[str], *, prog: str) -> AnyCommand:
@@ -53,11 +56,11 @@ def parse(cls: type[AnyCommand], arguments: Sequence[str], *, prog: str) -> AnyC
             if name not in given:
                 raise ConfigError(f"{_flag(name)} is missing: give it. Expected {describe(hints[name], flag=True)}.")
     tables = read_tables(default, given, hints)
+    if "help" in given:
+        print(help_text(cls, default, prog))
+        raise SystemExit(0)
     for name in tables:
         default = replace_value(default, name, {})
-    if "help" in given:
-        print(help_text(cls, default, hints, prog))
-        raise SystemExit(0)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

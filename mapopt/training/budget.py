@@ -15,7 +15,9 @@ class Budget:
     """Images a run may train on, and the number of rounds they are cut into."""
 
     images: int
+    """How many images to train on in all, counted again in every epoch."""
     rounds: int = 20
+    """Into how many rounds they are cut."""
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.images < 1 or self.images % self.rounds:

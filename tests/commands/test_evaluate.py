@@ -289,7 +289,9 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
     assert refused(*command, "--compare", tmp_path / "no.json").startswith(f"{tmp_path / 'no.json'}: no such file.")
     assert refused(*command, "--compare", tmp_path).startswith(f"{tmp_path}: is a folder, but a file is expected")
     assert refused("evaluate", "--truth", results, "--results", truth).startswith(f"{results}: is a list, as files of")
-    assert refused("evaluate", "--truth", truth, "--results", truth).startswith(f"{truth}: is COCO annotations; expected")
+    assert refused("evaluate", "--truth", truth, "--results", truth).startswith(
+        f"{truth}: is COCO annotations; expected"
+    )
     assert not (tmp_path / "out").exists()
 
 

@@ -38,6 +38,7 @@ class Schedule:
     """
 
     shape: Literal["cosine", "steps", "constant"] = "cosine"
+    """How the learning rate falls after the warm-up."""
     warmup: float = 0.05
     """Fraction of the budget that the warm-up takes."""
     warmup_from: float = 0.1
