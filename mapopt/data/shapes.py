@@ -24,11 +24,11 @@ _TEST_START = 1 << 31
 _BATCH = 64
 
 
-def make_shapes(config: ShapesConfig, *, seed: int, count: int, start: int = 0) -> ImageSet:
+def make_shapes(config: ShapesConfig | None = None, *, seed: int, count: int, start: int = 0) -> ImageSet:
     """Makes scenes number `start` to ``start + count - 1`` of a seed, in memory.
 
     Args:
-        config: the parameters.
+        config: the parameters; None takes their defaults.
         seed: 0 to `MAX_SEED`.
         count: how many scenes, at least 1.
         start: the first scene's number.
@@ -36,10 +36,11 @@ def make_shapes(config: ShapesConfig, *, seed: int, count: int, start: int = 0) 
     Raises:
         ConfigError: seed, count or start is out of range.
 
-    >>> scenes = make_shapes(ShapesConfig(), seed=0, count=2)
+    >>> scenes = make_shapes(seed=0, count=2)
     >>> scenes.pixels.shape, scenes.annotations.category_names
     (torch.Size([2, 3, 48, 48]), ('disc', 'box', 'triangle'))
     """
+    config = config or ShapesConfig()
     check_range("seed", seed, 0, MAX_SEED, whole=True)
     check_range("count", count, 1, 2**30, whole=True)
     check_range("start", start, 0, 2**32, whole=True)
@@ -74,7 +75,9 @@ def make_shapes(config: ShapesConfig, *, seed: int, count: int, start: int = 0) 
     )
 
 
-def make_shapes_splits(config: ShapesConfig, *, seed: int, train: int = 512, val: int = 128, test: int = 512) -> Splits:
+def make_shapes_splits(
+    config: ShapesConfig | None = None, *, seed: int, train: int = 512, val: int = 128, test: int = 512
+) -> Splits:
     """Makes the three sets of a task from one seed; label noise is in the train set only.
 
     The sets take their scenes from fixed ranges of numbers, so none is in two sets, and more training scenes leave the
@@ -84,6 +87,7 @@ def make_shapes_splits(config: ShapesConfig, *, seed: int, train: int = 512, val
         ConfigError: a number of scenes is out of range.
         DataError: a set has no object; make it larger.
     """
+    config = config or ShapesConfig()
     check_range("train", train, 1, _VAL_START, whole=True)
     clean = replace(config, label_noise=0.0)
     return Splits(
