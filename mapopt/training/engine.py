@@ -175,7 +175,8 @@ class LaneEngine:
         finite = torch.isfinite(total.detach()) & torch.isfinite(norms)
         self.diverged |= running & ~finite
         running = running & finite
-        moved = self.optimizer.update(detector.weights, gradient, knobs, running)
+        with torch.no_grad():
+            moved = self.optimizer.update(detector.weights, gradient, knobs, running)
         if self.recipe.ema:
             self._follow(running, steps.sizes, step)
         log.add(

@@ -37,9 +37,17 @@ class Decision:
 
 
 class Controller(Protocol):
-    """Whatever decides the knobs.
+    """Whatever decides the knobs: any object with this method, or a function of the same three arguments.
 
-    One that reads more of a round than AP has an attribute ``measures`` that says what; see `measures_of`.
+    One that reads more of a round than AP has an attribute ``measures`` that says what; see `measures_of`. It starts
+    from ``task.knobs``, which hold the knobs of a task's own parts, too, and turns them inside ``task.ranges``.
+    `mapopt.training.testing` has `check_controller`, the properties that all controllers share.
+
+    >>> class Halves:
+    ...     def decide(self, history, task, budget):
+    ...         return Decision(knobs=task.knobs.replace(lr=task.knobs.lr / 2 ** len(history)))
+    >>> from mapopt.training.testing import check_controller
+    >>> check_controller(Halves())
     """
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
