@@ -81,7 +81,7 @@ class Watch(Command):
         self._check()
         # What is wrong with the flags has been said by now; what is imported from here on takes seconds.
         from mapopt.agents.playing import play
-        from mapopt.drawing import line, picture
+        from mapopt.drawing import describe_scene, draw_scene
         from mapopt.envs.detector_training.lanes import Start
         from mapopt.envs.wrappers import RecordedSchedule
 
@@ -102,12 +102,12 @@ class Watch(Command):
             start=Start(instance=instance or 0, seed=self.seed, cut=cut),
             knobs=self.knobs or _recorded_knobs(recorded),
             begin=begin,
-            report=lambda scene: print(line(scene), flush=True),
+            report=lambda scene: print(describe_scene(scene), flush=True),
         )
         diverged = bool(played.info["diverged"])
         ending = "diverged: a loss or gradient was not finite; " if diverged else ""
         print(f"{ending}final val AP {played.info['val_ap']:.4f}, test AP {played.info['test_ap']:.4f}", flush=True)
-        write_video(self.out, [picture(scene, width=self.size) for scene in played.scenes], fps=self.fps)
+        write_video(self.out, [draw_scene(scene, width=self.size) for scene in played.scenes], fps=self.fps)
         print(f"wrote {len(played.scenes)} pictures to {self.out}")
         return int(diverged)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mapopt.drawing.episode import RenderedImage, RenderedKnob, RenderScene, line, picture
+from mapopt.drawing.episode import RenderedImage, RenderedKnob, RenderScene, describe_scene, draw_scene
 from mapopt.envs.detector_training.lanes import DetectorTrainingLanes
 
 _CROWDED = 6
@@ -14,9 +14,9 @@ _CROWDED = 6
 def render(lanes: DetectorTrainingLanes, lane: int, mode: str | None) -> str | np.ndarray | None:
     """Returns a lane as a line of text ("ansi"), as a picture uint8 ``[h, w, 3]`` ("rgb_array"), or as nothing."""
     if mode == "ansi":
-        return line(scene_of(lanes, lane, with_image=False))
+        return describe_scene(scene_of(lanes, lane, with_image=False))
     if mode == "rgb_array":
-        return picture(scene_of(lanes, lane))
+        return draw_scene(scene_of(lanes, lane))
     return None
 
 

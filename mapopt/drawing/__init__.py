@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from mapopt.drawing.episode import RenderedImage as RenderedImage
     from mapopt.drawing.episode import RenderedKnob as RenderedKnob
     from mapopt.drawing.episode import RenderScene as RenderScene
-    from mapopt.drawing.episode import line as line
-    from mapopt.drawing.episode import picture as picture
+    from mapopt.drawing.episode import describe_scene as describe_scene
+    from mapopt.drawing.episode import draw_scene as draw_scene
     from mapopt.drawing.evaluation_figures import draw_evaluation as draw_evaluation
     from mapopt.drawing.rows import Curve as Curve
     from mapopt.drawing.rows import FinalScore as FinalScore
@@ -38,8 +38,8 @@ else:
             "RenderedImage": "mapopt.drawing.episode",
             "RenderedKnob": "mapopt.drawing.episode",
             "RenderScene": "mapopt.drawing.episode",
-            "line": "mapopt.drawing.episode",
-            "picture": "mapopt.drawing.episode",
+            "describe_scene": "mapopt.drawing.episode",
+            "draw_scene": "mapopt.drawing.episode",
             "draw_evaluation": "mapopt.drawing.evaluation_figures",
             "Curve": "mapopt.drawing.rows",
             "FinalScore": "mapopt.drawing.rows",

@@ -75,11 +75,11 @@ class RenderScene:
     """Upper end of the AP axis; by default the next quarter above the best AP so far."""
 
 
-def line(scene: RenderScene) -> str:
+def describe_scene(scene: RenderScene) -> str:
     """Returns one line about the last round played.
 
     >>> knob = RenderedKnob(name="lr", values=(0.2,), range=Range(1e-5, 3.0, log=True))
-    >>> line(RenderScene(title="shapes-train-3", rounds=20, ap=(0.125,), knobs=(knob,)))
+    >>> describe_scene(RenderScene(title="shapes-train-3", rounds=20, ap=(0.125,), knobs=(knob,)))
     'round 1/20: val AP 0.125; lr 0.2'
     """
     played = len(scene.ap)
@@ -89,7 +89,7 @@ def line(scene: RenderScene) -> str:
     return f"round {played}/{scene.rounds}: val AP {scene.ap[-1]:.3f}; {knobs}"
 
 
-def picture(scene: RenderScene, *, width: int = 960) -> np.ndarray:
+def draw_scene(scene: RenderScene, *, width: int = 960) -> np.ndarray:
     """Draws AP and knobs over the whole budget beside one val image.
 
     The layout follows from the number of knobs and the size of the image alone, and axes show whole ranges; so the
@@ -103,7 +103,7 @@ def picture(scene: RenderScene, *, width: int = 960) -> np.ndarray:
         uint8 ``[height, width, 3]``.
 
     >>> knob = RenderedKnob(name="lr", values=(0.2,), range=Range(1e-5, 3.0, log=True))
-    >>> picture(RenderScene(title="shapes-train-3", rounds=20, ap=(0.125,), knobs=(knob,))).shape
+    >>> draw_scene(RenderScene(title="shapes-train-3", rounds=20, ap=(0.125,), knobs=(knob,))).shape
     (540, 960, 3)
     """
     import matplotlib

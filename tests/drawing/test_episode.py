@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mapopt.drawing.episode import RenderedImage, RenderedKnob, RenderScene, line, picture
+from mapopt.drawing.episode import RenderedImage, RenderedKnob, RenderScene, describe_scene, draw_scene
 from mapopt.training.knobs import Knobs, ranges
 
 WHITE = 255
@@ -37,14 +37,14 @@ def scene(*, knobs: int = 2, played: int = 3, rounds: int = 6, size: int = 32) -
 
 
 def test_a_line_says_the_round_its_ap_and_the_knobs() -> None:
-    assert line(scene()) == "round 3/6: val AP 0.150; lr 0.2, weight_decay 0.0005"
-    assert line(scene(played=0)) == "round 0/6: shapes-train-0: an instance"
+    assert describe_scene(scene()) == "round 3/6: val AP 0.150; lr 0.2, weight_decay 0.0005"
+    assert describe_scene(scene(played=0)) == "round 0/6: shapes-train-0: an instance"
 
 
 @pytest.mark.parametrize("knobs", [0, 1, 2, 4, 5, 9, 12, 15])
 @pytest.mark.parametrize("played", [0, 1, 6])
 def test_every_number_of_knobs_and_rounds_makes_a_picture_of_one_size(knobs: int, played: int) -> None:
-    drawn = picture(scene(knobs=knobs, played=played))
+    drawn = draw_scene(scene(knobs=knobs, played=played))
     assert drawn.shape == (540, 960, 3)
     assert drawn.dtype == np.uint8
     assert (drawn[:8] == WHITE).all()
@@ -54,19 +54,19 @@ def test_every_number_of_knobs_and_rounds_makes_a_picture_of_one_size(knobs: int
 
 
 def test_a_picture_is_a_function_of_its_scene() -> None:
-    assert np.array_equal(picture(scene()), picture(scene()))
-    assert not np.array_equal(picture(scene()), picture(scene(played=4)))
+    assert np.array_equal(draw_scene(scene()), draw_scene(scene()))
+    assert not np.array_equal(draw_scene(scene()), draw_scene(scene(played=4)))
 
 
 def test_scales_stand_still_from_round_to_round() -> None:
     # Left of the panels are the names of the scales alone, below them those of the rounds.
-    early, late = picture(scene(played=1)), picture(scene(played=4))
+    early, late = draw_scene(scene(played=1)), draw_scene(scene(played=4))
     assert np.array_equal(early[60:, :48], late[60:, :48])
     assert np.array_equal(early[520:], late[520:])
 
 
 def test_a_larger_picture_is_the_same_one_enlarged() -> None:
-    small, large = picture(scene()), picture(scene(), width=1920)
+    small, large = draw_scene(scene()), draw_scene(scene(), width=1920)
     assert large.shape == (1080, 1920, 3)
     shrunk = large.reshape(540, 2, 960, 2, 3).mean(axis=(1, 3))
     # The image apart: it is enlarged by whole factors, which are not twice each other.
@@ -83,7 +83,7 @@ def test_an_image_is_enlarged_by_a_whole_factor_without_smoothing() -> None:
         true_boxes=np.zeros((0, 4)),
         true_labels=np.zeros(0, dtype=int),
     )
-    drawn = picture(dataclasses.replace(shown, image=bare))
+    drawn = draw_scene(dataclasses.replace(shown, image=bare))
     factor = 344 // 32
     assert np.array_equal(
         drawn[82 : 82 + 32 * factor, 596 : 596 + 32 * factor, 0], board.repeat(factor, axis=0).repeat(factor, axis=1)
@@ -96,13 +96,13 @@ def test_as_many_of_the_strongest_boxes_are_drawn_as_there_are_objects() -> None
     only = dataclasses.replace(
         shown.image, boxes=shown.image.boxes[1:], scores=shown.image.scores[1:], labels=shown.image.labels[1:]
     )
-    assert np.array_equal(picture(shown), picture(dataclasses.replace(shown, image=only)))
+    assert np.array_equal(draw_scene(shown), draw_scene(dataclasses.replace(shown, image=only)))
 
 
 def test_what_was_set_for_other_figures_changes_nothing() -> None:
     import matplotlib
 
-    before = picture(scene())
+    before = draw_scene(scene())
     with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9, "axes.facecolor": "black"}):
-        assert np.array_equal(picture(scene()), before)
+        assert np.array_equal(draw_scene(scene()), before)
         assert matplotlib.rcParams["font.size"] == 30
