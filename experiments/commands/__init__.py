@@ -1,1 +1,1 @@
-"""The commands that compare and plot."""
+"""The commands that compare, plot and measure."""

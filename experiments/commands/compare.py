@@ -25,7 +25,8 @@ class _OnExperiment(Command):
     out: Path = Path("runs")
     """The store; figures and summary.json are in OUT/EXPERIMENT/."""
     data: str | None = None
-    """Use this folder of images instead of the tasks' own data."""
+    """Use these images instead of the tasks' own: a folder, or module:attribute of a function that returns splits or
+    data sets."""
     methods: tuple[str, ...] = ()
     """Only these methods."""
     tasks: tuple[str, ...] = ()

@@ -30,7 +30,8 @@ class TaskConfig:
     """The data of one task."""
 
     data: str | None = None
-    """A folder of real images; without it, procedural shapes."""
+    """A folder of real images, or module:attribute of splits or data sets, or of a function that returns them; without
+    it, procedural shapes."""
     scenes: ShapesConfig = field(default_factory=ShapesConfig)
     """The parameters of the shapes."""
     images: tuple[int, int, int] = (512, 128, 512)
@@ -166,7 +167,7 @@ class Experiment:
         )
 
     def with_data(self, data: str) -> Experiment:
-        """Returns the experiment on another folder of images."""
+        """Returns the experiment on other images."""
         return replace(self, tasks={name: replace(task, data=data) for name, task in self.tasks.items()})
 
     def label(self, method: str) -> str:

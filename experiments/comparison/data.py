@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from mapopt.registry import is_text, load
 
 if TYPE_CHECKING:
     from mapopt.data import Splits
@@ -11,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def splits_of(task: TaskConfig, seed: int) -> Splits:
-    """Returns the data of a run: shapes are drawn for every seed, a folder of images is the same for all."""
-    return _shapes(task, seed) if task.data is None else _folder(task.data, task.size, task.invalid)
+    """Returns the data of a run: shapes are drawn for every seed, other images are the same for all."""
+    return _shapes(task, seed) if task.data is None else _read(task.data, task.size, task.invalid)
 
 
 def fingerprints(task: TaskConfig) -> list[str]:
-    """Returns what stands for the content of the three splits of a folder of images."""
+    """Returns what stands for the content of the three splits of real images."""
     splits = splits_of(task, 0)
     return [split.fingerprint for split in (splits.train, splits.val, splits.test)]
 
@@ -30,7 +33,10 @@ def _shapes(task: TaskConfig, seed: int) -> Splits:
 
 
 @lru_cache(maxsize=4)
-def _folder(data: str, size: tuple[int, int], invalid: Literal["error", "clip", "drop"]) -> Splits:
+def _read(data: str, size: tuple[int, int], invalid: Literal["error", "clip", "drop"]) -> Splits:
     from mapopt.data import load_splits
 
-    return load_splits(data, size=size, invalid=invalid)
+    if not is_text(data) or Path(data).exists():
+        return load_splits(data, size=size, invalid=invalid)
+    part = load(data, "data")
+    return load_splits(part() if callable(part) else part, size=size, invalid=invalid)

@@ -15,6 +15,7 @@ from mapopt.experiments.comparison.config import (
     load_experiment,
 )
 from mapopt.experiments.comparison.controllers import ControllerConfig
+from mapopt.registry import text_of
 from mapopt.settings import from_mapping
 from mapopt.training import Recipe
 
@@ -30,8 +31,9 @@ class Options(TypedDict, total=False):
 
     tasks: Sequence[str]
     """Only these tasks."""
-    data: str | Path | None
-    """A folder of images that is used instead of the tasks' own data."""
+    data: str | Path | Callable[[], Any] | None
+    """Images that are used instead of the tasks' own: a folder, or a function that returns splits or data sets, which
+    every worker calls; or module:attribute of such a function."""
     seeds: int | None
     """Seeds per method, instead of the experiment's."""
     agent: str | Path | None
@@ -67,7 +69,7 @@ def make_experiment(config: Config, methods: Methods, options: Options) -> Exper
     data, agent = options.get("data"), options.get("agent")
     reference, seeds = options.get("reference"), options.get("seeds")
     if data is not None:
-        experiment = experiment.with_data(str(data))
+        experiment = experiment.with_data(_name_of_data(data))
     if agent is not None:
         experiment = _with_agent(experiment, str(agent))
     return replace(
@@ -92,6 +94,17 @@ def make_method(given: Any, name: str) -> MethodConfig:
         method: MethodConfig = from_mapping(MethodConfig, given, f"method '{name}'")
         return method
     return MethodConfig.of(controller=given)
+
+
+def _name_of_data(data: Any) -> str:
+    if isinstance(data, str | Path):
+        return str(data)
+    if not callable(data):
+        raise ConfigError(
+            f"data is of type {type(data).__name__}: expected a folder, or a function that returns splits or data "
+            "sets, for worker processes make them anew"
+        )
+    return text_of(data, "data")
 
 
 def _with_methods(experiment: Experiment, methods: Mapping[str, Any]) -> Experiment:

@@ -37,6 +37,7 @@ from dataclasses import dataclass
 
 import torch
 
+from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.training import Decision, Range
 
 
@@ -63,6 +64,10 @@ class Ramp:
 
 class Silent:
     pass
+
+
+def scenes():
+    return make_shapes_splits(ShapesConfig(size=32), seed=3, train=16, val=8, test=8)
 """
 
 
@@ -138,6 +143,12 @@ def test_an_agent_is_one_more_method_on_what_the_reference_trains() -> None:
         ({"x": lambda history, task, budget: None}, {}, "has no name that another process could import it by"),
         ((), {"workers": -1}, "workers is -1: expected a number of processes, or 0 for one per core"),
         ((), {"agent": "nobody"}, "unknown agent 'nobody'"),
+        (
+            (),
+            {"data": [1, 2]},
+            "data is of type list: expected a folder, or a function that returns splits",
+        ),
+        ((), {"data": "parts_of_mine:images"}, "data 'parts_of_mine:images': unknown attribute 'images'"),
         ({"x": "parts_of_mine:Ramb"}, {}, "controller 'parts_of_mine:Ramb': unknown attribute 'Ramb'"),
         ({"x": "parts_of_mine:Silent"}, {}, "parts_of_mine:Silent has no method decide"),
         ({"x": "nowhere_at_all:Ramp"}, {}, "controller 'nowhere_at_all:Ramp': there is no module"),
@@ -194,6 +205,16 @@ def test_the_key_of_an_own_part_is_that_of_its_source_and_settings(parts: Module
     assert first != key(parts.Ramp())
 
 
+def test_data_are_what_a_function_of_ones_own_returns(parts: ModuleType) -> None:
+    tasks = {"shapes": {"size": [32, 32]}}
+    experiment = make_experiment({**SMALL, "tasks": tasks}, (), {"data": parts.scenes})
+    assert experiment.tasks["shapes"].data == "parts_of_mine:scenes"
+    job = make_job(experiment, "shapes", "baseline")
+    assert job.make_task(0).splits.train.fingerprint == parts.scenes().train.fingerprint
+    by_text = make_experiment({**SMALL, "tasks": tasks}, (), {"data": "parts_of_mine:scenes"})
+    assert job.key == key_of(by_text, "baseline") != key_of(load_experiment(SMALL), "baseline")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_own_controller_is_compared_and_stored(workers: int, parts: ModuleType, tmp_path: Path) -> None:
@@ -247,7 +268,7 @@ def test_an_own_loss_with_an_own_knob_is_searched_compared_and_drawn(
 
 
 @pytest.mark.slow
-def test_parts_of_the_script_that_runs_reach_the_workers(tmp_path: Path) -> None:
+def test_parts_of_the_script_that_runs_are_there_in_workers(tmp_path: Path) -> None:
     script = tmp_path / "script_of_mine.py"
     script.write_text(
         PARTS
