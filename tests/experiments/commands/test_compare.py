@@ -90,7 +90,7 @@ def test_a_search_prints_the_section_to_keep_and_is_not_done_twice(
     assert kept.stat().st_mtime_ns == before
     kept.write_text("{")
     assert main([*search, str(tmp_path / "runs")]) == 2
-    assert "remove it to search again" in capsys.readouterr().err
+    assert "Remove it to search again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
