@@ -12,39 +12,25 @@ import json
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Space
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from mapopt import registry
+from mapopt.agents.trained import Given, Trained, check_trained, trained_with
 from mapopt.envs.detector_training.actions import Action
 from mapopt.envs.detector_training.features import Feature
-from mapopt.envs.detector_training.observations import (
-    DEFAULT_FEATURES,
-    features_of,
-    knobs_of,
-    observation_names,
-    observation_space,
-    observe,
-)
-from mapopt.envs.detector_training.settings import EnvSettings
-from mapopt.envs.families.base import ranges_of
+from mapopt.envs.detector_training.observations import features_of, observe
 from mapopt.errors import AgentError
 from mapopt.files import write_bytes
-from mapopt.training import Budget, Round, TaskInfo, ranges
-
-Given = EnvSettings | Mapping[str, Any] | None
-"""Settings of an environment, or those that differ from their defaults; None asks the model's own environment."""
+from mapopt.training import Budget, Round, TaskInfo
 
 MAX_STATES = 256
 """States of a recurrent network that are remembered: a few for each lane of a comparison."""
@@ -71,53 +57,6 @@ _ON_POLICY = "stable_baselines3.common.policies"
 
 _CHANGED = {"buffer_size": 1, "seed": None}
 """What a loaded model has otherwise: it replays nothing here, and must not seed everybody's random numbers again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a model was trained to see and to do."""
-
-    form: Action
-    """What an action does to the knobs."""
-    observation: tuple[str, ...]
-    """Name of every number that the model is shown."""
-    own_features: tuple[Any, ...] = ()
-    """Those of them that are of somebody's own, as `make_feature` takes them."""
-    normalization: Normalization | None = None
-    """What was done to the numbers first."""
-
-    @classmethod
-    def of(cls, settings: EnvSettings | Mapping[str, Any]) -> Trained:
-        """Returns what a model was trained with in an environment of these settings.
-
-        Args:
-            settings: of the environment, or a mapping of those that differ from their defaults.
-
-        Raises:
-            ConfigError: a part cannot be imported, or a name is unknown.
-        """
-        settings = settings if isinstance(settings, EnvSettings) else EnvSettings.of(**settings)
-        form, chosen = settings.make_action(), _chosen_features(settings)
-        names = (*form.knobs, *knobs_of(chosen))
-        known = ranges() if set(names) <= set(ranges()) else ranges_of(settings.make_family(), names)
-        return cls(
-            form=form, observation=observation_names(chosen, form.knobs, known), own_features=_own_features(settings)
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Normalization:
-    """What `VecNormalize` does to an observation, with the statistics it had."""
-
-    mean: np.ndarray
-    variance: np.ndarray
-    epsilon: float
-    limit: float
-
-    def __call__(self, observation: np.ndarray) -> np.ndarray:
-        """Returns the observation as the model is shown it, float32 ``[n]``."""
-        scaled = (observation - self.mean) / np.sqrt(self.variance + self.epsilon)
-        return np.clip(scaled, -self.limit, self.limit).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -180,53 +119,20 @@ def sb3_policy(model: BaseAlgorithm | str | Path, settings: Given = None) -> Sb3
         AgentError: nothing says what the model was trained with, or it was trained with something else; or the file
             cannot be loaded.
     """
-    trained = None if settings is None else Trained.of(settings)
     if isinstance(model, str | Path):
         path = Path(model)
         frozen, kept = _load(path)
-        trained = trained or kept
-        if trained is None:
+        if settings is None and kept is None:
             raise AgentError(
                 f"{path} does not say what the model sees and does: give settings=EnvSettings(...) as it was trained "
                 "with, or write it with mapopt.agents.save_agent"
             )
+        trained = _settle(kept, settings)
     else:
-        trained = trained or trained_with(model)
+        trained = trained_with(model, settings)
         frozen = _copied(model)
-    _check(frozen, trained)
+    check_trained(frozen, trained)
     return Sb3Policy(policy=frozen.policy, trained=trained)
-
-
-def trained_with(model: BaseAlgorithm) -> Trained:
-    """Returns what a model's environment says that it sees and does.
-
-    Raises:
-        AgentError: the model has no environment, or not one of ours.
-    """
-    env = model.get_env()
-    if env is None:
-        raise AgentError("the model has no environment that says what it was trained with: give settings=...")
-    try:
-        wanted = ("action_form", "observation_names", "settings")
-        form, names, settings = (env.get_attr(name, [0])[0] for name in wanted)
-    except AttributeError:
-        raise AgentError(
-            "the model's environment trains no detector, so nothing could follow the model: expected "
-            "mapopt/DetectorTraining-v0, under any wrappers of mapopt"
-        ) from None
-    for wrapper in _wrappers(env):
-        changes = isinstance(wrapper, gymnasium.ActionWrapper | gymnasium.ObservationWrapper)
-        if changes and not hasattr(type(wrapper), "action_form"):
-            raise AgentError(
-                f"the model was trained behind {type(wrapper).__name__}, which changes what it sees or does in a way "
-                "that is only the wrapper's: use the wrappers of mapopt.envs, or settings of the environment"
-            )
-    return Trained(
-        form=form,
-        observation=tuple(names),
-        own_features=_own_features(settings),
-        normalization=_normalization(env),
-    )
 
 
 def save_model(model: BaseAlgorithm, path: str | Path, settings: Given = None) -> None:
@@ -236,8 +142,8 @@ def save_model(model: BaseAlgorithm, path: str | Path, settings: Given = None) -
         AgentError: nothing says what the model was trained with, or it cannot be written down.
         StoreError: the file cannot be written.
     """
-    trained = trained_with(model) if settings is None else Trained.of(settings)
-    _check(model, trained)
+    trained = trained_with(model, settings)
+    check_trained(model, trained)
     try:
         described = pickle.dumps(trained)
     except Exception as error:
@@ -250,6 +156,14 @@ def save_model(model: BaseAlgorithm, path: str | Path, settings: Given = None) -
     with zipfile.ZipFile(content, "a") as archive:
         archive.writestr(_MEMBER, described)
     write_bytes(path, content.getvalue())
+
+
+def _settle(kept: Trained | None, settings: Given) -> Trained:
+    """Returns what was written beside a model, or what is said instead; its statistics only the file can know."""
+    if settings is None:
+        assert kept is not None
+        return kept
+    return replace(Trained.of(settings), normalization=None if kept is None else kept.normalization)
 
 
 def _copied(model: BaseAlgorithm) -> BaseAlgorithm:
@@ -300,62 +214,3 @@ def _algorithm(path: Path, described: Any) -> type[BaseAlgorithm]:
     except Exception as error:
         raise AgentError(f"{path}: a model of {text.replace(':', '.')}, which is not installed ({error})") from None
     return algorithm
-
-
-def _wrappers(env: VecEnv) -> Iterator[gymnasium.Env]:
-    """Yields the wrappers around the environments that are in this process."""
-    for inner in getattr(env.unwrapped, "envs", ()):
-        while inner is not inner.unwrapped:
-            yield inner
-            inner = inner.env
-
-
-def _normalization(env: VecEnv) -> Normalization | None:
-    """Returns what a `VecNormalize` around an environment does to observations."""
-    around = unwrap_vec_normalize(env)
-    if around is None or not around.norm_obs:
-        return None
-    statistics = around.obs_rms
-    assert not isinstance(statistics, dict)  # Those of an observation that is no dictionary.
-    return Normalization(
-        mean=np.array(statistics.mean),
-        variance=np.array(statistics.var),
-        epsilon=float(around.epsilon),
-        limit=float(around.clip_obs),
-    )
-
-
-def _check(model: BaseAlgorithm, trained: Trained) -> None:
-    """Raises AgentError where a model was trained with other observations or actions than is said."""
-    features = features_of(trained.observation, trained.own_features)
-    seen, expected = model.observation_space, observation_space(features)
-    same = seen.shape == expected.shape if trained.normalization is not None else seen == expected
-    if not same:
-        raise AgentError(
-            f"the model was trained on observations {_shown(seen)}, and its settings describe {_shown(expected)}: "
-            "give the settings of its training, and no wrapper that makes other numbers of them"
-        )
-    actions = trained.form.space_of_actions()
-    if model.action_space != actions:
-        raise AgentError(
-            f"the model was trained on actions {model.action_space}, and its settings describe {actions}: "
-            "give the settings of its training, and no wrapper that makes other actions of them"
-        )
-
-
-def _chosen_features(settings: EnvSettings) -> tuple[Any, ...]:
-    """Returns what an environment of these settings shows, as it was given."""
-    if settings.features is not None:
-        return settings.features
-    return (*settings.make_reward().features, *DEFAULT_FEATURES)
-
-
-def _own_features(settings: EnvSettings) -> tuple[Any, ...]:
-    """Returns the features that are of somebody's own."""
-    chosen = _chosen_features(settings)
-    return tuple(entry for entry in chosen if not isinstance(entry, str) or registry.is_text(entry))
-
-
-def _shown(space: Space) -> str:
-    low, high = getattr(space, "low", np.zeros(0)), getattr(space, "high", np.zeros(0))
-    return f"of shape {space.shape} from {low.min(initial=0):g} to {high.max(initial=0):g}"

@@ -137,6 +137,8 @@ def test_a_normalized_model_sees_what_it_was_trained_on(
     assert_same(played, deploy(PolicyController.from_sb3(model)))
     save_agent(model, tmp_path / "model.zip")
     assert_same(played, deploy(PolicyController.from_sb3(tmp_path / "model.zip")))
+    for given in (model, tmp_path / "model.zip"):
+        assert_same(played, deploy(PolicyController.from_sb3(given, settings={})))
 
 
 def test_what_a_model_was_trained_with_has_to_be_known(
