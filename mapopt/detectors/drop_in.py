@@ -37,7 +37,7 @@ def replace_class_loss(
 ) -> Model:
     """Makes a torchvision detector train with a loss of ours; it is called, moved, copied and saved as before.
 
-    In training mode ``model(images, targets)`` returns the losses under their usual names. ``classification``
+    In training mode ``model(images, targets)`` returns the losses under their own names. ``classification``
     (RetinaNet, FCOS, SSD) or ``loss_classifier`` (Faster R-CNN, also with masks or keypoints) is then the given loss on
     the logits of the batch, and ``bbox_regression`` or ``loss_box_reg`` the box loss. Everything else stays: FCOS's
     centerness, the proposal network, masks, keypoints, detection, and the keys of the state. Of detectors that score
@@ -57,7 +57,7 @@ def replace_class_loss(
         box_loss: name in `mapopt.losses.BOX_LOSSES`, or ``"torchvision"`` for the model's own, unchanged.
         balance: scale the box loss to the size of the class loss at every step, as Rank & Sort proposes; None does so
             for ranking losses, unless the box loss is torchvision's.
-        soft_labels: tell the loss how well predicted boxes fit, see `Objective`; None tells the losses that read it.
+        soft_labels: give the loss how well predicted boxes fit, see `Objective`; None does so for losses that read it.
 
     Returns:
         the model itself.
@@ -181,7 +181,7 @@ class _Transform(_Cover):
 
     def __call__(self, images: Any, targets: Examples | None = None) -> Any:
         images, targets = self.own(images, targets)
-        return images, None if targets is None else [part_crowds(one) for one in targets]
+        return images, None if targets is None else [part_crowds(target) for target in targets]
 
 
 class _DenseHead(_Cover):
@@ -269,17 +269,17 @@ class _BoxHead(_Cover):
         labels: list[Tensor],
         examples: Examples,
     ) -> tuple[Tensor, Tensor]:
-        counts = [len(one) for one in labels]
+        counts = [len(column) for column in labels]
         # Each proposal's box is the one that the head draws for the proposal's own class.
         own = deltas.view(len(deltas), -1, 4)[torch.arange(len(deltas), device=deltas.device), torch.cat(labels)]
         with torch.autocast(logits.device.type, enabled=False):
             boxes = self.module.box_coder.decode_single(_widen(own), _widen(torch.cat(places)))
-            objects = [torch.where(label > 0, one, -1) for label, one in zip(labels, matched, strict=True)]
+            objects = [torch.where(label > 0, match, -1) for label, match in zip(labels, matched, strict=True)]
             return self._losses(
                 pad_rows(_widen(logits).split(counts)),
                 pad_rows(boxes.split(counts)),
                 pad_rows(objects, IGNORED),
-                pad_rows([_widen(one) for one in places]),
+                pad_rows([_widen(boxes_of_image) for boxes_of_image in places]),
                 examples,
             )
 

@@ -1,4 +1,4 @@
-"""What torchvision's matchers say, as the lists and boxes that a dense loss reads.
+"""The matches of torchvision's matchers, as the lists and boxes that a dense loss reads.
 
 The one place where a location's match, a proposal's sample, a label and a crowd region are translated, whichever of
 torchvision's detectors they come from.
@@ -21,7 +21,7 @@ Examples = list[dict[str, Tensor]]
 """The objects of each image, as torchvision's models take them."""
 
 IGNORED = -2
-"""What torchvision's matchers say of a location that is neither positive nor negative."""
+"""The match that torchvision's matchers give a location that is neither positive nor negative."""
 
 _PER_OBJECT = ("boxes", "labels", "masks", "keypoints", "area", "iscrowd")
 _CROWDS = "crowd_boxes"
@@ -29,7 +29,7 @@ _CROWDS = "crowd_boxes"
 
 
 class ListLosses:
-    """What torchvision's matchers say, translated into the lists and boxes that a dense loss reads.
+    """Translates the matches of torchvision's matchers into the lists and boxes that a dense loss reads.
 
     Args:
         loss: what computes the losses.
@@ -58,12 +58,12 @@ class ListLosses:
         """
         targets = self._targets(examples, boxes)
         ignored = (matched == IGNORED) | (_in_crowds(places, examples) & (matched < 0))
-        found = Assignment(matched.clamp(min=-1)[None], ignored[None])
+        assignment = Assignment(matched.clamp(min=-1)[None], ignored[None])
         odds = log_odds(logits) if self._background else logits
         knobs = self.knobs or dict.fromkeys(
             ("class_weight", "box_weight", "surrogate_weight"), torch.ones(1, device=logits.device)
         )
-        terms = self._loss.evaluate(odds[None], boxes[None], found, targets, knobs)
+        terms = self._loss.evaluate(odds[None], boxes[None], assignment, targets, knobs)
         return terms["class"][0], terms["box"][0]
 
     def check(self, examples: Examples, columns: int) -> None:
@@ -72,7 +72,7 @@ class ListLosses:
         Raises:
             ConfigError: one is not.
         """
-        labels = torch.cat([one["labels"] for one in examples])
+        labels = torch.cat([example["labels"] for example in examples])
         if not len(labels):
             return
         low, high = torch.stack(labels.aminmax()).tolist()
@@ -86,8 +86,8 @@ class ListLosses:
     def _targets(self, examples: Examples, boxes: Tensor) -> Targets:
         """Returns the objects of all images, padded to at least one per image."""
         # An image more, with one object, is dropped again.
-        rows = pad_rows([*(one["boxes"].to(boxes.dtype) for one in examples), boxes.new_zeros((1, 4))])[:-1]
-        labels = [one["labels"] - int(self._background) for one in examples]
+        rows = pad_rows([*(example["boxes"].to(boxes.dtype) for example in examples), boxes.new_zeros((1, 4))])[:-1]
+        labels = [example["labels"] - int(self._background) for example in examples]
         columns = pad_rows([*labels, labels[0].new_zeros(1)], -1)[:-1]
         return Targets(rows[None], columns[None], torch.zeros_like(columns, dtype=torch.bool)[None])
 
@@ -111,8 +111,8 @@ def log_odds(logits: Tensor) -> Tensor:
     top = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, logits.argmax(-1, keepdim=True), True)
     # The largest probability may round to 1, and what it leaves to the others to 0: those are added up by themselves.
     others_of_top = logits.masked_fill(top, -torch.inf).logsumexp(-1, keepdim=True)
-    share = torch.where(top, -1.0, logits - total)
-    others = torch.where(top, others_of_top, total + torch.log1p(-share.exp()))
+    log_probability = torch.where(top, -1.0, logits - total)
+    others = torch.where(top, others_of_top, total + torch.log1p(-log_probability.exp()))
     return (logits - others)[..., 1:]
 
 
@@ -144,13 +144,13 @@ def pad_rows(rows: Sequence[Tensor], value: float = 0) -> Tensor:
 
 
 def _in_crowds(places: Tensor, examples: Examples) -> Tensor:
-    """Returns which of the places ``[batch, n, 4]`` have their centres in a crowd region."""
-    if any(_CROWDS not in one for one in examples):
+    """Returns which of the places ``[batch, n, 4]`` have their centers in a crowd region."""
+    if any(_CROWDS not in example for example in examples):
         raise ConfigError(
             "the model has another transform than when its class loss was replaced: call replace_class_loss again, on "
             "the finished model"
         )
-    regions = [one[_CROWDS].to(places.dtype) for one in examples]
-    real = pad_rows([one.new_ones(len(one), dtype=torch.bool) for one in regions])
+    regions = [example[_CROWDS].to(places.dtype) for example in examples]
+    real = pad_rows([region.new_ones(len(region), dtype=torch.bool) for region in regions])
     centers = (places[..., :2] + places[..., 2:]) / 2
     return in_crowd(centers[None], pad_rows(regions)[None], real[None])[0]

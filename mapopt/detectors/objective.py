@@ -44,8 +44,8 @@ class Objective:
     """Scale the box loss to the class loss at every step; by default for ranking losses whose value is an error rate,
     that is all but ListNet, ListMLE and LambdaRank."""
     soft_labels: bool | None = None
-    """Tell the class loss how well predicted boxes fit: as IoUs where it reads them, else as a list per IoU threshold;
-    by default only losses that read IoUs are told."""
+    """Give the class loss how well predicted boxes fit: as IoUs where it reads them, else as a list per IoU threshold;
+    by default only losses that read IoUs get them."""
     memory: int = 0
     """Scores of recent steps that a ranking loss ranks with the batch's, per list; 0 is none."""
     auxiliary: dict[str, float] = field(default_factory=dict)

@@ -28,7 +28,7 @@ def choose_weights(detector: str, name: str, families: Sequence[type[WeightsEnum
     for family in families:
         if name in family.__members__:
             return family[name]
-    known = sorted({one for family in families for one in family.__members__})
+    known = sorted({member for family in families for member in family.__members__})
     raise ConfigError(unknown_name(f"weights of {detector}", name, known) + "; or leave `weights` out")
 
 

@@ -72,7 +72,7 @@ def build_model(name: str, classes: int, *, weights: str | None) -> Any:
 
 
 class FixedSize(nn.Module):
-    """Stands in for torchvision's transform where nothing is to be resized: it normalises a batch and that is all.
+    """Stands in for torchvision's transform where nothing is to be resized: it normalizes a batch and that is all.
 
     Args:
         mean: of each channel, for pixels of 0 to 1.
@@ -118,7 +118,7 @@ def _float32(values: Any) -> Any:
 
 
 def _own(builder: Callable[..., Any]) -> Build:
-    """One of torchvision's builders, which would download weights for the backbone if it were not told otherwise."""
+    """One of torchvision's builders, which would download weights for the backbone by default."""
 
     def build(columns: int, pretrained: bool) -> Any:
         return builder(weights=None, weights_backbone=None, num_classes=columns)

@@ -78,8 +78,8 @@ class CandidateSet:
             targets: a dictionary for each image with ``boxes`` ``[g, 4]`` xyxy and ``labels`` ``[g]``, perhaps
                 ``iscrowd`` and ``area``.
             score_threshold: smallest score kept; None takes the model's own.
-            batch: images that the model takes at once; it pads those of one batch to one size, which changes what it sees
-                at their edges.
+            batch: images that the model takes at once; it pads those of a batch to one size, which changes what it
+                sees at their edges.
 
         Raises:
             ConfigError: the model keeps no threshold and no limit that can be lifted.

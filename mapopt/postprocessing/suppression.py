@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from mapopt.compiling import load_kernels
-from mapopt.postprocessing import plain_suppression
+from mapopt.postprocessing import plain_kernels
 from mapopt.postprocessing.boxes import Boxes
 
 CANDIDATES = 300
@@ -188,7 +188,7 @@ def _suppress_in_groups(
     final, kept = scores.copy(), np.zeros(len(scores), np.bool_)
     nothing = np.empty(0, np.int64)
     kernels = load_kernels("mapopt.postprocessing.suppression_kernels")
-    (kernels or plain_suppression).suppress_groups(
+    (kernels or plain_kernels).suppress_groups(
         boxes.astype(np.float64),
         scores,
         bounds,

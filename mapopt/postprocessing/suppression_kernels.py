@@ -4,7 +4,7 @@ Nothing imports this module at the top, because numba costs 0.4 s to import and 
 A "group" is one image and class; candidates stand by group and falling score. Overlaps are computed where they are
 needed, or were computed once for a set of candidates that is suppressed thousands of times. Floating point stays
 strict: the arithmetic of an overlap is that of `torchvision.ops.nms`, and every number is that of
-`mapopt.postprocessing.plain_suppression`, bit for bit.
+`mapopt.postprocessing.plain_kernels`, bit for bit.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def test_own_detectors_train_are_stored_and_loaded_where_they_are_given(mine, ma
 
 
 class Terms(nn.Module):
-    """Returns whatever it is told to."""
+    """Returns whatever it is given to return."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -209,7 +209,7 @@ class Terms(nn.Module):
         return self.answer
 
 
-def test_a_module_that_returns_something_else_is_told_what_was_expected(scene, knob_table):
+def test_a_module_that_returns_something_else_is_an_error_that_says_what_was_expected(scene, knob_table):
     images, targets = scene(size=48)
     detector = build_detector(Terms, OWN, classes=2, size=(48, 48))
     for answer, message in (

@@ -156,7 +156,7 @@ class WrongDetector(Detector):
         ({"classes": 4}, "has classes 4: expected the request's 2"),
     ],
 )
-def test_a_detector_that_is_not_quite_one_is_told_what_is_wrong(changes, message, monkeypatch):
+def test_what_is_wrong_with_a_detector_is_named(changes, message, monkeypatch):
     monkeypatch.setattr(WrongDetector, "changes", changes)
     with pytest.raises(ConfigError, match=f"detector 'WrongDetector' {message}"):
         build_detector(WrongDetector, Objective(), classes=2, size=(48, 48))

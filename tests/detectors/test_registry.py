@@ -32,9 +32,9 @@ def test_what_was_asked_for_is_what_is_built(name, scene, knob_table):
     assert detector.classes == 3
     assert detector.decay.shape == detector.weights.shape[1:]
     images, _ = scene()
-    found = detector.detect(images, knob_table(score_threshold=0.0, detections=4.0))
-    assert found.images.bincount().tolist() == [4, 4]
-    assert found.labels.max() < 3
+    boxes = detector.detect(images, knob_table(score_threshold=0.0, detections=4.0))
+    assert boxes.images.bincount().tolist() == [4, 4]
+    assert boxes.labels.max() < 3
 
 
 @pytest.mark.parametrize(

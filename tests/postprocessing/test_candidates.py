@@ -133,10 +133,10 @@ def test_settings_of_every_class_and_soft_suppression_apply(batch):
         assert result["labels"].bincount().max() == 1
     soft = candidates.report(PostProcessingSettings(**{**vars(settings), "soft_nms_sigma": 0.5}))
     hard = candidates.report(settings)
-    assert not all(torch.equal(one["scores"], two["scores"]) for one, two in zip(soft, hard, strict=True))
+    assert not all(torch.equal(left["scores"], right["scores"]) for left, right in zip(soft, hard, strict=True))
 
 
-def test_what_cannot_be_done_is_told(batch):
+def test_what_cannot_be_done_is_named(batch):
     images, targets = batch
     with pytest.raises(ConfigError, match="candidates of a Linear: expected a detector of torchvision"):
         CandidateSet.from_torchvision(nn.Linear(1, 1), images, targets)

@@ -10,8 +10,8 @@ import pytest
 from torchvision.ops import box_iou
 
 from mapopt.compiling import load_kernels
-from mapopt.postprocessing import plain_suppression
-from mapopt.postprocessing.plain_suppression import overlap
+from mapopt.postprocessing import plain_kernels
+from mapopt.postprocessing.plain_kernels import overlap
 from mapopt.postprocessing.suppression import FLOOR
 
 
@@ -61,9 +61,9 @@ def suppress(module: ModuleType, problem: dict[str, np.ndarray], lists: tuple[np
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_compiled_and_plain_suppression_are_the_same(seed: int, tied: bool, kind: type, kernels: ModuleType) -> None:
+def test_compiled_and_plain_kernels_are_the_same(seed: int, tied: bool, kind: type, kernels: ModuleType) -> None:
     problem = draw(seed, tied=tied, kind=kind)
-    expected = suppress(plain_suppression, problem)
+    expected = suppress(plain_kernels, problem)
     assert suppress(kernels, problem) == expected
     assert suppress(kernels, problem, kernels.overlap_lists(problem["boxes"], problem["bounds"])) == expected
     assert 0 < sum(map(len, expected)) < len(problem["scores"])
@@ -72,7 +72,7 @@ def test_compiled_and_plain_suppression_are_the_same(seed: int, tied: bool, kind
 def test_no_candidates_and_empty_groups_are_no_trouble(kernels: ModuleType) -> None:
     problem = draw(0, tied=False)
     problem |= {"boxes": np.empty((0, 4)), "scores": np.empty(0, np.float32), "bounds": np.zeros(13, np.int64)}
-    for module in (kernels, plain_suppression):
+    for module in (kernels, plain_kernels):
         assert suppress(module, problem) == [[]] * 12
 
 

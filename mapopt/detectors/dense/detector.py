@@ -1,4 +1,4 @@
-"""A dense detector of many lanes: a network, the boxes its numbers mean, what it minimises, and post-processing."""
+"""A dense detector of many lanes: a network, the boxes its numbers mean, what it minimizes, and post-processing."""
 
 from __future__ import annotations
 

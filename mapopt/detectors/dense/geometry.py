@@ -1,7 +1,7 @@
 """Where a dense detector looks, what boxes its numbers mean, and which location answers for which object.
 
 A location is a positive of an object when its prior box overlaps the object by at least the IoU knob and it lies in
-the object's centre region; the location that overlaps best always is, so no object is ever without. Overlap of the
+the object's center region; the location that overlaps best always is, so no object is ever without. Overlap of the
 prior was chosen over overlap of the predicted box by measurement: test AP .275 against .233 on the default task (800
 steps of 16 images, 256 to train on, 4 seeds, at the better of the thresholds tried for each).
 """
@@ -27,7 +27,7 @@ class Priors:
     sizes: Tensor
     """``[locations]`` side of the prior box in pixels."""
     strides: Tensor
-    """``[locations]`` pixels between neighbours."""
+    """``[locations]`` pixels between neighbors."""
 
 
 def make_priors(maps: Sequence[tuple[int, int]], strides: Sequence[int], sizes: Sequence[float]) -> Priors:
@@ -96,11 +96,11 @@ def assign(
         labels: ``[lanes, batch, g]``; -1 pads.
         crowd: ``[lanes, batch, g]`` regions to ignore.
         threshold: ``[lanes]`` IoU from which a location is a positive.
-        radius: half the side of an object's centre region, in strides.
+        radius: half the side of an object's center region, in strides.
     """
     real = (labels >= 0) & ~crowd
     x, y = priors.centers.unbind(-1)
-    reach = radius * priors.strides[:, None]
+    extent = radius * priors.strides[:, None]
     middle = (objects[..., :2] + objects[..., 2:]) / 2
     far_x = (x[:, None] - middle[..., None, :, 0]).abs()
     far_y = (y[:, None] - middle[..., None, :, 1]).abs()
@@ -110,13 +110,13 @@ def assign(
         & (y[:, None] >= objects[..., None, :, 1])
         & (y[:, None] <= objects[..., None, :, 3])
     )
-    central = inside & (far_x < reach) & (far_y < reach) & real[..., None, :]
+    central = inside & (far_x < extent) & (far_y < extent) & real[..., None, :]
     overlap = pairwise_iou(boxes, objects)
     positive = central & (overlap >= threshold[:, None, None, None])
     # Of several objects the best overlapped one wins the location.
     best_overlap, best_object = torch.where(positive, overlap, -1.0).max(-1)
     chosen = torch.where(best_overlap >= 0, best_object, -1)
-    # Every object keeps its best location: the best overlap in the centre region, or simply the nearest one.
+    # Every object keeps its best location: the best overlap in the center region, or simply the nearest one.
     nearness = -(far_x.square() + far_y.square()) / (priors.strides[:, None] ** 2)
     chosen = _keep_best(chosen, torch.where(central, overlap, nearness - 1.0), real)
     return Assignment(chosen, in_crowd(priors.centers, objects, crowd & (labels >= 0)) & (chosen < 0))

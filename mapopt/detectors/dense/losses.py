@@ -145,7 +145,7 @@ class DenseLoss:
         value = torch.ones_like(boxes[..., 0])
         if self.soft or any(loss.soft_labels for loss, _ in self.auxiliary):
             overlap = pairwise_iou(boxes.flatten(0, -2)[:, None].float(), matched.flatten(0, -2)[:, None].float())
-            # A positive stays one however badly its box fits. Losses with a localisation part send a gradient
+            # A positive stays one however badly its box fits. Losses with a localization part send a gradient
             # through the label to the box, the others treat it as a constant.
             value = overlap.view_as(value).clamp(min=1e-3)
         spread = torch.zeros((*logits.shape[:-1], logits.shape[-1] + 1), device=logits.device)

@@ -23,7 +23,7 @@ _WIDTH = 128
 _DEPTH = 2
 _STRIDES = (8, 16, 32, 64)
 _PRIORS = (4.0, 4.0 * 2**0.5)
-"""Sides of the prior boxes in strides; with neighbours half an octave apart, few objects fit none of them."""
+"""Sides of the prior boxes in strides; with neighbors half an octave apart, few objects fit none of them."""
 
 
 class ResNetNetwork:

@@ -46,7 +46,7 @@ class TinyNetwork:
         return torch.cat([torch.full((math.prod(shape),), float(len(shape) == 4)) for _, shape in self._layers])
 
     def draw(self, seed: int) -> Tensor:
-        """Returns fresh weights ``[n]``: He initialisation, unit norms, and the bias of the class logits."""
+        """Returns fresh weights ``[n]``: He initialization, unit norms, and the bias of the class logits."""
         generator = torch.Generator().manual_seed(seed)
         rows = []
         for name, shape in self._layers:

@@ -40,13 +40,13 @@ def test_the_loss_falls_in_a_few_steps(loss, scene, knob_table):
 def test_a_trained_detector_finds_the_objects_it_was_trained_on(detector, scene, knob_table):
     images, targets = scene(lanes=2)
     descend(detector, images, targets, knob_table(2), steps=60, rate=0.01)
-    found = detector.detect(images, knob_table(2, score_threshold=0.3, nms_iou=0.3))
+    boxes = detector.detect(images, knob_table(2, score_threshold=0.3, nms_iou=0.3))
     for lane in range(2):
         for image in range(2):
-            mine = (found.lanes == lane) & (found.images == image)
+            mine = (boxes.lanes == lane) & (boxes.images == image)
             truth = targets.labels[lane, image] >= 0
             expected = sorted(targets.labels[lane, image][truth].tolist())
-            assert sorted(found.labels[mine][:2].tolist()) == expected
+            assert sorted(boxes.labels[mine][:2].tolist()) == expected
 
 
 def test_before_a_backward_pass_and_after_clearing_the_gradient_is_zero(detector, scene, knob_table):
@@ -89,9 +89,9 @@ def test_detecting_leaves_no_trace(detector, scene, knob_table):
 
 def test_post_processing_obeys_the_knobs_of_each_lane(detector, scene, knob_table):
     images, _ = scene(lanes=2)
-    found = detector.detect(images, knob_table(2, score_threshold=[0.0, 0.02], nms_iou=0.6))
-    assert (found.scores[found.lanes == 1] >= 0.02).all()
-    assert (found.scores[found.lanes == 0] < 0.02).any()
+    boxes = detector.detect(images, knob_table(2, score_threshold=[0.0, 0.02], nms_iou=0.6))
+    assert (boxes.scores[boxes.lanes == 1] >= 0.02).all()
+    assert (boxes.scores[boxes.lanes == 0] < 0.02).any()
     loose, strict = (
         len(detector.detect(images, knob_table(2, score_threshold=0.0, nms_iou=value)).scores) for value in (0.9, 0.2)
     )
@@ -108,9 +108,9 @@ def test_boxes_stay_inside_the_image(detector, scene, knob_table):
     images, _ = scene(lanes=2)
     with torch.no_grad():
         detector.weights *= 20
-    found = detector.detect(images, knob_table(2, score_threshold=0.0))
-    assert found.boxes.min() >= 0
-    assert found.boxes.max() <= 64
+    boxes = detector.detect(images, knob_table(2, score_threshold=0.0))
+    assert boxes.boxes.min() >= 0
+    assert boxes.boxes.max() <= 64
 
 
 def test_the_network_can_run_in_bfloat16_and_its_losses_stay_close(scene, knob_table):

@@ -61,13 +61,13 @@ def test_empty_boxes_overlap_with_nothing():
 
 @settings(max_examples=40, deadline=None)
 @given(SEEDS, st.floats(0.05, 0.9))
-def test_every_object_keeps_at_least_one_location_and_nothing_else_has_any(seed, threshold):
+def test_every_object_keeps_a_location_and_nothing_else_has_any(seed, threshold):
     boxes, priors, truth, labels, crowd = random_problem(seed)
-    found = assign(boxes, priors, truth, labels, crowd, torch.full((2,), threshold))
+    assigned = assign(boxes, priors, truth, labels, crowd, torch.full((2,), threshold))
     for lane in range(2):
         for image in range(3):
             real = ((labels[lane, image] >= 0) & ~crowd[lane, image]).nonzero().squeeze(1)
-            given_out = found.objects[lane, image]
+            given_out = assigned.objects[lane, image]
             assert set(given_out[given_out >= 0].tolist()) == set(real.tolist())
 
 
@@ -75,10 +75,10 @@ def test_objects_on_top_of_each_other_each_keep_a_location():
     priors = make_priors([(4, 4)], (8,), (16.0,))
     boxes = decode(torch.zeros(1, 1, 16, 4), priors)
     truth = torch.tensor([[9.0, 9.0, 15.0, 15.0]]).expand(1, 1, 5, 4)
-    found = assign(
+    assigned = assign(
         boxes, priors, truth, torch.zeros(1, 1, 5).long(), torch.zeros(1, 1, 5, dtype=torch.bool), torch.tensor([0.9])
     )
-    assert sorted(found.objects[found.objects >= 0].tolist()) == [0, 1, 2, 3, 4]
+    assert sorted(assigned.objects[assigned.objects >= 0].tolist()) == [0, 1, 2, 3, 4]
 
 
 @settings(max_examples=40, deadline=None)
@@ -94,11 +94,11 @@ def test_a_higher_threshold_never_makes_a_background_location_positive(seed, fir
 
 def test_the_threshold_of_a_lane_concerns_that_lane_only():
     boxes, priors, truth, labels, crowd = random_problem(3)
-    boxes, truth, labels, crowd = (one[:1].expand(2, *one.shape[1:]) for one in (boxes, truth, labels, crowd))
-    found = assign(boxes, priors, truth, labels, crowd, torch.tensor([0.05, 0.9])).objects
-    assert (found[0] >= 0).sum() > (found[1] >= 0).sum()
+    boxes, truth, labels, crowd = (values[:1].expand(2, *values.shape[1:]) for values in (boxes, truth, labels, crowd))
+    assigned = assign(boxes, priors, truth, labels, crowd, torch.tensor([0.05, 0.9])).objects
+    assert (assigned[0] >= 0).sum() > (assigned[1] >= 0).sum()
     alone = assign(boxes[1:], priors, truth[1:], labels[1:], crowd[1:], torch.tensor([0.9])).objects
-    assert torch.equal(found[1], alone[0])
+    assert torch.equal(assigned[1], alone[0])
 
 
 @settings(max_examples=25, deadline=None)
@@ -106,7 +106,7 @@ def test_the_threshold_of_a_lane_concerns_that_lane_only():
 def test_padding_changes_nothing(seed):
     boxes, priors, truth, labels, crowd = random_problem(seed)
     threshold = torch.full((2,), 0.3)
-    found = assign(boxes, priors, truth, labels, crowd, threshold)
+    assigned = assign(boxes, priors, truth, labels, crowd, threshold)
     longer = assign(
         boxes,
         priors,
@@ -115,18 +115,18 @@ def test_padding_changes_nothing(seed):
         torch.nn.functional.pad(crowd, (0, 3)),
         threshold,
     )
-    assert torch.equal(found.objects, longer.objects)
-    assert torch.equal(found.ignored, longer.ignored)
+    assert torch.equal(assigned.objects, longer.objects)
+    assert torch.equal(assigned.ignored, longer.ignored)
 
 
 def test_a_perfect_prediction_in_the_middle_of_an_object_is_a_positive_and_one_far_from_it_is_not():
     priors = make_priors([(8, 8)], (8,), (16.0,))
     truth = torch.tensor([[[[4.0, 4.0, 60.0, 60.0]]]])
     boxes = truth.expand(1, 1, 64, 4)
-    found = assign(
+    assigned = assign(
         boxes, priors, truth, torch.zeros(1, 1, 1).long(), torch.zeros(1, 1, 1, dtype=torch.bool), torch.tensor([0.5])
     )
-    positive = (found.objects[0, 0] >= 0).view(8, 8)
+    positive = (assigned.objects[0, 0] >= 0).view(8, 8)
     # The centre region is 1.5 strides to each side of (32, 32): the four cells around it, not the rim of the object.
     assert positive[3:5, 3:5].all()
     assert not positive[0].any()
@@ -137,12 +137,12 @@ def test_of_two_objects_the_better_overlapped_one_wins_a_location():
     priors = make_priors([(4, 4)], (8,), (16.0,))
     truth = torch.tensor([[[[0.0, 0.0, 30.0, 30.0], [0.0, 0.0, 32.0, 32.0]]]])
     boxes = torch.tensor([0.0, 0.0, 32.0, 32.0]).expand(1, 1, 16, 4)
-    found = assign(
+    assigned = assign(
         boxes, priors, truth, torch.zeros(1, 1, 2).long(), torch.zeros(1, 1, 2, dtype=torch.bool), torch.tensor([0.5])
     )
     # The centre regions share the four cells in the middle; both objects overlap there enough, the second better.
-    assert (found.objects.view(4, 4)[1:3, 1:3] == 1).all()
-    assert found.objects.view(4, 4)[0, 0] == 0
+    assert (assigned.objects.view(4, 4)[1:3, 1:3] == 1).all()
+    assert assigned.objects.view(4, 4)[0, 0] == 0
 
 
 def test_crowd_regions_are_neither_objects_nor_background():
@@ -150,21 +150,21 @@ def test_crowd_regions_are_neither_objects_nor_background():
     labels = labels.clamp(min=0)
     crowd = torch.zeros_like(labels, dtype=torch.bool)
     crowd[..., 0] = True
-    found = assign(boxes, priors, truth, labels, crowd, torch.full((2,), 0.3))
-    assert (found.objects != 0).all()
-    assert not (found.ignored & (found.objects >= 0)).any()
+    assigned = assign(boxes, priors, truth, labels, crowd, torch.full((2,), 0.3))
+    assert (assigned.objects != 0).all()
+    assert not (assigned.ignored & (assigned.objects >= 0)).any()
     x, y = priors.centers[:, 0], priors.centers[:, 1]
     low, high = truth[..., 0, :2], truth[..., 0, 2:]
     covered = (x >= low[..., :1]) & (x <= high[..., :1]) & (y >= low[..., 1:]) & (y <= high[..., 1:])
-    assert torch.equal(found.ignored, covered & (found.objects < 0))
-    assert found.ignored.any()
+    assert torch.equal(assigned.ignored, covered & (assigned.objects < 0))
+    assert assigned.ignored.any()
 
 
 def test_a_padded_crowd_ignores_nothing():
     boxes, priors, truth, labels, crowd = random_problem(6)
-    found = assign(boxes, priors, truth, torch.full_like(labels, -1), torch.ones_like(crowd), torch.full((2,), 0.3))
-    assert not found.ignored.any()
-    assert (found.objects == -1).all()
+    assigned = assign(boxes, priors, truth, torch.full_like(labels, -1), torch.ones_like(crowd), torch.full((2,), 0.3))
+    assert not assigned.ignored.any()
+    assert (assigned.objects == -1).all()
 
 
 def test_locations_that_differ_from_image_to_image_find_the_crowds_of_their_own_image():

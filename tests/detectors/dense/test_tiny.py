@@ -27,10 +27,10 @@ def test_a_lane_is_the_same_bit_for_bit_whatever_the_number_of_lanes_beside_it(l
         detector = laned(count)
         losses = detector.losses(images[:count], first_lanes(targets, count), knob_table(count))
         sum(losses.values()).sum().backward()
-        found = detector.detect(images[:count], knob_table(count))
-        mine = found.lanes < 2
+        boxes = detector.detect(images[:count], knob_table(count))
+        mine = boxes.lanes < 2
         outcome.append(
-            [losses["class"][:2], losses["box"][:2], detector.gradient()[:2], found.boxes[mine], found.scores[mine]]
+            [losses["class"][:2], losses["box"][:2], detector.gradient()[:2], boxes.boxes[mine], boxes.scores[mine]]
         )
     for first, second in zip(*outcome, strict=True):
         assert torch.equal(first, second)
@@ -45,7 +45,7 @@ def test_a_lane_alone_agrees_up_to_rounding(scene, knob_table):
         assert torch.allclose(first[name][0], second[name][0], rtol=1e-4)
 
 
-def test_the_gradient_of_a_lane_does_not_reach_another(scene, knob_table):
+def test_the_gradient_of_a_lane_does_not_touch_another(scene, knob_table):
     images, targets = scene(lanes=3, size=48)
     detector = laned(3)
     detector.losses(images, targets, knob_table(3))["class"][1].backward()
@@ -90,7 +90,7 @@ def test_a_location_stands_where_its_numbers_are_computed():
     logits, deltas, maps = network.forward(weights, spotted)
     assert maps == [(4, 8)] * len(network.strides)
     plain, changed = network.forward(weights, images), (logits, deltas)
-    change = sum((one - other).abs().sum(-1) for one, other in zip(plain, changed, strict=False))[0, 0]
+    change = sum((plain_maps - other).abs().sum(-1) for plain_maps, other in zip(plain, changed, strict=False))[0, 0]
     for level in change.split(32):
         row, column = divmod(int(level.argmax()), 8)
         assert abs(row - 1) <= 1

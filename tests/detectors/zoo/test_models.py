@@ -1,0 +1,99 @@
+"""torchvision's models as they are built: their transform, their weights, and that each of them learns."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import FrozenBatchNorm2d
+
+from mapopt.detectors import torchvision_models as zoo
+from mapopt.detectors.objective import Objective
+from mapopt.detectors.torchvision import TorchvisionDetector
+from mapopt.detectors.torchvision_models import MODELS, FixedSize, build_model
+from mapopt.errors import ConfigError
+
+SIZE = 64
+
+
+LOSSES = ["torchvision", "focal", "rank_sort"]
+
+
+def test_the_transform_normalizes_and_does_nothing_else():
+    original = GeneralizedRCNNTransform(64, 64, [0.4, 0.5, 0.6], [0.2, 0.3, 0.1])
+    images = torch.rand(2, 3, 32, 96) * 255
+    transform = FixedSize(tuple(original.image_mean), tuple(original.image_std))
+    batch, targets = transform(images, None)
+    assert targets is None
+    assert batch.image_sizes == [(32, 96)] * 2
+    assert torch.allclose(batch.tensors[1], original.normalize(images[1] / 255), atol=1e-6)
+    assert isinstance(build_model("ssdlite", 3, weights=None).transform, FixedSize)
+
+
+def test_a_batch_that_is_too_small_for_a_batch_norm_is_refused(scene, knob_table):
+    images, targets = scene(size=SIZE, batch=1)
+    detector = TorchvisionDetector("ssdlite", Objective(loss="torchvision"), classes=3)
+    with pytest.raises(ConfigError, match=r"ssdlite normalizes over the batch, and 1 image of 64x64 pixels.*2 or more"):
+        detector.losses(images, targets, knob_table(), seed=0)
+
+
+@pytest.mark.parametrize("name", ["ssdlite", *(pytest.param(name, marks=pytest.mark.slow) for name in MODELS)])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_model_of_the_zoo_learns(name, loss, scene, knob_table):
+    batch = 1 if name == "faster_rcnn" else 2  # its box head is large
+    images, targets = scene(size=SIZE, batch=batch)
+    detector = TorchvisionDetector(name, Objective(loss=loss), classes=3)
+    before = detector.detect(images, knob_table(score_threshold=0.0))
+    assert len(before.scores) == 100 * batch
+    optimizer = torch.optim.SGD([detector.weights], lr=1e-3)
+    sum(detector.losses(images, targets, knob_table(), seed=0).values()).sum().backward()
+    parts = detector._row.split(detector.gradient()[0])
+    silent = [part for part, gradient in parts.items() if not gradient.any()]
+    if name == "ssdlite":  # it has a head for each map, and not every map has a positive or a hard negative here
+        assert all(part.startswith(("head.", "backbone.extra.")) for part in silent)
+    else:
+        # A ranking is the same for all scores of a class raised alike.
+        assert set(silent) <= ({"head.classification_head.cls_logits.bias"} if loss == "rank_sort" else set())
+    optimizer.step()
+    assert torch.isfinite(detector.weights).all()
+    assert len(detector.detect(images, knob_table(score_threshold=0.0)).scores) == 100 * batch
+
+
+WHOLE = [name for name, spec in MODELS.items() if spec.whole]
+
+
+BODIES = [name for name, spec in MODELS.items() if spec.body]
+
+
+@pytest.mark.parametrize(
+    "name", ["ssdlite", *(pytest.param(name, marks=pytest.mark.slow) for name in WHOLE if name != "ssdlite")]
+)
+def test_weights_of_a_whole_detector_are_loaded_but_for_the_layers_of_its_categories(name, monkeypatch):
+    spec = MODELS[name]
+    source = spec.build(91, False)
+    monkeypatch.setattr(zoo, "fetch_weights", lambda *asked: source.state_dict())
+    model = build_model(name, 3, weights="DEFAULT")
+    fresh = [key for key, value in model.state_dict().items() if not torch.equal(value, source.state_dict()[key])]
+    assert fresh
+    assert all(zoo.re.match(spec.class_layers, key) for key in fresh)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BODIES)
+def test_weights_of_a_backbone_are_loaded_into_it_and_its_norms_are_frozen(name, monkeypatch, scene, knob_table):
+    from torchvision.models import resnet18, resnet50
+
+    source = (resnet18 if name.endswith("18") else resnet50)()
+    monkeypatch.setattr(zoo, "fetch_weights", lambda *asked: source.state_dict())
+    detector = TorchvisionDetector(name, Objective(loss="torchvision"), classes=3, weights="IMAGENET1K_V1")
+    body = detector.model.backbone.body
+    state = source.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in body.state_dict().items() if "bn" in key)
+    weights = detector._row.split(detector.weights[0])
+    assert torch.equal(weights["backbone.body.layer3.1.conv2.weight"], state["layer3.1.conv2.weight"])
+    assert any(isinstance(module, FrozenBatchNorm2d) for module in body.modules())
+    before = {key: value.clone() for key, value in detector.buffers().items()}
+    images, targets = scene(size=SIZE)
+    detector.losses(images, targets, knob_table(), seed=0)
+    assert before
+    assert all(torch.equal(value, before[key]) for key, value in detector.buffers().items())
