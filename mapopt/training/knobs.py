@@ -206,13 +206,15 @@ def blend(start: Knobs, end: Knobs, fraction: float) -> Knobs:
     >>> round(blend(Knobs(lr=0.1), Knobs(lr=0.3), 0.5).lr, 3)
     0.2
     """
-    first, last = start.as_dict(), end.as_dict()
-    mixed = {name: first[name] + fraction * (last[name] - first[name]) for name in last}
-    # What is ours has a range; an own knob stays between its ends, where rounding might carry it out.
-    for name, value in mixed.items():
-        low, high = sorted((first[name], last[name]))
-        mixed[name] = ranges()[name].clip(value) if name in ranges() else min(max(value, low), high)
-    return Knobs.from_record(mixed)
+    ours, own = {}, {}
+    for name, bounds in ranges().items():
+        first, last = float(getattr(start, name)), float(getattr(end, name))
+        ours[name] = bounds.clip(first + fraction * (last - first))
+    for name, last in end.own.items():
+        first = start.get(name)
+        # No range is known here; between its ends a knob stays where rounding might carry it out.
+        own[name] = min(max(first + fraction * (last - first), min(first, last)), max(first, last))
+    return Knobs(**ours, own=own)
 
 
 class KnobSpace:
