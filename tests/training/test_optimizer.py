@@ -106,6 +106,15 @@ class Listing(torch.optim.SGD):
             self.state[parameter]["past"] = [1.0]
 
 
+class Squaring(torch.optim.SGD):
+    """Keeps a matrix in its state."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter]["matrix"] = parameter.detach()[:, None] * parameter.detach()
+
+
 @pytest.mark.parametrize(
     ("given", "settings", "message"),
     [
@@ -127,6 +136,7 @@ class Listing(torch.optim.SGD):
             "counts in 'count', which no snapshot would hold: .* write it as a mapopt.training.RowOptimizer",
         ),
         (Listing, {}, "keeps 'past' of type list"),
+        (Squaring, {}, r"keeps 'matrix' in a shape of \[3, 3\]: expected numbers and tensors like the parameters"),
         (
             type("Stateless", (), {"__init__": lambda self, weights, decay: None, "update": print}),
             {},

@@ -39,6 +39,17 @@ from mapopt.training.own_knobs import declared_knobs
 MakeTask = Callable[..., Task]
 OWN = {"sharpness": Range(1.0, 100.0, log=True)}
 
+SHARP = """
+from mapopt.training import Range
+
+
+def loss(scores, labels, where, sharpness=2.0):
+    return sharpness * scores.sum()
+
+
+loss.knobs = {"sharpness": Range(1.0, 3.0)}
+"""
+
 
 class Sharper:
     """Turns the own knob from round to round."""
@@ -191,6 +202,18 @@ def test_wrong_declarations_are_named(knobs: object, value: object, message: str
     part = type("Part", (), {"knobs": knobs, "m": value})
     with pytest.raises(ConfigError, match=f"loss 'mine:Part' {message}"):
         declared_knobs(part, "loss 'mine:Part'")
+
+
+def test_two_parts_cannot_declare_the_same_knob(own_optimizer: str, own_module: Callable[[str], str]) -> None:
+    recipe = Recipe(loss=f"{own_module(SHARP)}:loss", optimizer=own_optimizer)
+    with pytest.raises(ConfigError, match=r"optimizer '.*:Lion' declares a knob 'sharpness', as another part does"):
+        recipe.ranges()
+
+
+def test_a_setting_goes_before_the_attribute_of_a_class(own_optimizer: str) -> None:
+    part = type("Part", (), {"knobs": {"m": Range(0.0, 1.0)}, "m": 0.5})
+    assert declared_knobs(part, "detector 'mine:Part'", {"m": 0.25})["m"].default == 0.25
+    assert declared_knobs(part, "detector 'mine:Part'")["m"].turned() == 0.75
 
 
 @pytest.mark.parametrize(

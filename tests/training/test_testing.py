@@ -137,6 +137,28 @@ class Boastful(RowSGD):
         return 2 * super().update(weights, gradient, knobs, active)
 
 
+class Silent(RowSGD):
+    def update(self, weights, gradient, knobs, active):
+        super().update(weights, gradient, knobs, active)
+
+
+class Exploding(RowSGD):
+    def update(self, weights, gradient, knobs, active):
+        return super().update(weights, gradient / 0, knobs, active)
+
+
+class Restive(RowSGD):
+    def update(self, weights, gradient, knobs, active):
+        moved = super().update(weights, gradient, knobs, active)
+        self.state["velocity"] += 1
+        return moved
+
+
+class Waiting(RowSGD):
+    def update(self, weights, gradient, knobs, active):
+        return super().update(weights, gradient, knobs, active & active.all())
+
+
 class Sociable(RowSGD):
     def update(self, weights, gradient, knobs, active):
         return super().update(weights, gradient / gradient.norm(), knobs, active)
@@ -183,6 +205,10 @@ class Undeclared(RowSGD):
         (Elsewhere, "fails 'downhill': a step changed nothing: the weights are to be changed in place"),
         (Greedy, "fails 'downhill': it changed the gradient that it was given"),
         (Boastful, "fails 'lengths': update returned the lengths"),
+        (Silent, r"fails 'lengths': update returned \[\], expected the length of each lane's step, \[3\]"),
+        (Exploding, "fails 'downhill': weights are not finite after a step"),
+        (Restive, "fails 'rest': the state 'velocity' of a resting lane changed"),
+        (Waiting, "fails 'rest': an active lane did not move beside a lane that rests"),
         (Sociable, "fails 'rows': a lane among five and alone differ by"),
         (Restless, "fails 'rest': a lane that is not active moved"),
         (Forgetful, "fails 'state': a copy of its state went on to weights that differ by"),
