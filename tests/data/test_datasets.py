@@ -224,9 +224,7 @@ def test_a_label_without_a_name_is_named(labels: list[int], categories: Any, mes
 
 def test_settings_that_say_nothing_are_refused(tmp_path: Any) -> None:
     splits = splits_from_datasets(Scenes(4, seed=1), Scenes(4, seed=2), size=SIZE)
-    with pytest.raises(
-        ConfigError, match=r"splits are at \(32, 32\) pixels, but size is \(16, 16\)"
-    ):
+    with pytest.raises(ConfigError, match=r"splits are at \(32, 32\) pixels, but size is \(16, 16\)"):
         load_splits(splits, size=(16, 16))
     with pytest.raises(ConfigError, match=r"categories are given, but .* has its own: leave them out"):
         load_splits(tmp_path, size=SIZE, categories=["a"])
