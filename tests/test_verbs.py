@@ -67,7 +67,7 @@ def plain(history: Sequence[Round]) -> list[tuple[int, Knobs, float]]:
 
 
 def test_a_run_in_memory_has_its_rounds_its_scores_and_its_detector(run: TrainedRun) -> None:
-    assert (run.status, run.reason, run.folder, run.played) == ("finished", "", None, 4)
+    assert (run.status, run.reason, run.folder, run.was_finished) == ("finished", "", None, False)
     assert [played.images for played in run.history] == [16, 32, 48, 64]
     assert run.val == run.history[run.selected].val
     assert run.val.ap == max(played.val.ap for played in run.history)
@@ -118,7 +118,7 @@ def test_a_folder_holds_what_the_commands_folder_holds(tmp_path: Path, folder: P
 
 def test_a_finished_run_is_read_and_not_trained_again(folder: Path) -> None:
     run = mapopt.train(out=folder, resume=True, **TINY)
-    assert run.played == 0
+    assert run.was_finished
     assert len(run.history) == 4
     stored = json.loads((folder / "result.json").read_text())
     assert run.test is not None
@@ -143,7 +143,7 @@ def test_images_in_memory_train_like_those_that_are_named(tmp_path: Path, run: T
     assert ours.test is not None
     assert ours.test.ap == run.test.ap == ours.detector.evaluate(splits).ap == ours.detector.evaluate(splits.test).ap
     again = mapopt.train(splits, **options, out=tmp_path / "memory", resume=True)
-    assert again.played == 0
+    assert again.was_finished
     assert again.test is not None
     assert again.test.ap == run.test.ap
     with pytest.raises(CheckpointError, match=r"best\.pt: does not say what data it was trained with: give --data"):
@@ -356,7 +356,7 @@ def test_an_own_detector_is_trained_and_loaded_by_what_the_user_says(tmp_path: P
     with pytest.raises(CheckpointError, match="which is none of ours and is not imported because a file says so"):
         mapopt.load(tmp_path / "run", device="cpu")
     again = mapopt.train(out=tmp_path / "run", **TINY, detector=text, detector_settings={"bias": 0.1}, resume=True)
-    assert again.played == 0
+    assert again.was_finished
     assert again.test is not None
     assert again.test.ap == run.test.ap
     command = ["evaluate", "--checkpoint", str(tmp_path / "run"), "--device", "cpu", "--resamples", "0"]

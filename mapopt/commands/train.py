@@ -60,7 +60,7 @@ class Train(TrainSettings, Command):
 
 
 def _describe(run: TrainedRun) -> str:
-    if not run.played:
+    if run.was_finished:
         return f"{run.folder}: this run is finished after {len(run.history)} rounds; nothing to do"
     if run.status == "diverged":
         return f"diverged in round {len(run.history)}: {run.reason}. Try a lower --knobs.lr. See {run.folder}"

@@ -116,7 +116,6 @@ def train_detector(
         val=result.val,
         summary=summary,
         folder=out,
-        played=len(result.history) - len(history),
         device=device,
         own_detector=own_detector,
         # The loop has put the selected weights back.

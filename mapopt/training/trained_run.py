@@ -37,10 +37,10 @@ class TrainedRun:
     """What ``result.json`` holds: these numbers, the work and the time in plain values."""
     folder: Path | None
     """Where the run is stored; None for a run in memory."""
-    played: int
-    """Rounds that were trained now; 0 for a run that was finished before."""
     device: torch.device = field(repr=False)
     """Where `detector` runs."""
+    was_finished: bool = False
+    """Whether the run was finished before and has only been read."""
     own_detector: str | None = field(default=None, repr=False)
     """What the detector is, if it is none of ours."""
     checkpoint: Checkpoint | None = field(default=None, repr=False)
@@ -101,7 +101,7 @@ class TrainedRun:
             val=history[selected].val if summary["status"] != "diverged" else Scores.failed(len(summary["categories"])),
             summary=summary,
             folder=folder,
-            played=0,
+            was_finished=True,
             device=torch.device(device),
             splits=splits,
             own_detector=own_detector,

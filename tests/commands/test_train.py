@@ -139,10 +139,14 @@ def test_a_run_that_finished_says_so_and_stays_as_it_is(trained: Path, capsys: p
     assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
 
 
-def test_a_run_that_lacks_only_its_result_gets_it(trained: Path, tmp_path: Path) -> None:
+def test_a_run_that_lacks_only_its_result_gets_it(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(["train", *TINY, "--out", str(tmp_path / "run")])
+    first = capsys.readouterr().out
     (tmp_path / "run" / "result.json").unlink()
     assert main(["train", *TINY, "--out", str(tmp_path / "run"), "--resume"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2] == first.splitlines()[-2], "the test's numbers are printed again"
     assert_same_run(trained, tmp_path / "run")
 
 
@@ -245,7 +249,7 @@ def test_a_diverged_run_is_recorded_and_ends_with_status_1(
     assert main([*flags, "--resume"]) == 1, "it stays diverged"
 
 
-def test_early_stopping_is_told_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_early_stopping_is_said_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = [*TINY, "--images", "256", "--rounds", "16", "--knobs.lr", "1e-5", "--patience", "2"]
     assert main(["train", *flags, "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "result.json").read_text())
