@@ -1,4 +1,4 @@
-"""`mapopt predict`: results that say what was found where, pictures that show it, and any kind of image."""
+"""`mapopt predict`: results with every box, pictures that show them, and any kind of image."""
 
 import json
 from collections.abc import Callable

@@ -258,16 +258,6 @@ def test_early_stopping_is_said_and_recorded(tmp_path: Path, capsys: pytest.Capt
     assert result["reason"] in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("controller", ["schedule", "constant", "plateau"])
-def test_each_controller_decides_the_learning_rate(tmp_path: Path, controller: str) -> None:
-    flags = [*TINY, "--controller", controller, "--knobs.lr", "0.1", "--out", str(tmp_path)]
-    flags += {"schedule": ["--schedule.warmup", "0.5"], "plateau": ["--plateau.warmup", "0.5"]}.get(controller, [])
-    assert main(["train", *flags]) == 0
-    rates = [played.knobs.lr for played in Checkpoint.load(tmp_path / "last.pt").history]
-    expected = {"schedule": [0.055, 0.1, 0.0505, 0.001], "constant": [0.1] * 4, "plateau": [0.055, 0.1]}[controller]
-    assert rates[: len(expected)] == pytest.approx(expected)
-
-
 BAD = [
     (["--images", "100"], "images is 100: expected 4 rounds of whole steps of 8, such as 96 or 128"),
     (["--images", "0"], "images is 0: expected 4 rounds of whole steps of 8, such as 32"),
@@ -354,46 +344,3 @@ def test_printed_settings_are_a_configuration_file(tmp_path: Path, capsys: pytes
     assert settings.scenes.object_size == (8.0, 16.0)
     assert to_mapping(settings) == load_yaml(tmp_path / "c.yaml")
     assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"], "nothing else is written"
-
-
-OWN = """\
-from mapopt.training import Decision
-
-
-class Halving:
-    def __init__(self, start: float = 0.1, factor: float = 0.5) -> None:
-        self.start, self.factor = start, factor
-
-    def decide(self, history, task, budget):
-        return Decision(knobs=task.knobs.replace(lr=self.start * self.factor ** len(history)))
-"""
-
-
-def test_an_own_controller_is_named_by_its_module(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
-) -> None:
-    (tmp_path / "own_halving.py").write_text(OWN)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    flags = [*TINY, "--controller", "own_halving:Halving", "--out", "run"]
-    assert main(["train", *flags, "--controller-settings", "start", "0.08"]) == 0
-    rates = [played.knobs.lr for played in Checkpoint.load(tmp_path / "run" / "last.pt").history]
-    assert rates == pytest.approx([0.08, 0.04, 0.02, 0.01])
-    config = load_yaml(tmp_path / "run" / "config.yaml")
-    assert (config["controller"], config["controller_settings"]) == ("own_halving:Halving", {"start": 0.08})
-    again = ["--config", "run/config.yaml", "--out", "again", "--controller-settings", "start", "0.02"]
-    assert main(["train", *again]) == 0
-    assert Checkpoint.load(tmp_path / "again" / "last.pt").history[0].knobs.lr == 0.02
-    said = refused("train", *flags, "--controller-settings", "start", "0.02", "--resume")
-    assert "was begun with controller_settings.start 0.08, not 0.02" in said
-    assert "unknown setting of controller 'own_halving:Halving' 'stat'" in refused(
-        "train", *flags, "--controller-settings", "stat", "0.02"
-    )
-    assert "there is no module 'none'" in refused("train", *TINY, "--controller", "none:None", "--out", "other")
-
-
-def test_a_run_is_replayed_by_the_path_of_its_folder(trained: Path, tmp_path: Path) -> None:
-    flags = ["--controller", "replay", "--controller-settings", "path", str(trained), "--out", str(tmp_path / "again")]
-    assert main(["train", *TINY, *flags]) == 0
-    ours, theirs = tensors(trained), tensors(tmp_path / "again")
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)

@@ -1,0 +1,75 @@
+"""`mapopt train --controller`: what decides the knobs, by a name of ours or by the text of somebody's own."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mapopt.cli import main
+from mapopt.settings import load_yaml
+from mapopt.training.checkpoint import Checkpoint
+
+Refused = Callable[..., str]
+
+TINY = [
+    *("--scenes.size", "32", "--scenes.object-size", "8", "16", "--scene-counts", "16", "8", "8", "--device", "cpu"),
+    *("--recipe.batch-size", "8", "--images", "64", "--rounds", "4"),
+]
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    return Checkpoint.load(folder / "last.pt").snapshot.tensors
+
+
+@pytest.mark.parametrize("controller", ["schedule", "constant", "plateau"])
+def test_each_controller_decides_the_learning_rate(tmp_path: Path, controller: str) -> None:
+    flags = [*TINY, "--controller", controller, "--knobs.lr", "0.1", "--out", str(tmp_path)]
+    flags += {"schedule": ["--schedule.warmup", "0.5"], "plateau": ["--plateau.warmup", "0.5"]}.get(controller, [])
+    assert main(["train", *flags]) == 0
+    rates = [played.knobs.lr for played in Checkpoint.load(tmp_path / "last.pt").history]
+    expected = {"schedule": [0.055, 0.1, 0.0505, 0.001], "constant": [0.1] * 4, "plateau": [0.055, 0.1]}[controller]
+    assert rates[: len(expected)] == pytest.approx(expected)
+
+
+OWN = """\
+from mapopt.training import Decision
+
+
+class Halving:
+    def __init__(self, start: float = 0.1, factor: float = 0.5) -> None:
+        self.start, self.factor = start, factor
+
+    def decide(self, history, task, budget):
+        return Decision(knobs=task.knobs.replace(lr=self.start * self.factor ** len(history)))
+"""
+
+
+def test_an_own_controller_is_named_by_its_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    (tmp_path / "own_halving.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    flags = [*TINY, "--controller", "own_halving:Halving", "--out", "run"]
+    assert main(["train", *flags, "--controller-settings", "start", "0.08"]) == 0
+    rates = [played.knobs.lr for played in Checkpoint.load(tmp_path / "run" / "last.pt").history]
+    assert rates == pytest.approx([0.08, 0.04, 0.02, 0.01])
+    config = load_yaml(tmp_path / "run" / "config.yaml")
+    assert (config["controller"], config["controller_settings"]) == ("own_halving:Halving", {"start": 0.08})
+    again = ["--config", "run/config.yaml", "--out", "again", "--controller-settings", "start", "0.02"]
+    assert main(["train", *again]) == 0
+    assert Checkpoint.load(tmp_path / "again" / "last.pt").history[0].knobs.lr == 0.02
+    said = refused("train", *flags, "--controller-settings", "start", "0.02", "--resume")
+    assert "was begun with controller_settings.start 0.08, not 0.02" in said
+    assert "unknown setting of controller 'own_halving:Halving' 'stat'" in refused(
+        "train", *flags, "--controller-settings", "stat", "0.02"
+    )
+    assert "there is no module 'none'" in refused("train", *TINY, "--controller", "none:None", "--out", "other")
+
+
+def test_a_run_is_replayed_by_the_path_of_its_folder(trained: Path, tmp_path: Path) -> None:
+    flags = ["--controller", "replay", "--controller-settings", "path", str(trained), "--out", str(tmp_path / "again")]
+    assert main(["train", *TINY, *flags]) == 0
+    ours, theirs = tensors(trained), tensors(tmp_path / "again")
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
