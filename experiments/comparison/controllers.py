@@ -58,7 +58,8 @@ class ControllerConfig:
             return given
         if isinstance(given, Patience) and not given.margin:
             return replace(cls.of(given.controller), patience=given.rounds)
-        if hasattr(given, "agent") or hasattr(given, "predict") or hasattr(given, "open_loop"):
+        is_model = hasattr(given, "policy") and hasattr(given, "predict") and not hasattr(given, "decide")
+        if is_model or type(given).__module__.startswith("mapopt.agents."):
             from mapopt.agents import agent_choice
 
             agent_choice(given)  # which says what to do with an agent that is in no file

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mapopt.agents import Agent, OpenLoopController, PolicyController
 from mapopt.errors import ConfigError, MapoptError, StoreError
 from mapopt.experiments.comparison.compare import compare, plot, search
 from mapopt.experiments.comparison.config import Experiment, MethodConfig, load_experiment
@@ -174,6 +175,12 @@ def test_what_cannot_be_compared_is_one_line_and_writes_nothing(
         compare(SMALL, methods=methods, out=tmp_path / "runs", **options)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("wrap", [lambda agent: agent, PolicyController, OpenLoopController])
+def test_an_agent_in_memory_is_to_be_written_first(wrap: Any) -> None:
+    with pytest.raises(MapoptError, match=r"no other process could find: write it with mapopt\.agents\.save_agent"):
+        make_experiment(SMALL, {"x": wrap(Agent.load("ppo-shapes"))}, {})
 
 
 def test_a_controller_has_one_key_however_it_is_spelt() -> None:
