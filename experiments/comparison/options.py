@@ -59,7 +59,7 @@ def make_experiment(config: Config, methods: Methods, options: Options) -> Exper
     for name in options:
         if name not in Options.__annotations__:
             raise ConfigError(unknown_name("option", name, Options.__annotations__))
-    experiment = load_experiment(config)
+    experiment = load_experiment(_with_places(config, methods))
     if isinstance(methods, Mapping):
         experiment = _with_methods(experiment, methods)
         methods = ()
@@ -77,6 +77,13 @@ def make_experiment(config: Config, methods: Methods, options: Options) -> Exper
         reference=experiment.reference if reference is None else reference,
         seeds=experiment.seeds if seeds is None else seeds,
     )
+
+
+def _with_places(config: Config, methods: Methods) -> Config:
+    """Returns an experiment given as a mapping with places for methods that are given beside it."""
+    if not isinstance(config, Mapping) or not isinstance(methods, Mapping) or config.get("methods"):
+        return config
+    return {"reference": next(iter(methods), "baseline"), **config, "methods": {str(name): {} for name in methods}}
 
 
 def make_method(given: Any, name: str) -> MethodConfig:
