@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from stable_baselines3 import SAC
@@ -15,11 +16,8 @@ from mapopt.experiments import compare
 from mapopt.training import Budget, Decision, Range, Recipe, Task, Trainer, run
 
 
-def hinge(scores, labels, where, margin=1.0):  # a loss, with a knob that has a range
+def hinge(scores, labels, where, margin: Annotated[float, Range(0.1, 4.0, log=True)] = 1.0):  # a loss with a knob
     return (scores[labels == 0].amax() - scores[labels > 0] + margin).clamp(min=0).mean()
-
-
-hinge.knobs = {"margin": Range(0.1, 4.0, log=True)}
 
 
 def ssd(num_classes):  # a detector: any module with torchvision's calling convention
@@ -46,14 +44,15 @@ def box_loss(history, task, budget):  # a feature of the observation
 
 
 if __name__ == "__main__":
-    budget, recipe = Budget(images=64, rounds=4), Recipe(loss=hinge, optimizer=torch.optim.Adagrad)
-    task = dict(family=TwoClasses(recipe=recipe), knobs=("lr", "margin"), reward=high_iou, features=("ap", box_loss))
-    agent = save_agent(SAC("MlpPolicy", DetectorTrainingEnv(**task, budget=budget)).learn(8), "runs/sac.zip")
-    splits = TwoClasses().instance(0).task.splits
-    for chosen, controller in ((recipe, load_agent(agent)), (Recipe(detector=ssd), Halving())):
-        print(run(Trainer(Task(name="own", splits=splits, recipe=chosen), seed=0), controller, budget).test.ap)
-    methods = {"hinge": recipe, "ssd": Recipe(detector=ssd), "halving": Halving()}
-    experiment = {"name": "own", "budget": {"images": 64, "rounds": 4}, "tasks": {"two": {"images": [32, 16, 16]}}}
+    budget, recipe = Budget(images=32, rounds=2), Recipe.of(loss=hinge, optimizer=torch.optim.Adagrad)
+    family = TwoClasses(recipe=recipe)
+    env = DetectorTrainingEnv(family, budget=budget, knobs=("lr", "margin"), reward=high_iou, features=("ap", box_loss))
+    agent = save_agent(SAC("MlpPolicy", env).learn(8), "runs/sac.zip")
+    for chosen, controller in ((recipe, load_agent(agent)), (Recipe.of(detector=ssd), Halving())):
+        task = Task(name="own", splits=family.instance(0).task.splits, recipe=chosen)
+        print(run(Trainer(task, seed=0), controller, budget).val.ap)
+    methods = {"hinge": recipe, "ssd": Recipe.of(detector=ssd), "halving": Halving()}
+    experiment = {"name": "own", "budget": {"images": 32, "rounds": 2}, "tasks": {"two": {"images": [32, 16, 16]}}}
     print(compare(experiment, methods=methods, agent=agent, seeds=2, workers=2).to_rows())
     flags = "train --recipe.loss own_parts:hinge --controller own_parts:Halving --images 64 --rounds 2 --overwrite"
     subprocess.run([sys.executable, "-m", "mapopt", *flags.split()], cwd=Path(__file__).parent, check=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,8 @@ def as_list_loss(given: Any, settings: Mapping[str, Any] | None = None) -> ListL
         given: a `ListLoss`, which is returned as it is, or a class of them; a function
             ``f(scores, labels, where, **settings)`` of one list ``[n]`` that returns a scalar tensor; an object that is
             called so, such as an ``nn.Module``, or a class of such objects. Where it has attributes ``pointwise``,
-            ``soft_labels``, ``error_rate``, ``saturates`` or ``knobs``, they are the loss's; see `ListLoss`.
+            ``soft_labels``, ``error_rate``, ``saturates`` or ``knobs``, they are the loss's; see `ListLoss`. A function
+            may also declare a knob by its annotation: ``margin: Annotated[float, Range(0.1, 4)] = 1.0``.
         settings: keyword arguments of the class or of the function. Those of a function become attributes of the loss.
 
     Raises:
@@ -56,6 +57,20 @@ def as_list_loss(given: Any, settings: Mapping[str, Any] | None = None) -> ListL
     return made if isinstance(made, ListLoss) else CallableLoss(made)
 
 
+def annotated_ranges(given: Callable[..., Any]) -> dict[str, Any]:
+    """Returns name -> range of the arguments whose annotations hold one, as those of `mapopt.training.Knobs` do."""
+    try:
+        hints = get_type_hints(given, include_extras=True)
+    except (NameError, TypeError):  # a name that only a type checker sees, or no function
+        return {}
+    return {
+        name: extra
+        for name, hint in hints.items()
+        for extra in getattr(hint, "__metadata__", ())
+        if hasattr(extra, "low") and hasattr(extra, "high")
+    }
+
+
 class CallableLoss(ListLoss):
     """A loss that calls a function or an object for one list after the other; `as_list_loss` makes it.
 
@@ -72,7 +87,7 @@ class CallableLoss(ListLoss):
         self.soft_labels = bool(getattr(given, "soft_labels", False))
         self.error_rate = bool(getattr(given, "error_rate", False))
         self.saturates = bool(getattr(given, "saturates", False))
-        self.knobs = dict(getattr(given, "knobs", {}))
+        self.knobs = dict(getattr(given, "knobs", {})) or annotated_ranges(given)
         self.name = getattr(given, "__name__", type(given).__name__)
         self._keywords = inspect.isroutine(given)
         values = dict(settings or {})
