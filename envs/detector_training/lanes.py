@@ -32,7 +32,7 @@ from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Fleet
 from mapopt.training.history import Round
 from mapopt.training.knobs import KnobSpace
-from mapopt.training.loop import advance, check_stop
+from mapopt.training.loop import advance, check_decision
 from mapopt.training.task import check_alike
 
 
@@ -265,7 +265,7 @@ class DetectorTrainingLanes:
     def _decide(self, lane: int, action: Any) -> Decision:
         task, history = self.instance_of(lane).task.info, self.histories[lane]
         decision = self.action_of(lane).decide(action, history, task, self.budget_of(lane))
-        check_stop(decision, history)
+        check_decision(decision, history)
         return decision
 
     def _advance(self, decisions: Mapping[int, Decision]) -> dict[int, Round]:

@@ -86,8 +86,16 @@ def advance(
     return rounds
 
 
-def check_stop(decision: Decision, history: Sequence[Round]) -> None:
-    """Raises ConfigError where a run is stopped before its first round: there would be nothing to evaluate."""
+def check_decision(decision: Decision, history: Sequence[Round]) -> None:
+    """Raises ConfigError unless a controller has decided something that can be played.
+
+    A run that is stopped before its first round would leave nothing to evaluate.
+    """
+    if not isinstance(decision, Decision):
+        raise ConfigError(
+            f"the controller decided something of type {type(decision).__name__}: expected decide(history, task, "
+            "budget) to return a Decision"
+        )
     if decision.stop and not history:
         raise ConfigError(f"the run was stopped before its first round ({decision.stop}): let it play at least one")
 
@@ -160,7 +168,7 @@ def _run(
                 if not stopped[lane] and len(histories[lane]) < budget.rounds
                 else Decision(knobs=fleet.knobs[lane])
             )
-            check_stop(decision, histories[lane])
+            check_decision(decision, histories[lane])
             stopped[lane] = stopped[lane] or decision.stop
             decisions.append(decision)
         active = [not stop and len(history) < budget.rounds for stop, history in zip(stopped, histories, strict=True)]
