@@ -145,9 +145,11 @@ def agent_fingerprint(given: Given) -> str:
     if isinstance(given, str | Path):
         if _is_zip(given):
             return hashlib.sha256(_file_of(given).read_bytes()).hexdigest()
-        controller = load_agent(given)
-        agent = getattr(controller, "agent", None)
-        return agent.fingerprint if isinstance(agent, Agent) else _source(str(given))
+        agent = getattr(load_agent(given), "agent", None)
+        if isinstance(given, str) and registry.is_text(given) and given not in ZOO and not Path(given).exists():
+            decides = agent.fingerprint if isinstance(agent, Agent) else ""
+            return hashlib.sha256(decides.encode() + _source(given, agent)).hexdigest()
+        return str(getattr(agent, "fingerprint", ""))
     if isinstance(given, Agent):
         return given.fingerprint
     raise AgentError(f"an agent of type {type(given).__name__} has no fingerprint: write it with save_agent first")
@@ -185,10 +187,18 @@ def save_agent(
     return path
 
 
-def _source(text: str) -> str:
-    """Returns a hash of ``module:attribute`` and of the module's file."""
-    file = getattr(sys.modules[text.partition(":")[0]], "__file__", None)
-    return hashlib.sha256(text.encode() + (Path(file).read_bytes() if file else b"")).hexdigest()
+def _source(text: str, agent: Any) -> bytes:
+    """Returns ``module:attribute`` with the files that it and an agent's own parts are written in."""
+    own = agent.own if isinstance(agent, Agent) else OwnParts()
+    modules = [text.partition(":")[0]]
+    for part in (*own.features, own.action):
+        if isinstance(part, str):
+            modules.append(part.partition(":")[0])
+        elif part is not None:
+            function = getattr(part, "value", part)
+            modules.append(getattr(function, "__module__", type(function).__module__))
+    files = [getattr(sys.modules.get(module), "__file__", None) for module in dict.fromkeys(modules)]
+    return text.encode() + b"".join(Path(file).read_bytes() for file in files if file)
 
 
 def _file_of(given: str | Path) -> Path:

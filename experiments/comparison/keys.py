@@ -117,7 +117,8 @@ def _controller(controller: ControllerConfig) -> dict[str, Any]:
 
 def _agent(controller: ControllerConfig) -> str:
     agent = getattr(load_agent(controller.agent), "agent", None)
-    if not isinstance(agent, Agent) or any(getattr(agent, name) != default for name, default in _AGENT.items()):
+    later = not isinstance(agent, Agent) or any(getattr(agent, name) != default for name, default in _AGENT.items())
+    if later or agent is None or is_text(controller.agent):
         return agent_fingerprint(controller.agent)
     # What agents were known by when all had one form of action and one activation.
     return hashlib.sha256(b"".join(weight.tobytes() for weight, _ in agent.layers)).hexdigest()
