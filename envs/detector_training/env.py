@@ -37,9 +37,9 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
 
     An offset of 1 is a factor of `scale` on a logarithmic knob, and ``log10(scale) / 2`` of the range on a linear one
     (0.3 of it at scale 4). A discrete action moves an offset by `step_size`, at most to 1. The zero action
-    (``relative``), never anything but 0 (``discrete``) and never anything but ones (``multi_discrete``) are the
-    baseline, bit for bit: `baseline_action` is that action, None for ``absolute``, which has none. `action_names` names
-    the entries (or choices) of an action.
+    (``relative``), always choosing 0 (``discrete``) and always choosing ones (``multi_discrete``) are the baseline, bit
+    for bit: `baseline_action` is that action, None for ``absolute``, which has none. `action_names` names the entries
+    (or choices) of an action. Knobs that a loss, a detector or an optimizer of your own declares are named like ours:
 
     | knob | range | scale | default |
     | --- | --- | --- | --- |
