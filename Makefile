@@ -23,6 +23,7 @@ bench: $(READY)  ## the benchmarks, printed as ratios of one run
 	$(BIN)/mapopt bench ap
 	$(BIN)/mapopt bench fleet
 	$(BIN)/mapopt bench env
+	$(BIN)/mapopt bench cli
 
 clean:  ## everything that was made, but not the runs
 	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -220,7 +220,7 @@ def test_matplotlib_waits_for_something_to_draw(module: str) -> None:
 @pytest.mark.slow
 def test_training_needs_neither_agents_nor_figures() -> None:
     unwanted = ("gymnasium", "stable_baselines3", "matplotlib", "pandas")
-    code = f"import sys, mapopt.commands.train; print(*[name for name in {unwanted} if name in sys.modules])"
+    code = f"import sys, mapopt.training.session; print(*[name for name in {unwanted} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout.split() == []
 

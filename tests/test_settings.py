@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapopt.errors import ConfigError
-from mapopt.settings import NOT_A_SETTING, describe, from_mapping, leaves, load_yaml, to_mapping, to_yaml
+from mapopt.settings import (
+    NOT_A_SETTING,
+    describe,
+    field_docs,
+    flatten,
+    from_mapping,
+    leaves,
+    load_yaml,
+    to_mapping,
+    to_yaml,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,3 +208,30 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"a: \xe4\xff\n")
     with pytest.raises(ConfigError, match=r"latin.yaml: is not UTF-8 text"):
         load_yaml(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documented(Inner):
+    first: int = 1
+    """What a field says goes over
+    several lines.
+
+    A second paragraph is for readers of the code.
+    """
+    second: int = 2
+    third: int = 3
+    """The last one."""
+
+
+def test_a_fields_docstring_is_its_first_paragraph_on_one_line() -> None:
+    assert list(field_docs(Documented)) == [
+        ("first", "What a field says goes over several lines."),
+        ("third", "The last one."),
+    ]
+    made = dataclasses.make_dataclass("Made", ["a"], bases=(Documented,), frozen=True, kw_only=True)
+    assert dict(field_docs(made))["third"] == "The last one.", "a class without its source has its bases' docstrings"
+
+
+def test_nested_names_are_joined_by_points() -> None:
+    nested = {"a": 1, "b": {"c": {"d": 2}, "e": [3]}, "f": {}}
+    assert flatten(nested) == {"a": 1, "b.c.d": 2, "b.e": [3]}

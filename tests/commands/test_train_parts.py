@@ -1,4 +1,4 @@
-"""`mapopt train --controller`: what decides the knobs, by a name of ours or by the text of somebody's own."""
+"""Parts of `mapopt train` by flags: controllers and losses, by a name of ours or by the text of somebody's own."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -73,3 +73,33 @@ def test_a_run_is_replayed_by_the_path_of_its_folder(trained: Path, tmp_path: Pa
     assert main(["train", *TINY, *flags]) == 0
     ours, theirs = tensors(trained), tensors(tmp_path / "again")
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+LOSS = """\
+import torch
+
+
+def hinge(scores, labels, where=None, margin=1.0):
+    signs = torch.where(labels > 0, 1.0, -1.0)
+    return torch.relu(margin - signs * scores).square().mean()
+"""
+
+
+def test_an_own_loss_is_named_by_its_module_with_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    (tmp_path / "own_hinge.py").write_text(LOSS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    flags = [*TINY, "--recipe.loss", "own_hinge:hinge", "--recipe.loss-settings", "margin"]
+    assert main(["train", *flags, "0.3", "--out", "narrow"]) == 0
+    assert main(["train", *flags, "3", "--out", "wide"]) == 0
+    assert load_yaml(tmp_path / "narrow" / "config.yaml")["recipe"]["loss_settings"] == {"margin": 0.3}
+    ours, theirs = tensors(tmp_path / "narrow"), tensors(tmp_path / "wide")
+    assert not torch.equal(ours["weights"], theirs["weights"])
+    assert main(["evaluate", "--checkpoint", "narrow", "--device", "cpu", "--resamples", "0"]) == 0, "needs no loss"
+    said = refused("train", *TINY, "--recipe.loss", "own_hinge:hing", "--out", "other")
+    assert said.startswith("loss 'own_hinge:hing': unknown attribute 'hing': did you mean 'hinge'?")
+    said = refused("train", *flags, "0.3", "mergin", "2", "--out", "other")
+    assert "mergin" in said
+    assert not (tmp_path / "other").exists()
