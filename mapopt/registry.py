@@ -181,7 +181,7 @@ def load(text: str, kind: str = "part") -> Any:
     if not is_text(text):
         raise ConfigError(f"{kind} '{text}': expected module:attribute, such as mine.parts:Mine")
     module_name, _, path = text.partition(":")
-    # A console script's path begins with its own folder, where `python -m` has the present parameter.
+    # A console script's path begins with its own folder, where `python -m` has the present one.
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
     try:
@@ -201,6 +201,11 @@ def load(text: str, kind: str = "part") -> Any:
     for name in path.split("."):
         if not hasattr(value, name):
             known = [other for other in vars(value) if not other.startswith("_")] if hasattr(value, "__dict__") else []
+            if module_name == "__main__":
+                raise ConfigError(
+                    f"{kind} '{name}' is defined in a notebook or at a prompt, which a worker process cannot import: "
+                    "put it in a module, or use one worker"
+                )
             raise ConfigError(f"{kind} '{text}': {unknown_name('attribute', name, known)[:300]}")
         value = getattr(value, name)
     return value
@@ -210,11 +215,12 @@ def text_of(part: Any, kind: str = "part") -> str:
     """Returns the text ``module:attribute`` that a class or function is imported by.
 
     Raises:
-        ConfigError: it has none, such as a lambda or what was defined inside a function or in a notebook.
+        ConfigError: it has none, such as a lambda or what was defined inside a function.
     """
     module, name = getattr(part, "__module__", ""), getattr(part, "__qualname__", "")
     if module in ("__main__", "__mp_main__"):
-        module = _main_name()
+        # In a notebook or at a prompt there is no file: this process finds the part, and another one cannot.
+        module = _main_name() or "__main__"
     text = f"{module}:{name}"
     if not is_text(text):
         raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import types
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,3 +138,15 @@ def test_a_part_of_the_script_that_runs_is_found_without_running_it_again(tmp_pa
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout == "script_of_mine:Mine True\n"
+
+
+def test_what_a_notebook_defines_is_found_in_its_process_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = types.ModuleType("__main__")
+    exec("class Drawn:\n    pass\n", vars(main))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    text = text_of(main.Drawn, "solid")
+    assert text == "__main__:Drawn"
+    assert load(text, "solid") is main.Drawn
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    with pytest.raises(ConfigError, match="which a worker process cannot import: put it in a module"):
+        load(text, "solid")
