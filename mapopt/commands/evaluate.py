@@ -57,7 +57,7 @@ class Evaluate(DataSettings, Command):
     compare: Path | None = None
     """Results of another detector for the same images: the differences get paired bootstrap intervals."""
     unknown: Unknown = "error"
-    """Results of images or categories that the truth does not list: error, or drop them."""
+    """Results of images or categories that the ground truth does not list: error, or drop them."""
     iou: float = 0.5
     """IoU threshold of everything but COCO's own numbers: thresholds, causes, confusions, calibration, VOC's AP."""
     resamples: int = 1000
