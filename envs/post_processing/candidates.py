@@ -5,14 +5,15 @@ Where candidates come from is a `CandidateFamily`: detectors that were trained, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from mapopt.data import ImageSet
+from mapopt.detectors.registry import DETECTORS
 from mapopt.envs.numbering import InstanceSplit, check_number, check_split
 from mapopt.errors import ConfigError
 from mapopt.postprocessing.candidates import CandidateSet
@@ -85,12 +86,27 @@ class DetectorCandidates:
 
     @classmethod
     def from_checkpoint(
-        cls, path: Path | str, *, val: ImageSet, test: ImageSet, split: InstanceSplit = "train", device: str = "cpu"
+        cls,
+        path: Path | str,
+        *,
+        val: ImageSet,
+        test: ImageSet,
+        split: InstanceSplit = "train",
+        device: str = "cpu",
+        detector: str | Callable[..., Any] | None = None,
     ) -> DetectorCandidates:
         """Runs a checkpoint's detector on images that are at its size.
 
+        Args:
+            path: the checkpoint's file.
+            val: images that settings are scored on.
+            test: images that are scored once, at an episode's end.
+            split: which of the family's splits these candidates are.
+            device: where to run the detector.
+            detector: what the detector is, if it is one of your own; see `LoadedDetector`.
+
         Raises:
-            CheckpointError: the checkpoint is damaged.
+            CheckpointError: the checkpoint is damaged, or of a detector that is not given.
             ConfigError: the images have another size or other categories.
         """
         checkpoint = Checkpoint.load(Path(path))
@@ -100,8 +116,8 @@ class DetectorCandidates:
                     f"{path} was trained on {', '.join(checkpoint.categories)} at {checkpoint.size} pixels, the images "
                     f"have {', '.join(images.annotations.category_names)} at {images.size}: load them as it was trained"
                 )
-        detector = LoadedDetector(checkpoint, torch.device(device))
-        return cls([_instance(detector, val, test, str(path))], split=split)
+        loaded = LoadedDetector(checkpoint, torch.device(device), detector=detector)
+        return cls([_instance(loaded, val, test, str(path))], split=split)
 
     @property
     def count(self) -> int:
@@ -129,7 +145,9 @@ def _of_trainer(trainer: Trainer) -> CandidateInstance:
         history=(),
         settings={},
     )
-    detector = LoadedDetector(checkpoint, snapshot.tensors["weights"].device)
+    # A trainer's own detector is in use already: it is not a file that names it.
+    own = None if task.recipe.detector in DETECTORS else task.recipe.detector
+    detector = LoadedDetector(checkpoint, snapshot.tensors["weights"].device, detector=own)
     return _instance(detector, task.splits.val, task.splits.test, f"{task.name} after {trainer.images} images")
 
 

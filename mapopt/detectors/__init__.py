@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mapopt.detectors.dense.detector import DenseDetector as DenseDetector
     from mapopt.detectors.dense.detector import Network as Network
     from mapopt.detectors.dense.losses import DenseLoss as DenseLoss
+    from mapopt.detectors.dense.resnet import ResNetNetwork as ResNetNetwork
+    from mapopt.detectors.dense.tiny import TinyNetwork as TinyNetwork
     from mapopt.detectors.drop_in import replace_class_loss as replace_class_loss
     from mapopt.detectors.drop_in import restore_class_loss as restore_class_loss
     from mapopt.detectors.interface import Detector as Detector
@@ -45,7 +47,9 @@ else:
             "ModuleDetector": "mapopt.detectors.module",
             "Network": "mapopt.detectors.dense.detector",
             "Objective": "mapopt.detectors.objective",
+            "ResNetNetwork": "mapopt.detectors.dense.resnet",
             "Targets": "mapopt.detectors.interface",
+            "TinyNetwork": "mapopt.detectors.dense.tiny",
             "TorchvisionDetector": "mapopt.detectors.torchvision",
             "build_detector": "mapopt.detectors.registry",
             "from_module": "mapopt.detectors.own",

@@ -7,6 +7,7 @@ instance, by objects of this module. They are copied and pickled with it, and go
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -28,7 +29,7 @@ FAMILIES = (RetinaNet, FCOS, SSD, FasterRCNN)
 
 def replace_class_loss(
     model: Model,
-    loss: ListLoss | str | Objective,
+    loss: ListLoss | str | Objective | Callable[..., Tensor],
     *,
     scope: Scope | None = None,
     box_loss: str = "giou",
@@ -49,9 +50,9 @@ def replace_class_loss(
 
     Args:
         model: RetinaNet, FCOS, SSD, SSDlite, or Faster, Mask or Keypoint R-CNN of torchvision, however built.
-        loss: what replaces the class loss, or a name in `mapopt.losses.LOSSES`. Its attributes are read at every step,
-            so they can be turned while the model trains. A copy of the model has a copy of the loss. An `Objective` is
-            everything that follows at once.
+        loss: what replaces the class loss: a loss, a name in `mapopt.losses.LOSSES`, or a function of your own, see
+            `mapopt.losses.make_loss`. Its attributes are read at every step, so they can be turned while the model
+            trains. A copy of the model has a copy of the loss. An `Objective` is everything that follows at once.
         scope: what is ranked as one list, "class", "image" or "batch"; None takes "class" for ranking losses, which
             makes them surrogates of mAP, and "batch" for pointwise ones.
         box_loss: name in `mapopt.losses.BOX_LOSSES`, or ``"torchvision"`` for the model's own, unchanged.
@@ -63,8 +64,8 @@ def replace_class_loss(
         the model itself.
 
     Raises:
-        ConfigError: the model is none of these, a name is unknown, or settings contradict each other; and, when the
-            model is trained, labels are no numbers of categories.
+        ConfigError: the model is none of these, what is given is no loss, or settings contradict each other; and, when
+            the model is trained, labels are no numbers of categories.
 
     Reference: K. Oksuz et al., "Rank & Sort Loss for Object Detection and Instance Segmentation", ICCV 2021, section 4.
 
@@ -123,15 +124,10 @@ def cover_losses(model: nn.Module, loss: DenseLoss) -> ListLosses:
     return losses
 
 
-def _dense_loss(loss: ListLoss | str | Objective, settings: dict[str, Any]) -> DenseLoss:
+def _dense_loss(loss: Any, settings: dict[str, Any]) -> DenseLoss:
     """Returns the losses that `replace_class_loss` was asked for."""
-    if not isinstance(loss, ListLoss | str | Objective):
-        raise ConfigError(
-            f"replace_class_loss got a loss {_describe(loss)}; expected one of mapopt.losses, such as RankSortLoss() "
-            "or its name"
-        )
     if not isinstance(loss, Objective):
-        return DenseLoss(Objective(**settings), loss=loss if isinstance(loss, ListLoss) else make_loss(loss))
+        return DenseLoss(Objective(**settings), loss=make_loss(loss))
     given = [name for name, value in settings.items() if value != _DEFAULTS[name]]
     if given:
         raise ConfigError(

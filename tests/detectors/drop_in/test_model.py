@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mapopt.detectors.drop_in import replace_class_loss, restore_class_loss
+from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
 from mapopt.losses import FocalLoss, RankSortLoss
 
@@ -127,12 +128,10 @@ def test_other_models_losses_and_settings_are_refused(build, losses_of):
     model = build("retinanet")
     with pytest.raises(ConfigError, match=r"a model of type Linear; expected RetinaNet.*call the loss on its logits"):
         replace_class_loss(nn.Linear(2, 2), RankSortLoss())
-    with pytest.raises(
-        ConfigError, match=r"a loss class RankSortLoss; expected one of mapopt.losses.*RankSortLoss\(\)"
-    ):
-        replace_class_loss(model, RankSortLoss)
-    with pytest.raises(ConfigError, match=r"a loss of type BCELoss; expected one of mapopt.losses"):
+    with pytest.raises(ConfigError, match=r"loss of type BCELoss takes other arguments.*\(scores, labels, where\)"):
         replace_class_loss(model, nn.BCELoss())
+    with pytest.raises(ConfigError, match=r"loss of type int cannot be called"):
+        replace_class_loss(model, 3)
     with pytest.raises(ConfigError, match="unknown loss 'ranksort': did you mean 'rank_sort'"):
         replace_class_loss(model, "ranksort")
     with pytest.raises(ConfigError, match="unknown scope 'clas': did you mean 'class'"):
@@ -143,6 +142,25 @@ def test_other_models_losses_and_settings_are_refused(build, losses_of):
         replace_class_loss(model, RankSortLoss(), box_loss="torchvision", balance=True)
     own = losses_of(build("retinanet"), "retinanet")
     assert all(torch.equal(value, own[name]) for name, value in losses_of(model, "retinanet").items())
+
+
+def test_functions_and_whole_objectives_are_losses_too(build, losses_of):
+    def hinge(scores, labels, where, margin=1.0):
+        return (scores[labels == 0].max() - scores[labels > 0] + margin).clamp(min=0).mean()
+
+    values = []
+    for loss in (hinge, RankSortLoss, Objective(loss="rank_sort"), "rank_sort"):
+        losses = losses_of(replace_class_loss(build("retinanet"), loss), "retinanet")
+        values.append((losses["classification"].item(), losses["bbox_regression"].item()))
+    assert values[0] != values[1] == values[2] == values[3]
+    plain = replace_class_loss(build("retinanet"), Objective(loss="rank_sort", balance=False, box_loss="torchvision"))
+    same = replace_class_loss(build("retinanet"), "rank_sort", balance=False, box_loss="torchvision")
+    assert losses_of(plain, "retinanet") == losses_of(same, "retinanet")
+    with pytest.raises(ConfigError, match="an Objective and scope, balance beside it: give all of them in the"):
+        replace_class_loss(build("retinanet"), Objective(), scope="class", balance=True)
+    for objective in (Objective(loss="torchvision"), Objective(loss="ap", memory=9)):
+        with pytest.raises(ConfigError, match=r"expected a loss of mapopt.losses and no memory"):
+            replace_class_loss(build("retinanet"), objective)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
