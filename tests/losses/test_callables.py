@@ -70,7 +70,10 @@ def problem() -> tuple[Tensor, Tensor, Tensor]:
     return scores.requires_grad_(), labels, torch.rand(2, 3, 12, generator=generator) < 0.8
 
 
-@pytest.mark.parametrize("given", [hinge, HingeModule, HingeModule(), Hinge, Hinge()], ids=repr)
+_KINDS = {"function": hinge, "module class": HingeModule, "module": HingeModule(), "class": Hinge, "object": Hinge()}
+
+
+@pytest.mark.parametrize("given", _KINDS.values(), ids=_KINDS.keys())
 def test_whatever_is_called_with_a_list_is_a_loss(given: Any, problem: tuple[Tensor, Tensor, Tensor]) -> None:
     scores, labels, where = problem
     loss, expected = make_loss(given), HingeLoss()
