@@ -5,14 +5,64 @@ What mapopt itself wrote as JSON is read back by one function, which says in one
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mapopt.errors import MapoptError, StoreError
+
+CHECKSUM = "sha256"
+"""The key under which a file of ours holds the checksum of everything else in it."""
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns plain values with their checksum, so that `checked` sees when one of them has changed.
+
+    >>> sorted(sealed({"version": 2, "seed": 0}))
+    ['seed', 'sha256', 'version']
+    """
+    return {**content, CHECKSUM: checksum(content)}
+
+
+def checked(
+    content: Mapping[str, Any],
+    where: str | Path,
+    *,
+    required: bool = True,
+    remedy: str = "Write it again.",
+    error: type[MapoptError] = StoreError,
+) -> dict[str, Any]:
+    """Returns what `sealed` was given, if it is still that.
+
+    Args:
+        content: as it was read.
+        where: the file, for the messages.
+        required: refuse content without a checksum; files of earlier versions have none.
+        remedy: what to do about a damaged file, as a sentence.
+        error: what to raise.
+
+    Raises:
+        MapoptError: of the kind `error`: the checksum is missing or of other content.
+    """
+    rest = {name: value for name, value in content.items() if name != CHECKSUM}
+    if CHECKSUM not in content and not required:
+        return rest
+    if CHECKSUM not in content:
+        raise error(f"{where}: has no checksum ({CHECKSUM}), so it was changed or cut off. {remedy}")
+    if content[CHECKSUM] != checksum(rest):
+        raise error(f"{where}: its content is not what its checksum says, so it was changed or damaged. {remedy}")
+    return rest
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of plain values, whatever the order of their keys; a checksum among them does not count."""
+    plain = json.loads(json.dumps({name: value for name, value in content.items() if name != CHECKSUM}))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

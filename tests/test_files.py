@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mapopt.errors import AgentError, StoreError
-from mapopt.files import read_json_lines, read_record, write_json, write_text
+from mapopt.files import checked, read_json_lines, read_record, sealed, write_json, write_text
 
 WHAT = "a schedule that RecordSchedule wrote"
 
@@ -61,3 +61,24 @@ def test_lines_are_read_and_a_damaged_one_is_named(tmp_path: Path) -> None:
         read_json_lines(tmp_path / "rounds.jsonl", what="rounds")
     with pytest.raises(StoreError, match="no such file; expected rounds"):
         read_json_lines(tmp_path / "none.jsonl", what="rounds")
+
+
+def test_a_changed_value_is_not_what_the_checksum_says() -> None:
+    content = sealed({"version": 2, "seeds": {10: 1.0, 2: None}, "name": "\u00e9"})
+    assert checked(json.loads(json.dumps(content)), "a.json") == {
+        "version": 2,
+        "seeds": {"10": 1.0, "2": None},
+        "name": "\u00e9",
+    }
+    with pytest.raises(AgentError) as caught:
+        checked({**content, "version": 3}, "a.json", remedy="Copy it again.", error=AgentError)
+    expected = "a.json: its content is not what its checksum says, so it was changed or damaged. Copy it again."
+    assert str(caught.value) == expected
+
+
+def test_a_checksum_is_missing_only_where_an_earlier_version_wrote_none() -> None:
+    assert checked({"version": 1}, "a.json", required=False) == {"version": 1}
+    with pytest.raises(StoreError, match=r"^a.json: has no checksum \(sha256\), so it was changed or cut off. Write"):
+        checked({"version": 1}, "a.json")
+    with pytest.raises(StoreError, match="not what its checksum says"):
+        checked({"version": 1, "sha256": ""}, "a.json", required=False)
