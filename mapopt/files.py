@@ -16,7 +16,7 @@ from typing import Any
 
 from mapopt.errors import MapoptError, StoreError
 
-CHECKSUM = "sha256"
+CHECKSUM = "checksum"
 """The key under which a file of ours holds the checksum of everything else in it."""
 
 
@@ -24,7 +24,7 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """Returns plain values with their checksum, so that `checked` sees when one of them has changed.
 
     >>> sorted(sealed({"version": 2, "seed": 0}))
-    ['seed', 'sha256', 'version']
+    ["checksum", "seed", "version"]
     """
     return {**content, CHECKSUM: checksum(content)}
 
@@ -53,7 +53,7 @@ def checked(
     if CHECKSUM not in content and not required:
         return rest
     if CHECKSUM not in content:
-        raise error(f"{where}: has no checksum ({CHECKSUM}), so it was changed or cut off. {remedy}")
+        raise error(f"{where}: has no checksum, so it was changed or cut off. {remedy}")
     if content[CHECKSUM] != checksum(rest):
         raise error(f"{where}: its content is not what its checksum says, so it was changed or damaged. {remedy}")
     return rest
