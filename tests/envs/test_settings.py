@@ -125,7 +125,7 @@ def test_post_processing_has_settings_of_its_own() -> None:
     for changes, message in (
         ({"lenght": 3}, "unknown setting of the environment 'lenght': did you mean 'length'"),
         ({"length": 0}, "length is 0: expected at least one step"),
-        ({"reward": 3}, "reward of type int cannot be called: expected a function of a SettingScore"),
+        ({"reward": 3}, "reward of type int cannot be called: expected a function of a PostProcessingScore"),
         ({"action": 3}, "action of type int has no apply"),
         ({"family": 3}, "family of candidates of type int has no instance"),
     ):

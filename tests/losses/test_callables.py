@@ -120,11 +120,11 @@ def test_lanes_have_their_own_values_of_a_knob(given: Any, problem: tuple[Tensor
 
 
 def test_a_function_of_another_module_is_a_loss_by_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "losses_of_mine.py").write_text(
+    (tmp_path / "total_loss_of_mine.py").write_text(
         "def total(scores, labels, where, factor=1.0):\n    return factor * scores.sum()\n"
     )
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    choice = Choice(name="losses_of_mine:total", settings={"factor": 2.0})
+    choice = Choice(name="total_loss_of_mine:total", settings={"factor": 2.0})
     assert make_loss(choice)(torch.ones(3), torch.ones(3)).item() == 6.0
 
 
