@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mapopt.errors import ConfigError
-from mapopt.losses.sums.lists import Lists, accumulation_type
+from mapopt.losses.sums.compiler import not_traced, torch_func_explained
+from mapopt.losses.sums.lists import Lists, accumulation_type, as_lists
 
 
 class KnobRange(Protocol):
@@ -68,16 +69,26 @@ class ListLoss(nn.Module, ABC):
     saturates: bool = False
     knobs: Mapping[str, KnobRange] = {}
 
+    @not_traced
     def forward(self, scores: Tensor, labels: Tensor, where: Tensor | None = None) -> Tensor:
         """Returns the sum of the components, a scalar.
 
+        A score of NaN gives NaN, and so does an infinite one, except that a negative at -inf is one that was masked: it
+        counts as the lowest. `torch.compile` leaves a loss out of what it traces, so value and gradient are the same;
+        with ``fullgraph=True`` it says so and stops. Under `torch.func` and `torch.vmap` a ConfigError says what to do.
+
         Args:
-            scores: logits ``[..., n]``; leading dimensions are independent lists.
-            labels: ``[..., n]``, 0 for negatives, a value in (0, 1] for positives.
+            scores: logits ``[..., n]``, a tensor, an array or lists of numbers; leading dimensions are independent
+                lists.
+            labels: ``[..., n]``, 0 for negatives, a value in (0, 1] for positives; labels below 0 are ignored.
             where: bool ``[..., n]``, False for entries to ignore.
+
+        Raises:
+            DataError: shapes or types do not fit, or labels are outside their domain.
         """
         return torch.stack(list(self.components(scores, labels, where).values())).sum()
 
+    @not_traced
     def components(self, scores: Tensor, labels: Tensor, where: Tensor | None = None) -> dict[str, Tensor]:
         """Returns each component as a scalar: its mean over the lists that contain a positive.
 
@@ -87,6 +98,7 @@ class ListLoss(nn.Module, ABC):
         number = (lists.count > 0).sum().clamp(min=1)
         return {name: value.sum() / number for name, value in self._values(lists).items()}
 
+    @not_traced
     def lists(self, scores: Tensor, labels: Tensor, where: Tensor | None = None) -> dict[str, Tensor]:
         """Returns each component for every list by itself, ``[...]``; a list without a positive gives 0.
 
@@ -98,7 +110,8 @@ class ListLoss(nn.Module, ABC):
     def _values(self, lists: Lists) -> dict[str, Tensor]:
         """Finishes what the member computed: no positive, no loss; and NaN stays NaN."""
         ranked = lists.count > 0
-        values = self.evaluate(lists)
+        with torch_func_explained(lists.scores, type(self).__name__):
+            values = self.evaluate(lists)
         if not isinstance(values, Mapping) or not values:
             raise ConfigError(
                 f"{type(self).__name__}.evaluate returned {type(values).__name__}; expected its components by name, "
@@ -112,7 +125,7 @@ class ListLoss(nn.Module, ABC):
                     f"{type(self).__name__}.evaluate returned '{name}' of {given}; expected a tensor with one value "
                     f"per list, {list(ranked.shape)}"
                 )
-            value = torch.where(ranked, value, 0.0).to(lists.scores.dtype)
+            value = torch.where(ranked, value, 0.0).to(lists.type)
             finished[name] = value.masked_fill(lists.bad, torch.nan)
         return finished
 
@@ -200,6 +213,7 @@ class ListLoss(nn.Module, ABC):
 
 def _lists_of(scores: Tensor, labels: Tensor, where: Tensor | None) -> Lists:
     """Returns the lists; empty ones get an entry that is ignored, so that no member has to think of them."""
+    scores, labels, where = as_lists(scores, labels, where)
     if scores.dim() and scores.shape[-1] == 0 and scores.shape == labels.shape:
         return Lists(nn.functional.pad(scores, (0, 1)), nn.functional.pad(labels, (0, 1), value=-1.0))
     return Lists(scores, labels, where)

@@ -136,9 +136,8 @@ def _sorted_order(scores: Tensor, positive: Tensor) -> Tensor:
 
 def _list_key(lists: Lists, counted: Tensor, seed: int) -> Tensor:
     """A number ``[lists]`` int64 made of the seed and the bits of the scores, whatever their order."""
-    bits = lists.exact_scores.contiguous().view(
-        torch.int64 if lists.exact_scores.dtype == torch.float64 else torch.int32
-    )
+    scores = lists.exact_scores + 0.0  # -0.0 equals 0.0, and so must its bits
+    bits = scores.contiguous().view(torch.int64 if scores.dtype == torch.float64 else torch.int32)
     return _mix((_mix(bits.to(torch.int64)) * counted).sum(-1) + _step(seed))
 
 

@@ -106,3 +106,17 @@ def test_both_gradients_belong_to_the_same_value(kind: type) -> None:
     exact = kind(gradient="exact").components(scores, labels)
     for name, value in published.items():
         assert exact[name].item() == pytest.approx(value.item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("mass", [1e-9, 1e-6, 1e-4])
+def test_rank_and_sort_distributes_errors_down_to_the_published_smallest_mass(mass: float) -> None:
+    # A negative, or a positive of a lower label, stands so far below that its ramp only just reaches the positive.
+    below = (mass - 0.5) * 2 * 0.5
+    for labels in ([0.9, 0.0, 0.9], [0.9, 0.3, 0.0]):
+        scores = torch.tensor([0.0, below, -50.0], dtype=torch.float64, requires_grad=True)
+        quality = torch.tensor(labels, dtype=torch.float64)
+        _, _, update = rank_sort(scores.detach(), quality, 0.5)
+        RankSortLoss(delta=0.5)(scores, quality).backward()
+        assert update[0] < 0
+        assert scores.grad[0].item() == pytest.approx(update[0].item(), rel=1e-6)
+        assert scores.grad[1].item() == pytest.approx(update[1].item(), rel=1e-6)

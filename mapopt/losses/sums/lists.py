@@ -9,42 +9,50 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mapopt.errors import DataError
+from mapopt.losses.sums.domain import as_tensor, check_labels, check_lists, compressed
 
 
 class Lists:
     """A batch of lists to be ranked, flattened to ``[lists, n]``.
 
     Args:
-        scores: logits ``[..., n]`` of any floating type; half precision is widened to float32.
+        scores: logits ``[..., n]`` of any floating type, or an array or nested list of numbers; half precision is
+            widened to float32, and float32 with scores beyond 1e30 to float64. A negative at -inf is masked: it counts
+            as one below everything.
         labels: ``[..., n]``, 0 for negatives and a value in (0, 1] for positives. Negative labels are ignored.
-        where: ``[..., n]`` or broadcastable to it, False where an entry is to be ignored.
+        where: bool ``[..., n]`` or broadcastable to it, False where an entry is to be ignored.
 
     Attributes:
         leading: the caller's leading dimensions.
+        type: what the losses return: float32 or float64.
         scores: ``[lists, n]`` float32 or float64, part of the caller's autograd graph.
         labels: ``[lists, n]`` of the same type as the scores.
         positive: bool ``[lists, n]``.
         negative: bool ``[lists, n]``.
-        bad: bool ``[lists]``, True where a score or label that counts is NaN.
+        bad: bool ``[lists]``, True where a score or label that counts is NaN, or a score is infinite otherwise than a
+            negative's -inf.
 
     Raises:
-        DataError: the shapes of scores, labels and where do not fit.
+        DataError: the shapes of scores, labels and where do not fit, or a label is above 1.
     """
 
     def __init__(self, scores: Tensor, labels: Tensor, where: Tensor | None = None) -> None:
-        _check(scores, labels, where)
+        scores, labels, where = as_lists(scores, labels, where)
+        check_lists(scores, labels, where)
         self.leading = scores.shape[:-1]
         if scores.dtype in (torch.float16, torch.bfloat16):
             scores = scores.float()
         flat = (self.leading.numel(), scores.shape[-1])
         keep = None if where is None else where.to(torch.bool).expand(scores.shape).reshape(flat)
+        self.type = scores.dtype
         self.scores = scores.reshape(flat)
         self.labels = labels.to(scores.dtype).reshape(flat)
+        self._has_bad = self._extreme = False
         self.bad = self._clean(keep)
         self.positive = self.labels > 0
         self.negative = self.labels == 0
@@ -53,16 +61,25 @@ class Lists:
             self.negative = self.negative & keep
 
     def _clean(self, keep: Tensor | None) -> Tensor:
-        """Finds NaN, and replaces what is not finite among the ignored entries so that it cannot leak."""
-        # A finite sum has finite terms: the common case costs one cheap pass.
-        probe = self.scores.detach().sum(-1) + self.labels.detach().sum(-1)
-        if bool(probe.isfinite().all()):
-            self._has_bad = False
-            return torch.zeros_like(probe, dtype=torch.bool)
-        self._has_bad = True
+        """Checks the labels, finds NaN, and replaces what is not finite so that it cannot leak."""
+        none = torch.zeros(len(self.scores), dtype=torch.bool, device=self.scores.device)
+        if not self.scores.numel():
+            return none
+        # The smallest and the largest of each, NaN if there is one: the common case costs one cheap pass.
+        ends = [torch.stack(values.detach().aminmax()) for values in (self.scores, self.labels)]
+        low, high, lowest_label, highest_label = torch.cat(ends).tolist()
+        check_labels(self.labels, keep, lowest_label, highest_label)
+        self._extreme = not (low > -_EXTREME and high < _EXTREME)
+        if not self._extreme and lowest_label - highest_label == lowest_label - highest_label:
+            return none
         if keep is not None:
             self.scores = self.scores.masked_fill(~keep, 0.0)
             self.labels = self.labels.masked_fill(~keep, 0.0)
+        if self._extreme and accumulation_type(self.scores.device) == torch.float64:
+            self.scores, self.labels = self.scores.double(), self.labels.double()  # differences must not overflow
+        self._has_bad = True
+        self.scores = self.scores.masked_fill((self.scores == -torch.inf) & (self.labels <= 0), _MASKED)
+        self.scores = self.scores.masked_fill(self.scores.isinf(), torch.nan)
         return (self.scores.isnan() | self.labels.isnan()).any(-1)
 
     @cached_property
@@ -79,10 +96,13 @@ class Lists:
     def known_scores(self) -> Tensor:
         """The scores ``[lists, n]`` without gradient, in their own type.
 
-        NaN is replaced by 0, so that it finds a place among the others; `bad` remembers it.
+        NaN is replaced by 0, so that it finds a place among the others; `bad` remembers it. Where some are so large
+        that no ramp is left between neighboring numbers, all beyond 2^32 are moved closer, in their order.
         """
         scores = self.scores.detach()
-        return scores.nan_to_num(0.0, torch.inf, -torch.inf) if self._has_bad else scores
+        if self._has_bad:
+            scores = scores.nan_to_num(0.0, torch.inf, -torch.inf)
+        return compressed(scores) if self._extreme else scores
 
     @cached_property
     def exact_scores(self) -> Tensor:
@@ -191,24 +211,12 @@ def accumulation_type(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def _check(scores: Tensor, labels: Tensor, where: Tensor | None) -> None:
-    if scores.dim() == 0 or not scores.is_floating_point():
-        raise DataError(
-            f"scores are {scores.dtype} of shape {list(scores.shape)}; expected floating-point logits [..., n]: "
-            "pass the detector's output before the sigmoid"
-        )
-    if labels.shape != scores.shape:
-        raise DataError(
-            f"labels have shape {list(labels.shape)} but scores {list(scores.shape)}; expected one label for each "
-            "score: encode classes as one list per class"
-        )
-    if where is not None:
-        try:
-            fits = torch.broadcast_shapes(where.shape, scores.shape) == scores.shape
-        except RuntimeError:
-            fits = False
-        if not fits:
-            raise DataError(
-                f"where has shape {list(where.shape)}, which does not broadcast to the scores' {list(scores.shape)}; "
-                "pass one value per score, False where it is to be ignored"
-            )
+def as_lists(scores: Any, labels: Any, where: Any = None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Returns tensors, also of arrays and nested lists of numbers, which go where the scores are."""
+    scores = as_tensor("scores", scores)
+    labels = as_tensor("labels", labels, beside=scores)
+    return scores, labels, None if where is None else as_tensor("where", where, beside=scores)
+
+
+_EXTREME = 1e30  # beyond it differences of float32 may overflow, and squares do
+_MASKED = -1.5e38  # below other scores, and still a number in float32
