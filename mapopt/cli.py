@@ -112,3 +112,7 @@ def _print_completion(words: Sequence[str]) -> int:
         raise ConfigError(f"completion of '{' '.join(words)}': expected one shell, {' or '.join(SHELLS)}")
     print(completion_script(words[0], {name: find_command(name) for name in COMMANDS}), end="", flush=True)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
