@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mapopt.errors import ConfigError, StoreError
+from mapopt.locks import LOCK_FILE, lock_folder
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,34 @@ class Output:
 
         Raises:
             ConfigError: `resume` and `overwrite` contradict each other.
-            StoreError: the folder is not empty, and nothing was said about it; or it cannot be a folder.
+            StoreError: the folder is not empty, and nothing was said about it; another process writes there; or it
+                cannot be a folder.
         """
+        self._check_orders(resume, overwrite)
+        if self.folder.is_dir():
+            with lock_folder(self.folder):
+                self._check_content(resume, overwrite)
+
+    @contextmanager
+    def writing(self, *, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
+        """Keeps other processes out of the folder meanwhile, once it is found out that it may be written here.
+
+        Raises:
+            ConfigError: as `check`.
+            StoreError: as `check`.
+        """
+        self._check_orders(resume, overwrite)
+        with lock_folder(self.folder):
+            self._check_content(resume, overwrite)
+            yield
+
+    def _check_orders(self, resume: bool, overwrite: bool) -> None:
         if resume and overwrite:
             raise ConfigError("--resume goes on with what is there and --overwrite replaces it: give one of them")
         if self.folder.exists() and not self.folder.is_dir():
             raise StoreError(f"{self.folder}: is a file. Give --out a folder.")
+
+    def _check_content(self, resume: bool, overwrite: bool) -> None:
         if self._empty():
             return
         if resume and not (self.folder / self.mark).is_file():
@@ -61,13 +84,21 @@ class Output:
 
     def clear_unfinished(self) -> None:
         """Removes the temporary files that a killed run left in the middle of a write."""
+        for path in self._unfinished():
+            with suppress(OSError):
+                path.unlink()
+
+    def _unfinished(self) -> Iterator[Path]:
         for pattern in self.files:
-            for path in self.folder.glob(f".{pattern}.*"):
-                with suppress(OSError):
-                    path.unlink()
+            above, _, name = pattern.rpartition("/")
+            yield from (self.folder / above).glob(f".{name}.*")
 
     def _empty(self) -> bool:
+        """Says whether nothing is there but what a run leaves that is killed in its first write."""
         try:
-            return not self.folder.exists() or not any(self.folder.iterdir())
+            if not self.folder.exists():
+                return True
+            unfinished = {*self._unfinished(), self.folder / LOCK_FILE}
+            return all(path in unfinished for path in self.folder.iterdir())
         except OSError as error:
             raise StoreError(f"{self.folder}: cannot be read ({error.strerror}). Choose another --out.") from None

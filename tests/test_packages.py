@@ -33,6 +33,7 @@ LAYERS = {
     "mapopt.files": 0,
     "mapopt.former_names": 0,
     "mapopt.lazy": 0,
+    "mapopt.locks": 0,
     "mapopt.output": 0,
     "mapopt.registry": 0,
     "mapopt.settings": 0,
@@ -174,7 +175,11 @@ def test_what_imports_matplotlib_is_imported_only_to_draw() -> None:
 
 
 def test_the_bottom_is_flat() -> None:
-    below = {"mapopt.errors": set(), "mapopt.registry": {"mapopt.errors", "mapopt.settings"}}
+    below = {
+        "mapopt.errors": set(),
+        "mapopt.output": {"mapopt.errors", "mapopt.locks"},
+        "mapopt.registry": {"mapopt.errors", "mapopt.settings"},
+    }
     for module, path in MODULES:
         if LAYERS[part_of(module)] == 0:
             assert imports_of(path, module) <= below.get(module, {"mapopt.errors"}), module

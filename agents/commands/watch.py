@@ -12,6 +12,7 @@ from mapopt.drawing.video import check_video, write_video
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, EnvSettings
 from mapopt.envs.families.registry import FAMILIES
 from mapopt.errors import ConfigError
+from mapopt.locks import lock_file
 from mapopt.registry import Choice
 from mapopt.settings import NOT_A_SETTING
 from mapopt.training import CONTROLLERS, Budget, Controller
@@ -79,6 +80,11 @@ class Watch(Command):
     def run(self) -> int:
         """Plays, prints and writes; returns 1 if the run diverged."""
         self._check()
+        with lock_file(self.out):
+            return self._play()
+
+    def _play(self) -> int:
+        """Does so while nobody else writes this video."""
         # What is wrong with the flags has been said by now; what is imported from here on takes seconds.
         from mapopt.agents.playing import play
         from mapopt.drawing import describe_scene, draw_scene

@@ -25,8 +25,8 @@ from mapopt.settings import from_mapping, to_mapping
 if TYPE_CHECKING:
     from mapopt.envs.families.base import InstanceFamily
 
-FREE = ("iterations",)
-"""What a resumed training may change."""
+FREE = ("iterations", "device")
+"""What a resumed training may change: its length, and the machine."""
 
 
 @dataclass(frozen=True, kw_only=True)

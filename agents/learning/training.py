@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ from mapopt.envs.sb3 import FleetVecEnv
 from mapopt.errors import AgentError
 from mapopt.files import write_bytes, write_json
 from mapopt.output import Output
+
+if TYPE_CHECKING:
+    from mapopt.envs.families.base import InstanceFamily
 
 VERSION = 1
 
@@ -72,7 +75,23 @@ def train_agent(
     family = check_training(settings)
     described = stored(settings, family)
     output = Output(out, (_STATE, _LOG, f"{name}.json", f"{name}.safetensors"), _STATE)
-    output.check(resume=resume, overwrite=overwrite)
+    with output.writing(resume=resume, overwrite=overwrite):
+        agent = _train(settings, family, described, output, command, report, overwrite=overwrite)
+        agent.save(out / name)
+    return agent
+
+
+def _train(
+    settings: AgentTraining,
+    family: InstanceFamily,
+    described: dict[str, Any],
+    output: Output,
+    command: str,
+    report: Callable[[Progress], None] | None,
+    *,
+    overwrite: bool,
+) -> Agent:
+    """Trains in a folder that nobody else writes to."""
     make = partial(
         DetectorTrainingVectorEnv,
         settings.lanes,
@@ -85,17 +104,18 @@ def train_agent(
         model = _learner(env, settings)
         if overwrite:
             output.clear()
-        log = _resume(model, out / _STATE, described)
+        output.clear_unfinished()
+        log = _resume(model, output.folder / _STATE, described)
         spent = log[-1].seconds if log else 0.0
         began = time.perf_counter()
         for iteration in range(len(log), settings.iterations):
             _iterate(model, env, settings, iteration)
             log.append(env.progress(iteration, count * rounds, spent + time.perf_counter() - began))
-            _save(model, out, described, log)
+            _save(model, output.folder, described, log)
             if report is not None:
                 report(log[-1])
         env.begin()
-        agent = Agent.from_sb3(
+        return Agent.from_sb3(
             model,
             open_loop=_open_loop(model, env, settings),
             training={
@@ -113,8 +133,6 @@ def train_agent(
         )
     finally:
         env.close()
-    agent.save(out / name)
-    return agent
 
 
 class _Watched(VecEnvWrapper):

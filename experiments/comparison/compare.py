@@ -21,6 +21,7 @@ from mapopt.experiments.comparison.store import Store
 from mapopt.experiments.reporting.report import summarize
 from mapopt.experiments.reporting.summary import Summary
 from mapopt.files import write_json
+from mapopt.locks import lock_folder
 
 Listener = Callable[[Any], None]
 
@@ -50,19 +51,20 @@ def compare(
     experiment = make_experiment(config, methods, options)
     device, workers = _device(options), _workers(options)
     store, jobs = Store(Path(out)), all_jobs(experiment)
-    missing = missing_jobs(jobs, store, lanes=experiment.lanes)
-    with _listening(options) as report:
-        report(
-            Plan(
-                experiment=experiment.name,
-                rounds=experiment.budget.rounds,
-                runs=sum(len(job.seeds) for job in jobs),
-                missing=sum(len(job.seeds) for job in missing),
-                store=store.root,
+    with lock_folder(store.root / experiment.name):
+        missing = missing_jobs(jobs, store, lanes=experiment.lanes)
+        with _listening(options) as report:
+            report(
+                Plan(
+                    experiment=experiment.name,
+                    rounds=experiment.budget.rounds,
+                    runs=sum(len(job.seeds) for job in jobs),
+                    missing=sum(len(job.seeds) for job in missing),
+                    store=store.root,
+                )
             )
-        )
-        run_jobs(partial(train_job, store=store, device=device), missing, report, workers=workers)
-    return _summarize(experiment, jobs, store, options)
+            run_jobs(partial(train_job, store=store, device=device), missing, report, workers=workers)
+        return _summarize(experiment, jobs, store, options)
 
 
 def plot(
@@ -105,10 +107,11 @@ def search(
     """
     experiment = make_experiment(config, methods, options)
     device, workers = _device(options), _workers(options)
-    jobs = search_jobs(experiment, Path(out) / experiment.name / "searches")
-    outcomes = [read_outcome(job.path) for job in jobs if job.path.exists()]
-    missing = [job for job in jobs if not job.path.exists()]
-    with _listening(options) as report:
+    folder = Path(out) / experiment.name
+    jobs = search_jobs(experiment, folder / "searches")
+    with lock_folder(folder), _listening(options) as report:
+        outcomes = [read_outcome(job.path) for job in jobs if job.path.exists()]
+        missing = [job for job in jobs if not job.path.exists()]
         for outcome in outcomes:
             report(outcome)
 

@@ -75,12 +75,17 @@ class Evaluate(DataSettings, Command):
         """Measures and prints."""
         questions = Questions(iou=self.iou, resamples=self.resamples, seed=self.seed, backend=self.backend)
         check_device(self.device, threads=self.threads)
-        output = None
-        if self.out is not None:
-            # In a folder of somebody's results, results.json is theirs.
-            results = ["results.json"] if self.checkpoint else []
-            output = Output(self.out, ["report.json", *(f"{name}.png" for name in FIGURES), *results])
-            output.check(overwrite=self.overwrite)
+        if self.out is None:
+            self._measure(questions, None)
+            return
+        # In a folder of somebody's results, results.json is theirs.
+        results = ["results.json"] if self.checkpoint else []
+        output = Output(self.out, ["report.json", *(f"{name}.png" for name in FIGURES), *results])
+        with output.writing(overwrite=self.overwrite):
+            self._measure(questions, output)
+
+    def _measure(self, questions: Questions, output: Output | None) -> None:
+        """Measures, stores and prints."""
         truth, predictions, other = self._read() if self.checkpoint is None else self._detect(self.checkpoint)
         comparison = None if other is None else compare(truth, predictions, other, questions)
         findings = measure(truth, predictions, questions) if comparison is None else comparison.ours

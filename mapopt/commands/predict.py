@@ -59,7 +59,11 @@ class Predict(Command):
             raise ConfigError(f"score is {self.score}: expected 0 to 1")
         check_device(self.device, threads=self.threads)
         output = Output(self.out, ("results.json", "images.json", "pictures/*.jpg"))
-        output.check(overwrite=self.overwrite)
+        with output.writing(overwrite=self.overwrite):
+            self._predict(output)
+
+    def _predict(self, output: Output) -> None:
+        """Does so, in a folder that nobody else writes to."""
         checkpoint = checkpoint_path(self.checkpoint)
         from mapopt.data.image_files import find_images
         from mapopt.data.settings import draw_sample

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mapopt.errors import ConfigError
+from mapopt.errors import ConfigError, DataError
 from mapopt.metrics import Report
 from mapopt.training.budget import Budget
 from mapopt.training.checkpoint import CheckpointFolder
@@ -19,6 +19,7 @@ from mapopt.training.controllers.base import Controller, Decision, measures_of
 from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Fleet, Trainer
 from mapopt.training.history import Measure, Round, Scores
+from mapopt.training.task import Task
 
 Observer = Callable[[int, Round], None]
 """Called with (lane, round) after every round."""
@@ -179,6 +180,7 @@ def _run(
             if not active[lane]:
                 continue
             histories[lane].append(played)
+            _check_gradient(fleet.tasks[lane], histories[lane])
             improved = _selected(histories[lane], select) == len(histories[lane]) - 1
             if improved:
                 best[lane] = fleet.snapshot(lane)
@@ -213,6 +215,31 @@ def _conclude(
             )
         )
     return results
+
+
+def _check_gradient(task: Task, history: Sequence[Round]) -> None:
+    """Raises DataError where nothing was learned from in a run's first round, whose gradient was exactly 0.
+
+    Every further round would be like it.
+    """
+    first = history[0].interval
+    if len(history) > 1 or first.diverged or first.gradient_norm_max > 0:
+        return
+    notes = task.splits.train.annotations
+    height, width = task.splits.train.size
+    if first.class_loss == 0 and first.box_loss == 0:
+        sides = (notes.boxes[:, 2:] - notes.boxes[:, :2]) * task.splits.train.scale.numpy()[notes.images, None]
+        largest = sides[sides.prod(axis=1).argmax()]
+        reason = (
+            "no object is large enough to be assigned; the largest is "
+            f"{largest[0]:.2g} x {largest[1]:.2g} pixels in an image of {width} x {height}"
+        )
+    else:
+        reason = "the losses do not depend on the weights"
+    raise DataError(
+        f"{task.name}: the gradient of the first round was exactly 0: {reason}. "
+        "Check the boxes and --size, or the loss."
+    )
 
 
 def _selected(history: Sequence[Round], select: Select) -> int:

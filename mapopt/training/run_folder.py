@@ -15,7 +15,9 @@ from typing import Any
 from mapopt.errors import DataError, StoreError
 from mapopt.files import write_text
 from mapopt.settings import flatten, to_yaml
+from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.checkpoint import Checkpoint
+from mapopt.training.controllers.base import Controller
 from mapopt.training.engine import Snapshot
 from mapopt.training.run_files import BEST, CONFIG, LAST, RESULT, output_of
 
@@ -25,21 +27,13 @@ FINGERPRINTS = "fingerprints"
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
-    """The folder of a run that begins or goes on.
-
-    Raises:
-        ConfigError: it is to be resumed and replaced.
-        StoreError: the folder is in use, and it was not said what to do with what it holds.
-    """
+    """The folder of a run that begins or goes on; whoever has one is `Output.writing` there."""
 
     folder: Path
     config: Mapping[str, Any]
     """What decides the run; a run that is resumed must have been begun with the same."""
     resume: bool = False
     overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        output_of(self.folder).check(resume=self.resume, overwrite=self.overwrite)
 
     @cached_property
     def last(self) -> Checkpoint | None:
@@ -57,14 +51,44 @@ class RunFolder:
         # A run killed between its two writes has a best state one round ahead of the last: that is where it was.
         return max(checkpoints, key=lambda checkpoint: len(checkpoint.history))
 
+    @property
+    def is_last_behind(self) -> bool:
+        """Whether the run to resume was killed between its two writes, so that the file of the last state is older."""
+        if self.last is None:
+            return False
+        path = self.folder / LAST
+        return not path.is_file() or len(Checkpoint.load(path).history) < len(self.last.history)
+
     def best(self) -> Snapshot:
         """Returns the best state of the run to resume."""
         return Checkpoint.load(self.folder / BEST).snapshot
 
     @property
     def finished(self) -> bool:
-        """Whether the run to resume has its result already."""
-        return self.last is not None and (self.folder / RESULT).is_file()
+        """Whether the run to resume has its result already, and is not to be longer now."""
+        return self.last is not None and not self._is_longer and (self.folder / RESULT).is_file()
+
+    @property
+    def _is_longer(self) -> bool:
+        return self.last is not None and any(self.last.settings[name] != self.config[name] for name in _LENGTH)
+
+    def check_decisions(self, controller: Controller, task: TaskInfo, budget: Budget) -> None:
+        """Raises StoreError unless a controller decides the rounds so far alike when the run is longer.
+
+        Only then the run goes on as one that was begun with the longer budget.
+        """
+        if self.last is None or not self._is_longer:
+            return
+        history = self.last.history
+        for position, played in enumerate(history):
+            decision = controller.decide(history[:position], task, budget)
+            if decision.stop or (decision.knobs, decision.ramp_from) != (played.knobs, played.ramp_from):
+                raise StoreError(
+                    f"{self.folder}: was begun with rounds {self.last.settings['rounds']}, not {budget.rounds}, and "
+                    f"its controller decides round {position + 1} otherwise for a run of another length. Resume it "
+                    "with the settings in its config.yaml, or begin another run from its weights with --start-from "
+                    f"{self.folder / BEST}."
+                )
 
     def check_images(self, fingerprints: Mapping[str, str], name: str) -> None:
         """Raises DataError where the run was begun with other images."""
@@ -76,14 +100,18 @@ class RunFolder:
         output = output_of(self.folder)
         if self.overwrite:
             output.clear()
+        if self._is_longer:
+            (self.folder / RESULT).unlink(missing_ok=True)
         output.clear_unfinished()
         write_text(self.folder / CONFIG, to_yaml(self.config))
 
     def _check_config(self, stored: Mapping[str, Any]) -> None:
         if FINGERPRINTS not in stored:
             raise StoreError(f"{self.folder}: its checkpoints are not of `mapopt train`. Choose another --out.")
-        before = flatten({name: value for name, value in stored.items() if name != FINGERPRINTS})
+        before = flatten({name: value for name, value in comparable(stored).items() if name != FINGERPRINTS})
         now = flatten(comparable(self.config))
+        if _is_longer(before, now):
+            before |= {name: now[name] for name in _LENGTH}
         for name in {**now, **before}:
             if before.get(name) != now.get(name):
                 raise StoreError(
@@ -93,5 +121,18 @@ class RunFolder:
 
 
 def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings that a resumed run must share: all but the folder, which may have been moved."""
-    return {name: value for name, value in config.items() if name != "out"}
+    """Returns the settings that a resumed run must share.
+
+    These are all but the folder, which may have been moved, and the machine's device and threads.
+    """
+    return {name: value for name, value in config.items() if name not in _MACHINE}
+
+
+_MACHINE = ("out", "device", "threads")
+_LENGTH = ("images", "rounds")
+
+
+def _is_longer(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Says whether a budget is a longer one of rounds that are as long."""
+    same = before["images"] * now["rounds"] == now["images"] * before["rounds"]
+    return same and bool(now["rounds"] > before["rounds"])

@@ -28,7 +28,7 @@ from mapopt.training.fleet import Trainer
 from mapopt.training.history import Round
 from mapopt.training.loop import Observer, RunResult, run
 from mapopt.training.record import ProgressPrinter, Recorder
-from mapopt.training.run_files import RESULT
+from mapopt.training.run_files import RESULT, output_of
 from mapopt.training.run_folder import FINGERPRINTS, RunFolder, comparable
 from mapopt.training.settings import TrainSettings
 from mapopt.training.task import Task
@@ -70,6 +70,23 @@ def train_detector(
     if out is None and (resume or overwrite):
         raise ConfigError("resume and overwrite are about a folder, and none is given: give out, or leave them out")
     settings.check_run(in_memory=splits is not None, own_controller=controller is not None)
+    with ExitStack() as stack:
+        if out is not None:
+            stack.enter_context(output_of(out).writing(resume=resume, overwrite=overwrite))
+        return _train(settings, splits, controller, out, resume=resume, overwrite=overwrite, progress=progress)
+
+
+def _train(
+    settings: TrainSettings,
+    splits: Splits | None,
+    controller: Controller | None,
+    out: Path | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    progress: bool,
+) -> TrainedRun:
+    """Trains in a folder that nobody else writes to, or in memory."""
     device = choose_device(settings.device, threads=settings.threads)
     config = _config(settings, device, splits)
     # The text is the user's own, so it may be imported; a checkpoint's would not be.
@@ -96,9 +113,12 @@ def train_detector(
     history: tuple[Round, ...] = ()
     if folder is not None and folder.last is not None:
         history = folder.last.history
+        folder.check_decisions(controller, task.info, settings.budget)
         trainer.restore(folder.last.snapshot)
     if folder is not None:
         folder.begin()
+        if folder.is_last_behind:
+            states.save("last", trainer.snapshot(), history)
     if progress:
         _introduce(name, task, device)
         if resume:
