@@ -7,7 +7,9 @@ a library user catches `MapoptError` or the kind that concerns them. Everything 
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class MapoptError(Exception):
@@ -44,3 +46,16 @@ def unknown_name(kind: str, given: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(given, names, n=1)
     hint = f": did you mean '{near[0]}'?" if near else "."
     return f"unknown {kind} '{given}'{hint} Known: {', '.join(names)}"
+
+
+def shown(value: Any, limit: int = 60) -> str:
+    """Returns a value as a message shows it: on one line, short, and without writing out all of a large one.
+
+    >>> shown("cat"), shown(list(range(1000)), 20)
+    ("'cat'", '[0, 1, 2, 3, 4, 5...')
+    """
+    form = reprlib.Repr()
+    form.maxstring = form.maxother = form.maxlong = max(limit, 10)
+    form.maxlist = form.maxtuple = form.maxdict = 8
+    text = " ".join(form.repr(value).split()) if not isinstance(value, str) else form.repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

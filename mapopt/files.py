@@ -5,16 +5,22 @@ What mapopt itself wrote as JSON is read back by one function, which says in one
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mapopt.errors import MapoptError, StoreError
+from mapopt.documents import parse_json
+from mapopt.errors import MapoptError, StoreError, shown
+from mapopt.paths import kind_of, read_bytes, shown_path
+
+MAX_RECORD = 256 * 2**20
+"""Bytes of a JSON file of ours."""
 
 CHECKSUM = "checksum"
 """The key under which a file of ours holds the checksum of everything else in it."""
@@ -24,7 +30,7 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """Returns plain values with their checksum, so that `checked` sees when one of them has changed.
 
     >>> sorted(sealed({"version": 2, "seed": 0}))
-    ["checksum", "seed", "version"]
+    ['checksum', 'seed', 'version']
     """
     return {**content, CHECKSUM: checksum(content)}
 
@@ -74,8 +80,11 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     path = Path(path)
     temporary = ""
     try:
+        if path.exists() and not path.is_file():
+            # Renaming would replace a device or a pipe by a file, silently.
+            raise StoreError(f"{path}: is {kind_of(path)}. Give the path of a file.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}."[:_MAX_PREFIX], dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -83,7 +92,11 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror}). Choose a folder that can be.") from None
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "Make room, or choose another folder." if full else "Choose a folder that can be."
+        raise StoreError(f"{shown_path(path)}: cannot be written ({error.strerror}). {advice}") from None
+    except ValueError as error:  # a character that no path can have
+        raise StoreError(f"{shown_path(path)}: cannot be written ({error}). Give another path.") from None
     finally:
         # Gone already if all went well; left over only by a failure or Ctrl-C.
         with suppress(OSError):
@@ -91,8 +104,24 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a UTF-8 text file in one step."""
-    write_bytes(path, text.encode())
+    """Writes a UTF-8 text file in one step; bytes of file names that are not UTF-8 stay what they are.
+
+    Raises:
+        StoreError: the file cannot be written, or the text holds half of a pair of surrogates.
+    """
+    try:
+        content = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError as error:
+        raise StoreError(
+            f"{path}: the character {error.object[error.start]!a} cannot be written as UTF-8. "
+            "Correct the name it is in."
+        ) from None
+    write_bytes(path, content)
+
+
+def write_record(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Writes plain values with their checksum, for `read_record`, in one step."""
+    write_json(path, sealed(content))
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -105,34 +134,43 @@ def read_record(
     *,
     what: str,
     version: int | None = None,
+    unsealed: Sequence[int] = (),
     format: str = "",
     remedy: str = "Write it again.",
     error: type[MapoptError] = StoreError,
 ) -> dict[str, Any]:
-    """Returns what a JSON file of ours holds.
+    """Returns what a JSON file of ours holds, without its checksum.
 
     Args:
         path: of the file.
         what: it should be, and who writes it, such as "a schedule that RecordSchedule wrote".
-        version: which this mapopt reads; None reads any.
+        version: which this mapopt writes; None reads any.
+        unsealed: earlier versions that are still read and had no checksum.
         format: the value of the key "format"; empty where files have no such key.
         remedy: what to do about another version or a damaged file, as a sentence.
         error: what to raise.
 
     Raises:
-        MapoptError: of the kind `error`: the file is missing or unreadable, is not JSON, holds something else, or was
-            written by another version.
+        MapoptError: of the kind `error`: the file is missing or unreadable, is not JSON, holds something else, was
+            written by another version, or is not what its checksum says.
     """
+    text = _read_text(path, what, remedy, error)
     try:
-        record = json.loads(_read_text(path, what, error))
-    except ValueError:
-        raise error(f"{path}: is not JSON; expected {what}. {remedy}") from None
+        record = parse_json(text, str(path), error=error)
+    except MapoptError as problem:
+        if "is not valid JSON" in str(problem):
+            raise error(f"{path}: is not JSON; expected {what}. {remedy}") from None
+        raise
     if not isinstance(record, dict) or record.get("format", "") != format:
         raise error(f"{path}: is something else; expected {what}. {remedy}")
-    if version is not None and record.get("version") != version:
-        written = record.get("version", "none")
-        raise error(f"{path}: is of version {written}; expected {what} in version {version}. {remedy}")
-    return record
+    written = record.get("version")
+    # True and 1.0 equal 1, and are versions of nothing.
+    known = type(written) is int and (written == version or written in unsealed)
+    if version is not None and not known:
+        given = "none" if written is None else shown(written)
+        raise error(f"{path}: is of version {given}; expected {what} in version {version}. {remedy}")
+    required = bool(unsealed) and written not in unsealed
+    return checked(record, path, required=required, remedy=remedy, error=error)
 
 
 def read_json_lines(path: str | Path, *, what: str, error: type[MapoptError] = StoreError) -> list[Any]:
@@ -147,21 +185,26 @@ def read_json_lines(path: str | Path, *, what: str, error: type[MapoptError] = S
         MapoptError: of the kind `error`: the file is missing or unreadable, or a line is not JSON.
     """
     values = []
-    for number, line in enumerate(_read_text(path, what, error).splitlines(), start=1):
+    for number, line in enumerate(_read_text(path, what, "Write it again.", error).splitlines(), start=1):
         try:
-            values.append(json.loads(line))
-        except ValueError:
-            raise error(f"{path}, line {number}: is not JSON; expected {what}. Write it again.") from None
+            values.append(parse_json(line, f"{path}, line {number}", error=error))
+        except MapoptError as problem:
+            if "is not valid JSON" in str(problem):
+                raise error(f"{path}, line {number}: is not JSON; expected {what}. Write it again.") from None
+            raise
     return values
 
 
-def _read_text(path: str | Path, what: str, error: type[MapoptError]) -> str:
+_MAX_PREFIX = 100
+"""Characters of a temporary file's name before the random ones: a long name with more at its end would be too long."""
+
+
+def _read_text(path: str | Path, what: str, remedy: str, error: type[MapoptError]) -> str:
+    content = read_bytes(path, what=what, limit=MAX_RECORD, error=error)
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        raise error(f"{path}: no such file; expected {what}.") from None
-    except OSError as problem:
-        raise error(f"{path}: cannot be read ({problem.strerror}); expected {what}.") from None
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise error(f"{path}: is not JSON; expected {what}. {remedy}") from None
 
 
 def _umask() -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-import re
 import textwrap
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 
-from mapopt.errors import ConfigError, MapoptError, unknown_name
+from mapopt.documents import parse_yaml
+from mapopt.errors import ConfigError, MapoptError, shown, unknown_name
+from mapopt.paths import check_path, read_bytes
 
 Built = TypeVar("Built")
 
@@ -27,6 +28,9 @@ NOT_A_SETTING = {"setting": False}
 
 LEFT_OUT_WHEN_EMPTY = {"empty": "left out"}
 """Metadata of a field that files and hashes know nothing of while it is empty, so that those from before it stand."""
+
+MAX_YAML = 16 * 2**20
+"""Bytes of a file of settings."""
 
 _ABSENT = object()
 
@@ -80,19 +84,12 @@ def load_yaml(path: str | Path) -> Any:
     Raises:
         ConfigError: the file is missing or unreadable, is not YAML, or has a key twice; the message names the line.
     """
+    content = read_bytes(path, what="a YAML file with settings", limit=MAX_YAML, error=ConfigError)
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text. Expected a YAML file with settings.") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Give the path of a YAML file.") from None
-    try:
-        return yaml.load(text, _StrictLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: is not valid YAML ({error.problem}). Correct the file.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML ({str(error).splitlines()[0]}). Correct the file.") from None
+    return parse_yaml(text, str(path))
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -223,10 +220,13 @@ def _convert(hint: Any, value: Any, where: str, path: tuple[str, ...], missing: 
             raise _wrong(where, path, value, hint)
         for key in value:
             if not isinstance(key, str):
-                raise ConfigError(f"{_place(where, path)} has the key {key!r}: expected a text. Put it in quotes.")
+                raise ConfigError(f"{_place(where, path)} has the key {shown(key)}: expected a text. Put it in quotes.")
         return {key: _convert(args[1], item, where, (*path, key), missing) for key, item in value.items()}
     if hint is Path and isinstance(value, str | Path):
-        return Path(value)
+        try:
+            return check_path(value)
+        except ConfigError as error:
+            raise ConfigError(f"{_place(where, path)}: {error}") from None
     if hint is float and type(value) is int:
         return float(value)
     if hint not in _WORDS:
@@ -291,29 +291,5 @@ def _place(where: str, path: tuple[str, ...]) -> str:
 
 
 def _wrong(where: str, path: tuple[str, ...], value: object, hint: Any) -> ConfigError:
-    shown = "null" if value is None else "a section with keys" if isinstance(value, Mapping) else repr(value)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    return ConfigError(f"{_place(where, path)} is {shown}: expected {describe(hint)}.")
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which refuses a key that comes twice and reads 1e-3 as the number it looks like."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Returns a mapping whose keys were all different."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"'{key_node.value}' is there twice", key_node.start_mark
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.2 reads 1e-3 as a number; PyYAML follows 1.1, where it needs a point and the exponent's sign.
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+    given = "null" if value is None else "a section with keys" if isinstance(value, Mapping) else shown(value)
+    return ConfigError(f"{_place(where, path)} is {given}: expected {describe(hint)}.")

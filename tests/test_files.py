@@ -49,7 +49,7 @@ def test_what_is_wrong_with_a_record_is_one_line(content: object, message: str, 
 
 
 def test_a_folder_is_no_record(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"cannot be read \(Is a directory\); expected a schedule"):
+    with pytest.raises(StoreError, match=r": is a folder; expected a schedule .* Give the path of a file"):
         read_record(tmp_path, what=WHAT)
 
 

@@ -30,13 +30,16 @@ LAYERS = {
     "mapopt.errors": 0,
     "mapopt.compiling": 0,
     "mapopt.devices": 0,
+    "mapopt.documents": 0,
     "mapopt.files": 0,
     "mapopt.former_names": 0,
     "mapopt.lazy": 0,
     "mapopt.locks": 0,
     "mapopt.output": 0,
+    "mapopt.paths": 0,
     "mapopt.registry": 0,
     "mapopt.settings": 0,
+    "mapopt.weights": 0,
     "mapopt.losses": 1,
     "mapopt.metrics": 1,
     "mapopt.postprocessing": 2,
@@ -175,10 +178,14 @@ def test_what_imports_matplotlib_is_imported_only_to_draw() -> None:
 
 
 def test_the_bottom_is_flat() -> None:
+    reading = {"mapopt.errors", "mapopt.documents", "mapopt.paths"}
     below = {
         "mapopt.errors": set(),
+        "mapopt.files": reading,
         "mapopt.output": {"mapopt.errors", "mapopt.locks"},
         "mapopt.registry": {"mapopt.errors", "mapopt.settings"},
+        "mapopt.settings": reading,
+        "mapopt.weights": {"mapopt.errors", "mapopt.files", "mapopt.paths"},
     }
     for module, path in MODULES:
         if LAYERS[part_of(module)] == 0:

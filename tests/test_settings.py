@@ -200,9 +200,9 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, message
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none.yaml: cannot be read \(No such file"):
+    with pytest.raises(ConfigError, match=r"none.yaml: no such file; expected a YAML file"):
         load_yaml(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory"):
+    with pytest.raises(ConfigError, match=r"is a folder; expected a YAML file"):
         load_yaml(tmp_path)
     path = tmp_path / "latin.yaml"
     path.write_bytes(b"a: \xe4\xff\n")

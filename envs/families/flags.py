@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-import yaml
-
+from mapopt.documents import parse_yaml
 from mapopt.envs.families.registry import FAMILIES, make_family
 from mapopt.errors import ConfigError
 from mapopt.settings import field_docs
@@ -120,8 +119,8 @@ def _read(value: Any, hint: Any) -> Any:
     if hint in (None, str) or not isinstance(value, str):
         return value
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
+        return parse_yaml(value, "a family's setting")
+    except ConfigError:
         return value
 
 

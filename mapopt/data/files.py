@@ -5,52 +5,48 @@ Every reader of this package goes through `read_text` or `read_json`; its writer
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mapopt.documents import MAX_DATA, parse_json
 from mapopt.errors import DataError
+from mapopt.paths import read_bytes, shown_path
 
 
 def read_text(path: str | Path) -> str:
     """Returns the text of a file.
 
     Raises:
-        DataError: there is no such file, it cannot be read, or it is not UTF-8.
+        DataError: there is no such file, it is none but a folder, pipe or device, cannot be read, or is not UTF-8.
     """
     path = Path(path)
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file. Check the path{_nearest_folder(path)}.") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: is a folder, but a file is expected here. Give the path of the file.") from None
+        missing = not path.exists()
+    except OSError:  # too long for any file
+        missing = False
+    if missing:
+        raise DataError(f"{shown_path(path)}: no such file. Check the path{_nearest_folder(path)}.")
+    content = read_bytes(path, what="a text file", limit=MAX_DATA, error=DataError)
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: is not UTF-8 text (byte {error.start}). Expected a text file; check that this is the right one."
         ) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Check its permissions.") from None
 
 
 def read_json(path: str | Path) -> Any:
     """Returns what a JSON file holds.
 
     Raises:
-        DataError: the file cannot be read, or is not JSON; the message names the line.
+        DataError: the file cannot be read, or is not JSON that `parse_json` takes; the message names the place.
     """
     text = read_text(path)
     if not text.strip():
         raise DataError(f"{path}: is empty. Expected a JSON file; it may have been cut off while it was written.")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}, line {error.lineno}, column {error.colno}: is not valid JSON ({error.msg}). "
-            "Expected a complete JSON file; it may have been cut off while it was written or copied."
-        ) from None
+    return parse_json(text, str(path), error=DataError)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from mapopt.data.annotations import Annotations
 from mapopt.data.files import blame, read_text
 from mapopt.data.image_files import IMAGE_SUFFIXES, image_size
 from mapopt.data.invalid import Invalid, settle_boxes
+from mapopt.documents import parse_yaml
 from mapopt.errors import DataError
 from mapopt.files import write_text
 
@@ -135,11 +136,7 @@ def read_data_yaml(path: Path) -> dict[str, Any]:
     Raises:
         DataError: it cannot be read, or has no names.
     """
-    try:
-        data = yaml.safe_load(read_text(path))
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise DataError(f"{path}{line}: is not valid YAML ({error.problem}). Correct the file.") from None
+    data = parse_yaml(read_text(path), str(path), error=DataError)
     if not isinstance(data, dict) or "names" not in data:
         raise DataError(f"{path}: has no 'names'. Expected a YOLO data.yaml with names, train and val.")
     return data

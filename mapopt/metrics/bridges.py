@@ -6,7 +6,6 @@ said with the number of the entry it is in.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapopt.errors import DataError
+from mapopt.documents import MAX_DATA, parse_json
+from mapopt.errors import DataError, shown
+from mapopt.paths import read_bytes
 
 Columns = dict[str, Any]
 """Arguments of `GroundTruth` or `Detections` by name."""
@@ -115,13 +116,17 @@ def dicts_detections(predictions: Any, images: ArrayLike | None) -> Columns:
 def _content(source: Any, what: str) -> tuple[str, Any]:
     """Returns what messages call a source, and what it holds."""
     if isinstance(source, str | Path):
-        try:
-            return str(source), json.loads(Path(source).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DataError(f"{source}: cannot be read ({error.strerror}); expected a file of {what}") from None
-        except ValueError as error:
-            raise DataError(f"{source}: is no JSON ({error}); expected a file of {what}") from None
+        return str(source), _read_json(source, what)
     return what, getattr(source, "dataset", source)
+
+
+def _read_json(path: str | Path, what: str) -> Any:
+    content = read_bytes(path, what=f"a file of {what}", limit=MAX_DATA, error=DataError)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text (byte {error.start}); expected a file of {what}") from None
+    return parse_json(text, str(path), error=DataError)
 
 
 def _corners(entries: Sequence[Any], what: str) -> NDArray[np.float64]:
@@ -132,7 +137,9 @@ def _corners(entries: Sequence[Any], what: str) -> NDArray[np.float64]:
         try:
             boxes[row] = host(value)
         except (TypeError, ValueError):
-            raise DataError(f"{what} {row} has bbox {value!r}: expected four numbers x, y, width, height") from None
+            raise DataError(
+                f"{what} {row} has bbox {shown(value)}: expected four numbers x, y, width, height"
+            ) from None
     if (boxes[:, 2:] < 0).any():
         row = int(np.flatnonzero((boxes[:, 2:] < 0).any(axis=1))[0])
         raise DataError(f"{what} {row} has bbox {boxes[row].tolist()}: expected a width and a height of at least 0")
@@ -144,7 +151,8 @@ def _value(entry: Any, key: str, what: str) -> Any:
     if not isinstance(entry, Mapping):
         raise DataError(f"{what} is of type {type(entry).__name__}: expected a dictionary with '{key}'")
     if key not in entry:
-        raise DataError(f"{what} has no '{key}': expected {key} among {', '.join(map(str, entry)) or 'its keys'}")
+        names = ", ".join(str(name)[:40] for name in list(entry)[:8])
+        raise DataError(f"{what} has no '{key}': expected {key} among {names or 'its keys'}")
     return entry[key]
 
 
@@ -158,14 +166,14 @@ def _ids(entries: Sequence[Any], key: str, what: str) -> NDArray[np.int64]:
 def _whole(value: Any, what: str) -> int:
     number = host(value)
     if number.size != 1 or number.dtype.kind not in "iu":
-        raise DataError(f"{what} {value!r}: expected a whole number")
+        raise DataError(f"{what} {shown(value)}: expected a whole number")
     return int(number.reshape(()))
 
 
 def _number(value: Any, what: str) -> float:
     number = host(value)
     if number.size != 1 or number.dtype.kind not in "iuf":
-        raise DataError(f"{what} {value!r}: expected a number")
+        raise DataError(f"{what} {shown(value)}: expected a number")
     return float(number.reshape(()))
 
 

@@ -188,7 +188,7 @@ BOX = {"boxes": [[0, 0, 1, 1]], "labels": [1], "scores": [0.5]}
         (
             GroundTruth.from_coco,
             "missing.json",
-            r"missing.json: cannot be read \(No such file or directory\); expected a",
+            "missing.json: no such file; expected a",
         ),
         (
             GroundTruth.from_coco,
@@ -255,5 +255,5 @@ def test_what_is_wrong_is_named_in_one_line(make: Any, source: Any, message: str
 
 def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text("[{")
-    with pytest.raises(DataError, match=r"results.json: is no JSON \(.*\); expected a file of COCO results"):
+    with pytest.raises(DataError, match=r"results.json, line 1, column \d+: is not valid JSON"):
         Detections.from_coco(tmp_path / "results.json")
