@@ -12,6 +12,7 @@ import inspect
 import textwrap
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -267,6 +268,7 @@ def _convert_list(hint: Any, value: Any, where: str, path: tuple[str, ...], miss
     return origin(_convert(each, item, where, (*path, str(i)), missing) for i, (each, item) in enumerate(items))
 
 
+@cache
 def _fields(cls: Any, *, orders: bool = False) -> list[tuple[str, Any, bool]]:
     """Returns name, type and whether it is required, of the fields that a file may set."""
     hints = get_type_hints(cls, include_extras=True)

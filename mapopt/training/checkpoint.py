@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +9,21 @@ from typing import Any
 
 import torch
 
-from mapopt.errors import CheckpointError
-from mapopt.files import write_bytes
+from mapopt.errors import CheckpointError, ConfigError, shown
 from mapopt.former_names import translate
-from mapopt.settings import to_mapping
+from mapopt.settings import from_mapping, to_mapping
 from mapopt.training.engine import Snapshot
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs, ranges
 from mapopt.training.recipe import Recipe
+from mapopt.weights import read_weights, write_weights
 
-VERSION = 1
+FORMAT, VERSION = "mapopt checkpoint", 2
+
+UNSEALED = (1,)
+"""Earlier versions, which had no checksum and are still read."""
+
+_REMEDY = "Use the mapopt that wrote it, copy it again, or train again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class Checkpoint:
         """Writes the checkpoint atomically."""
         knobs = self.snapshot.knobs.as_dict()
         content = {
-            "format": "mapopt checkpoint",
+            "format": FORMAT,
             "version": VERSION,
             "tensors": {name: tensor.cpu() for name, tensor in self.snapshot.tensors.items()},
             "state": {
@@ -55,9 +58,7 @@ class Checkpoint:
             "history": [played.as_dict() for played in self.history],
             "settings": self.settings,
         }
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        write_bytes(path, buffer.getvalue())
+        write_weights(path, content)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -66,35 +67,97 @@ class Checkpoint:
         Raises:
             CheckpointError: there is none, it is damaged, or another version wrote it.
         """
-        if not path.is_file():
-            raise CheckpointError(f"{path}: no such file; expected a checkpoint, such as best.pt of a training run")
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-            # torch's own words are about its loader, and long.
-            raise CheckpointError(
-                f"{path}: cannot be read as a checkpoint; it is damaged, or `mapopt train` did not write it"
-            ) from error
-        if not isinstance(content, dict) or content.get("format") != "mapopt checkpoint":
-            raise CheckpointError(f"{path}: not a checkpoint of mapopt; expected one that `mapopt train` wrote")
-        if content.get("version") != VERSION:
-            raise CheckpointError(
-                f"{path}: a checkpoint of version {content.get('version')}; this mapopt reads version {VERSION}: "
-                "use the mapopt that wrote it, or train again"
-            )
-        content = {**content, **translate({name: content[name] for name in ("history", "settings")}, "checkpoint")}
-        state = content["state"]
-        recipe, knobs = _without_limit(path, content["recipe"], state["knobs"])
-        return cls(
-            snapshot=Snapshot(
-                content["tensors"], state["seed"], state["seen"], Knobs.from_record(knobs), state["diverged"]
-            ),
-            recipe=Recipe(**recipe),
-            categories=tuple(content["categories"]),
-            size=(content["size"][0], content["size"][1]),
-            history=tuple(Round.from_dict(record) for record in content["history"]),
-            settings=content["settings"],
+        content = read_weights(
+            path,
+            what="a checkpoint that `mapopt train` wrote, such as best.pt",
+            format=FORMAT,
+            version=VERSION,
+            unsealed=UNSEALED,
+            remedy=_REMEDY,
+            error=CheckpointError,
         )
+        try:
+            return _checkpoint_of(path, translate(content, "checkpoint"))
+        except (ConfigError, AttributeError) as error:
+            raise CheckpointError(f"{error} {_REMEDY}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """What a checkpoint's file says of a snapshot beside its tensors."""
+
+    seed: int
+    seen: int
+    knobs: dict[str, float]
+    diverged: bool
+
+    def __post_init__(self) -> None:
+        if self.seen < 0:
+            raise ConfigError(f"seen is {self.seen}: expected 0 images or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    """What a checkpoint's file holds beside its tensors, format and version."""
+
+    state: _State
+    recipe: Recipe
+    categories: tuple[str, ...]
+    size: tuple[int, int]
+    history: tuple[dict[str, Any], ...]
+    settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if min(self.size) < 1:
+            raise ConfigError(f"size is {self.size}: expected a height and a width of at least 1.")
+        if not self.categories or len(set(self.categories)) < len(self.categories):
+            raise ConfigError("categories are none, or one is there twice: expected different names.")
+
+
+def _checkpoint_of(path: Path, content: dict[str, Any]) -> Checkpoint:
+    """Returns the checkpoint that a file's content describes.
+
+    Raises:
+        ConfigError: a part is missing, unknown, of a wrong type or out of its range.
+        CheckpointError: a part is not what this version can hold.
+    """
+    described = {name: value for name, value in content.items() if name not in ("format", "version", "tensors")}
+    described = _without_limit(path, described)
+    record: _Record = from_mapping(_Record, described, str(path))
+    history = tuple(Round.from_dict(played, f"{path}: history.{i}") for i, played in enumerate(record.history))
+    if [played.index for played in history] != list(range(len(history))):
+        raise ConfigError(f"{path}: history has not the rounds 0, 1, 2 and so on.")
+    try:
+        knobs = Knobs.from_record(record.state.knobs)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: state.knobs: {error}.") from None
+    return Checkpoint(
+        snapshot=Snapshot(
+            _checked_tensors(path, content.get("tensors")),
+            record.state.seed,
+            record.state.seen,
+            knobs,
+            record.state.diverged,
+        ),
+        recipe=record.recipe,
+        categories=record.categories,
+        size=record.size,
+        history=history,
+        settings=record.settings,
+    )
+
+
+def _checked_tensors(path: Path, tensors: Any) -> dict[str, torch.Tensor]:
+    """Returns a snapshot's tensors, which are by name; an engine holds them against its own shapes and types."""
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+        raise ConfigError(f"{path}: tensors is {shown(tensors)}: expected tensors by name.")
+    for name in ("weights", "average"):
+        tensor = tensors.get(name)
+        if tensor is None or tensor.dtype != torch.float32 or tensor.dim() != 1:
+            raise ConfigError(f"{path}: tensors.{name} is not there, or no list of float32 numbers.")
+    if tensors["weights"].shape != tensors["average"].shape:
+        raise ConfigError(f"{path}: tensors.weights and tensors.average have different lengths.")
+    return tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,20 +186,20 @@ class CheckpointFolder:
         )
 
 
-def _without_limit(
-    path: Path, recipe: dict[str, Any], knobs: dict[str, float]
-) -> tuple[dict[str, Any], dict[str, float]]:
+def _without_limit(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Returns recipe and knobs as they are now: how many boxes are reported was the recipe's before it was a knob.
 
     Raises:
         CheckpointError: the limit is more than the knob can be.
     """
-    if "limit" not in recipe:
-        return recipe, knobs
+    recipe, state = content.get("recipe"), content.get("state")
+    if not isinstance(recipe, dict) or not isinstance(state, dict) or "limit" not in recipe:
+        return content
     limit, highest = recipe["limit"], ranges()["detections"].high
-    if limit > highest:
+    if type(limit) is not int or limit > highest:
         raise CheckpointError(
-            f"{path}: its recipe reports up to {limit} boxes per image; the knob `detections` ends at {highest:.0f}: "
-            "use the mapopt that wrote it, or train again"
+            f"{path}: its recipe reports up to {shown(limit)} boxes per image; the knob `detections` ends at "
+            f"{highest:.0f}: use the mapopt that wrote it, or train again"
         )
-    return {name: value for name, value in recipe.items() if name != "limit"}, {"detections": float(limit), **knobs}
+    recipe = {name: value for name, value in recipe.items() if name != "limit"}
+    return {**content, "recipe": recipe, "state": {**state, "knobs": {"detections": float(limit), **state["knobs"]}}}

@@ -305,8 +305,8 @@ class LaneEngine:
     def check(self, snapshot: Snapshot) -> None:
         """Raises CheckpointError unless a state is of this detector and optimizer."""
         places = self._places(0)
-        if {name: place.shape for name, place in places.items()} != {
-            name: tensor.shape for name, tensor in snapshot.tensors.items()
+        if {name: (place.shape, place.dtype) for name, place in places.items()} != {
+            name: (tensor.shape, tensor.dtype) for name, tensor in snapshot.tensors.items()
         }:
             raise CheckpointError(
                 f"the saved state does not fit the detector '{self.recipe.detector}' with {self.classes} classes and "

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from mapopt.former_names import translate
-from mapopt.training.knobs import Knobs
+from mapopt.settings import from_mapping
+from mapopt.training.knobs import Knobs, ranges
 
 if TYPE_CHECKING:
     from mapopt.metrics import Report
@@ -132,19 +133,25 @@ class Round:
         return record
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Round:
-        """Reads what `as_dict` wrote."""
-        record = translate(record, "round")
-        start = record["ramp_from"]
-        val = dict(record["val"])
-        val["per_category"] = tuple(val["per_category"])
-        return cls(
-            index=record["index"],
-            knobs=Knobs.from_record(record["knobs"]),
-            ramp_from=None if start is None else Knobs.from_record(start),
-            interval=Interval(**record["interval"]),
-            val=Scores(**val),
-            images=record["images"],
-            evaluated=record["evaluated"],
-            seconds=record["seconds"],
-        )
+    def from_dict(cls, record: Mapping[str, Any], where: str = "a round") -> Round:
+        """Reads what `as_dict` wrote.
+
+        Args:
+            record: plain values.
+            where: what the messages call their source.
+
+        Raises:
+            ConfigError: a value is missing, unknown, of a wrong type or out of its range.
+        """
+        values = dict(translate(record, "round"))
+        for name in ("knobs", "ramp_from"):
+            if isinstance(values.get(name), Mapping):
+                values[name] = _with_own(values[name])
+        return from_mapping(cls, values, where)
+
+
+def _with_own(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a record's knobs with those that are none of ours under `own`."""
+    ours = {name: value for name, value in knobs.items() if name in ranges()}
+    own = {name: value for name, value in knobs.items() if name not in ranges()}
+    return {**ours, "own": own} if own else ours

@@ -22,7 +22,8 @@ def save_as_it_was(path: Path, task: Task, limit: int) -> None:
         settings={},
     ).save(path)
     content = torch.load(path, weights_only=True)
-    content["recipe"]["limit"] = limit
+    content["recipe"]["limit"], content["version"] = limit, 1
+    del content["checksum"]
     del content["state"]["knobs"]["detections"]
     torch.save(content, path)
 
