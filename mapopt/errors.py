@@ -7,13 +7,20 @@ a library user catches `MapoptError` or the kind that concerns them. Everything 
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable
 from typing import Any
 
 
 class MapoptError(Exception):
-    """What was asked cannot be done, and the message says why and what to do."""
+    """What was asked cannot be done, and the message says why and what to do.
+
+    Messages name what was given, which may be a megabyte of anything: what is too long is shortened in its middle.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_shortened(str(message)))
 
 
 class DataError(MapoptError):
@@ -59,3 +66,19 @@ def shown(value: Any, limit: int = 60) -> str:
     form.maxlist = form.maxtuple = form.maxdict = 8
     text = " ".join(form.repr(value).split()) if not isinstance(value, str) else form.repr(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _shortened(message: str) -> str:
+    """Cuts the middle out of words and messages that are too long to be read, and spells what cannot be printed."""
+    if len(message) > _LONGEST_WORD or not message.isprintable():
+        message = re.sub(r"\S{" + str(_LONGEST_WORD) + r",}", lambda word: _cut(word[0], _LONGEST_WORD), message)
+        message = "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in message)
+    return _cut(message, _LONGEST)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit // 2]}...{text[len(text) - limit // 3 :]}"
+
+
+_LONGEST_WORD = 400  # a path is one
+_LONGEST = 2000

@@ -51,7 +51,7 @@ def read_yolo(data_yaml: str | Path, split: str, *, invalid: Invalid = "error") 
     labels, images, where = [], [], []
     for image, file in enumerate(files):
         label_file = _label_file(file)
-        if not label_file.is_file():
+        if not label_file.exists():
             continue
         for line, text in enumerate(read_text(label_file).splitlines(), start=1):
             if not text.strip():
