@@ -1,7 +1,7 @@
 """Spoilt input of every kind, from seeds: one line of ours or a fair result; never a traceback, hang or flood.
 
-`pytest tests/fuzz` takes about a minute, `pytest tests/fuzz -m slow` ten times the seeds. A failure names kind and seed:
-`python tests/fuzz/test_fuzz.py KIND SEED` runs that one and leaves its files.
+`pytest tests/fuzz` takes under a minute, `pytest tests/fuzz -m slow` ten times the seeds. A failure names kind and
+seed: `python tests/fuzz/test_fuzz.py KIND SEED` runs that one and leaves its files.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ SECONDS = 5  # that one input may take
 MEMORY = 2**30  # bytes that the process may grow by for one input
 LONGEST = 2000  # characters of a message, paths included
 
-WAITING = dict.fromkeys(
-    ["voc", "results", "truth", "agent", "checkpoint", "store"], "one strict reader and one loader are being built"
-)
+WAITING = dict.fromkeys(["agent", "store"], "their content has no checksum yet")
 """Kinds whose failures are somebody's work in progress, and why."""
 
 
