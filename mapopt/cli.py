@@ -10,10 +10,12 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 
 from mapopt import __version__
 from mapopt.commands.registry import COMMANDS, SUMMARIES, find_command
-from mapopt.errors import ConfigError, MapoptError
+from mapopt.errors import ConfigError, MapoptError, out_of_memory
+from mapopt.processes import Interrupted, signals_interrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,8 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``mapopt``; by default those that the program was called with.
 
     Returns:
-        The exit status: 0 done, 1 a run that diverged or a reader that left, 2 an error of the user's, 130 interrupted.
+        The exit status: 0 done, 1 a run that diverged or a reader that left, 2 an error of the user's, 130 interrupted
+        by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
+    with signals_interrupt():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["help"] and len(arguments) > 1:
         arguments = [*arguments[1:], "--help"]
@@ -61,13 +69,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MapoptError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\n{prog}: interrupted. {command.kept() if command else 'Nothing was kept.'}", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as end:
+        # A terminal that was closed takes no line.
+        with suppress(OSError):
+            print(f"\n{prog}: interrupted. {command.kept() if command else 'Nothing was kept.'}", file=sys.stderr)
+        return end.status if isinstance(end, Interrupted) else 130
     except BrokenPipeError:
         # Whoever read our output, such as `head`, has had enough; what Python would flush at exit has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (MemoryError, RuntimeError) as error:
+        said = out_of_memory(error)
+        if not said:
+            raise
+        print(f"{prog}: error: {said}", file=sys.stderr)
+        return 2
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
 

@@ -43,6 +43,28 @@ class AgentError(MapoptError):
     """A stored agent is damaged, of another version, or was trained for other knobs."""
 
 
+class WorkerError(MapoptError):
+    """A worker process died, or the memory did not suffice."""
+
+
+def out_of_memory(error: BaseException) -> str:
+    """Returns a line about an error if it is one of memory, Python's, numpy's or torch's; else an empty text.
+
+    >>> out_of_memory(MemoryError("Unable to allocate 8.00 EiB"))
+    'the memory does not suffice (Unable to allocate 8.00 EiB): use fewer or smaller images, lanes or workers'
+    >>> out_of_memory(ValueError("no"))
+    ''
+    """
+    detail = str(error).splitlines()[0][:160] if str(error) else ""
+    is_torchs = isinstance(error, RuntimeError) and (
+        type(error).__name__ == "OutOfMemoryError" or "allocate memory" in detail or "out of memory" in detail
+    )
+    if not is_torchs and not isinstance(error, MemoryError):
+        return ""
+    about = f" ({detail})" if detail else ""
+    return f"the memory does not suffice{about}: use fewer or smaller images, lanes or workers"
+
+
 def unknown_name(kind: str, given: str, known: Iterable[str]) -> str:
     """Returns a message about a name that does not exist, with the nearest one that does.
 

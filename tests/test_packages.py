@@ -37,6 +37,7 @@ LAYERS = {
     "mapopt.locks": 0,
     "mapopt.output": 0,
     "mapopt.paths": 0,
+    "mapopt.processes": 0,
     "mapopt.registry": 0,
     "mapopt.settings": 0,
     "mapopt.weights": 0,

@@ -115,9 +115,10 @@ def search(
         for outcome in outcomes:
             report(outcome)
 
-        def keep(outcome: SearchOutcome) -> None:
-            outcomes.append(outcome)
-            report(outcome)
+        def keep(event: Any) -> None:
+            if isinstance(event, SearchOutcome):
+                outcomes.append(event)
+            report(event)
 
         run_jobs(partial(search_job, device=device), missing, keep, workers=workers)
     order = list(experiment.methods)

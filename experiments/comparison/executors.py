@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import queue
 import signal
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.context import SpawnProcess
+from multiprocessing.connection import Connection, wait
 from typing import Any, Literal, TypeVar
 
-from mapopt.errors import MapoptError
+from mapopt.errors import MapoptError, WorkerError, out_of_memory
+from mapopt.processes import describe_exit, end_with_parent, without_interrupts
 
 Job = TypeVar("Job")
 Event = TypeVar("Event")
@@ -30,6 +31,18 @@ _UNGUARDED = 77
 
 
 @dataclass(frozen=True)
+class WorkerDied:
+    """What is reported where a worker died: its job is done once more, from its beginning."""
+
+    job: Any
+    how: str
+    """How it ended, in words."""
+
+    def __str__(self) -> str:
+        return f"a worker process died ({self.how}); its runs begin once more"
+
+
+@dataclass(frozen=True)
 class _Message:
     """What a worker sends: something to report, or how a job ended."""
 
@@ -37,24 +50,36 @@ class _Message:
     content: Any = None
 
 
+@dataclass
+class _Task:
+    """A job, and how often it was begun."""
+
+    job: Any
+    begun: int = 0
+
+
 def run_jobs(
     work: Callable[[Job, Callable[[Event], None]], None],
     jobs: Sequence[Job],
-    report: Callable[[Event], None],
+    report: Callable[[Any], None],
     *,
     workers: int,
 ) -> None:
     """Does every job, the first ones first, each on one thread of the CPU.
 
+    A worker that dies, such as one that the system kills when memory runs out, is replaced, and its job is done once
+    more. Ctrl-C, SIGTERM and any error end the workers; so does the end of this process.
+
     Args:
         work: does one job, and calls its second argument with whatever there is to report.
         jobs: what there is to do.
-        report: is called in this process with what is reported, in the order it comes.
+        report: is called in this process with what is reported, in the order it comes, and with `WorkerDied`.
         workers: processes; a single one does its jobs in this process.
 
     Raises:
         MapoptError: a job met an error of the user's, or the workers cannot be started.
-        RuntimeError: a job failed in a worker, or a worker died.
+        WorkerError: the worker of one job died twice, or the memory does not suffice.
+        RuntimeError: a job failed in a worker.
     """
     if multiprocessing.current_process().name.startswith(_NAME):
         sys.exit(_UNGUARDED)
@@ -64,76 +89,113 @@ def run_jobs(
             for job in jobs:
                 work(job, report)
         return
-    context = multiprocessing.get_context("spawn")
-    messages: Any = context.Queue()
-    waiting: Any = context.Queue()
-    for content in (*jobs, *[None] * count):
-        waiting.put(content)
-    processes: list[SpawnProcess] = []
+    waiting = deque(_Task(job) for job in jobs)
+    processes: list[_Worker] = []
     try:
-        for number in range(count):
-            arguments = (work, waiting, messages)
-            process = context.Process(target=_serve, args=arguments, name=f"{_NAME} {number}", daemon=True)
-            process.start()
-            processes.append(process)
-        left = len(jobs)
-        while left:
-            message = _next(messages, processes)
-            if message.kind == "error":
-                raise message.content
-            if message.kind == "crash":
-                raise RuntimeError(f"a job failed in a worker process:\n{message.content}")
-            if message.kind == "event":
-                report(message.content)
-            left -= message.kind == "done"
+        processes += [_Worker(work, number) for number in range(count)]
+        for worker in processes:
+            worker.begin(waiting.popleft())
+        while busy := {worker.connection: worker for worker in processes if worker.task is not None}:
+            for connection in wait(list(busy)):
+                worker = busy[connection]
+                message = worker.receive()
+                if message is None:
+                    processes.remove(worker)
+                    report(_died(worker))
+                    processes.append(_Worker(work, worker.number))
+                    processes[-1].begin(worker.task)
+                elif message.kind == "event":
+                    report(message.content)
+                elif message.kind == "done":
+                    worker.task = None
+                    if waiting:
+                        worker.begin(waiting.popleft())
+                elif message.kind == "error":
+                    raise message.content
+                else:
+                    raise RuntimeError(f"a job failed in a worker process:\n{message.content}")
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join(timeout=10)
+        for worker in processes:
+            worker.process.terminate()
+        for worker in processes:
+            worker.process.join(timeout=10)
 
 
-def _next(messages: Any, processes: Sequence[SpawnProcess]) -> _Message:
-    while True:
+class _Worker:
+    """A process with a pipe of its own: whatever happens to it, the others' pipes are whole."""
+
+    def __init__(self, work: Callable[..., None], number: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.number = number
+        self.task: _Task | None = None
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(work, theirs), name=f"{_NAME} {number}", daemon=True)
+        with without_interrupts():
+            self.process.start()
+        theirs.close()
+
+    def begin(self, task: _Task | None) -> None:
+        """Sends it a job; that it died is found out where it is listened to."""
+        assert task is not None
+        self.task = task
+        task.begun += 1
+        with suppress(BrokenPipeError):
+            self.connection.send(task.job)
+
+    def receive(self) -> _Message | None:
+        """Returns what it sent; None if it died."""
         try:
-            message: _Message = messages.get(timeout=2.0)
-            return message
-        except queue.Empty:
-            codes = [process.exitcode for process in processes if process.exitcode not in (None, 0)]
-            if _UNGUARDED in codes:
-                raise MapoptError(
-                    "worker processes import the script that starts them, and would start it again: put what it runs "
-                    'below `if __name__ == "__main__":`, or give workers=1'
-                ) from None
-            if codes:
-                raise RuntimeError(f"a worker died with exit code {codes[0]}; what was finished is kept") from None
+            message: _Message = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join(timeout=10)
+            return None
+        return message
 
 
-def _serve(work: Callable[[Any, Callable[[Any], None]], None], waiting: Any, messages: Any) -> None:
+def _died(worker: _Worker) -> WorkerDied:
+    """Returns the report about a worker that died, or raises what makes another try useless."""
+    how, task = describe_exit(worker.process.exitcode), worker.task
+    assert task is not None
+    if worker.process.exitcode == _UNGUARDED:
+        raise MapoptError(
+            "worker processes import the script that starts them, and would start it again: put what it runs "
+            'below `if __name__ == "__main__":`, or give workers=1'
+        )
+    if task.begun > 1:
+        raise WorkerError(
+            f"a worker process died twice at the same runs ({how}): use fewer workers, lanes or images; finished runs "
+            "are kept, and the same command goes on with the others"
+        )
+    return WorkerDied(task.job, how)
+
+
+def _serve(work: Callable[[Any, Callable[[Any], None]], None], connection: Connection) -> None:
     """Does jobs until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    parent = multiprocessing.parent_process()
+    end_with_parent()
     with _one_thread():
-        # A parent that was killed cannot end its workers: they finish the job they are at, which is kept, and stop.
-        while parent is None or parent.is_alive():
+        while True:
             try:
-                job = waiting.get(timeout=1.0)
-            except queue.Empty:
-                continue
-            if job is None:
+                job = connection.recv()
+            except EOFError:
                 return
             try:
-                work(job, partial(_send, messages))
-                messages.put(_Message("done"))
+                work(job, partial(_send, connection))
+                connection.send(_Message("done"))
             except MapoptError as error:
-                messages.put(_Message("error", error))
-            except Exception:
-                messages.put(_Message("crash", traceback.format_exc()))
+                connection.send(_Message("error", error))
+            except Exception as error:
+                said = out_of_memory(error)
+                connection.send(_Message("error", WorkerError(said)) if said else _crash())
 
 
-def _send(messages: Any, event: Any) -> None:
-    messages.put(_Message("event", event))
+def _crash() -> _Message:
+    return _Message("crash", traceback.format_exc())
+
+
+def _send(connection: Connection, event: Any) -> None:
+    connection.send(_Message("event", event))
 
 
 @contextmanager

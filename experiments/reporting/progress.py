@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from mapopt.experiments.comparison.executors import WorkerDied
 from mapopt.experiments.comparison.jobs import Plan, Progress
 from mapopt.experiments.comparison.search import SearchOutcome
 from mapopt.experiments.reporting.terminal import print_summary
@@ -63,6 +64,8 @@ class TerminalProgress:
             self._advance(event)
         elif isinstance(event, SearchOutcome):
             self._print_outcome(event)
+        elif isinstance(event, WorkerDied):
+            self._console.print(str(event), highlight=False)
 
     def _begin(self, plan: Plan) -> None:
         stored = plan.runs - plan.missing
