@@ -21,7 +21,8 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from mapopt.envs.lanes import lane_end, lane_info
 from mapopt.envs.wrappers.inside import attribute
-from mapopt.errors import ConfigError
+from mapopt.errors import ConfigError, WorkerError
+from mapopt.processes import describe_exit, end_with_parent, without_interrupts
 
 if TYPE_CHECKING:
     from mapopt.envs.detector_training.lanes import EpisodeState
@@ -107,7 +108,9 @@ class FleetVecEnv(VecEnv):
         return observations, rewards.astype(np.float32), dones, [info for result in results for info in result[3]]
 
     def close(self) -> None:
-        """Ends the workers."""
+        """Ends the workers, at once or where they are busy after a moment."""
+        for worker in self._workers:
+            worker.send("close", None)
         for worker in self._workers:
             worker.close()
 
@@ -224,7 +227,8 @@ class _Local:
         self._fleet, self._reply = _Fleet(vector), (False, None)
 
     def send(self, command: str, value: Any) -> None:
-        self._reply = self._fleet.answer(command, value)
+        if command != "close":
+            self._reply = self._fleet.answer(command, value)
 
     def receive(self) -> tuple[bool, Any]:
         return self._reply
@@ -240,7 +244,8 @@ class _Remote:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, make), daemon=True)
-        self._process.start()
+        with without_interrupts():
+            self._process.start()
         theirs.close()
 
     def send(self, command: str, value: Any) -> None:
@@ -253,18 +258,18 @@ class _Remote:
             reply: tuple[bool, Any] = self._pipe.recv()
         except (EOFError, ConnectionResetError):
             self._process.join(timeout=10)
-            return True, RuntimeError(f"a worker's process has ended, with exit status {self._process.exitcode}")
+            how = describe_exit(self._process.exitcode)
+            return True, WorkerError(f"a worker's process has ended ({how}): use fewer workers, lanes or images")
         except Exception as error:
             # What cannot be unpickled is a failure of this worker's, and the others' replies are still to come.
             return True, error
         return reply
 
     def close(self) -> None:
+        self._process.join(timeout=2)
         if self._process.is_alive():
-            self.send("close", None)
+            self._process.terminate()
             self._process.join(timeout=10)
-            if self._process.is_alive():
-                self._process.terminate()
 
 
 def _received(workers: Sequence[_Local | _Remote]) -> list[Any]:
@@ -281,6 +286,7 @@ def _received(workers: Sequence[_Local | _Remote]) -> list[Any]:
 
 def _work(pipe: Connection, make: MakeVector) -> None:
     torch.set_num_threads(1)
+    end_with_parent()
     fleet = _Fleet(make())
     while True:
         try:

@@ -6,13 +6,11 @@ blocks that end its workers, with a line that says what is kept. Workers end wit
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import wait
 from typing import Any
 
 _ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -68,6 +66,10 @@ def end_with_parent() -> None:
 
     A parent that was killed cannot end its workers, and they would write into folders that the next run has.
     """
+    # Here, because every command imports this module.
+    import multiprocessing
+    from multiprocessing.connection import wait
+
     parent = multiprocessing.parent_process()
     if parent is None:
         return

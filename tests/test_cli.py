@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -29,6 +30,12 @@ class Sample(Command):
             raise DataError("there is nothing to see: look elsewhere")
         if self.how == "interrupted":
             raise KeyboardInterrupt
+        if self.how == "terminated":
+            os.kill(os.getpid(), signal.SIGTERM)
+        if self.how == "without memory":
+            raise MemoryError("Unable to allocate 8.00 EiB for an array")
+        if self.how == "without a GPU's memory":
+            raise RuntimeError("CUDA out of memory. Tried to allocate 9 GiB.\nSee the documentation")
         if self.how == "with a bug":
             raise ValueError("ours")
         return 1 if self.how == "diverged" else None
@@ -52,6 +59,19 @@ def sample(monkeypatch: pytest.MonkeyPatch) -> None:
         ("diverged", 1, ""),
         ("badly", 2, "mapopt sample: error: there is nothing to see: look elsewhere\n"),
         ("interrupted", 130, "\nmapopt sample: interrupted. A sample is left; --resume goes on.\n"),
+        ("terminated", 143, "\nmapopt sample: interrupted. A sample is left; --resume goes on.\n"),
+        (
+            "without memory",
+            2,
+            "mapopt sample: error: the memory does not suffice (Unable to allocate 8.00 EiB for an array): use "
+            "fewer or smaller images, lanes or workers\n",
+        ),
+        (
+            "without a GPU's memory",
+            2,
+            "mapopt sample: error: the memory does not suffice (CUDA out of memory. Tried to allocate 9 GiB.): use "
+            "fewer or smaller images, lanes or workers\n",
+        ),
     ],
 )
 def test_each_end_has_its_status_and_its_line(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +29,7 @@ from mapopt.agents.learning.progress import Progress
 from mapopt.agents.learning.settings import AgentTraining, check_training, same_training, stored
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.sb3 import FleetVecEnv
-from mapopt.errors import AgentError
+from mapopt.errors import AgentError, WorkerError
 from mapopt.files import write_bytes, write_json
 from mapopt.output import Output
 
@@ -70,13 +71,19 @@ def train_agent(
         AgentError: the training in the folder has other settings.
         StoreError: the folder is not empty, and it was not said what to do about it; or a file cannot be written.
         DataError: the family's data cannot be used.
+        WorkerError: a worker process died twice; the finished iterations are kept.
     """
     settings, out = settings or AgentTraining(), Path(out)
     family = check_training(settings)
     described = stored(settings, family)
     output = Output(out, (_STATE, _LOG, f"{name}.json", f"{name}.safetensors"), _STATE)
     with output.writing(resume=resume, overwrite=overwrite):
-        agent = _train(settings, family, described, output, command, report, overwrite=overwrite)
+        try:
+            agent = _train(settings, family, described, output, command, report, overwrite=overwrite)
+        except WorkerError as error:
+            # Every iteration follows from the one before, so that another try goes on where this one was.
+            logging.getLogger(__name__).warning("%s. Going on after the last finished iteration, once more.", error)
+            agent = _train(settings, family, described, output, command, report, overwrite=False)
         agent.save(out / name)
     return agent
 
@@ -106,6 +113,9 @@ def _train(
             output.clear()
         output.clear_unfinished()
         log = _resume(model, output.folder / _STATE, described)
+        if log:
+            # A training that was killed between its two writes lacks the last iteration there.
+            write_json(output.folder / _LOG, [dataclasses.asdict(progress) for progress in log])
         spent = log[-1].seconds if log else 0.0
         began = time.perf_counter()
         for iteration in range(len(log), settings.iterations):

@@ -13,11 +13,15 @@ import torch
 
 from mapopt.agents import Agent, AgentTraining, OwnParts, PolicyController, Progress, load_agent, train_agent
 from mapopt.agents.commands.train_agent import TrainAgent
+from mapopt.agents.learning import training
+from mapopt.agents.learning.settings import same_training, stored
 from mapopt.envs.detector_training.action_forms import AbsoluteAction, RelativeAction
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.detector_training.settings import EnvSettings
 from mapopt.envs.families import ShapesFamily
-from mapopt.errors import AgentError, ConfigError, StoreError
+from mapopt.errors import AgentError, ConfigError, StoreError, WorkerError
+from mapopt.files import write_json
+from mapopt.locks import lock_folder
 from mapopt.training import Budget, Knobs, Recipe, Scores, TaskInfo
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=3, recipe=Recipe(batch_size=4))
@@ -49,6 +53,65 @@ def test_a_training_in_two_parts_equals_the_unbroken_one(tmp_path: Path, capsys:
     assert Agent.load(tmp_path / "whole" / "agent").fingerprint == whole.fingerprint
     assert capsys.readouterr().out == ""
     assert str(log[1]).startswith("iteration 2: 12 steps, return 0.")
+
+
+def test_a_training_killed_between_its_two_writes_ends_as_the_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, log = train(tmp_path / "whole")
+
+    def killed(path: Path, value: Any) -> None:
+        if len(value) == 2:
+            raise KeyboardInterrupt
+        write_json(path, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "killed")
+    resumed, rest = train(tmp_path / "killed", resume=True)
+    assert (resumed.fingerprint, rest) == (whole.fingerprint, [])
+    kept = json.loads((tmp_path / "killed" / "progress.json").read_text())
+    assert [entry["episode_return"] for entry in kept] == [progress.episode_return for progress in log]
+
+
+def test_a_training_killed_in_its_first_write_begins(tmp_path: Path) -> None:
+    (tmp_path / ".training.pt.x1y2").write_text("half")
+    train(tmp_path, resume=True, iterations=1)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_folder_that_another_training_writes_to_is_refused(tmp_path: Path) -> None:
+    with lock_folder(tmp_path), pytest.raises(StoreError, match="another process of mapopt writes here"):
+        train(tmp_path, resume=True)
+
+
+def test_the_device_is_no_part_of_what_must_match() -> None:
+    kept = stored(settings(), FAMILY)
+    assert same_training({**kept, "device": "cuda"}, kept)
+    assert not same_training({**kept, "seed": 5}, kept)
+
+
+def test_a_worker_that_dies_is_replaced_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, _ = train(tmp_path / "whole")
+    iterate, deaths = training._iterate, [1]
+
+    def dying(model: Any, env: Any, chosen: AgentTraining, iteration: int) -> None:
+        if iteration == 1 and deaths:
+            deaths.pop()
+            raise WorkerError("a worker's process has ended")
+        iterate(model, env, chosen, iteration)
+
+    monkeypatch.setattr(training, "_iterate", dying)
+    agent, log = train(tmp_path / "died")
+    assert agent.fingerprint == whole.fingerprint
+    assert [progress.iteration for progress in log] == [0, 1]
+    assert caplog.messages == ["a worker's process has ended. Going on after the last finished iteration, once more."]
+    deaths += [1, 2]
+    with pytest.raises(WorkerError, match="has ended"):
+        train(tmp_path / "twice")
 
 
 def test_a_resumed_training_is_held_to_its_settings(tmp_path: Path) -> None:

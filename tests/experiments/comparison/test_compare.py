@@ -15,9 +15,12 @@ from mapopt.agents import Agent, OpenLoopController, PolicyController
 from mapopt.errors import ConfigError, MapoptError, StoreError
 from mapopt.experiments.comparison.compare import compare, plot, search
 from mapopt.experiments.comparison.config import Experiment, MethodConfig, load_experiment
+from mapopt.experiments.comparison.executors import WorkerDied
 from mapopt.experiments.comparison.jobs import Plan, Progress, make_job
 from mapopt.experiments.comparison.options import make_experiment
 from mapopt.experiments.comparison.store import Store
+from mapopt.experiments.reporting.progress import TerminalProgress
+from mapopt.locks import lock_folder
 from mapopt.settings import to_mapping
 from mapopt.training import Plateau, Recipe, Schedule
 
@@ -309,3 +312,19 @@ def test_a_search_is_returned_and_not_done_twice(tmp_path: Path) -> None:
 def test_a_store_without_runs_of_the_experiment_says_so(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="run `mapopt compare` first"):
         plot(SMALL, out=tmp_path)
+
+
+def test_an_experiment_that_another_process_works_at_is_refused(tmp_path: Path) -> None:
+    with lock_folder(tmp_path / "small"):
+        for work in (compare, search):
+            with pytest.raises(StoreError, match=r"small: another process of mapopt writes here\. Wait until it has"):
+                work(SMALL, out=tmp_path, device="cpu", workers=1)
+        plot_refusal = "holds no runs of this experiment"
+        with pytest.raises(StoreError, match=f"no experiment is stored|{plot_refusal}"):
+            plot(SMALL, out=tmp_path)
+
+
+def test_a_worker_that_was_replaced_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with TerminalProgress() as progress:
+        progress(WorkerDied(None, "exit status 5"))
+    assert capsys.readouterr().out == "a worker process died (exit status 5); its runs begin once more\n"

@@ -132,8 +132,8 @@ def test_a_job_whose_worker_is_killed_is_done_once_more(work: ModuleType, tmp_pa
     assert str(died[0]) == (
         "a worker process died (killed by SIGKILL, as systems do when memory runs out); its runs begin once more"
     )
-    told = [event[0] for event in events if not isinstance(event, WorkerDied)]
-    assert sorted(told) == [1, 2, 2, 3, 4, 10, 20, 30, 40]
+    numbers = [event[0] for event in events if not isinstance(event, WorkerDied)]
+    assert sorted(numbers) == [1, 2, 2, 3, 4, 10, 20, 30, 40]
 
 
 RUNS = """
