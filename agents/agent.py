@@ -17,18 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium.spaces import MultiDiscrete
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
-from mapopt.agents.description import FORMAT, LATER, VERSION, check_description
+from mapopt.agents.description import FORMAT, VERSION, read_description, read_layers
 from mapopt.agents.network import Activation, Network, Output
 from mapopt.agents.zoo import find_agent
 from mapopt.envs.detector_training.actions import ACTIONS, Action, make_action
 from mapopt.envs.detector_training.features import FEATURES, KNOB, Feature
 from mapopt.envs.detector_training.observations import features_of, observe
 from mapopt.errors import AgentError, ConfigError
-from mapopt.files import read_record, write_bytes, write_json
-from mapopt.former_names import translate
+from mapopt.files import write_bytes, write_record
 from mapopt.settings import from_mapping, to_mapping
 from mapopt.training import Budget, Round, Schedule, TaskInfo, ranges
 
@@ -133,9 +131,16 @@ class Agent:
         for index, (weight, bias) in enumerate(self.layers):
             tensors[f"{index}.weight"] = np.ascontiguousarray(weight, dtype=np.float32)
             tensors[f"{index}.bias"] = np.ascontiguousarray(bias, dtype=np.float32)
-        description = {"format": FORMAT, "version": VERSION, **self._described(), "training": self.training}
-        write_bytes(Path(path).with_suffix(".safetensors"), save(tensors))
-        write_json(Path(path).with_suffix(".json"), description)
+        weights = save(tensors)
+        description = {
+            "format": FORMAT,
+            "version": VERSION,
+            **self._described(),
+            "training": self.training,
+            "weights": hashlib.sha256(weights).hexdigest(),
+        }
+        write_bytes(Path(path).with_suffix(".safetensors"), weights)
+        write_record(Path(path).with_suffix(".json"), description)
 
     @classmethod
     def load(cls, name: str | Path, *, own: OwnParts | None = None) -> Agent:
@@ -150,40 +155,20 @@ class Agent:
                 that were not brought.
         """
         path = find_agent(name)
-        record = read_record(
-            path,
-            what="an agent that `mapopt train-agent` wrote",
-            format=FORMAT,
-            version=VERSION,
-            remedy="Train it again.",
-            error=AgentError,
-        )
-        description = translate(record, "agent")
-        try:
-            tensors = load_file(path.with_suffix(".safetensors"))
-        except FileNotFoundError:
-            raise AgentError(f"{path.with_suffix('.safetensors')}: no such file; an agent is two files") from None
-        except (SafetensorError, OSError) as error:
-            raise AgentError(f"{path}: a damaged agent ({error}); copy or train it again") from None
-        check_description(path, description)
-        layers = []
-        for index, shape in enumerate(description["layers"]):
-            weight, bias = tensors.get(f"{index}.weight"), tensors.get(f"{index}.bias")
-            if weight is None or bias is None or list(weight.shape) != shape or not np.isfinite(weight).all():
-                raise AgentError(
-                    f"{path}: layer {index} of the weights is not what the description says; copy it again"
-                )
-            layers.append((weight, bias))
+        description = read_description(path)
         return cls(
-            tuple(layers),
-            tuple(description["knobs"]),
-            description["scale"],
-            dict(description["baseline"]),
-            tuple(description["observation"]),
-            tuple(tuple(action) for action in description["open_loop"]),
-            dict(description["training"]),
+            read_layers(path.with_suffix(".safetensors"), description),
+            description.knobs,
+            description.scale,
+            dict(description.baseline),
+            description.observation,
+            description.open_loop,
+            dict(description.training),
+            action=description.action,
+            step_size=description.step_size,
+            activation=description.activation,  # type: ignore[arg-type]
+            output=description.output,  # type: ignore[arg-type]
             own=own or OwnParts(),
-            **{name: description[name] for name in LATER if name in description},
         )
 
     @classmethod

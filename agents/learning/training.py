@@ -7,8 +7,6 @@ iteration), so a training that was stopped goes on from its last iteration as if
 from __future__ import annotations
 
 import dataclasses
-import io
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -26,19 +24,17 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from mapopt.agents.agent import Agent
 from mapopt.agents.learning.progress import Progress
-from mapopt.agents.learning.settings import AgentTraining, check_training, same_training, stored
+from mapopt.agents.learning.settings import AgentTraining, check_training, stored
+from mapopt.agents.learning.state import LOG, STATE, read_state, write_state
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.sb3 import FleetVecEnv
-from mapopt.errors import AgentError, WorkerError
-from mapopt.files import write_bytes, write_json
+from mapopt.errors import WorkerError
+from mapopt.files import write_json
 from mapopt.output import Output
+from mapopt.paths import check_name
 
 if TYPE_CHECKING:
     from mapopt.envs.families.base import InstanceFamily
-
-VERSION = 1
-
-_STATE, _LOG = "training.pt", "progress.json"
 
 
 def train_agent(
@@ -74,9 +70,10 @@ def train_agent(
         WorkerError: a worker process died twice; the finished iterations are kept.
     """
     settings, out = settings or AgentTraining(), Path(out)
+    check_name(name, "the agent's name")
     family = check_training(settings)
     described = stored(settings, family)
-    output = Output(out, (_STATE, _LOG, f"{name}.json", f"{name}.safetensors"), _STATE)
+    output = Output(out, (STATE, LOG, f"{name}.json", f"{name}.safetensors"), STATE)
     with output.writing(resume=resume, overwrite=overwrite):
         try:
             agent = _train(settings, family, described, output, command, report, overwrite=overwrite)
@@ -112,16 +109,16 @@ def _train(
         if overwrite:
             output.clear()
         output.clear_unfinished()
-        log = _resume(model, output.folder / _STATE, described)
+        log = _resume(model, output.folder / STATE, described)
         if log:
             # A training that was killed between its two writes lacks the last iteration there.
-            write_json(output.folder / _LOG, [dataclasses.asdict(progress) for progress in log])
+            write_json(output.folder / LOG, [dataclasses.asdict(progress) for progress in log])
         spent = log[-1].seconds if log else 0.0
         began = time.perf_counter()
         for iteration in range(len(log), settings.iterations):
             _iterate(model, env, settings, iteration)
             log.append(env.progress(iteration, count * rounds, spent + time.perf_counter() - began))
-            _save(model, output.folder, described, log)
+            write_state(output.folder, model.policy, described, log)
             if report is not None:
                 report(log[-1])
         env.begin()
@@ -243,27 +240,11 @@ def _open_loop(model: PPO, env: _Watched, settings: AgentTraining) -> tuple[tupl
     return tuple(means)
 
 
-def _save(model: PPO, out: Path, described: dict[str, Any], log: list[Progress]) -> None:
-    buffer, entries = io.BytesIO(), [dataclasses.asdict(progress) for progress in log]
-    state = {
-        "version": VERSION,
-        "settings": json.dumps(described),
-        "policy": model.policy.state_dict(),
-        "optimizer": model.policy.optimizer.state_dict(),
-        "log": entries,
-    }
-    torch.save(state, buffer)
-    write_bytes(out / _STATE, buffer.getvalue())
-    write_json(out / _LOG, entries)
-
-
 def _resume(model: PPO, path: Path, described: dict[str, Any]) -> list[Progress]:
     """Takes up an earlier training; returns its iterations."""
     if not path.is_file():
         return []
-    state = torch.load(path, weights_only=True)
-    if state.get("version") != VERSION or not same_training(json.loads(state["settings"]), described):
-        raise AgentError(f"{path} is of a training with other settings: give the same ones, or another --out")
-    model.policy.load_state_dict(state["policy"])
-    model.policy.optimizer.load_state_dict(state["optimizer"])
-    return [Progress(**{**entry, "action_mean": tuple(entry["action_mean"])}) for entry in state["log"]]
+    state = read_state(path, model.policy, described)
+    model.policy.load_state_dict(state.policy)
+    model.policy.optimizer.load_state_dict(state.optimizer)
+    return list(state.log)

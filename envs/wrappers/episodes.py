@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-from mapopt.errors import ConfigError, StoreError
-from mapopt.files import read_record, write_bytes, write_json
+from mapopt.errors import ConfigError, StoreError, shown
+from mapopt.files import read_record, write_bytes, write_record
 from mapopt.former_names import translate
+from mapopt.paths import read_bytes
 
-FORMAT, VERSION = "mapopt episodes", 1
-"""Of the description of logged episodes."""
+FORMAT, VERSION = "mapopt episodes", 2
+"""Of the description of logged episodes; those of version 1 had no checksum of their own and are still read."""
+
+MAX_FILE = 4 * 2**30
+"""Bytes of a file of logged numbers, packed and unpacked."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,7 +118,7 @@ class Episodes:
         }
         data, description = _files(path)
         write_bytes(data, content)
-        write_json(description, record)
+        write_record(description, record)
 
     @classmethod
     def load(cls, path: str | Path) -> Episodes:
@@ -128,24 +133,31 @@ class Episodes:
             what="episodes that Episodes.save wrote, in two files",
             format=FORMAT,
             version=VERSION,
+            unsealed=(1,),
             remedy="Log them again.",
         )
-        try:
-            content = data.read_bytes()
-        except OSError as error:
-            raise StoreError(f"{data}: cannot be read ({error.strerror}). Episodes are two files.") from None
+        content = read_bytes(data, what="logged numbers; episodes are two files", limit=MAX_FILE, error=StoreError)
         if hashlib.sha256(content).hexdigest() != record.get("sha256"):
             raise StoreError(f"{data}: is not the file that {description.name} was written with. Copy both again.")
         record = translate(record, "episodes")
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                columns = {name: arrays[name] for name in arrays.files}
+            columns = _columns_of(content)
             return cls(episodes=_cut(columns, record["episodes"]), env=record["env"], arguments=record["arguments"])
-        except (KeyError, TypeError, ValueError, BadZipFile, ConfigError) as error:
-            raise StoreError(f"{description}: damaged ({error!r}). Write the episodes again.") from None
+        except (KeyError, TypeError, ValueError, EOFError, OSError, BadZipFile, zlib.error, ConfigError) as error:
+            raise StoreError(f"{description}: damaged ({shown(error)}). Write the episodes again.") from None
 
 
 _COLUMNS = ("observations", "actions", "rewards", "terminations", "truncations")
+
+
+def _columns_of(content: bytes) -> dict[str, np.ndarray]:
+    """Returns the arrays of a file, which are bounded before they are unpacked."""
+    with ZipFile(io.BytesIO(content)) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > MAX_FILE:
+            raise ValueError(f"its arrays have {unpacked:,} bytes, more than {MAX_FILE:,}")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def _files(path: str | Path) -> tuple[Path, Path]:

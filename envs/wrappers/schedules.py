@@ -18,8 +18,8 @@ import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
 from mapopt.envs.families import FAMILIES, InstanceFamily, NumberedFamily
-from mapopt.errors import ConfigError, MapoptError, StoreError
-from mapopt.files import write_json
+from mapopt.errors import ConfigError, MapoptError, StoreError, shown
+from mapopt.files import write_record
 from mapopt.former_names import translate, translate_description
 from mapopt.registry import is_text
 from mapopt.settings import from_mapping, to_mapping
@@ -93,7 +93,7 @@ class RecordedSchedule:
             "val_ap": list(self.val_ap),
             "decisions": [decision.as_dict() for decision in self.decisions],
         }
-        write_json(path, record)
+        write_record(path, record)
 
     @classmethod
     def load(cls, path: str | Path) -> RecordedSchedule:
@@ -116,7 +116,7 @@ class RecordedSchedule:
                 val_ap=tuple(float(ap) for ap in record["val_ap"]),
             )
         except (KeyError, TypeError, ValueError, MapoptError) as error:
-            raise StoreError(f"{path}: a damaged schedule ({error!r}). Record it again.") from None
+            raise StoreError(f"{path}: a damaged schedule ({shown(error)}). Record it again.") from None
 
 
 class RecordSchedule(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):

@@ -16,6 +16,7 @@ from mapopt.agents.policy import OpenLoopController, PolicyController
 from mapopt.agents.zoo import FOLDER, ZOO, find_agent
 from mapopt.envs.detector_training.observations import observation_names, observe
 from mapopt.errors import AgentError
+from mapopt.files import sealed
 from mapopt.training import Budget, Interval, Knobs, KnobSpace, Round, Schedule, Scores, TaskInfo
 
 TASK = TaskInfo(name="t", classes=3, train_images=16, batch_size=4, knobs=Knobs())
@@ -104,7 +105,8 @@ def test_the_open_loop_repeats_the_mean_actions_at_their_fraction_of_the_budget(
         ({"observation": ["ap", "knobs"]}, "unknown feature 'knobs'"),
         ({"scale": 0.5}, "scale is 0.5"),
         ({"knobs": ["lr", "warp"]}, "sets warp, which this mapopt does not have"),
-        ({"knobs": ["lr"]}, "sizes are not those"),
+        ({"knobs": ["lr"], "open_loop": []}, "sizes are not those"),
+        ({"knobs": ["lr"]}, "open_loop: expected 1 numbers a round"),
         ({"format": "other"}, "is something else; expected an agent that `mapopt train-agent` wrote"),
         ({"layers": [[5, 3], [2, 5]]}, "sizes are not those"),
         ({"baseline": {"shape": "zigzag"}}, "does not hold together"),
@@ -117,7 +119,7 @@ def test_the_open_loop_repeats_the_mean_actions_at_their_fraction_of_the_budget(
 def test_a_foreign_description_is_refused(change: dict[str, object], message: str, tmp_path: Path) -> None:
     make_agent().save(tmp_path / "a")
     path = tmp_path / "a.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    path.write_text(json.dumps(sealed({**json.loads(path.read_text()), **change})))
     with pytest.raises(AgentError, match=message):
         Agent.load(tmp_path / "a")
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mapopt.errors import ConfigError, MapoptError, StoreError
+from mapopt.errors import ConfigError, MapoptError, StoreError, shown
 from mapopt.files import read_json_lines, read_record
 from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Decision, check_range, with_rate
 from mapopt.training.history import JSON_LINES, Round
 
-SCHEDULE_FORMAT, SCHEDULE_VERSION = "mapopt schedule", 2
+SCHEDULE_FORMAT, SCHEDULE_VERSION = "mapopt schedule", 3
 """Of the files that hold the decisions of one episode."""
 
 
@@ -121,7 +121,9 @@ def load_replay(path: str | Path) -> Replay:
     try:
         return Replay(tuple(Decision.from_dict(decision) for decision in records))
     except (KeyError, TypeError, ValueError, AttributeError, MapoptError) as error:
-        raise StoreError(f"{path}: holds no decisions of this version ({error!r}). Record the run again.") from None
+        raise StoreError(
+            f"{path}: holds no decisions of this version ({shown(error)}). Record the run again."
+        ) from None
 
 
 def read_schedule(path: str | Path) -> dict[str, Any]:
@@ -135,5 +137,6 @@ def read_schedule(path: str | Path) -> dict[str, Any]:
         what="a schedule that RecordSchedule wrote",
         format=SCHEDULE_FORMAT,
         version=SCHEDULE_VERSION,
+        unsealed=(2,),
         remedy="Record it again.",
     )

@@ -20,7 +20,7 @@ from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.detector_training.settings import EnvSettings
 from mapopt.envs.families import ShapesFamily
 from mapopt.errors import AgentError, ConfigError, StoreError, WorkerError
-from mapopt.files import write_json
+from mapopt.files import sealed, write_json
 from mapopt.locks import lock_folder
 from mapopt.training import Budget, Knobs, Recipe, Scores, TaskInfo
 
@@ -138,7 +138,8 @@ def test_a_training_that_an_earlier_version_began_goes_on(tmp_path: Path) -> Non
     family["side"] = family.pop("split")
     family["scenes"]["colour"] = family["scenes"].pop("color")
     del family["budgets"], family["knobs"]["temperature"]
-    torch.save({**state, "settings": json.dumps(kept)}, tmp_path / "parts" / "training.pt")
+    del state["checksum"]
+    torch.save({**state, "version": 1, "settings": json.dumps(kept)}, tmp_path / "parts" / "training.pt")
     resumed, log = train(tmp_path / "parts", resume=True)
     assert len(log) == 1
     assert resumed.fingerprint == whole.fingerprint
@@ -213,7 +214,7 @@ def test_own_parts_are_named_in_the_file_and_brought_by_whoever_runs_it(tmp_path
     brought = load_agent(tmp_path / "agent.json", own=OwnParts(features=(rounds_left,), action=form))
     assert brought.decide((), TASK, BUDGET) == PolicyController(agent).decide((), TASK, BUDGET)
     changed = {**stored, "own_features": []}
-    (tmp_path / "agent.json").write_text(json.dumps(changed))
+    (tmp_path / "agent.json").write_text(json.dumps(sealed(changed)))
     with pytest.raises(AgentError, match="unknown feature 'rounds_left'"):
         load_agent(tmp_path / "agent.json")
 

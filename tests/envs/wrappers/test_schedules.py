@@ -18,6 +18,7 @@ from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.families import NumberedFamily, ShapesFamily
 from mapopt.envs.wrappers import RecordedSchedule, RecordSchedule
 from mapopt.errors import ConfigError, StoreError
+from mapopt.files import sealed
 from mapopt.training.budget import Budget
 from mapopt.training.fleet import Trainer
 from mapopt.training.loop import run
@@ -149,14 +150,14 @@ def test_a_file_that_is_no_schedule_is_refused(tmp_path: Path) -> None:
     whole = json.loads(path.read_text())
 
     def loading(value: Any) -> pytest.ExceptionInfo[StoreError]:
-        path.write_text(value if isinstance(value, str) else json.dumps(value))
+        path.write_text(value if isinstance(value, str) else json.dumps(sealed(value) if value else value))
         with pytest.raises(StoreError) as caught:
             RecordedSchedule.load(path)
         return caught
 
     assert "is not JSON" in str(loading("{"))
     assert "is something else; expected a schedule that RecordSchedule wrote" in str(loading([]))
-    assert "is of version 9; expected a schedule that RecordSchedule wrote in version 2" in str(
+    assert "is of version 9; expected a schedule that RecordSchedule wrote in version 3" in str(
         loading({**whole, "version": 9})
     )
     assert "damaged" in str(loading({**whole, "budget": {"images": 0, "rounds": 3}}))
