@@ -13,7 +13,7 @@ import torch
 
 from mapopt.agents import Agent, AgentTraining, OwnParts, PolicyController, Progress, load_agent, train_agent
 from mapopt.agents.commands.train_agent import TrainAgent
-from mapopt.agents.learning import training
+from mapopt.agents.learning import state, training
 from mapopt.agents.learning.settings import same_training, stored
 from mapopt.envs.detector_training.action_forms import AbsoluteAction, RelativeAction
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
@@ -66,7 +66,7 @@ def test_a_training_killed_between_its_two_writes_ends_as_the_unbroken_one(
         write_json(path, value)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "write_json", killed)
+        patch.setattr(state, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "killed")
     resumed, rest = train(tmp_path / "killed", resume=True)
