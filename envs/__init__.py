@@ -1,8 +1,9 @@
 """Gymnasium environments that wrap detector training and post-processing.
 
 Importing this package registers ``mapopt/DetectorTraining-v0`` and ``mapopt/PostProcessing-v0``; Gymnasium loads no
-plugins by itself. Registration imports nothing heavy: an environment's module is imported when one is made, and every
-name that the package offers when it is asked for.
+plugins by itself. ``mapopt.envs:mapopt/DetectorTraining-v0`` and ``mapopt.envs:mapopt/PostProcessing-v0`` import it on
+the way, as worker processes (`SubprocVecEnv`, `AsyncVectorEnv`) need. Registration imports nothing heavy: an
+environment's module is imported when one is made, and every name that the package offers when it is asked for.
 """
 
 from __future__ import annotations

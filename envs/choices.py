@@ -9,6 +9,14 @@ from mapopt.errors import ConfigError
 from mapopt.registry import Choice, Registry
 
 
+def check_settings_type(settings: Any, kind: type) -> None:
+    """Raises ConfigError unless settings that keywords change are of their environment's kind, or None."""
+    if settings is not None and not isinstance(settings, kind):
+        raise ConfigError(
+            f"settings are of type {type(settings).__name__}: expected {kind.__name__}(...), or keywords without it"
+        )
+
+
 def read_choice(given: Any, registry: Registry[Any]) -> Any:
     """Returns what was given for a named part, with a mapping such as ``{"name": "rescue", "count": 9}`` as a choice.
 

@@ -21,7 +21,7 @@ def reset_numbers(options: Mapping[str, Any] | None, allowed: Mapping[str, int])
     Raises:
         ConfigError: an option is unknown, is no whole number, or is out of its range.
     """
-    given = dict(options or {})
+    given = _options(options)
     for name, value in given.items():
         if name not in allowed:
             raise ConfigError(unknown_name("reset option", str(name), allowed))
@@ -49,7 +49,7 @@ def lanes_to_reset(
     Raises:
         ConfigError: the mask or the seeds are not one for every lane, or a seed is no whole number from 0.
     """
-    rest = dict(options or {})
+    rest = _options(options)
     mask = np.asarray(rest.pop("reset_mask", np.ones(num_envs, dtype=bool)))
     if mask.shape != (num_envs,) or mask.dtype != bool or not mask.any():
         raise ConfigError(
@@ -77,6 +77,12 @@ def lanes_to_reset(
 def make_generator(seed: int | None) -> np.random.Generator:
     """Returns the generator Gymnasium makes from a seed, so that vector and single forms draw the same episodes."""
     return seeding.np_random(seed)[0]
+
+
+def _options(options: Any) -> dict[str, Any]:
+    if not isinstance(options, Mapping | None):
+        raise ConfigError(f"options are {options!r}: expected a dictionary, such as {{'instance': 3}}, or None")
+    return dict(options or {})
 
 
 def _is_whole(value: object) -> bool:

@@ -248,6 +248,12 @@ class _Remote:
             self._process.start()
         theirs.close()
 
+    def __reduce__(self) -> Any:
+        raise ConfigError(
+            "lanes in processes of their own cannot be copied: make FleetVecEnv with workers=1, or copy its lanes with "
+            "get_state()"
+        )
+
     def send(self, command: str, value: Any) -> None:
         # A process that has ended takes nothing; that is reported where its reply is missed.
         with contextlib.suppress(BrokenPipeError):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
 
+from mapopt.envs.checks import is_number, read_choices, read_numbers
 from mapopt.envs.detector_training.actions import DEFAULT_KNOBS, SCALE, STEP_SIZE
 from mapopt.errors import ConfigError
 from mapopt.training.controllers.base import Controller, Decision
@@ -68,14 +69,8 @@ class KnobAction:
         return Box(-1.0, 1.0, (len(self.knobs),), np.float32)
 
     def _numbers(self, action: Any) -> np.ndarray:
-        """Returns a continuous action as float64 ``[n]``, if it is finite and has the right shape."""
-        numbers = np.asarray(action, dtype=np.float64)
-        if numbers.shape != (len(self.knobs),) or not np.isfinite(numbers).all():
-            raise ConfigError(
-                f"an action of shape {numbers.shape}, {_shown(numbers)}: "
-                f"expected ({len(self.knobs)},), finite, in [-1, 1]"
-            )
-        return numbers
+        """Returns a continuous action as float64 ``[n]`` in the box, if it is finite and has the right shape."""
+        return read_numbers(action, len(self.knobs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +138,10 @@ class _Stepped(KnobAction):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_scale(self.scale)
-        if not 0 < self.step_size <= 1:
-            raise ConfigError(f"step_size is {self.step_size}: expected more than 0 and at most 1, the largest offset")
+        if not is_number(self.step_size) or not 0 < self.step_size <= 1:
+            raise ConfigError(
+                f"step_size is {self.step_size!r}: expected more than 0 and at most 1, the largest offset"
+            )
 
     def offset_steps(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> list[int]:
         """Returns how many steps above or below the baseline every knob was in the last round."""
@@ -190,7 +187,7 @@ class DiscreteAction(_Stepped):
 
     def decide(self, action: Any, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the baseline's decision with the offsets as they are now."""
-        choice = int(_choices(action, (), 1 + 2 * len(self.knobs)))
+        choice = int(read_choices(action, (), 1 + 2 * len(self.knobs)))
         moves = [0] * len(self.knobs)
         if choice:
             moves[(choice - 1) // 2] = 1 if choice % 2 == 0 else -1
@@ -212,7 +209,7 @@ class MultiDiscreteAction(_Stepped):
 
     def decide(self, action: Any, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the baseline's decision with the offsets as they are now."""
-        choices = _choices(action, (len(self.knobs),), 3)
+        choices = read_choices(action, (len(self.knobs),), 3)
         return self._moved([int(choice) - 1 for choice in choices], history, task, budget)
 
 
@@ -247,22 +244,6 @@ def _count(bounds: Range, value: float, base: float, *, scale: float, step_size:
     return round(count)
 
 
-def _choices(action: Any, shape: tuple[int, ...], count: int) -> np.ndarray:
-    """Returns a discrete action, if it is whole numbers of the right shape below a count."""
-    choices = np.asarray(action)
-    fits = choices.shape == shape and np.issubdtype(choices.dtype, np.integer)
-    if not fits or (choices < 0).any() or (choices >= count).any():
-        raise ConfigError(
-            f"an action of shape {choices.shape}, {_shown(choices)}: expected whole numbers from 0 to {count - 1} "
-            f"of shape {shape}"
-        )
-    return choices
-
-
 def _check_scale(scale: float) -> None:
-    if not scale > 1:
-        raise ConfigError(f"scale is {scale}: expected a factor above 1")
-
-
-def _shown(values: np.ndarray) -> str:
-    return str(values.tolist()) if values.size <= 8 else f"{values.size} numbers"
+    if not is_number(scale) or not scale > 1:
+        raise ConfigError(f"scale is {scale!r}: expected a finite factor above 1")

@@ -39,7 +39,9 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     (0.3 of it at scale 4). A discrete action moves an offset by `step_size`, at most to 1. The zero action
     (``relative``), always choosing 0 (``discrete``) and always choosing ones (``multi_discrete``) are the baseline, bit
     for bit: `baseline_action` is that action, None for ``absolute``, which has none. `action_names` names the entries
-    (or choices) of an action. Knobs that a loss, a detector or an optimizer of your own declares are named like ours:
+    (or choices) of an action. A number outside the box is clipped to it; an action of another shape, one that is not
+    finite and a choice that there is not are refused. Knobs that a loss, a detector or an optimizer of your own
+    declares are named like ours:
 
     | knob | range | scale | default |
     | --- | --- | --- | --- |
@@ -153,9 +155,11 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     ``module:attribute`` that they are imported by; with settings as a mapping such as
     ``{"name": "rescue", "count": 9}``. A budget may be a mapping, too, so that all arguments fit into a YAML file.
 
-    Episodes can be copied: `get_state` and `set_state` work in memory, also between environments. Many episodes at once
-    are `mapopt.envs.DetectorTrainingVectorEnv` (``gymnasium.make_vec``), and for stable-baselines3
-    `mapopt.envs.FleetVecEnv`.
+    The id with its module, ``mapopt.envs:mapopt/DetectorTraining-v0``, works without an import and in the processes of
+    `SubprocVecEnv` and `AsyncVectorEnv`, too. Episodes can be copied: `get_state` and `set_state` work in memory, also
+    between environments, and refuse the state of another instance; ``copy.deepcopy`` and ``pickle`` copy the whole
+    environment at any moment. Many episodes at once are `mapopt.envs.DetectorTrainingVectorEnv`
+    (``gymnasium.make_vec``), and for stable-baselines3 `mapopt.envs.FleetVecEnv`.
 
     ### Version history
     v0: first version.

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
@@ -50,6 +50,10 @@ class Feature:
     """What has to be measured for it beside AP."""
     at_start: bool = False
     """Whether it is defined before the first round; all others are 0 there."""
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """Pickles one of ours by its name: how it is computed lies in this module and not in the file."""
+        return (_by_name, (self.name,)) if _BY_NAME.get(self.name) is self else super().__reduce_ex__(protocol)
 
 
 def _problem(part: Any) -> str:
@@ -317,5 +321,12 @@ _OURS: tuple[Feature, ...] = (
     ),
 )
 
-FEATURES: Registry[Any] = Registry("feature", {feature.name: feature for feature in _OURS}, check=_problem)
+_BY_NAME = {feature.name: feature for feature in _OURS}
+
+
+def _by_name(name: str) -> Feature:
+    return _BY_NAME[name]
+
+
+FEATURES: Registry[Any] = Registry("feature", _BY_NAME, check=_problem)
 """Every number there is, but for the knobs: ``knob_NAME`` is the present value of any knob, on [-1, 1]."""

@@ -6,6 +6,7 @@ deployed policy's run are the same thing, bit for bit.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from mapopt.devices import choose_device
 from mapopt.envs.detector_training.actions import Action
 from mapopt.envs.detector_training.infos import end_info, round_info
 from mapopt.envs.detector_training.observations import (
@@ -24,7 +26,7 @@ from mapopt.envs.detector_training.observations import (
 )
 from mapopt.envs.detector_training.settings import EnvSettings
 from mapopt.envs.families.base import Instance, ranges_of
-from mapopt.errors import ConfigError
+from mapopt.errors import CheckpointError, ConfigError
 from mapopt.metrics import Report
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Decision
@@ -33,6 +35,7 @@ from mapopt.training.fleet import Fleet
 from mapopt.training.history import Round
 from mapopt.training.knobs import KnobSpace
 from mapopt.training.loop import advance, check_decision
+from mapopt.training.recipe import Recipe
 from mapopt.training.task import check_alike
 
 
@@ -72,6 +75,11 @@ class EpisodeState:
     history: tuple[Round, ...]
     snapshot: Snapshot
     over: bool
+    fingerprint: str
+    """Of the instance: its data, starting knobs and description."""
+    budget: Budget
+    measures: tuple[str, ...]
+    """What was measured in every round, beside AP."""
     generator: Mapping[str, Any] | None = None
     """State of the random generator that draws the lane's next episodes, where its environment has one."""
 
@@ -94,11 +102,14 @@ class DetectorTrainingLanes:
         self.settings = settings or EnvSettings()
         self.budget, self.num_lanes = self.settings.budget, num_lanes
         self.action, self.reward = self.settings.make_action(), self.settings.make_reward()
-        self.family = self.settings.make_family()
+        self.family, self.device = self.settings.make_family(), choose_device(self.settings.device)
         chosen = self.settings.features
         chosen = (*self.reward.features, *DEFAULT_FEATURES) if chosen is None else chosen
         known = ranges_of(self.family, (*self.action.knobs, *knobs_of(chosen)))
         KnobSpace(self.action.knobs, known)
+        recipe = getattr(self.family, "recipe", None)
+        if isinstance(recipe, Recipe) and not getattr(self.family, "budgets", ()):
+            self.budget.check(recipe.batch_size)
         self.features = find_features(chosen, self.action.knobs, known)
         self.measures = tuple(sorted({*self.reward.measures, *needed_measures(self.features)}))
         self.histories: list[list[Round]] = [[] for _ in range(num_lanes)]
@@ -226,6 +237,9 @@ class DetectorTrainingLanes:
             history=tuple(self.histories[lane]),
             snapshot=self.fleet.snapshot(lane),
             over=self.over[lane],
+            fingerprint=_fingerprint(self.instance_of(lane)),
+            budget=self.budget_of(lane),
+            measures=self.measures,
         )
 
     def set_state(self, lane: int, state: EpisodeState) -> np.ndarray:
@@ -235,16 +249,46 @@ class DetectorTrainingLanes:
             what an agent sees there.
 
         Raises:
-            CheckpointError: the state is of another detector; the lane stays as it was, as it does on what `reset`
-                raises.
+            CheckpointError: the state is of another instance, budget or detector; the lane stays as it was, as it does
+                on what `reset` raises.
         """
+        if not isinstance(state, EpisodeState):
+            raise CheckpointError(f"a state is of type {type(state).__name__}: expected what get_state() returns")
         starts = {lane: state.start}
+        self._check_state(state)
         self._fleet = self._fleet or self._make_fleet(starts, self._drawn(starts))
         self._fleet.check(state.snapshot)
         self.reset(starts)
         self.fleet.restore(lane, state.snapshot)
         self.histories[lane], self.over[lane] = list(state.history), state.over
         return self.observe(lane)
+
+    def _check_state(self, state: EpisodeState) -> None:
+        """Raises CheckpointError unless a state is of an episode that could have been played here."""
+        number = state.start.instance
+        if number >= self.family.count:
+            raise CheckpointError(
+                f"the state is of instance {number} and this family has {self.family.count}: "
+                "make the environment with the family that the state is of"
+            )
+        instance = self.family.instance(number)
+        if state.fingerprint != _fingerprint(instance):
+            raise CheckpointError(
+                f"the state is of other data than instance {number} has here: "
+                "make the environment with the family that the state is of"
+            )
+        budget = instance.budget or self.budget
+        if state.budget != budget:
+            raise CheckpointError(
+                f"the state is of an episode of {state.budget} and those here have {budget}: "
+                "make the environment with the state's budget"
+            )
+        missing = sorted(set(self.measures) - set(state.measures))
+        if missing and state.history:
+            raise CheckpointError(
+                f"{', '.join(missing)} was not measured where the state is from: "
+                "make the environment with the reward and the features that it had there"
+            )
 
     def _drawn(self, starts: Mapping[int, Start]) -> dict[int, Instance]:
         """Returns the instances of episodes, by lane, if they can be played here."""
@@ -260,7 +304,7 @@ class DetectorTrainingLanes:
         waiting, first = next(iter(instances.values())), next(iter(starts.values()))
         tasks = [instances.get(lane, waiting).task for lane in range(self.num_lanes)]
         seeds = [starts.get(lane, first).seed for lane in range(self.num_lanes)]
-        return Fleet(tasks, seeds, device=self.settings.device)
+        return Fleet(tasks, seeds, device=self.device)
 
     def _decide(self, lane: int, action: Any) -> Decision:
         task, history = self.instance_of(lane).task.info, self.histories[lane]
@@ -316,3 +360,15 @@ class DetectorTrainingLanes:
             truncated=truncated,
             info=info,
         )
+
+
+def _fingerprint(instance: Instance) -> str:
+    """Returns hexadecimal digits that change with any pixel, object, starting knob or budget of an instance."""
+    splits = instance.task.splits
+    content = (
+        instance.description,
+        instance.task.knobs,
+        instance.budget,
+        *(split.fingerprint for split in (splits.train, splits.val, splits.test)),
+    )
+    return hashlib.blake2b(repr(content).encode(), digest_size=16).hexdigest()

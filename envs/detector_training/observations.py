@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -164,10 +165,11 @@ def _check_name(name: str, known: Mapping[str, Range]) -> None:
 
 def _knob(name: str) -> Feature:
     """Returns the feature that shows a knob, before the first round as well."""
-
-    def value(history: Sequence[Round], task: TaskInfo, budget: Budget) -> float:
-        if name not in task.ranges:
-            raise ConfigError(unknown_name("knob", name, task.ranges))
-        return task.ranges[name].to_unit((history[-1].knobs if history else task.knobs).get(name))
-
+    value = partial(_knob_value, name)
     return Feature(KNOB + name, "present value of a knob, on its own scale", -1.0, 1.0, value, at_start=True)
+
+
+def _knob_value(name: str, history: Sequence[Round], task: TaskInfo, budget: Budget) -> float:
+    if name not in task.ranges:
+        raise ConfigError(unknown_name("knob", name, task.ranges))
+    return task.ranges[name].to_unit((history[-1].knobs if history else task.knobs).get(name))

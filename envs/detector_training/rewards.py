@@ -11,8 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mapopt.envs.checks import is_number
 from mapopt.errors import ConfigError
 from mapopt.registry import Choice, Registry, check_settings
 
@@ -66,43 +68,56 @@ def _problem(part: Any) -> str:
     return "has no value(scores): expected a class with that method, an object of one, or a function of scores"
 
 
+# Functions and no lambdas, which could not be pickled with the environment that holds them.
+def _log_gap(scores: Scores) -> float:
+    return -math.log10(1 - min(scores.ap, 1 - 1e-3))
+
+
+def _without_optimal_lrp(scores: Scores) -> float:
+    return 1 - scores.optimal_lrp
+
+
+def _without_lrp(scores: Scores) -> float:
+    return 1 - scores.lrp
+
+
 REWARDS: Registry[Any] = Registry(
     "reward",
     {
         "gain": ScoreReward(
             meaning="gain in val AP of the round; the return is the final AP, 0 to 1",
-            value=lambda scores: scores.ap,
+            value=attrgetter("ap"),
         ),
         "final": ScoreReward(
             meaning="val AP at the end of the budget, nothing before; the return is the final AP, 0 to 1",
-            value=lambda scores: scores.ap,
+            value=attrgetter("ap"),
             only_at_end=True,
         ),
         "log_gap": ScoreReward(
             meaning="decrease of log10(1 - val AP), so that late gains count; the return is 0 to 3",
-            value=lambda scores: -math.log10(1 - min(scores.ap, 1 - 1e-3)),
+            value=_log_gap,
         ),
         "oLRP": ScoreReward(
             meaning="gain in 1 - optimal LRP error, that at the best score thresholds; the return is 0 to 1",
-            value=lambda scores: 1 - scores.optimal_lrp,
+            value=_without_optimal_lrp,
             measures=("operating_point",),
             features=("optimal_lrp",),
         ),
         "f1": ScoreReward(
             meaning="gain in F1 at IoU .5 of all reported boxes; the return is the final F1, 0 to 1",
-            value=lambda scores: scores.f1,
+            value=attrgetter("f1"),
             measures=("operating_point",),
             features=("f1",),
         ),
         "best_f1": ScoreReward(
             meaning="gain in F1 at IoU .5 at the best score thresholds; the return is the final F1, 0 to 1",
-            value=lambda scores: scores.best_f1,
+            value=attrgetter("best_f1"),
             measures=("operating_point",),
             features=("best_f1",),
         ),
         "lrp": ScoreReward(
             meaning="gain in 1 - LRP error of all reported boxes; the return is 0 to 1",
-            value=lambda scores: 1 - scores.lrp,
+            value=_without_lrp,
             measures=("operating_point",),
             features=("lrp",),
         ),
@@ -220,5 +235,5 @@ class Reward:
 
 def check_cost(cost_per_image: float) -> None:
     """Raises ConfigError unless the cost of an image is a finite number from 0 on."""
-    if not 0 <= cost_per_image < math.inf:
-        raise ConfigError(f"cost_per_image is {cost_per_image}: expected 0 or a positive number, such as 1e-6")
+    if not is_number(cost_per_image) or cost_per_image < 0:
+        raise ConfigError(f"cost_per_image is {cost_per_image!r}: expected 0 or a positive number, such as 1e-6")

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from mapopt.envs.choices import read_choice
+from mapopt.devices import check_device
+from mapopt.envs.checks import is_number
+from mapopt.envs.choices import check_settings_type, read_choice
 from mapopt.envs.detector_training.actions import ACTIONS, Action, make_action
 from mapopt.envs.detector_training.features import FEATURES
 from mapopt.envs.detector_training.observations import check_features
@@ -92,9 +94,17 @@ class EnvSettings:
             read = [read_choice(entry, FEATURES) if isinstance(entry, Mapping) else entry for entry in self.features]
             self._set("features", tuple(read))
         check_features(self.features)
+        for name in self.knobs or ():
+            if not isinstance(name, str):
+                raise ConfigError(f"knobs hold {name!r}: expected names, such as 'lr'")
+        if not isinstance(self.device, str):
+            raise ConfigError(f"device is {self.device!r}: expected 'cpu', 'cuda' or 'auto'")
+        check_device(self.device)
         check_cost(self.cost_per_image)
-        if self.seconds_limit is not None and not self.seconds_limit > 0:
-            raise ConfigError(f"seconds_limit is {self.seconds_limit}: expected a positive number of seconds, or None")
+        if self.seconds_limit is not None and not (is_number(self.seconds_limit) and self.seconds_limit > 0):
+            raise ConfigError(
+                f"seconds_limit is {self.seconds_limit!r}: expected a positive number of seconds, or None"
+            )
 
     @classmethod
     def of(cls, settings: EnvSettings | None = None, *, family: Any = None, **changes: Any) -> EnvSettings:
@@ -109,6 +119,7 @@ class EnvSettings:
         Raises:
             ConfigError: a name is unknown, or a value is not what its field takes.
         """
+        check_settings_type(settings, cls)
         known = [field.name for field in fields(cls)]
         for name in changes:
             if name not in known:

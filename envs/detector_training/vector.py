@@ -10,13 +10,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from mapopt.envs.checks import check_lane_actions, check_num_envs, read_autoreset_mode
 from mapopt.envs.detector_training.actions import Action
 from mapopt.envs.detector_training.episodes import RENDER_MODES, draw_start, make_lanes, spaces_of
 from mapopt.envs.detector_training.lanes import EpisodeState, Outcome
 from mapopt.envs.detector_training.scene import render
 from mapopt.envs.detector_training.settings import EnvKeywords, EnvSettings
 from mapopt.envs.lanes import lanes_to_reset, make_generator
-from mapopt.errors import ConfigError
 
 
 class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -45,10 +45,12 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         render_mode: str | None = None,
         **changes: Unpack[EnvKeywords],
     ) -> None:
+        check_num_envs(num_envs)
+        mode = read_autoreset_mode(autoreset_mode)
         chosen = EnvSettings.of(settings, family=family, **changes)
         self.lanes = make_lanes(chosen, num_lanes=num_envs, render_mode=render_mode)
         self.num_envs = num_envs
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.autoreset_mode = mode
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": list(RENDER_MODES), "render_fps": 2}
         self.render_mode = render_mode
         self.single_action_space, self.single_observation_space = spaces_of(self.lanes)
@@ -105,8 +107,7 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Plays one round on every lane, or begins the next episode where the last step ended one."""
-        if len(actions) != self.num_envs:
-            raise ConfigError(f"{len(actions)} actions were given for {self.num_envs} environments: give each its own")
+        check_lane_actions(actions, self.num_envs)
         resting = self.autoreset_mode is AutoresetMode.NEXT_STEP
         # A lane that never began is not due: the lanes raise that it has to be reset first.
         due = [lane for lane in range(self.num_envs) if resting and self.lanes.over[lane] and self.lanes.begun(lane)]

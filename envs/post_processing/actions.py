@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
+from mapopt.envs.checks import is_number, read_choices, read_numbers
 from mapopt.errors import ConfigError
 from mapopt.postprocessing.settings import PER_CLASS, SHARED, PostProcessingSettings, names_of
 from mapopt.training.knobs import Knobs, ranges
@@ -125,11 +126,8 @@ class AbsoluteSettings:
         return Box(-1.0, 1.0, (len(self.space),), np.float32)
 
     def apply(self, action: Any, units: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the action itself, inside the box."""
-        wanted, size = np.asarray(action, np.float64), len(self.space)
-        if wanted.shape != (size,) or not np.isfinite(wanted).all():
-            raise ConfigError(f"an action of shape {wanted.shape}: expected ({size},), finite, in [-1, 1]")
-        return np.clip(wanted, -1.0, 1.0)
+        """Returns the action itself, clipped to the box."""
+        return read_numbers(action, len(self.space))
 
 
 class DiscreteSettings:
@@ -144,8 +142,8 @@ class DiscreteSettings:
     """
 
     def __init__(self, space: SettingSpace, *, step_size: float = STEP_SIZE) -> None:
-        if not 0 < step_size <= 2:
-            raise ConfigError(f"step_size is {step_size}: expected a part of [-1, 1], such as {STEP_SIZE}")
+        if not is_number(step_size) or not 0 < step_size <= 2:
+            raise ConfigError(f"step_size is {step_size!r}: expected a part of [-1, 1], such as {STEP_SIZE}")
         self.space, self._step_size = space, step_size
 
     @property
@@ -164,10 +162,7 @@ class DiscreteSettings:
 
     def apply(self, action: Any, units: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns the units with a number moved, which stops at the ends of its range."""
-        number, size = np.asarray(action), len(self.space)
-        if number.shape != () or number.dtype.kind not in "iu" or not 0 <= number <= 2 * size:
-            raise ConfigError(f"action {action!r}: expected a whole number from 0 to {2 * size}")
-        moved = units.copy()
+        number, moved = read_choices(action, (), 1 + 2 * len(self.space)), units.copy()
         if number > 0:
             place, up = divmod(int(number) - 1, 2)
             moved[place] = min(max(moved[place] + (self._step_size if up else -self._step_size), -1.0), 1.0)

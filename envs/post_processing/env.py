@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Unpack
 
 import gymnasium
@@ -11,8 +10,8 @@ import numpy as np
 from mapopt.envs.post_processing.candidates import CandidateFamily
 from mapopt.envs.post_processing.episodes import make_setup
 from mapopt.envs.post_processing.lanes import PostProcessingState
+from mapopt.envs.post_processing.scene import RENDER_MODES, check_render_mode, render
 from mapopt.envs.post_processing.settings import PostProcessingEnvSettings, PostProcessingKeywords
-from mapopt.errors import ConfigError
 
 
 class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
@@ -44,6 +43,9 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
 
     ``action="discrete"``: ``Discrete(7 + 4 k)``. 0 changes nothing; 2 i + 1 moves number i of the table (score
     thresholds of all classes first, then their limits) a step down and 2 i + 2 a step up, on [-1, 1], where it stops.
+
+    A number outside the box is clipped to it; an action of another shape, one that is not finite and a choice that
+    there is not are refused.
 
     ### Observation space
     ``Box(-5, 5, (16 + 13 k,), float32)``, of the val images only; `observation_names` lists the entries. "Value" is
@@ -104,13 +106,15 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
     - ``length`` (32): steps of an episode.
     - ``step_size`` (0.125): how far a discrete action moves a number on [-1, 1].
     - ``settings``: a `PostProcessingEnvSettings` that holds all of these; what is given beside it comes first.
-    - ``render_mode``: "ansi" is one line of text.
+    - ``render_mode``: "ansi" is one line of text, "rgb_array" a picture; see `render`.
 
     What is of your own is given as an object or class, or as the text ``module:attribute`` that it is imported by; with
     settings as a mapping such as ``{"name": "synthetic", "count": 8}``.
 
-    Episodes can be copied: `get_state` and `set_state` work in memory. Many episodes at once are
-    `mapopt.envs.PostProcessingVectorEnv` (``gymnasium.make_vec``).
+    The id with its module, ``mapopt.envs:mapopt/PostProcessing-v0``, works without an import and in the processes of
+    `SubprocVecEnv` and `AsyncVectorEnv`, too. Episodes can be copied: `get_state` and `set_state` work in memory, and
+    refuse the state of another instance; ``copy.deepcopy`` and ``pickle`` copy the whole environment at any moment.
+    Many episodes at once are `mapopt.envs.PostProcessingVectorEnv` (``gymnasium.make_vec``).
 
     ### Deployment
     Knobs have one score threshold; a setting has one for every class, and is deployed on a detector's raw candidates by
@@ -135,7 +139,7 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
     (True, 300, False)
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 30}
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 4}
 
     def __init__(
         self,
@@ -145,8 +149,7 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
         render_mode: str | None = None,
         **changes: Unpack[PostProcessingKeywords],
     ) -> None:
-        if render_mode not in (None, "ansi"):
-            raise ConfigError(f"render_mode is {render_mode!r}: expected 'ansi' or None")
+        check_render_mode(render_mode)
         self._setup = make_setup(PostProcessingEnvSettings.of(settings, family=family, **changes))
         self._lane = self._setup.lanes[0]
         self.action_space, self.observation_space = self._setup.spaces
@@ -195,16 +198,24 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
         observation, reward, terminated, info = self._lane.step(self._lane.read(action))
         return observation, reward, terminated, False, info
 
-    def render(self) -> str | None:  # type: ignore[override]
-        """Returns one line about the present setting in the mode "ansi"."""
-        return self._lane.line() if self.render_mode == "ansi" else None
+    def render(self) -> Any:
+        """Returns one line about the present setting ("ansi"), or a picture uint8 ``[h, w, 3]`` ("rgb_array").
+
+        The picture shows the value and the first numbers of the setting over the steps; the default is orange.
+        """
+        return render(self._lane, self.render_mode)
 
     def get_state(self) -> PostProcessingState:
         """Copies the episode, with the generator that draws the next ones."""
-        return dataclasses.replace(self._lane.state, generator=self.np_random.bit_generator.state)
+        return self._lane.copy(self.np_random.bit_generator.state)
 
     def set_state(self, state: PostProcessingState) -> np.ndarray:
-        """Goes back to a state of this environment or of one with the same arguments; returns its observation."""
+        """Goes back to a state of this environment or of one with the same arguments; returns its observation.
+
+        Raises:
+            CheckpointError: it is of another instance's candidates, or of an episode of another length.
+        """
+        observation = self._lane.restore(state)
         if state.generator is not None:
-            self.np_random.bit_generator.state = state.generator
-        return self._lane.restore(state)
+            self.np_random.bit_generator.state = dict(state.generator)
+        return observation

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from mapopt.envs.post_processing.actions import SettingAction, SettingSpace
 from mapopt.envs.post_processing.candidates import CandidateFamily, CandidateInstance
 from mapopt.envs.post_processing.registries import make_value, name_of
-from mapopt.errors import ConfigError
+from mapopt.errors import CheckpointError, ConfigError
 from mapopt.postprocessing.candidates import CandidateSet
 from mapopt.postprocessing.scorer import PostProcessingScore, Scorer
 from mapopt.postprocessing.settings import PostProcessingSettings
@@ -60,6 +61,7 @@ class Problem:
 
     def __init__(self, instance: CandidateInstance, default: PostProcessingSettings) -> None:
         self.description, self._default = instance.description, default
+        self.fingerprint = _fingerprint(instance)
         self._test: CandidateSet | Scorer = instance.test
         self.val = Scorer(instance.val)
         self.start = self.val.score(default)
@@ -110,6 +112,12 @@ class PostProcessingState:
     score: PostProcessingScore
     values: tuple[float, ...]
     over: bool
+    earlier: tuple[PostProcessingSettings, ...] = ()
+    """The settings before this one, the default one first; a picture shows them."""
+    fingerprint: str = ""
+    """Of the instance's candidates; empty until the state is copied out of its environment."""
+    length: int = 0
+    """Steps of the episode, likewise."""
     generator: Mapping[str, Any] | None = None
     """State of the random generator that draws the next episodes."""
 
@@ -148,8 +156,36 @@ class PostProcessingLane:
         """Whether a reset is due."""
         return self._state is None or self._state.over
 
+    def copy(self, generator: Mapping[str, Any]) -> PostProcessingState:
+        """Returns the state with what says whose it is, and the state of a generator."""
+        state = self.state
+        fingerprint = self._problems[state.instance].fingerprint
+        return replace(state, fingerprint=fingerprint, length=self.length, generator=generator)
+
     def restore(self, state: PostProcessingState) -> NDArray[np.float32]:
-        """Goes back to a state, and returns its observation."""
+        """Goes back to a state, and returns its observation.
+
+        Raises:
+            CheckpointError: it is of another instance's candidates or of an episode of another length; nothing has
+                changed then.
+        """
+        if not isinstance(state, PostProcessingState):
+            raise CheckpointError(f"a state is of type {type(state).__name__}: expected what get_state() returns")
+        if not 0 <= state.instance < self._problems.family.count:
+            raise CheckpointError(
+                f"the state is of instance {state.instance} and this family has {self._problems.family.count}: "
+                "make the environment with the family that the state is of"
+            )
+        if state.fingerprint and state.fingerprint != self._problems[state.instance].fingerprint:
+            raise CheckpointError(
+                f"the state is of other candidates than instance {state.instance} has here: "
+                "make the environment with the family that the state is of"
+            )
+        if state.length and state.length != self.length:
+            raise CheckpointError(
+                f"the state is of an episode of {state.length} steps and those here have {self.length}: "
+                f"make the environment with length={state.length}"
+            )
         self._state = state
         return self.observe()
 
@@ -183,7 +219,13 @@ class PostProcessingLane:
         values = (*before.values, self._value(score))
         over = len(values) > self.length
         self._state = PostProcessingState(
-            instance=before.instance, units=units, setting=setting, score=score, values=values, over=over
+            instance=before.instance,
+            units=units,
+            setting=setting,
+            score=score,
+            values=values,
+            over=over,
+            earlier=(*before.earlier, before.setting),
         )
         info = self._info()
         if over:
@@ -218,6 +260,11 @@ class PostProcessingLane:
         )  # fmt: skip
         return np.clip(np.concatenate(parts), -LIMIT, LIMIT).astype(np.float32)
 
+    @property
+    def description(self) -> str:
+        """All that is special about the episode's instance, in one line."""
+        return self._problems[self.state.instance].description
+
     def line(self) -> str:
         """Returns where the episode stands, as one line of text."""
         state, setting = self.state, self.state.setting
@@ -239,6 +286,17 @@ class PostProcessingLane:
             "lrp": state.score.lrp,
             "knobs": state.setting.as_dict(),
         }
+
+
+def _fingerprint(instance: CandidateInstance) -> str:
+    """Returns hexadecimal digits that change with any box, score, label or object of an instance."""
+    digest = hashlib.blake2b(instance.description.encode(), digest_size=16)
+    for candidates in (instance.val, instance.test):
+        truth = candidates.truth
+        columns = (candidates.boxes, candidates.scores, candidates.labels, candidates.images)
+        for column in (*columns, truth.boxes, truth.labels, truth.image_ids):
+            digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
 
 
 def observation_names(space: SettingSpace) -> tuple[str, ...]:

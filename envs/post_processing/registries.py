@@ -32,6 +32,19 @@ def _reward_problem(part: Any) -> str:
     return "" if callable(part) else "cannot be called: expected a function of a PostProcessingScore"
 
 
+# Functions and no lambdas, which could not be pickled with the environment that holds them.
+def _ap(score: PostProcessingScore) -> float:
+    return score.ap
+
+
+def _f1(score: PostProcessingScore) -> float:
+    return score.f1
+
+
+def _without_lrp(score: PostProcessingScore) -> float:
+    return 1 - score.lrp
+
+
 CANDIDATE_FAMILIES: Registry[Any] = Registry(
     "family of candidates",
     {"synthetic": "mapopt.envs.post_processing.synthetic:SyntheticCandidates"},
@@ -52,9 +65,9 @@ SETTING_ACTIONS: Registry[Any] = Registry(
 SETTING_REWARDS: Registry[Any] = Registry(
     "reward",
     {
-        "ap": lambda score: score.ap,
-        "f1": lambda score: score.f1,
-        "lrp": lambda score: 1 - score.lrp,
+        "ap": _ap,
+        "f1": _f1,
+        "lrp": _without_lrp,
     },
     check=_reward_problem,
 )

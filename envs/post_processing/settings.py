@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
-from mapopt.envs.choices import read_choice
+from mapopt.envs.checks import check_whole, is_number
+from mapopt.envs.choices import check_settings_type, read_choice
 from mapopt.envs.post_processing.registries import CANDIDATE_FAMILIES, SETTING_ACTIONS, SETTING_REWARDS
 from mapopt.errors import ConfigError, unknown_name
 
@@ -48,8 +49,9 @@ class PostProcessingEnvSettings:
         tables = {"family": CANDIDATE_FAMILIES, "reward": SETTING_REWARDS, "action": SETTING_ACTIONS}
         for name, registry in tables.items():
             object.__setattr__(self, name, read_choice(getattr(self, name), registry))
-        if self.length < 1:
-            raise ConfigError(f"length is {self.length}: expected at least one step")
+        check_whole("length", self.length, "at least one step")
+        if self.step_size is not None and not is_number(self.step_size):
+            raise ConfigError(f"step_size is {self.step_size!r}: expected a part of [-1, 1], such as 0.125, or None")
 
     @classmethod
     def of(
@@ -65,6 +67,7 @@ class PostProcessingEnvSettings:
         Raises:
             ConfigError: a name is unknown, or a value is not what its field takes.
         """
+        check_settings_type(settings, cls)
         known = [field.name for field in fields(cls)]
         for name in changes:
             if name not in known:

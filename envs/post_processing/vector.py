@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -11,12 +10,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from mapopt.envs.checks import check_lane_actions, check_num_envs, read_autoreset_mode
 from mapopt.envs.lanes import lanes_to_reset, make_generator
 from mapopt.envs.post_processing.candidates import CandidateFamily
 from mapopt.envs.post_processing.episodes import make_setup
 from mapopt.envs.post_processing.lanes import PostProcessingState
+from mapopt.envs.post_processing.scene import RENDER_MODES, check_render_mode, render
 from mapopt.envs.post_processing.settings import PostProcessingEnvSettings, PostProcessingKeywords
-from mapopt.errors import ConfigError
 
 
 class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -26,7 +26,7 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         num_envs: episodes at once.
         family: see `PostProcessingEnv`.
         settings: see there.
-        render_mode: None; a vector renders nothing.
+        render_mode: "rgb_array" or "ansi"; `render` returns a picture or a line of every lane.
         autoreset_mode: whether an ended episode is replaced in the same step or in the next one.
         changes: see `PostProcessingEnv`.
     """
@@ -41,16 +41,15 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         **changes: Unpack[PostProcessingKeywords],
     ) -> None:
-        if render_mode is not None:
-            raise ConfigError("a vector of environments renders nothing: leave render_mode out")
-        if num_envs < 1:
-            raise ConfigError(f"num_envs is {num_envs}: expected at least one")
+        check_render_mode(render_mode)
+        check_num_envs(num_envs)
+        mode = read_autoreset_mode(autoreset_mode)
         chosen = PostProcessingEnvSettings.of(settings, family=family, **changes)
         self._setup = make_setup(chosen, num_lanes=num_envs)
         self._lanes = self._setup.lanes
-        self.num_envs, self.render_mode = num_envs, None
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
+        self.num_envs, self.render_mode = num_envs, render_mode
+        self.autoreset_mode = mode
+        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": list(RENDER_MODES), "render_fps": 4}
         self.single_action_space, self.single_observation_space = self._setup.spaces
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -109,8 +108,7 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             ConfigError: there is not one action for every lane, or one is not of the action space; no lane has stepped.
             gymnasium.error.ResetNeeded: a lane's episode is over, or never began.
         """
-        if len(actions) != self.num_envs:
-            raise ConfigError(f"{len(actions)} actions were given for {self.num_envs} environments: give each its own")
+        check_lane_actions(actions, self.num_envs)
         due = [lane for lane, episode in enumerate(self._lanes) if episode.over]
         if due and (self.autoreset_mode is not AutoresetMode.NEXT_STEP or not self._began):
             raise gymnasium.error.ResetNeeded(f"lanes {due} need a reset before a step")
@@ -129,16 +127,26 @@ class PostProcessingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             infos = self._add_info(infos, info, lane)
         return observations, rewards, terminated, np.zeros(self.num_envs, bool), infos
 
+    def render(self) -> tuple[Any, ...] | None:
+        """Returns every lane as a picture or as a line, by the render mode; see `PostProcessingEnv.render`."""
+        if self.render_mode is None:
+            return None
+        return tuple(render(lane, self.render_mode) for lane in self._lanes)
+
     def get_state(self, lane: int) -> PostProcessingState:
         """Copies a lane's episode, with the generator that draws its next ones."""
-        generator = self._generators[lane].bit_generator.state
-        return dataclasses.replace(self._lanes[lane].state, generator=generator)
+        return self._lanes[lane].copy(self._generators[lane].bit_generator.state)
 
     def set_state(self, lane: int, state: PostProcessingState) -> np.ndarray:
-        """Puts an episode into a lane, its own or another's; returns its observation."""
+        """Puts an episode into a lane, its own or another's; returns its observation.
+
+        Raises:
+            CheckpointError: it is of another instance's candidates, or of an episode of another length.
+        """
+        observation = self._lanes[lane].restore(state)
         if state.generator is not None:
-            self._generators[lane].bit_generator.state = state.generator
-        return self._lanes[lane].restore(state)
+            self._generators[lane].bit_generator.state = dict(state.generator)
+        return observation
 
     def _blank(self) -> np.ndarray:
         return np.zeros(self.observation_space.shape or (), np.float32)

@@ -16,6 +16,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorActionWrapper, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from mapopt.envs.checks import read_array
 from mapopt.envs.wrappers.forms import WrappedAction, wrapped_form
 from mapopt.envs.wrappers.inside import action_names, baseline_action
 from mapopt.errors import ConfigError, unknown_name
@@ -74,7 +75,7 @@ class FreezeKnobs(gymnasium.ActionWrapper[np.ndarray, np.ndarray, np.ndarray], R
 
     def action(self, action: np.ndarray) -> np.ndarray:
         """Puts the held entries back: ``[m]`` to ``[n]``."""
-        return self._freezer.apply(np.asarray(action))
+        return self._freezer.apply(read_array(action))
 
 
 class VectorFreezeKnobs(VectorActionWrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarray]):
@@ -111,7 +112,7 @@ class VectorFreezeKnobs(VectorActionWrapper[np.ndarray, np.ndarray, np.ndarray, 
 
     def actions(self, actions: np.ndarray) -> np.ndarray:
         """Puts the held entries back: ``[lanes, m]`` to ``[lanes, n]``."""
-        return self._freezer.apply(np.asarray(actions))
+        return self._freezer.apply(read_array(actions))
 
 
 class Discretize(gymnasium.ActionWrapper[np.ndarray, Any, np.ndarray], RecordConstructorArgs):
@@ -163,7 +164,7 @@ class Discretize(gymnasium.ActionWrapper[np.ndarray, Any, np.ndarray], RecordCon
 
     def action(self, action: Any) -> np.ndarray:
         """Returns the entries ``[n]`` that a choice stands for."""
-        return self._table.apply(np.asarray(action))
+        return self._table.apply(read_array(action))
 
 
 class VectorDiscretize(VectorActionWrapper[np.ndarray, np.ndarray, np.ndarray, np.ndarray]):
@@ -204,7 +205,7 @@ class VectorDiscretize(VectorActionWrapper[np.ndarray, np.ndarray, np.ndarray, n
 
     def actions(self, actions: np.ndarray) -> np.ndarray:
         """Returns the entries ``[lanes, n]`` that choices stand for."""
-        return self._table.apply(np.asarray(actions))
+        return self._table.apply(read_array(actions))
 
 
 class _Freezer:
@@ -246,7 +247,7 @@ class _Freezer:
 
     def apply(self, actions: np.ndarray) -> np.ndarray:
         """Returns ``[..., n]`` of ``[..., m]``."""
-        if actions.shape[-1:] != self._left.shape:
+        if actions.shape[-1:] != self._left.shape or actions.dtype.kind not in "fiu":
             raise ConfigError(f"an action of shape {actions.shape}: expected {len(self._left)} entries, {self.names}")
         full = np.broadcast_to(self._full, (*actions.shape[:-1], len(self._full))).copy()
         full[..., self._left] = actions

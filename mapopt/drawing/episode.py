@@ -64,7 +64,7 @@ class RenderScene:
     rounds: int
     """Rounds of the whole budget."""
     ap: tuple[float, ...]
-    """Val AP after each round played; as many as rounds were played."""
+    """Val AP after each round played, or what `measure` names; as many as rounds were played."""
     knobs: tuple[RenderedKnob, ...]
     """The knobs that change."""
     categories: tuple[str, ...] = ()
@@ -73,6 +73,10 @@ class RenderScene:
     """One val image; not needed for a line of text."""
     ap_limit: float | None = None
     """Upper end of the AP axis; by default the next quarter above the best AP so far."""
+    measure: str = "val AP"
+    """What is drawn above the knobs."""
+    step: str = "round"
+    """What is counted along the axis."""
 
 
 def describe_scene(scene: RenderScene) -> str:
@@ -84,9 +88,9 @@ def describe_scene(scene: RenderScene) -> str:
     """
     played = len(scene.ap)
     if not played:
-        return f"round 0/{scene.rounds}: {scene.title}"
+        return f"{scene.step} 0/{scene.rounds}: {scene.title}"
     knobs = ", ".join(f"{knob.name} {knob.values[-1]:.3g}" for knob in scene.knobs)
-    return f"round {played}/{scene.rounds}: val AP {scene.ap[-1]:.3f}; {knobs}"
+    return f"{scene.step} {played}/{scene.rounds}: {scene.measure} {scene.ap[-1]:.3f}; {knobs}"
 
 
 def draw_scene(scene: RenderScene, *, width: int = 960) -> np.ndarray:
@@ -178,7 +182,7 @@ def _draw_title(page: Axes, scene: RenderScene) -> None:
     name, _, details = scene.title.partition(": ")
     _write(page, (20, 12), textwrap.shorten(name, 70, placeholder=" ..."), size=13, bold=True)
     _write(page, (20, 36), textwrap.shorten(details, 120, placeholder=" ..."), size=8.5, color="#555555")
-    _write(page, (_RIGHT, 12), f"round {len(scene.ap)} of {scene.rounds}", size=13, bold=True, align="right")
+    _write(page, (_RIGHT, 12), f"{scene.step} {len(scene.ap)} of {scene.rounds}", size=13, bold=True, align="right")
     if any(knob.baseline for knob in scene.knobs):
         _write(page, (_RIGHT, 36), "orange: the baseline's knobs", size=8.5, color=_BASELINE, align="right")
 
@@ -194,13 +198,13 @@ def _draw_ap(page: Axes, scene: RenderScene, height: float) -> None:
         float(tick) for tick in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(0.0, top) if 0 <= tick <= top + 1e-9
     ]
     _draw_scales(page, panel, [(tick, f"{tick:.2f}") for tick in ticks], len(scene.ap), size=8.5, numbered=True)
-    _write(page, (_LEFT + _MIDDLE / 2, panel.top + height + 16), "round", size=8.5, align="center")
+    _write(page, (_LEFT + _MIDDLE / 2, panel.top + height + 16), scene.step, size=8.5, align="center")
     now = f" {scene.ap[-1]:.3f}" if scene.ap else ""
-    _write(page, (_LEFT, panel.top - 6), f"val AP{now}", size=11, bold=True, above=True)
+    _write(page, (_LEFT, panel.top - 6), f"{scene.measure}{now}", size=11, bold=True, above=True)
     if not scene.ap:
         return
     round_of_best = scene.ap.index(best) + 1
-    note = f"best {best:.3f} in round {round_of_best}"
+    note = f"best {best:.3f} in {scene.step} {round_of_best}"
     _write(page, (_LEFT + _MIDDLE, panel.top - 6), note, size=9, color="#666666", align="right", above=True)
     level = panel.down(best)
     page.plot([panel.left, panel.left + panel.width], [level, level], color=_FAINT, linewidth=1, dashes=(4, 3))

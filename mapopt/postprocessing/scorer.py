@@ -63,7 +63,7 @@ class Scorer:
     """
 
     def __init__(self, candidates: CandidateSet) -> None:
-        self._suppression, self._scoring = _kernels("suppression_kernels"), _kernels("scorer_kernels")
+        suppression = _kernels("suppression_kernels")
         settings = Settings.of(mode="reward")
         truth = candidates.truth.index
         self.classes, images = candidates.classes, len(candidates.truth.images)
@@ -75,7 +75,7 @@ class Scorer:
         self._bounds = np.append(starts, len(group)).astype(np.int64)
         self._group_class = labels[starts]
         self._boxes = np.ascontiguousarray(candidates.boxes[order], np.float64)
-        self._overlaps = self._suppression.overlap_lists(self._boxes, self._bounds)
+        self._overlaps = suppression.overlap_lists(self._boxes, self._bounds)
         falling = -self._scores
         # By image: as hard suppression leaves them; for Soft-NMS, which changes scores, as equal ones are ordered.
         self._image_order = np.lexsort((falling, places)), np.argsort(places, kind="stable")
@@ -125,7 +125,9 @@ class Scorer:
         check_classes(settings, self.classes)
         # Knobs reach detectors in single precision.
         sigma = float(np.float32(settings.soft_nms_sigma))
-        self._suppression.suppress_groups(
+        # Looked up at each call: a module kept here could be neither copied nor pickled.
+        suppression, scoring = _kernels("suppression_kernels"), _kernels("scorer_kernels")
+        suppression.suppress_groups(
             self._boxes,
             self._scores,
             self._bounds,
@@ -140,7 +142,7 @@ class Scorer:
             self._sequence,
             self._counts,
         )
-        self._scoring.apply_limits(
+        scoring.apply_limits(
             self._bounds,
             self._group_class,
             np.array(settings.class_detections, np.int64),
@@ -153,7 +155,7 @@ class Scorer:
             self._final,
             self._kept,
         )
-        self._scoring.match(
+        scoring.match(
             self._bounds,
             self._counts,
             self._sequence,
@@ -164,7 +166,7 @@ class Scorer:
             self._correct,
             self._errors,
         )
-        self._scoring.count(
+        scoring.count(
             self._class_bounds,
             self._class_order,
             sigma > 0,

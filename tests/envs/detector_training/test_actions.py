@@ -201,7 +201,7 @@ def test_wrong_settings_are_named() -> None:
         make_action("relative", step_size=0.1)
     with pytest.raises(ConfigError, match=r"step_size is 1.5: expected more than 0 and at most 1"):
         make_action("discrete", step_size=1.5)
-    with pytest.raises(ConfigError, match=r"scale is 1.0: expected a factor above 1"):
+    with pytest.raises(ConfigError, match=r"scale is 1.0: expected a finite factor above 1"):
         make_action("discrete", scale=1.0)
     with pytest.raises(ConfigError, match="unknown knob 'lrr'"):
         make_action(knobs=("lrr",)).decide([0.0], [], TASK, BUDGET)

@@ -129,3 +129,33 @@ def test_a_lane_goes_on_as_it_was_after_a_state_that_does_not_fit(wrong: str) ->
         assert ours[0].tobytes() == theirs[0].tobytes()
         assert ours[1].tolist() == theirs[1].tolist()
     assert ours[2].tolist() == [True, True]
+
+
+def test_a_state_of_another_instance_budget_or_kind_is_refused_and_the_episode_goes_on() -> None:
+    env = DetectorTrainingEnv(**ARGUMENTS)
+    env.reset(seed=0, options={"instance": 3})
+    state = env.get_state()
+    generator = env.np_random.bit_generator.state
+    other = replace(FAMILY, images=(16, 8, 4), count=4)
+    for changes, message in (
+        ({"family": replace(FAMILY, split="eval")}, "other data than instance 3 has here"),
+        ({"family": other}, "other data than instance 3 has here"),
+        ({"family": replace(FAMILY, count=2)}, "is of instance 3 and this family has 2"),
+        (
+            {"budget": Budget(images=8 * 8, rounds=8)},
+            r"an episode of Budget\(images=32.*those here have Budget\(images=64",
+        ),
+    ):
+        strict = DetectorTrainingEnv(**{**ARGUMENTS, **changes})
+        seen = strict.reset(seed=0)[0]
+        with pytest.raises(CheckpointError, match=message):
+            strict.set_state(state)
+        assert np.array_equal(strict.lanes.observe(0), seen)
+    env.step(0)
+    played = env.get_state()
+    with pytest.raises(CheckpointError, match="operating_point was not measured where the state is from"):
+        DetectorTrainingEnv(**ARGUMENTS, reward="f1").set_state(played)
+    with pytest.raises(CheckpointError, match=r"a state is of type dict: expected what get_state\(\) returns"):
+        env.set_state({})  # type: ignore[arg-type]
+    assert env.np_random.bit_generator.state == generator
+    assert DetectorTrainingEnv(**ARGUMENTS).set_state(state).shape == env.observation_space.shape

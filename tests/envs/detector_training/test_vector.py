@@ -208,7 +208,7 @@ def test_stable_baselines3_gets_a_picture_of_every_lane() -> None:
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ConfigError, match="autoreset_mode"):
         FleetVecEnv(partial(make_vector, 2))
-    with pytest.raises(ConfigError, match="0 lanes: expected at least one"):
+    with pytest.raises(ConfigError, match="num_envs is 0: expected at least one environment"):
         make_vector(0)
     vector = make_vector(2)
     with pytest.raises(ConfigError, match="3 seeds were given for 2 environments"):

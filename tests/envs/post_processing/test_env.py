@@ -20,7 +20,7 @@ from mapopt.envs.post_processing.actions import SettingSpace
 from mapopt.envs.post_processing.candidates import CandidateInstance
 from mapopt.envs.post_processing.env import PostProcessingEnv
 from mapopt.envs.post_processing.synthetic import SyntheticCandidates
-from mapopt.errors import ConfigError
+from mapopt.errors import CheckpointError, ConfigError
 from mapopt.postprocessing.scorer import Scorer
 from mapopt.postprocessing.settings import PostProcessingSettings
 from mapopt.training.knobs import Knobs, ranges
@@ -224,7 +224,7 @@ def test_rendering_is_one_line() -> None:
         ({"length": 0}, "length is 0: expected at least one step"),
         ({"action": "discrete", "step_size": 0.0}, r"step_size is 0.0: expected a part of \[-1, 1\], such as 0.125"),
         ({"family": "synthetics"}, "unknown family of candidates 'synthetics': did you mean 'synthetic'"),
-        ({"render_mode": "human"}, "render_mode is 'human': expected 'ansi' or None"),
+        ({"render_mode": "human"}, "render_mode is 'human': expected 'ansi', 'rgb_array' or None"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -252,7 +252,9 @@ def test_misuse_is_answered_with_what_to_do() -> None:
     discrete = PostProcessingEnv(FAMILY, action="discrete")
     discrete.reset(seed=0)
     for number in (19, -1, 0.5):
-        with pytest.raises(ConfigError, match=rf"action {number}: expected a whole number from 0 to 18"):
+        with pytest.raises(
+            ConfigError, match=rf"an action of shape \(\), {number}: expected whole numbers from 0 to 18"
+        ):
             discrete.step(number)
 
 
@@ -287,3 +289,23 @@ def test_infos_are_what_gymnasium_may_stack() -> None:
         *(f"{name}_{k}" for name in ("score_threshold", "detections") for k in range(3)),
     ]
     assert all(type(value) in (int, float) for value in [*info["knobs"].values(), info["value"], info["test_gain"]])
+
+
+def test_a_state_of_another_instance_or_length_is_refused_and_the_episode_goes_on() -> None:
+    env = PostProcessingEnv(FAMILY, length=4)
+    play(env, some_actions(env, 2), seed=0, options={"instance": 2})
+    state = env.get_state()
+    for strict, message in (
+        (PostProcessingEnv(replace(FAMILY, split="eval"), length=4), "of other candidates than instance 2 has here"),
+        (PostProcessingEnv(replace(FAMILY, classes=4), length=4), "of other candidates than instance 2 has here"),
+        (PostProcessingEnv(replace(FAMILY, count=2), length=4), "is of instance 2 and this family has 2"),
+        (PostProcessingEnv(FAMILY, length=5), "an episode of 4 steps and those here have 5: .* with length=4"),
+    ):
+        seen, before = strict.reset(seed=1)[0], strict.np_random.bit_generator.state
+        with pytest.raises(CheckpointError, match=message):
+            strict.set_state(state)
+        assert strict.np_random.bit_generator.state == before
+        assert np.array_equal(strict._lane.observe(), seen)
+    with pytest.raises(CheckpointError, match=r"a state is of type int: expected what get_state\(\) returns"):
+        env.set_state(3)  # type: ignore[arg-type]
+    assert PostProcessingEnv(FAMILY, length=4).set_state(state).tobytes() == env.set_state(state).tobytes()

@@ -115,7 +115,7 @@ def test_misuse_is_answered_with_what_to_do() -> None:
         vector.step(np.zeros((3, 9)))
     with pytest.raises(ConfigError, match=r"reset_mask of shape \(3,\): expected \(2,\) with at least one True"):
         vector.reset(options={"reset_mask": np.ones(3, bool)})
-    with pytest.raises(ConfigError, match="a vector of environments renders nothing"):
-        PostProcessingVectorEnv(2, FAMILY, render_mode="ansi")
+    with pytest.raises(ConfigError, match="render_mode is 'human': expected 'ansi', 'rgb_array' or None"):
+        PostProcessingVectorEnv(2, FAMILY, render_mode="human")
     with pytest.raises(ConfigError, match="num_envs is 0: expected at least one"):
         PostProcessingVectorEnv(0, FAMILY)
