@@ -47,6 +47,10 @@ def test_python_on_a_page_runs_from_top_to_bottom(page: str, tmp_path: Path, mon
         for line, code in fenced:
             # Empty lines before it let a traceback name the page's own line.
             exec(compile("\n" * (line - 1) + code, str(DOCS / page), "exec"), namespace)
+    if page == "../README.md":
+        # Its first environment shows that something is learned, beside the return of the baseline.
+        assert namespace["baseline"] == 0.0
+        assert float(namespace["learned"]) > 0.1  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON)
@@ -58,7 +62,7 @@ def test_python_on_a_page_imports_no_deeper_than_one_level(page: str) -> None:
 
 def test_the_readmes_environment_plays_an_episode(capsys: pytest.CaptureFixture[str]) -> None:
     section = read("../README.md").split("### The environments\n")[1]
-    script = section.split("```python\n")[1].split("```")[0]
+    script = section.split("```python\n")[2].split("```")[0]
     exec(compile(script, "README.md", "exec"), {"__name__": "__main__"})
     first, *rounds, tested = capsys.readouterr().out.strip().splitlines()
     assert "mistake" in first
