@@ -26,6 +26,7 @@ from mapopt.envs.detector_training.observations import (
 )
 from mapopt.envs.detector_training.settings import EnvSettings
 from mapopt.envs.families.base import Instance, ranges_of
+from mapopt.envs.families.registry import FAMILIES
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.metrics import Report
 from mapopt.training.budget import Budget
@@ -35,7 +36,6 @@ from mapopt.training.fleet import Fleet
 from mapopt.training.history import Round
 from mapopt.training.knobs import KnobSpace
 from mapopt.training.loop import advance, check_decision
-from mapopt.training.recipe import Recipe
 from mapopt.training.task import check_alike
 
 
@@ -107,9 +107,10 @@ class DetectorTrainingLanes:
         chosen = (*self.reward.features, *DEFAULT_FEATURES) if chosen is None else chosen
         known = ranges_of(self.family, (*self.action.knobs, *knobs_of(chosen)))
         KnobSpace(self.action.knobs, known)
-        recipe = getattr(self.family, "recipe", None)
-        if isinstance(recipe, Recipe) and not getattr(self.family, "budgets", ()):
-            self.budget.check(recipe.batch_size)
+        family: Any = self.family
+        if type(family) in FAMILIES.values() and not family.budgets:
+            # Ours say what recipe their instances have; those of somebody's own are checked instance by instance.
+            self.budget.check(family.recipe.batch_size)
         self.features = find_features(chosen, self.action.knobs, known)
         self.measures = tuple(sorted({*self.reward.measures, *needed_measures(self.features)}))
         self.histories: list[list[Round]] = [[] for _ in range(num_lanes)]
