@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from mapopt.agents.policy import OpenLoopController, PolicyController
 from mapopt.agents.zoo import ZOO, find_agent
 from mapopt.errors import AgentError, ConfigError
 from mapopt.registry import Choice, Registry
+from mapopt.sources import source_files
 from mapopt.training import Controller
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def save_agent(
 
 
 def _source(text: str, agent: Any) -> bytes:
-    """Returns ``module:attribute`` with the files that it and an agent's own parts are written in."""
+    """Returns ``module:attribute`` with the files of it, of an agent's own parts and of what they import."""
     own = agent.own if isinstance(agent, Agent) else OwnParts()
     modules = [text.partition(":")[0]]
     for part in (*own.features, own.action):
@@ -197,8 +197,8 @@ def _source(text: str, agent: Any) -> bytes:
         elif part is not None:
             function = getattr(part, "value", part)
             modules.append(getattr(function, "__module__", type(function).__module__))
-    files = [getattr(sys.modules.get(module), "__file__", None) for module in dict.fromkeys(modules)]
-    return text.encode() + b"".join(Path(file).read_bytes() for file in files if file)
+    files = dict.fromkeys(file for module in dict.fromkeys(modules) for file in source_files(module))
+    return text.encode() + b"".join(file.read_bytes() for file in files)
 
 
 def _file_of(given: str | Path) -> Path:

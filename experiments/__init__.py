@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mapopt.experiments.comparison.controllers import ControllerConfig as ControllerConfig
     from mapopt.experiments.comparison.search import SearchOutcome as SearchOutcome
     from mapopt.experiments.comparison.store import Store as Store
-    from mapopt.experiments.comparison.store import StoredRun as StoredRun
+    from mapopt.experiments.comparison.stored_run import StoredRun as StoredRun
     from mapopt.experiments.reporting.report import summarize as summarize
     from mapopt.experiments.reporting.summary import MethodSummary as MethodSummary
     from mapopt.experiments.reporting.summary import Summary as Summary
@@ -38,7 +38,7 @@ else:
             "SearchOutcome": "mapopt.experiments.comparison.search",
             "Searched": "mapopt.experiments.comparison.config",
             "Store": "mapopt.experiments.comparison.store",
-            "StoredRun": "mapopt.experiments.comparison.store",
+            "StoredRun": "mapopt.experiments.comparison.stored_run",
             "Summary": "mapopt.experiments.reporting.summary",
             "TaskConfig": "mapopt.experiments.comparison.config",
             "TaskSummary": "mapopt.experiments.reporting.summary",

@@ -40,6 +40,9 @@ LAYERS = {
     "mapopt.processes": 0,
     "mapopt.registry": 0,
     "mapopt.settings": 0,
+    "mapopt.sources": 0,
+    "mapopt.stopwatch": 0,
+    "mapopt.waiting": 0,
     "mapopt.weights": 0,
     "mapopt.losses": 1,
     "mapopt.metrics": 1,
@@ -187,6 +190,7 @@ def test_the_bottom_is_flat() -> None:
         "mapopt.registry": {"mapopt.errors", "mapopt.settings"},
         "mapopt.settings": reading,
         "mapopt.weights": {"mapopt.errors", "mapopt.files", "mapopt.paths"},
+        "mapopt.waiting": {"mapopt.stopwatch"},
     }
     for module, path in MODULES:
         if LAYERS[part_of(module)] == 0:

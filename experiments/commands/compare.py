@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -10,6 +10,7 @@ import tyro
 
 from mapopt.commands.command import Command
 from mapopt.devices import check_device
+from mapopt.settings import NOT_A_SETTING
 
 if TYPE_CHECKING:
     from mapopt.experiments.comparison.options import Options
@@ -65,7 +66,8 @@ class _OnExperiment(Command):
 class Compare(_OnExperiment):
     """Train every method on every task with every seed at equal budget, test once, and report with intervals.
 
-    Runs that the store already has are not trained again; a comparison that was stopped goes on where it was.
+    Runs that the store already has are not trained again; a comparison that was stopped goes on where it was. Runs
+    that other code made are refused until --accept-stored counts them or --redo trains them again.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -75,6 +77,10 @@ class Compare(_OnExperiment):
 
     workers: int = 0
     """Processes; 0 takes one per core, and one on a GPU."""
+    accept_stored: bool = field(default=False, metadata=NOT_A_SETTING)
+    """Count stored runs that other code made (another version of mapopt or torch, or another kind of device)."""
+    redo: bool = field(default=False, metadata=NOT_A_SETTING)
+    """Train such runs again."""
     search: bool = False
     """Search the methods' settings on other seeds instead, and print the section to keep in the configuration. The
     outcomes are kept in OUT, too, so that a search that was stopped goes on."""
@@ -83,7 +89,8 @@ class Compare(_OnExperiment):
         """Compares, or searches."""
         check_device(self.device)
         self.settings()
-        options: Options = {**self.options(), "workers": self.workers}
+        about_stored: Options = {"accept_stored": self.accept_stored, "redo": self.redo}
+        options: Options = {**self.options(), **about_stored, "workers": self.workers}
         if self.search:
             from mapopt.experiments.comparison.compare import search
             from mapopt.experiments.comparison.search import as_yaml
@@ -97,7 +104,11 @@ class Compare(_OnExperiment):
 
 @dataclass(frozen=True, kw_only=True)
 class Plot(_OnExperiment):
-    """Draw a comparison's table, summary.json and figures again from its store, without training."""
+    """Draw a comparison's table, summary.json and figures again from its store, without training.
+
+    Runs that other code made are among them, and a note says so. A report on some of the runs goes into a folder of its
+    own, OUT/EXPERIMENT/selections/..., where it would otherwise take the place of a report on more of them.
+    """
 
     examples: ClassVar[tuple[str, ...]] = (
         "mapopt plot --config losses",

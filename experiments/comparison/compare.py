@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -14,10 +15,13 @@ from mapopt.errors import ConfigError, StoreError
 from mapopt.experiments.comparison.config import Experiment
 from mapopt.experiments.comparison.data import splits_of
 from mapopt.experiments.comparison.executors import run_jobs
-from mapopt.experiments.comparison.jobs import Job, Plan, all_jobs, missing_jobs, train_job
+from mapopt.experiments.comparison.expected import expected_seconds
+from mapopt.experiments.comparison.jobs import Job, Plan, all_jobs, train_job
 from mapopt.experiments.comparison.options import Config, Methods, Options, make_experiment
-from mapopt.experiments.comparison.search import SearchOutcome, read_outcome, search_job, search_jobs
+from mapopt.experiments.comparison.search import SearchOutcome, kept_outcomes, search_job, search_jobs
+from mapopt.experiments.comparison.standing import missing_jobs, stored_runs
 from mapopt.experiments.comparison.store import Store
+from mapopt.experiments.reporting.places import SUMMARY, report_folder
 from mapopt.experiments.reporting.report import summarize
 from mapopt.experiments.reporting.summary import Summary
 from mapopt.files import write_json
@@ -31,16 +35,18 @@ def compare(
 ) -> Summary:
     """Trains every method on every task with every seed at equal budget, tests once, and returns what came of it.
 
-    Runs that the store already has are not trained again; a comparison that was stopped goes on where it was. The
-    summary is also written to ``OUT/EXPERIMENT/summary.json``. A script that takes more than one worker calls this
-    below ``if __name__ == "__main__":``, because workers import the script.
+    Runs that the store already has are not trained again; a comparison that was stopped goes on where it was. What
+    other code made is refused unless the options accept it or have it done again. The summary is also written to
+    ``OUT/EXPERIMENT/summary.json``, or of some of the runs to a folder in ``OUT/EXPERIMENT/selections``. A script that
+    takes more than one worker calls this below ``if __name__ == "__main__":``, because workers import the script.
 
     Args:
         config: the experiment.
         methods: names of those of the experiment's methods that are compared; or all that are compared by name, each a
             `MethodConfig`, a `Recipe`, a controller, a mapping as in a file, or None for the experiment's own.
         out: the store.
-        options: tasks, data, seeds, agent, reference, workers, device, progress, report; see `Options`.
+        options: tasks, data, seeds, agent, reference, accept_stored, redo, workers, device, progress, report; see
+            `Options`.
 
     Raises:
         MapoptError: what was asked cannot be done, and why.
@@ -50,9 +56,9 @@ def compare(
     """
     experiment = make_experiment(config, methods, options)
     device, workers = _device(options), _workers(options)
-    store, jobs = Store(Path(out)), all_jobs(experiment)
+    store, jobs = Store(Path(out)), all_jobs(experiment, device=device)
     with lock_folder(store.root / experiment.name):
-        missing = missing_jobs(jobs, store, lanes=experiment.lanes)
+        missing, standing = missing_jobs(jobs, store, lanes=experiment.lanes, **_about_stored(options))
         with _listening(options) as report:
             report(
                 Plan(
@@ -61,16 +67,22 @@ def compare(
                     runs=sum(len(job.seeds) for job in jobs),
                     missing=sum(len(job.seeds) for job in missing),
                     store=store.root,
+                    replaced=len(standing.other),
+                    note="" if options.get("redo") else standing.note,
+                    seconds=expected_seconds(missing, [*standing.today, *standing.older], workers=workers),
                 )
             )
             run_jobs(partial(train_job, store=store, device=device), missing, report, workers=workers)
-        return _summarize(experiment, jobs, store, options)
+        return _summarize(experiment, jobs, store, options, any_device=False)
 
 
 def plot(
     config: Config = "default", *, methods: Methods = (), out: str | Path = "runs", **options: Unpack[Options]
 ) -> Summary:
     """Summarizes a comparison's stored runs without training; ``report=True`` prints and draws them.
+
+    Runs that other code made are among them, and `Summary.notes` says so. A report on some of the runs goes into a
+    folder of its own, so that it does not take the place of the report on all of them.
 
     Args:
         config: the experiment.
@@ -82,7 +94,7 @@ def plot(
         StoreError: the store holds no runs of this experiment as it is configured now.
     """
     experiment = make_experiment(config, methods, options)
-    return _summarize(experiment, all_jobs(experiment), Store(Path(out)), options)
+    return _summarize(experiment, all_jobs(experiment), Store(Path(out)), options, any_device=True)
 
 
 def search(
@@ -108,10 +120,9 @@ def search(
     experiment = make_experiment(config, methods, options)
     device, workers = _device(options), _workers(options)
     folder = Path(out) / experiment.name
-    jobs = search_jobs(experiment, folder / "searches")
+    jobs = search_jobs(experiment, folder / "searches", device=device)
     with lock_folder(folder), _listening(options) as report:
-        outcomes = [read_outcome(job.path) for job in jobs if job.path.exists()]
-        missing = [job for job in jobs if not job.path.exists()]
+        missing, outcomes = kept_outcomes(jobs, **_about_stored(options))
         for outcome in outcomes:
             report(outcome)
 
@@ -160,15 +171,17 @@ def _listening(options: Options) -> Iterator[Listener]:
         yield report
 
 
-def _summarize(experiment: Experiment, jobs: Sequence[Job], store: Store, options: Options) -> Summary:
+def _about_stored(options: Options) -> dict[str, bool]:
+    return {"accept_stored": options.get("accept_stored", False), "redo": options.get("redo", False)}
+
+
+def _summarize(
+    experiment: Experiment, jobs: Sequence[Job], store: Store, options: Options, *, any_device: bool
+) -> Summary:
     """Summarizes the runs of some jobs, and writes, prints and draws that."""
     folder = store.root / experiment.name
-    wanted = {(job.task, job.method): job for job in jobs}
-    runs = []
-    for run in store.runs(experiment.name):
-        job = wanted.get((run.task, run.method))
-        if job is not None and run.key == job.key and run.seed in job.seeds:
-            runs.append(run)
+    standing = stored_runs(jobs, store.runs(experiment.name), any_device=any_device)
+    runs = sorted([*standing.today, *standing.older], key=lambda run: (run.task, run.method, run.seed))
     if not runs:
         raise StoreError(
             f"{folder} holds no runs of this experiment as it is configured now: run `mapopt compare` first"
@@ -179,10 +192,16 @@ def _summarize(experiment: Experiment, jobs: Sequence[Job], store: Store, option
             "name another with --reference"
         )
     objects = {name: splits_of(task, 0).train.annotations.counts.tolist() for name, task in experiment.tasks.items()}
-    summary = summarize(runs, reference=experiment.reference, objects=objects)
-    write_json(folder / "summary.json", summary.as_dict())
+    place = report_folder(folder, {(job.task, job.method): job.seeds for job in jobs})
+    notes = [standing.note] if standing.older else []
+    if standing.other:
+        notes.append(
+            f"{len(standing.other)} stored runs were asked for with other settings, images or agents: left out"
+        )
+    summary = replace(summarize(runs, reference=experiment.reference, objects=objects), notes=tuple(notes))
+    write_json(place / SUMMARY, summary.as_dict())
     if options.get("report"):
         from mapopt.experiments.reporting.progress import print_and_draw
 
-        print_and_draw(summary, runs, folder, {name: method.recipe for name, method in experiment.methods.items()})
+        print_and_draw(summary, runs, place, {name: method.recipe for name, method in experiment.methods.items()})
     return summary

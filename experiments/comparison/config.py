@@ -15,7 +15,7 @@ from mapopt.data import ShapesConfig
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.experiments.comparison.controllers import ControllerConfig
 from mapopt.former_names import translate
-from mapopt.settings import from_mapping, load_yaml
+from mapopt.settings import LEFT_OUT_WHEN_EMPTY, from_mapping, load_yaml
 from mapopt.training import Budget, Knobs, Recipe
 
 SEARCH_SEEDS = 1000
@@ -63,6 +63,9 @@ class Searched:
     images: int
     """Trained on."""
     seconds: float
+    """By the clock."""
+    processor_seconds: float | None = field(default=None, metadata=LEFT_OUT_WHEN_EMPTY)
+    """Of the processor; unknown where only the clock was read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,11 +16,12 @@ import numpy as np
 
 from mapopt.agents import agent_fingerprint, load_agent
 from mapopt.detectors import DETECTORS
-from mapopt.experiments.comparison.config import Experiment, TaskConfig
+from mapopt.experiments.comparison.config import Experiment, Searched, TaskConfig
 from mapopt.experiments.comparison.controllers import ControllerConfig
 from mapopt.experiments.comparison.data import splits_of
-from mapopt.experiments.comparison.keys import run_key
-from mapopt.experiments.comparison.store import Cost, Store, StoredRun
+from mapopt.experiments.comparison.keys import Keys, run_keys
+from mapopt.experiments.comparison.store import Store
+from mapopt.experiments.comparison.stored_run import Cost, StoredRun
 from mapopt.losses import BOX_LOSSES, make_loss
 from mapopt.registry import is_text
 from mapopt.training import (
@@ -52,8 +53,8 @@ class Job:
     task: str
     method: str
     label: str
-    key: str
-    """Of the runs; see `run_key`."""
+    keys: Keys
+    """Of the runs."""
     data: TaskConfig
     recipe: Recipe
     knobs: Knobs
@@ -67,6 +68,11 @@ class Job:
     training: Cost
     """Of the agent, where the method is one."""
     seeds: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The key of the runs; see `Keys`."""
+        return self.keys.whole
 
     def make_task(self, seed: int, knobs: Knobs | None = None) -> Task:
         """Builds the task of one run, with other knobs if some are given."""
@@ -86,8 +92,14 @@ class Plan:
     """Of every run."""
     runs: int
     missing: int
-    """Runs that the store lacks."""
+    """Runs that are to be trained."""
     store: Path
+    replaced: int = 0
+    """Stored runs that were asked for otherwise and make room."""
+    note: str = ""
+    """What is to be known of the stored runs that count."""
+    seconds: float | None = None
+    """About how long it will take, by the clock; None where nothing is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +113,10 @@ class Progress:
     done: bool = False
 
 
-def make_job(experiment: Experiment, task: str, method: str, seeds: tuple[int, ...] = ()) -> Job:
-    """Resolves some runs of an experiment.
+def make_job(
+    experiment: Experiment, task: str, method: str, seeds: tuple[int, ...] = (), *, device: str = "cpu"
+) -> Job:
+    """Resolves some runs of an experiment, on a device.
 
     Raises:
         MapoptError: a part of the user's own or an agent is not there or not usable, or a folder cannot be read.
@@ -111,20 +125,21 @@ def make_job(experiment: Experiment, task: str, method: str, seeds: tuple[int, .
     data, knobs = experiment.tasks[task], experiment.knobs(task, method)
     _check_own_parts(config.recipe)
     config.controller.make()
-    key = run_key(
+    keys = run_keys(
         task=data,
         recipe=config.recipe,
         knobs=knobs,
         controller=config.controller,
         budget=experiment.budget,
         select=experiment.select,
+        device=device,
     )
     return Job(
         experiment=experiment.name,
         task=task,
         method=method,
         label=experiment.label(method),
-        key=key,
+        keys=keys,
         data=data,
         recipe=config.recipe,
         knobs=knobs,
@@ -132,27 +147,17 @@ def make_job(experiment: Experiment, task: str, method: str, seeds: tuple[int, .
         agent=agent_fingerprint(config.controller.agent) if config.controller.runs_agent else "",
         budget=experiment.budget,
         select=experiment.select,
-        search=Cost() if outcome is None else Cost(runs=outcome.runs, images=outcome.images, seconds=outcome.seconds),
+        search=_search_cost(outcome),
         training=_training_cost(config.controller),
         seeds=seeds,
     )
 
 
-def all_jobs(experiment: Experiment) -> list[Job]:
+def all_jobs(experiment: Experiment, *, device: str = "cpu") -> list[Job]:
     """Resolves every method on every task, for all seeds at once."""
     seeds = tuple(range(experiment.seeds))
-    return [make_job(experiment, task, method, seeds) for task in experiment.tasks for method in experiment.methods]
-
-
-def missing_jobs(jobs: Sequence[Job], store: Store, *, lanes: int) -> list[Job]:
-    """Returns what of the jobs the store lacks, in groups of at most so many seeds."""
-    missing = []
-    for job in jobs:
-        lacking = [seed for seed in job.seeds if not store.has(job.experiment, job.task, job.method, seed, job.key)]
-        starts = range(0, len(lacking), lanes)
-        missing += [replace(job, seeds=tuple(lacking[start : start + lanes])) for start in starts]
-    # Jobs of the same seeds share their data: a worker that takes every other job draws it once.
-    return sorted(missing, key=lambda job: job.seeds)
+    places = [(task, method) for task in experiment.tasks for method in experiment.methods]
+    return [make_job(experiment, task, method, seeds, device=device) for task, method in places]
 
 
 def train_job(job: Job, report: Callable[[Progress], None], *, store: Store, device: str) -> None:
@@ -192,13 +197,23 @@ def _training_cost(controller: ControllerConfig) -> Cost:
         return Cost()
     agent = getattr(load_agent(controller.agent), "agent", None)
     cost = getattr(agent, "training", {}).get("cost", {})
-    return Cost(images=cost.get("images", 0), seconds=cost.get("seconds", 0.0))
+    images, seconds = cost.get("images", 0), cost.get("seconds", 0.0)
+    return Cost(images=images, seconds=seconds, processor_seconds=cost.get("processor_seconds"))
+
+
+def _search_cost(outcome: Searched | None) -> Cost:
+    if outcome is None:
+        return Cost()
+    spent, processor = outcome.seconds, outcome.processor_seconds
+    return Cost(runs=outcome.runs, images=outcome.images, seconds=spent, processor_seconds=processor)
 
 
 def _stored(job: Job, lane: int, task: Task, result: RunResult, device: str) -> StoredRun:
     last = result.history[-1]
     return StoredRun(
         key=job.key,
+        asked=job.keys.asked,
+        made_by=job.keys.made_by.as_dict(),
         experiment=job.experiment,
         task=job.task,
         method=job.method,
@@ -214,6 +229,7 @@ def _stored(job: Job, lane: int, task: Task, result: RunResult, device: str) -> 
         images=last.images,
         evaluated=last.evaluated + len(task.splits.test),
         seconds=last.seconds,
+        processor_seconds=last.processor_seconds,
         search=job.search,
         training=job.training,
         categories=tuple(task.splits.test.annotations.category_names),

@@ -1,8 +1,10 @@
 """The key of a run: a hash of everything that decides its numbers but its seed.
 
-A stored run counts as done as long as its key is the same, so a key must not change when the code gets another setting:
-what came after runs were first stored is hashed only where it differs from its default, and everything is hashed under
-the names of that time. A part of the user's own counts with the source of its module: an edited loss is another run.
+A key has two halves. The first is what was asked for: settings, agent, the content of the data, the source of the
+user's own parts. It must not change when the code gets another setting, so what came after runs were first stored is
+hashed only where it differs from its default, and everything is hashed under the names of that time. The second half
+is what computed it: our code, the versions of mapopt and torch, the kind of device. A stored run that differs only
+there was made by other code, which is said, and never quietly taken for a run of today.
 """
 
 from __future__ import annotations
@@ -10,21 +12,28 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from mapopt.agents import Agent, agent_fingerprint, load_agent
 from mapopt.experiments.comparison.data import fingerprints
 from mapopt.registry import is_text, load
 from mapopt.settings import to_mapping
+from mapopt.sources import module_hash
 from mapopt.training import Knobs
 
 if TYPE_CHECKING:
     from mapopt.experiments.comparison.config import ControllerConfig, TaskConfig
     from mapopt.training import Budget, Recipe
 
+CODE = 1
+"""Goes up when a change in our code changes the numbers of runs; a frozen run in the tests says when."""
+
 _STORED = 1
-"""Goes up when a change in the code changes the numbers of runs."""
+"""A part of what is hashed since runs were first stored; it stays."""
 
 _TASK = ("data", "scenes", "images", "size", "invalid")
 _SCENES = (
@@ -46,10 +55,61 @@ _KINDS = ("constant", "schedule", "plateau", "agent", "replay")
 """What is always hashed: the settings, agents and kinds of controllers that there were when runs were first stored."""
 
 
-def run_key(
-    *, task: TaskConfig, recipe: Recipe, knobs: Knobs, controller: ControllerConfig, budget: Budget, select: str
-) -> str:
-    """Returns the hash of everything that decides the numbers of a run but its seed.
+@dataclass(frozen=True)
+class MadeBy:
+    """What computes the numbers of a run."""
+
+    code: int
+    """Of our code; see `CODE`."""
+    mapopt: str
+    torch: str
+    """Its major and minor version."""
+    device: str
+    """Its kind: cpu or cuda."""
+
+    @classmethod
+    def here(cls, device: str) -> MadeBy:
+        """Returns what computes runs in this process on a device."""
+        # The package itself is imported last of all parts, so it is only looked up.
+        return cls(CODE, sys.modules["mapopt"].__version__, _torch_version(), device.partition(":")[0])
+
+    def __str__(self) -> str:
+        return f"mapopt {self.mapopt} (code {self.code}) with torch {self.torch} on {self.device}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values, as a run is stored with them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The key of a run, and what a stored run may be known by instead."""
+
+    asked: str
+    """Of what was asked for."""
+    made_by: MadeBy
+    former: str
+    """The key under which versions before `MadeBy` stored it: of what was asked for, but of an agent only its
+    weights."""
+
+    @property
+    def whole(self) -> str:
+        """The key: of what was asked for and of what computes it."""
+        content = json.dumps([self.asked, self.made_by.as_dict()], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def run_keys(
+    *,
+    task: TaskConfig,
+    recipe: Recipe,
+    knobs: Knobs,
+    controller: ControllerConfig,
+    budget: Budget,
+    select: str,
+    device: str = "cpu",
+) -> Keys:
+    """Returns the hashes of everything that decides the numbers of a run but its seed.
 
     Raises:
         ConfigError: a part of the user's own cannot be imported.
@@ -65,11 +125,16 @@ def run_key(
         "select": select,
     }
     sources = {text: source_hash(text) for text in own_parts(recipe, controller)}
+    # A setting of a part of the user's own may name another one; any other text is just a text.
+    inner = {text for text in _texts([to_mapping(recipe), controller.settings]) if is_text(text)} - sources.keys()
+    sources |= {text: digest for text in sorted(inner) if (digest := module_hash(text.partition(":")[0]))}
     if sources:
         content["sources"] = sources
+    former = content
     if controller.runs_agent:
-        content["agent"] = _agent(controller)
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        former = {**content, "agent": _former_agent(controller)}
+        content = {**content, "agent": agent_fingerprint(controller.agent)}
+    return Keys(_hash(content), MadeBy.here(device), _hash(former))
 
 
 def own_parts(recipe: Recipe, controller: ControllerConfig) -> list[str]:
@@ -79,7 +144,7 @@ def own_parts(recipe: Recipe, controller: ControllerConfig) -> list[str]:
 
 
 def source_hash(text: str) -> str:
-    """Returns a hash of the file that a part's module was read from; empty for a module without one.
+    """Returns a hash of the files that a part is written in; empty for a module without one.
 
     Args:
         text: ``module:attribute``.
@@ -88,9 +153,27 @@ def source_hash(text: str) -> str:
         ConfigError: it cannot be imported.
     """
     load(text)
-    module = sys.modules.get(text.partition(":")[0], sys.modules["__main__"])
-    file = getattr(module, "__file__", None)
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else ""
+    module = text.partition(":")[0]
+    return module_hash(module if module in sys.modules else "__main__")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yields every text among plain values, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for entry in value.values() for text in _texts(entry))
+    elif isinstance(value, list | tuple):
+        yield from (text for entry in value for text in _texts(entry))
+
+
+@cache
+def _torch_version() -> str:
+    return ".".join(version("torch").split(".")[:2])
+
+
+def _hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _task(task: TaskConfig) -> dict[str, Any]:
@@ -115,12 +198,12 @@ def _controller(controller: ControllerConfig) -> dict[str, Any]:
     }
 
 
-def _agent(controller: ControllerConfig) -> str:
+def _former_agent(controller: ControllerConfig) -> str:
+    """Returns what agents were known by when all had one form of action and one activation; of others everything."""
     agent = getattr(load_agent(controller.agent), "agent", None)
     later = not isinstance(agent, Agent) or any(getattr(agent, name) != default for name, default in _AGENT.items())
     if later or agent is None or is_text(controller.agent):
         return agent_fingerprint(controller.agent)
-    # What agents were known by when all had one form of action and one activation.
     return hashlib.sha256(b"".join(weight.tobytes() for weight, _ in agent.layers)).hexdigest()
 
 

@@ -40,6 +40,10 @@ class Options(TypedDict, total=False):
     """An agent that is compared, too: a name in the zoo or a path."""
     reference: str | None
     """The method the others are compared with, instead of the experiment's."""
+    accept_stored: bool
+    """Count stored runs that other code made: another version of mapopt or torch, or another kind of device."""
+    redo: bool
+    """Train such runs again."""
     workers: int
     """Processes; 0 takes one per core, and one on a GPU. One works in this process."""
     device: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from mapopt.experiments.comparison.jobs import Job, make_job
 from mapopt.files import read_record, write_json
 from mapopt.former_names import translate
 from mapopt.settings import from_mapping, to_mapping
+from mapopt.stopwatch import Stopwatch
 from mapopt.training import Fleet, Knobs, run_fleet
 
 
@@ -52,6 +52,9 @@ class SearchOutcome:
     runs: int
     images: int
     seconds: float
+    """By the clock."""
+    processor_seconds: float | None = None
+    """Of the processor; None in outcomes that were kept without it."""
 
     @property
     def best(self) -> Tried:
@@ -61,7 +64,14 @@ class SearchOutcome:
     @property
     def searched(self) -> Searched:
         """What the configuration keeps of it."""
-        return Searched(knobs=self.best.knobs, runs=self.runs, images=self.images, seconds=round(self.seconds, 1))
+        processor = None if self.processor_seconds is None else round(self.processor_seconds, 1)
+        return Searched(
+            knobs=self.best.knobs,
+            runs=self.runs,
+            images=self.images,
+            seconds=round(self.seconds, 1),
+            processor_seconds=processor,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +83,17 @@ class SearchJob:
     search: SearchConfig
     path: Path
     """Where the outcome is kept."""
+    former: Path
+    """Where versions before `mapopt.experiments.comparison.keys.MadeBy` kept it."""
 
 
-def search_jobs(experiment: Experiment, folder: Path) -> list[SearchJob]:
+def search_jobs(experiment: Experiment, folder: Path, *, device: str = "cpu") -> list[SearchJob]:
     """Returns the searches of every method that has a grid, on every task.
 
     Args:
         experiment: what to search for; what it says of earlier searches has no influence.
         folder: where outcomes are kept.
+        device: where to train.
 
     Raises:
         ConfigError: no method has a grid.
@@ -90,13 +103,42 @@ def search_jobs(experiment: Experiment, folder: Path) -> list[SearchJob]:
     for task in experiment.tasks:
         for method, config in experiment.methods.items():
             if config.search.grid:
-                job = make_job(plain, task, method)
-                content = json.dumps([job.key, to_mapping(config.search)], sort_keys=True)
-                key = hashlib.sha256(content.encode()).hexdigest()[:16]
-                jobs.append(SearchJob(job=job, search=config.search, path=folder / f"{task}-{method}-{key}.json"))
+                job = make_job(plain, task, method, device=device)
+                path, former = (
+                    folder / f"{task}-{method}-{_key(key, config.search)}.json" for key in (job.key, job.keys.former)
+                )
+                jobs.append(SearchJob(job=job, search=config.search, path=path, former=former))
     if not jobs:
         raise ConfigError(f"no method of experiment '{experiment.name}' has a search grid: give one at least a grid")
     return jobs
+
+
+def _key(key: str, search: SearchConfig) -> str:
+    content = json.dumps([key, to_mapping(search)], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def kept_outcomes(
+    jobs: Sequence[SearchJob], *, accept_stored: bool = False, redo: bool = False
+) -> tuple[list[SearchJob], list[SearchOutcome]]:
+    """Returns which searches are to be done, and the outcomes of the others.
+
+    Raises:
+        ConfigError: `accept_stored` and `redo` contradict each other.
+        StoreError: an outcome cannot be read; or other code made some, and nothing was said about that.
+    """
+    if accept_stored and redo:
+        raise ConfigError("--accept-stored counts what other code made and --redo searches it again: give one of them")
+    missing = [job for job in jobs if not job.path.exists()]
+    older = [job for job in missing if job.former.exists()]
+    if older and not accept_stored and not redo:
+        raise StoreError(
+            f"{older[0].former}: {len(older)} of {len(jobs)} searches were made by other code than what "
+            f"{jobs[0].job.keys.made_by} computes. Give --accept-stored to count them, or --redo to search again."
+        )
+    paths = [job.path if job.path.exists() else job.former for job in jobs]
+    kept = [path for path in paths if path.exists() and (accept_stored or path in [job.path for job in jobs])]
+    return [job for job in missing if redo or job not in older], [read_outcome(path) for path in kept]
 
 
 def read_outcome(path: Path) -> SearchOutcome:
@@ -123,17 +165,17 @@ def search_job(search: SearchJob, report: Callable[[SearchOutcome], None], *, de
     known = job.recipe.ranges()
     knobs = [Knobs.from_dict({**job.knobs.as_dict(), **point}, known) for point, _ in lanes]
     tasks = [job.make_task(seed, start) for (_, seed), start in zip(lanes, knobs, strict=True)]
-    began = time.perf_counter()
+    watch = Stopwatch()
     controllers = job.make_controllers(len(lanes))
     results = run_fleet(Fleet(tasks, [seed for _, seed in lanes], device=device), controllers, job.budget)
-    seconds = time.perf_counter() - began
+    seconds, processor = watch.split(1)
     tried = []
     for index, point in enumerate(points):
         runs = results[index * len(seeds) : (index + 1) * len(seeds)]
         diverged = sum(run.status == "diverged" for run in runs)
         tried.append(Tried(point, tuple(run.val.ap for run in runs), diverged))
     images = sum(result.history[-1].images for result in results)
-    outcome = SearchOutcome(job.task, job.method, tuple(tried), len(lanes), images, seconds)
+    outcome = SearchOutcome(job.task, job.method, tuple(tried), len(lanes), images, seconds, processor)
     search.path.parent.mkdir(parents=True, exist_ok=True)
     write_json(search.path, asdict(outcome))
     report(outcome)

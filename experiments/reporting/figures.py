@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mapopt.drawing.rows import AnyPage, CurvesPage, FinalScore, KnobsPage, OverallPage, PicturesPage, ScoresPage
 from mapopt.drawing.styles import Family, styles_of
-from mapopt.experiments.comparison.store import StoredRun
+from mapopt.experiments.comparison.stored_run import StoredRun
 from mapopt.experiments.reporting import tables
 from mapopt.experiments.reporting.summary import Summary, TaskSummary
 from mapopt.metrics.statistics import LEVEL
@@ -171,12 +171,13 @@ def _against_images(runs: Sequence[StoredRun], task: TaskSummary, chosen: str) -
 def _against_seconds(runs: Sequence[StoredRun], task: TaskSummary, chosen: str) -> CurvesPage | None:
     curves = tables.learning_curves(runs, task, against="seconds")
     devices = ", ".join(sorted({device for method in task.methods for device in method.devices}))
+    by = "of the processor" if tables.clock_of(runs, task) == "processor_seconds" else "by the clock,"
     if not curves:
         return None
     return CurvesPage(
         name=f"{task.task}_seconds",
         title=f"Val AP against seconds on {task.task}",
-        caption=f"{_CURVES}Seconds are a run's part of its fleet's wall time on {devices}, training and evaluation; "
+        caption=f"{_CURVES}Seconds are a run's part of its fleet's, {by} on {devices}, training and evaluation; "
         f"the search for settings and an agent's own training are not in it.{chosen}",
         curves=tuple(curves),
         against="seconds",

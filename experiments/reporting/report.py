@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
 from mapopt.errors import ConfigError, StoreError, unknown_name
-from mapopt.experiments.comparison.store import Cost, StoredRun
+from mapopt.experiments.comparison.stored_run import Cost, StoredRun
 from mapopt.experiments.reporting.summary import SEED, MethodSummary, OverallSummary, Summary, TaskSummary, Versus
 from mapopt.metrics.statistics import (
     Estimate,
@@ -107,7 +108,9 @@ def _method(runs: list[StoredRun], against: list[StoredRun] | None, rarest: int 
         images=float(np.mean([run.images for run in runs])),
         evaluated=float(np.mean([run.evaluated for run in runs])),
         seconds=float(np.mean([run.seconds for run in runs])),
-        step_seconds=_step_seconds(runs),
+        step_seconds=_step_seconds(runs, "seconds"),
+        processor_seconds=_mean([run.processor_seconds for run in runs]),
+        step_processor_seconds=_step_seconds(runs, "processor_seconds"),
         search=_common_cost([run.search for run in runs]),
         training=_common_cost([run.training for run in runs]),
         devices=tuple(sorted({run.device for run in runs})),
@@ -129,10 +132,19 @@ def _estimate(values: Sequence[float]) -> Estimate:
     return _UNDEFINED if _undefined(values) else estimate(values, seed=SEED)
 
 
-def _step_seconds(runs: Sequence[StoredRun]) -> float:
-    intervals = [played.interval for run in runs if run.folder is not None for played in run.rounds]
-    steps = [interval.seconds / interval.steps for interval in intervals if interval.steps]
-    return float(np.median(steps)) if steps else math.nan
+def _mean(values: Sequence[float | None]) -> float:
+    """Returns the mean; NaN if one value is not known."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else math.nan
+
+
+def _step_seconds(runs: Sequence[StoredRun], clock: Literal["seconds", "processor_seconds"]) -> float:
+    played = [played.interval for run in runs if run.folder is not None for played in run.rounds]
+    intervals = [interval for interval in played if interval.steps]
+    seconds = [getattr(interval, clock) for interval in intervals]
+    if not seconds or None in seconds:
+        return math.nan
+    return float(np.median([value / interval.steps for value, interval in zip(seconds, intervals, strict=True)]))
 
 
 def _common_cost(costs: Sequence[Cost]) -> Cost:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mapopt.errors import ConfigError
-from mapopt.experiments.comparison.store import Cost
+from mapopt.experiments.comparison.stored_run import Cost
 from mapopt.metrics.statistics import LEVEL, RESAMPLES, Estimate
 
 if TYPE_CHECKING:
@@ -63,14 +63,19 @@ class MethodSummary:
     evaluated: float
     """Images evaluated, mean over the runs."""
     seconds: float
-    """Mean over the runs."""
+    """By the clock, mean over the runs."""
     step_seconds: float
-    """Median over all rounds of all runs of what a training step took; NaN for runs that are in no store."""
+    """Median over all rounds of all runs of what a training step took by the clock; NaN for runs that are in no
+    store."""
     search: Cost
     training: Cost
     devices: tuple[str, ...]
     versus: Versus | None
     """None for the reference itself, and where there is none."""
+    processor_seconds: float = math.nan
+    """Of the processor, mean over the runs; NaN where one of them has only the clock's."""
+    step_processor_seconds: float = math.nan
+    """Of the processor for a training step, as `step_seconds`; NaN likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +117,8 @@ class Summary:
     tasks: tuple[TaskSummary, ...]
     overall: tuple[OverallSummary, ...]
     """Methods that ran on every task, the best first; empty for a single task."""
+    notes: tuple[str, ...] = ()
+    """What has to be known of the runs, such as that other code made some of them."""
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the content of ``summary.json``; what is undefined is None."""
@@ -120,6 +127,7 @@ class Summary:
             "experiment": self.experiment,
             "reference": self.reference,
             "statistic": "interquartile mean",
+            "notes": list(self.notes),
             "interval": {"kind": "stratified bootstrap", "level": LEVEL, "resamples": RESAMPLES, "seed": SEED},
             "tasks": [_task_dict(task) for task in self.tasks],
             "overall": [
@@ -192,7 +200,9 @@ def _method_dict(method: MethodSummary, task: TaskSummary) -> dict[str, Any]:
         "images": method.images,
         "evaluated": method.evaluated,
         "seconds": method.seconds,
+        "processor_seconds": _plain(method.processor_seconds),
         "step_seconds": _plain(method.step_seconds),
+        "step_processor_seconds": _plain(method.step_processor_seconds),
         "search": dataclasses.asdict(method.search),
         "training": dataclasses.asdict(method.training),
         "devices": list(method.devices),
@@ -221,7 +231,9 @@ def _row(method: MethodSummary) -> dict[str, Any]:
         "images": method.images,
         "evaluated": method.evaluated,
         "seconds": method.seconds,
+        "processor_seconds": method.processor_seconds,
         "step_seconds": method.step_seconds,
+        "step_processor_seconds": method.step_processor_seconds,
         **{f"search_{name}": value for name, value in dataclasses.asdict(method.search).items()},
         **{f"training_{name}": value for name, value in dataclasses.asdict(method.training).items()},
         "devices": ", ".join(method.devices),

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from mapopt.drawing.rows import Curve, FinalScore, OverallScore, Picture, PictureRow, Trajectory
-from mapopt.experiments.comparison.store import StoredRun
+from mapopt.experiments.comparison.stored_run import StoredRun
 from mapopt.experiments.reporting.summary import MethodSummary, Summary, TaskSummary
 from mapopt.metrics.statistics import Estimate, bootstrap_interval, interquartile_mean
 from mapopt.training import Knobs, Round, ranges
@@ -36,16 +36,17 @@ def learning_curves(
 ) -> list[Curve]:
     """Returns val AP against images or seconds: interquartile means with bootstrap bands, the best method first."""
     curves = []
+    value = clock_of(runs, task) if against == "seconds" else against
     for method in task.methods:
         chosen = [run for run in _of(runs, task.task, method.method) if run.rounds]
         if not chosen:
             continue
-        grid = _grid(chosen, against)
+        grid = _grid(chosen, value)
         points = np.array(
             [
                 np.interp(
                     grid,
-                    [getattr(played, against) for played in run.rounds],
+                    [getattr(played, value) for played in run.rounds],
                     [played.val.ap for played in run.rounds],
                 )
                 for run in chosen
@@ -58,6 +59,16 @@ def learning_curves(
             )
         )
     return curves
+
+
+def clock_of(runs: Sequence[StoredRun], task: TaskSummary) -> Literal["seconds", "processor_seconds"]:
+    """Returns which seconds a task's methods are drawn over: the processor's, where all its runs on the CPU have them.
+
+    On a GPU the processor only hands out work, so there it is the clock's.
+    """
+    shown = [run for method in task.methods for run in _of(runs, task.task, method.method)]
+    measured = all(played.processor_seconds is not None for run in shown for played in run.rounds)
+    return "processor_seconds" if measured and all(run.device.startswith("cpu") for run in shown) else "seconds"
 
 
 def trajectories(runs: Sequence[StoredRun], task: TaskSummary) -> list[Trajectory]:

@@ -20,6 +20,8 @@ from mapopt.metrics.statistics import LEVEL, Estimate
 _HEADING = f"AP [{LEVEL:.0%}]"
 _LABEL = 24  # widest method name on one line: with it the widest table has 138 columns
 _FEW = 5
+_CLOCK = "*"
+"""Marks a time by the clock among those of the processor."""
 
 
 def print_summary(summary: Summary, console: Console) -> None:
@@ -64,27 +66,57 @@ def _costs(task: TaskSummary) -> Table:
     table = new_table(f"{task.task}: cost")
     table.add_column("method", max_width=_LABEL)
     for heading in (
-        *("trained\nimages a run", "evaluated\nimages a run", "time\na run", "time\na step"),
+        *("trained\nimages a run", "evaluated\nimages a run", "time\na run", "clock\na run", "time\na step"),
         *("search\nruns", "search\nimages", "search\ntime"),
         *("agent's training\nimages", "agent's training\ntime"),
     ):
         table.add_column(heading, justify="right")
     for method in task.methods:
         searched, trained = method.search, method.training
+        step = _step(method)
         table.add_row(
             method.label,
             f"{method.images:,.0f}",
             f"{method.evaluated:,.0f}",
+            _time(method.seconds, None if _on_gpu(method) else method.processor_seconds),
             duration(method.seconds),
-            UNKNOWN if math.isnan(method.step_seconds) else f"{1000 * method.step_seconds:.1f} ms",
+            UNKNOWN if math.isnan(step) else f"{1000 * step:.1f} ms{_by_clock(method.step_processor_seconds, method)}",
             *(
-                [f"{searched.runs:,}", f"{searched.images:,}", duration(searched.seconds)]
+                [
+                    f"{searched.runs:,}",
+                    f"{searched.images:,}",
+                    _time(searched.seconds, searched.processor_seconds),
+                ]
                 if searched.images
                 else [""] * 3
             ),
-            *([f"{trained.images:,}", duration(trained.seconds)] if trained.images else [""] * 2),
+            *(
+                [f"{trained.images:,}", _time(trained.seconds, trained.processor_seconds)]
+                if trained.images
+                else [""] * 2
+            ),
         )
     return table
+
+
+def _on_gpu(method: MethodSummary) -> bool:
+    return any(not device.startswith("cpu") for device in method.devices)
+
+
+def _step(method: MethodSummary) -> float:
+    known = not _on_gpu(method) and not math.isnan(method.step_processor_seconds)
+    return method.step_processor_seconds if known else method.step_seconds
+
+
+def _by_clock(processor: float, method: MethodSummary) -> str:
+    return _CLOCK if _on_gpu(method) or math.isnan(processor) else ""
+
+
+def _time(clock: float, processor: float | None) -> str:
+    """Returns the processor's time, or the clock's with its mark where the processor's is not known."""
+    if processor is None or math.isnan(processor):
+        return duration(clock) + _CLOCK
+    return duration(processor)
 
 
 def _overall(summary: Summary) -> Table:
@@ -127,9 +159,12 @@ def _legend(summary: Summary) -> list[str]:
     if min(len(method.seeds) for method in methods) < _FEW:
         lines.append(f"Fewer than {_FEW} runs show little: their intervals are as wide as that makes them.")
     lines.append(
-        "Times are a run's part of its fleet's wall time, on " + ", ".join(_devices(summary)) + "; a step's is the "
-        "median over all rounds of all runs, without evaluation."
+        "Times are of the processor, which other work on the machine does not stretch, a run's part of its fleet's, on "
+        + ", ".join(_devices(summary))
+        + "; a step's is the median over all rounds of all runs, without evaluation. "
+        + f"{_CLOCK} by the clock: on a GPU, and where the processor's time was not kept."
     )
+    lines += [f"Note: {note}." for note in summary.notes]
     return lines
 
 

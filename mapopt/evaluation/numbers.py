@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from mapopt.stopwatch import duration as duration
+
 UNKNOWN = "–"
 """Stands for a number that is undefined."""
 
@@ -18,16 +20,3 @@ def short(value: float, *, signed: bool = False, digits: int = 3) -> str:
         return UNKNOWN
     sign = ("−" if value < 0 else "+" if signed else "") if round(abs(value), digits) else " " if signed else ""
     return sign + f"{abs(value):.{digits}f}".removeprefix("0")
-
-
-def duration(seconds: float) -> str:
-    """Returns a time in the unit that reads best.
-
-    >>> duration(4.25), duration(75), duration(5400)
-    ('4.2 s', '75 s', '90 min')
-    """
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

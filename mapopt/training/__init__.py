@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mapopt.training.controllers.registry import CONTROLLERS as CONTROLLERS
     from mapopt.training.controllers.registry import make_controller as make_controller
     from mapopt.training.engine import Snapshot as Snapshot
+    from mapopt.training.expected import expected_image_seconds as expected_image_seconds
     from mapopt.training.fleet import Fleet as Fleet
     from mapopt.training.fleet import Trainer as Trainer
     from mapopt.training.history import Interval as Interval
@@ -92,6 +93,7 @@ else:
             "advance": "mapopt.training.loop",
             "blend": "mapopt.training.knobs",
             "describe_round": "mapopt.training.record",
+            "expected_image_seconds": "mapopt.training.expected",
             "make_controller": "mapopt.training.controllers.registry",
             "make_optimizer": "mapopt.training.optimizers.registry",
             "ranges": "mapopt.training.knobs",

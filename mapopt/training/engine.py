@@ -6,7 +6,6 @@ non-finite loss or gradient stops its lane before the optimizer steps, and evalu
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from mapopt.errors import CheckpointError, ConfigError
 from mapopt.metrics import Detections, Report, evaluate_lanes
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.registry import Choice
+from mapopt.stopwatch import Stopwatch
 from mapopt.training.batches import DeviceSet, Plan, make_batch, make_plan
 from mapopt.training.device_sets import DeviceSets
 from mapopt.training.history import Interval, Measure, Scores
@@ -122,7 +122,7 @@ class LaneEngine:
         batch = self.recipe.batch_size
         if images % batch:
             raise ConfigError(f"an interval of {images} images is no multiple of the batch size {batch}")
-        began = time.perf_counter()
+        watch = Stopwatch()
         starts = ramp_from or [None] * self.lanes
         steps = StepPlan(self.knobs, starts, images=images, batch_size=batch, device=self.device)
         asked = list(active or [True] * self.lanes)
@@ -152,7 +152,7 @@ class LaneEngine:
                 self.detector.buffers()[name][lane] = value
         for lane in range(self.lanes):
             self.seen[lane] += images if asked[lane] else 0
-        seconds = (time.perf_counter() - began) / max(1, sum(asked))
+        seconds = watch.split(sum(asked))
         weights = self.detector.weights.detach()
         return log.intervals(images=images, steps=steps.steps, seconds=seconds, weights=weights, diverged=self.diverged)
 

@@ -32,7 +32,7 @@ class Interval:
     """Images trained."""
     steps: int
     seconds: float
-    """Wall time; in a fleet, the lane's part of it."""
+    """By the clock; in a fleet, the lane's part of it."""
     class_loss: float
     """Mean over the steps, weighted."""
     box_loss: float
@@ -49,6 +49,8 @@ class Interval:
     """Mean length of the gradient, before clipping, over the length of the weights; -1 in records without it."""
     weight_norm: float = -1.0
     """Length of the weights at the end; -1 in records without it."""
+    processor_seconds: float | None = None
+    """Of the processor, on all its cores, which neighbors do not stretch; None in records without it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +123,9 @@ class Round:
     evaluated: int
     """Images evaluated since the run began."""
     seconds: float
-    """Wall time of training and evaluation since the run began."""
+    """Of training and evaluation since the run began, by the clock; in a fleet, the lane's part of it."""
+    processor_seconds: float | None = None
+    """Of the processor, likewise; None in records without it, and after them."""
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain numbers for a line of JSON."""

@@ -45,14 +45,14 @@ class IntervalLog:
         self._largest = torch.maximum(self._largest, torch.where(running, gradients, 0.0))
 
     def intervals(
-        self, *, images: int, steps: Sequence[int], seconds: float, weights: Tensor, diverged: Tensor
+        self, *, images: int, steps: Sequence[int], seconds: tuple[float, float], weights: Tensor, diverged: Tensor
     ) -> list[Interval]:
         """Returns the lanes' reports.
 
         Args:
             images: each lane's.
             steps: each lane's own.
-            seconds: each lane's part of the time.
+            seconds: each lane's part of the time, by the clock and of the processor.
             weights: ``[lanes, n]`` at the end.
             diverged: bool ``[lanes]``.
         """
@@ -68,7 +68,8 @@ class IntervalLog:
             Interval(
                 images=images,
                 steps=own,
-                seconds=seconds,
+                seconds=seconds[0],
+                processor_seconds=seconds[1],
                 class_loss=row[0] / max(1, row[6]),
                 box_loss=row[1] / max(1, row[6]),
                 gradient_norm=row[2] / max(1, row[6]),

@@ -6,13 +6,13 @@ that val AP selected.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from mapopt.errors import ConfigError, DataError
 from mapopt.metrics import Report
+from mapopt.stopwatch import Stopwatch
 from mapopt.training.budget import Budget
 from mapopt.training.checkpoint import CheckpointFolder
 from mapopt.training.controllers.base import Controller, Decision, measures_of
@@ -62,12 +62,12 @@ def advance(
         active: lanes to train and to evaluate; a round of another lane means nothing.
         measures: what to measure on the val split beside AP.
     """
-    began = time.perf_counter()
+    watch = Stopwatch()
     fleet.set_knobs([decision.knobs for decision in decisions])
     intervals = fleet.train(images, ramp_from=[decision.ramp_from for decision in decisions], active=active)
     playing = [lane for lane in range(fleet.lanes) if active is None or active[lane]]
     scores = dict(zip(playing, fleet.score("val", measures=measures, lanes=playing), strict=True))
-    seconds = (time.perf_counter() - began) / max(1, len(playing))
+    seconds, spent = watch.split(len(playing))
     rounds = []
     for lane, (decision, interval) in enumerate(zip(decisions, intervals, strict=True)):
         before = histories[lane][-1] if histories[lane] else None
@@ -82,9 +82,17 @@ def advance(
                 images=interval.images + (before.images if before else 0),
                 evaluated=len(task.splits.val) + (before.evaluated if before else 0),
                 seconds=seconds + (before.seconds if before else 0.0),
+                processor_seconds=_added(spent, before),
             )
         )
     return rounds
+
+
+def _added(spent: float, before: Round | None) -> float | None:
+    """Returns the processor's seconds up to a round; unknown if those before it are."""
+    if before is None:
+        return spent
+    return None if before.processor_seconds is None else before.processor_seconds + spent
 
 
 def check_decision(decision: Decision, history: Sequence[Round]) -> None:

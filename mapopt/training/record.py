@@ -23,6 +23,7 @@ from mapopt.settings import flatten
 from mapopt.training.budget import Budget
 from mapopt.training.history import JSON_LINES, Round
 from mapopt.training.run_files import TABLE
+from mapopt.waiting import Waiting
 
 
 class Recorder:
@@ -82,12 +83,27 @@ class ProgressPrinter:
         budget: how long the run may be.
         history: rounds that were played before, by the run that is resumed.
         stream: where to print; the standard output by default.
+        expected: about how many seconds an image takes, where something tells.
 
     Use it as a context, so that the bar is taken down however the run ends.
     """
 
-    def __init__(self, budget: Budget, *, history: Sequence[Round] = (), stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        *,
+        history: Sequence[Round] = (),
+        stream: TextIO | None = None,
+        expected: float | None = None,
+    ) -> None:
         self._budget, self._done = budget, len(history)
+        self._waiting = Waiting(
+            "training",
+            total=budget.rounds,
+            done=len(history),
+            expected=None if expected is None else expected * budget.interval * (budget.rounds - len(history)),
+            stream=stream,
+        )
         self._best = max((played.val.ap for played in history), default=-1.0)
         self._stream = stream or sys.stdout
         self._progress: Progress | None = None
@@ -105,7 +121,8 @@ class ProgressPrinter:
             self._bar = self._progress.add_task("", total=budget.rounds, completed=self._done, best=self._shown_best())
 
     def __enter__(self) -> ProgressPrinter:
-        """Puts the bar up."""
+        """Says about how long it will take, and puts the bar up."""
+        self._waiting.__enter__()
         if self._progress is not None:
             self._progress.start()
         return self
@@ -114,6 +131,7 @@ class ProgressPrinter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Takes the bar down; the lines stay."""
+        self._waiting.__exit__(kind, error, trace)
         if self._progress is not None:
             self._progress.stop()
 
@@ -121,8 +139,10 @@ class ProgressPrinter:
         """Shows a round."""
         self._done, self._best = self._done + 1, max(self._best, played.val.ap)
         line = describe_round(played, self._budget)
+        self._waiting.advance(self._done)
         if self._progress is None:
-            print(line, file=self._stream, flush=True)
+            left = self._waiting.remaining()
+            print(f"{line}  {left}" if left else line, file=self._stream, flush=True)
             return
         self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
         self._progress.update(self._bar, completed=self._done, best=self._shown_best())

@@ -24,6 +24,7 @@ from mapopt.metrics import STATS
 from mapopt.settings import to_mapping
 from mapopt.training.checkpoint import CheckpointFolder
 from mapopt.training.controllers.base import Controller
+from mapopt.training.expected import expected_image_seconds
 from mapopt.training.fleet import Trainer
 from mapopt.training.history import Round
 from mapopt.training.loop import Observer, RunResult, run
@@ -172,7 +173,11 @@ def _play(
             recorder.write()
             observers.append(recorder)
         if progress:
-            observers.append(stack.enter_context(ProgressPrinter(settings.budget, history=history)))
+            task = trainer.task
+            rate = expected_image_seconds(task.recipe.detector, task.splits.train.size)
+            # A lane alone is padded with an idle one on the CPU.
+            expected = None if rate is None or settings.device.startswith("cuda") else 2 * rate
+            observers.append(stack.enter_context(ProgressPrinter(settings.budget, history=history, expected=expected)))
 
         def observe(lane: int, played: Round) -> None:
             for observer in observers:
@@ -208,6 +213,7 @@ def _summarize(result: RunResult, task: Task, seed: int, device: torch.device) -
         "images": last.images,
         "evaluated": last.evaluated + (len(task.splits.test) if test else 0),
         "seconds": round(last.seconds, 3),
+        "processor_seconds": None if last.processor_seconds is None else round(last.processor_seconds, 3),
         "seed": seed,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "categories": list(task.splits.train.annotations.category_names),

@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mapopt.experiments.comparison.store import Cost, StoredRun
+from mapopt.experiments.comparison.stored_run import Cost, StoredRun
 from mapopt.training.history import Interval, Round, Scores
 from mapopt.training.knobs import Knobs
 
 
 def _scores(ap: float) -> Scores:
     return Scores(
-        ap=ap, ap50=min(1.0, 1.8 * ap), ap75=0.9 * ap, ar100=1.2 * ap, per_category=(1.1 * ap, 0.9 * ap, -1.0)
+        ap=ap,
+        ap50=min(1.0, 1.8 * ap),
+        ap75=0.9 * ap,
+        ar100=min(1.0, 1.2 * ap),
+        per_category=(min(1.0, 1.1 * ap), 0.9 * ap, -1.0),
     )
 
 

@@ -11,7 +11,7 @@ from mapopt.errors import ConfigError
 from mapopt.experiments.comparison.config import CONFIGS, Experiment, load_experiment
 from mapopt.experiments.comparison.jobs import make_job
 from mapopt.experiments.comparison.search import combinations
-from mapopt.experiments.comparison.store import Cost
+from mapopt.experiments.comparison.stored_run import Cost
 
 SMALL = """
 name: small

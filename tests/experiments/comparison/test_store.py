@@ -42,17 +42,19 @@ def test_a_run_is_read_as_it_was_written(store, make):
 def test_run_json_has_the_documented_fields(store, make):
     folder = store.write(make.run(), make.rounds()).folder
     record = json.loads((folder / "run.json").read_text())
-    assert record["version"] == 1
+    assert record["version"] == 2
     assert set(record) == {
         *("version", "key", "experiment", "task", "method", "label", "seed", "status", "reason", "selected", "device"),
         *("val", "test", "images", "evaluated", "seconds", "search", "training", "categories"),
+        *("processor_seconds", "asked", "made_by", "files", "sha256"),
     }
+    assert set(record["files"]) == {"rounds.jsonl"}
     assert set(record["test"]) == {
         *("ap", "ap50", "ap75", "ar100", "per_category", "stats"),
         *("calibration_error", "f1", "best_f1", "lrp", "optimal_lrp"),  # -1 where nobody asked
     }
     assert len(record["test"]["stats"]) == 12
-    assert record["search"] == {"images": 4800, "seconds": 120.0, "runs": 12}
+    assert record["search"] == {"images": 4800, "seconds": 120.0, "runs": 12, "processor_seconds": None}
 
 
 def test_a_diverged_round_with_a_loss_that_is_no_number_survives_the_store(store, make):
@@ -99,7 +101,7 @@ def test_rounds_are_read_only_when_asked_for(store, make):
 
 def test_a_write_that_fails_leaves_the_old_run_and_nothing_else(store, make, monkeypatch):
     place = store.write(make.run(), make.rounds()).folder
-    monkeypatch.setattr(module, "write_text", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(module, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         store.write(make.run(ap=0.9, key="new"), make.rounds())
     assert store.read("demo", "shapes", "baseline", 0).test.ap == 0.3
@@ -186,7 +188,7 @@ def test_a_run_of_another_version_is_refused(store, make):
     folder = store.write(make.run(), make.rounds()).folder
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**record, "version": 7}))
-    with pytest.raises(StoreError, match=r"is of version 7; expected a run .* in version 1\. .* use the mapopt"):
+    with pytest.raises(StoreError, match=r"is of version 7; expected a run .* in version 1 or 2\. .* use the mapopt"):
         store.read("demo", "shapes", "baseline", 0)
 
 

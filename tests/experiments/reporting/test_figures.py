@@ -186,7 +186,7 @@ def test_figures_say_what_they_must(drawn):
     assert "reads once" in text("final")
     assert "95% bootstrap interval" in text("final")
     assert "95% bootstrap interval as a band" in text("images")
-    assert "wall time on cpu" in text("seconds")
+    assert "fleet's, by the clock, on cpu" in text("seconds")
     assert "as many as there are objects" in " ".join(text("pictures").split())
     assert any("1 of 2 diverged" in word.get_text() for word in _words(drawn["final"]))
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from mapopt.errors import ConfigError, StoreError
-from mapopt.experiments.comparison.store import Cost, Store
+from mapopt.experiments.comparison.store import Store
+from mapopt.experiments.comparison.stored_run import Cost
 from mapopt.experiments.reporting.report import summarize
 from mapopt.metrics.statistics import interquartile_mean
 
@@ -186,7 +187,7 @@ def test_summary_json_is_strict_json_with_what_was_promised(runs):
     assert agent["versus_reference"]["rarest"]["value"] == pytest.approx(0.045)
     assert agent["step_seconds"] is None, "these runs are in no store"
     assert agent["test"]["per_category"]["blue"] is None
-    assert agent["search"] == {"images": 4800, "seconds": 120.0, "runs": 12}
+    assert agent["search"] == {"images": 4800, "seconds": 120.0, "runs": 12, "processor_seconds": None}
     assert agent["training"]["images"] == 90_000
     assert agent["versus_reference"]["pairs"] == 4
     assert task["methods"][1]["versus_reference"] is None

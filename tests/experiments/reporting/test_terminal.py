@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from mapopt.evaluation.numbers import duration, short
-from mapopt.experiments.comparison.store import Cost, Store
+from mapopt.experiments.comparison.store import Store
+from mapopt.experiments.comparison.stored_run import Cost
 from mapopt.experiments.reporting.report import summarize
 from mapopt.experiments.reporting.terminal import print_summary
 

@@ -1,0 +1,19 @@
+"""What an image costs before anything was measured, so that a long command can say at once about how long it takes."""
+
+from __future__ import annotations
+
+from mapopt.detectors.registry import DETECTORS, supports_lanes
+
+_SECONDS = 0.0006
+"""Of a core, for an image of 48 x 48 pixels in the tiny detector, training and evaluation."""
+
+
+def expected_image_seconds(detector: str, size: tuple[int, int]) -> float | None:
+    """Returns about how many seconds of a core an image takes; None for a detector that nothing is known of.
+
+    >>> expected_image_seconds("tiny", (48, 48))
+    0.0006
+    """
+    if detector not in DETECTORS or not supports_lanes(detector):
+        return None
+    return _SECONDS * size[0] * size[1] / (48 * 48)
