@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import shutil
 import time
 from pathlib import Path
 
@@ -220,3 +222,98 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path, make):
 def test_a_run_that_was_never_stored_has_no_rounds(make):
     with pytest.raises(StoreError, match=r"baseline/0 is in no store yet: write it to one"):
         _ = make.run().rounds
+
+
+def test_a_copied_run_is_not_counted_twice(store, make):
+    folder = store.write(make.run(), make.rounds()).folder
+    shutil.copytree(folder, folder.parent / "1")
+    with pytest.raises(StoreError, match=r"1/run.json: is the run demo/shapes/baseline/0, copied or moved here"):
+        store.runs("demo")
+    shutil.rmtree(folder.parent / "1")
+    shutil.copytree(store.root / "demo", store.root / "again")
+    with pytest.raises(StoreError, match="Move it back, or delete the copy"):
+        store.runs("again")
+    shutil.copytree(folder.parent, folder.parent.parent / "agent")
+    with pytest.raises(StoreError, match=r"agent/0/run.json: is the run demo/shapes/baseline/0"):
+        store.runs("demo")
+
+
+def _as_it_was(store, run):
+    """Returns whether the run is read as it was written, or refused in one line."""
+    try:
+        read = store.read(run.experiment, run.task, run.method, run.seed)
+        same = [np.array_equal(read.drawn[key], run.drawn[key]) for key in run.drawn]
+        return (read, read.rounds) == (run, run.rounds) and all(same)
+    except StoreError as error:
+        return "\n" not in str(error)
+
+
+def test_every_flipped_bit_is_refused_or_changes_nothing(store, make):
+    run = store.write(make.run(), make.rounds(2), make.drawn())
+    generator = np.random.default_rng(0)
+    for name in ("run.json", "rounds.jsonl", "drawn.npz"):
+        path = run.folder / name
+        content = path.read_bytes()
+        for _ in range(60):
+            position, bit = int(generator.integers(len(content))), int(generator.integers(8))
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << bit
+            path.write_bytes(damaged)
+            assert _as_it_was(store, run)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 0.5}, "seed is '0.5': expected a whole number"),
+        ({"images": -1}, "images is '-1': expected a whole number from 0"),
+        ({"images": True}, "images is 'True'"),
+        ({"seconds": float("nan")}, "seconds is 'nan': expected seconds from 0"),
+        ({"status": "done"}, "status is 'done': expected one of finished, stopped, diverged"),
+        ({"label": 3}, "label is '3': expected a text"),
+        ({"selected": 9}, "selected is '9': expected a position below 4"),
+        ({"test": {"ap": 1.5}}, r"test ap is '1.5': expected -1 or 0 to 1"),
+        ({"val": {"per_category": [0.1]}}, "val per_category is '1': expected 3"),
+        ({"test": {"stats": [0.1]}}, "stats is '1': expected 12 numbers"),
+        ({"search": {"seconds": -3.0}}, "search seconds is '-3.0'"),
+        ({"extra": 1}, "unexpected keyword argument 'extra'"),
+    ],
+)
+def test_what_is_out_of_its_range_is_refused_in_records_without_a_checksum_too(store, make, change, message):
+    """Records of version 1 have none, and whoever edits a record can write one."""
+    path = store.write(make.run(), make.rounds()).folder / "run.json"
+    record = json.loads(path.read_text())
+    for name in ("sha256", "files", "asked", "made_by", "processor_seconds"):
+        del record[name]
+    record["version"] = 1
+    path.write_text(json.dumps(record))
+    assert len(store.read("demo", "shapes", "baseline", 0).rounds) == 4
+    for name, value in change.items():
+        record[name] = {**record[name], **value} if isinstance(value, dict) else value
+    path.write_text(json.dumps(record))
+    with pytest.raises(StoreError, match=re.escape(message)):
+        _ = store.read("demo", "shapes", "baseline", 0).rounds
+
+
+def test_an_edited_record_is_refused(store, make):
+    path = store.write(make.run(), make.rounds()).folder / "run.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "label": "better"}))
+    with pytest.raises(StoreError, match="its content is not what its checksum says"):
+        store.runs("demo")
+    del record["sha256"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(StoreError, match="has no checksum"):
+        store.runs("demo")
+
+
+def test_rounds_of_another_run_are_refused(store, make):
+    first = store.write(make.run(), make.rounds())
+    other = store.write(make.run(seed=1), make.rounds(ap=0.2))
+    shutil.copy(other.folder / "rounds.jsonl", first.folder / "rounds.jsonl")
+    with pytest.raises(StoreError, match=r"its content is not what the checksum in run\.json says"):
+        _ = store.read("demo", "shapes", "baseline", 0).rounds
+    (other.folder / "rounds.jsonl").write_text("")
+    with pytest.raises(StoreError, match="not a readable run"):
+        _ = store.read("demo", "shapes", "baseline", 1).rounds

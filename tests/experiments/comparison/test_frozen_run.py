@@ -1,0 +1,114 @@
+"""A run of 20 steps whose bits are written down: where they change, stored runs are no longer what we would compute.
+
+Where the bits of a machine are not written down, because its processor or its torch computes in another order, the
+numbers themselves are held to a few digits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mapopt.data import ShapesConfig, make_shapes_splits
+from mapopt.experiments.comparison.keys import CODE
+from mapopt.training import Budget, Fleet, Knobs, Recipe, RunResult, Schedule, Task, run_fleet
+
+RECIPES = {
+    "focal": Recipe(),
+    "rank_sort": Recipe(loss="rank_sort", ema=0.9),
+    "ap_adamw": Recipe(loss="ap", scope="image", optimizer="adamw", class_balance="sampling"),
+}
+BUDGET = Budget(images=320, rounds=4)
+
+
+def processor() -> str:
+    """Returns which processor this is, for kernels and so bits are chosen by it."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+HERE = (".".join(torch.__version__.split(".")[:2]), processor())
+
+BITS: dict[tuple[str, str], dict[str, str]] = {
+    ("2.14", "Intel(R) Xeon(R) Processor, AVX512"): {
+        "focal": "b649822bb91ef762",
+        "rank_sort": "5d7107bf7d13fd75",
+        "ap_adamw": "8b03e59dfb243857",
+    },
+}
+"""(torch, processor) -> recipe -> hash of everything that the run came to."""
+
+NUMBERS: dict[str, tuple[float, ...]] = {
+    "focal": (0.985683, 21.563745, 0.022139, 1.30915, 21.698196, 0.013582),
+    "rank_sort": (1.34848, 22.002296, 0.007456, 1.320285, 21.924709, 0.005059),
+    "ap_adamw": (1.38645, 22.310116, 0.097635, 1.360981, 22.370895, 0.08273),
+}
+"""Recipe -> the loss of the last round, the length of the weights and the test AP, of each of two lanes."""
+
+WHAT_TO_RAISE = (
+    "the bits of a run have changed, so stored runs are no longer what this code computes. If that is meant, raise "
+    f"CODE (now {CODE}) in experiments/comparison/keys.py, write the new values here, and say so in CHANGELOG.md"
+)
+
+
+@cache
+def play(name: str) -> tuple[list[RunResult], torch.Tensor]:
+    """Returns what two lanes came to after 20 steps, and their weights."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        splits = make_shapes_splits(ShapesConfig(), seed=5, train=64, val=16, test=16)
+        knobs = Knobs(lr=0.01) if "adamw" in name else Knobs()
+        task = Task(name="frozen", splits=splits, recipe=RECIPES[name], knobs=knobs)
+        fleet = Fleet(task, [0, 1], device="cpu")
+        results = run_fleet(fleet, [Schedule(), Schedule()], BUDGET)
+        return results, fleet.detectors[0].weights.detach()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def bits_of(name: str) -> str:
+    """Returns a hash of the rounds but their times, the test's numbers and the weights."""
+    results, weights = play(name)
+    digest = hashlib.sha256(weights.numpy().tobytes())
+    for result in results:
+        records = [played.as_dict() for played in result.history]
+        for record in records:
+            for part in (record, record["interval"]):
+                del part["seconds"], part["processor_seconds"]
+        assert result.test is not None
+        digest.update(json.dumps([records, result.selected, result.test.stats.tolist()], sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def numbers_of(name: str) -> tuple[float, ...]:
+    """Returns some of the numbers."""
+    results, _ = play(name)
+    numbers = []
+    for result in results:
+        last = result.history[-1].interval
+        assert result.test is not None
+        numbers += [last.class_loss + last.box_loss, last.weight_norm, float(result.test.ap)]
+    return tuple(numbers)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_bits_of_a_run_change_only_with_the_version_of_the_code(name: str) -> None:
+    np.testing.assert_allclose(numbers_of(name), NUMBERS[name], rtol=1e-3, atol=2e-3, err_msg=WHAT_TO_RAISE)
+    if HERE not in BITS:
+        pytest.skip(f"no bits are written down for {HERE}: its numbers were compared")
+    assert bits_of(name) == BITS[HERE][name], WHAT_TO_RAISE
+
+
+def test_the_written_bits_are_those_of_this_code() -> None:
+    assert CODE == 1, "a raised CODE stands here together with new bits"
