@@ -94,9 +94,9 @@ class Waiting:
         return f"this takes about {duration(max(1.0, self._expected))}"
 
     def remaining(self) -> str:
-        """Says how much time is left; empty where nothing tells or nothing is left."""
+        """Says how much time is left; empty where nothing tells or all is done."""
         left = self.left
-        return f"about {duration(left)} left" if left else ""
+        return f"about {duration(left)} left" if left is not None and self._done != self._total else ""
 
     def describe(self) -> str:
         """Says how it goes."""

@@ -75,9 +75,9 @@ def missing_jobs(
         raise ConfigError("--accept-stored counts what other code made and --redo trains it again: give one of them")
     standing, groups = Standing(), []
     for job in jobs:
-        found = {seed: store.find(job.experiment, job.task, job.method, seed) for seed in job.seeds}
+        kept = {seed: store.find(job.experiment, job.task, job.method, seed) for seed in job.seeds}
         mine = Standing()
-        for run in found.values():
+        for run in kept.values():
             if run is not None:
                 mine.add(job, run)
                 standing.add(job, run)

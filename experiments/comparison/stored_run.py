@@ -22,7 +22,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from mapopt.errors import MapoptError, StoreError
-from mapopt.files import checked, read_json_lines, read_record, sealed
+from mapopt.files import read_json_lines, read_record, sealed
 from mapopt.former_names import translate
 from mapopt.training import Round, Scores
 
@@ -160,15 +160,13 @@ def read_run(folder: Path) -> StoredRun:
         StoreError: it is damaged, was copied from elsewhere, or is of another version.
     """
     path = folder / "run.json"
-    what, remedy = "a run that `mapopt compare` stored", f"Delete {folder} and run the same command again"
-    record = read_record(path, what=what, remedy=f"{remedy}.")
-    version = record.get("version")
-    if version not in (1, VERSION) or isinstance(version, bool):
-        raise StoreError(
-            f"{path}: is of version {version}; expected {what} in version 1 or {VERSION}. {remedy}, or use the mapopt "
-            "that wrote it."
-        )
-    record = checked(record, path, required=version > 1, remedy=f"{remedy}.")
+    record = read_record(
+        path,
+        what="a run that `mapopt compare` stored",
+        version=VERSION,
+        unsealed=(1,),
+        remedy=f"Delete {folder} and run the same command again, or use the mapopt that wrote it.",
+    )
     record = {name: value for name, value in translate(record, "stored run").items() if name != "version"}
     try:
         run = _from_dict(record, folder)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,19 @@ def test_elsewhere_than_on_a_terminal_progress_is_lines(tmp_path: Path) -> None:
     with ProgressPrinter(BUDGET, stream=stream) as printer:
         for index in range(3):
             printer(0, make_round(index))
-    assert stream.getvalue().splitlines() == [describe_round(make_round(index), BUDGET) for index in range(3)]
+    first, *lines = stream.getvalue().splitlines()
+    assert first == "how long this takes is known after the first of the rounds"
+    for index, line in enumerate(lines):
+        assert line.startswith(describe_round(make_round(index), BUDGET))
+        assert re.search(r"  about \d+\.\d s left$", line)
+    assert len(lines) == 3
+
+
+def test_how_long_it_takes_is_said_at_the_start_where_that_is_known() -> None:
+    stream = io.StringIO()
+    with ProgressPrinter(BUDGET, history=[make_round(0)], stream=stream, expected=0.1):
+        pass
+    assert stream.getvalue().startswith("this takes about ")
 
 
 def test_on_a_terminal_a_bar_stands_below_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:

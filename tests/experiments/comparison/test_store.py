@@ -48,7 +48,7 @@ def test_run_json_has_the_documented_fields(store, make):
     assert set(record) == {
         *("version", "key", "experiment", "task", "method", "label", "seed", "status", "reason", "selected", "device"),
         *("val", "test", "images", "evaluated", "seconds", "search", "training", "categories"),
-        *("processor_seconds", "asked", "made_by", "files", "sha256"),
+        *("processor_seconds", "asked", "made_by", "files", "checksum"),
     }
     assert set(record["files"]) == {"rounds.jsonl"}
     assert set(record["test"]) == {
@@ -190,7 +190,7 @@ def test_a_run_of_another_version_is_refused(store, make):
     folder = store.write(make.run(), make.rounds()).folder
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**record, "version": 7}))
-    with pytest.raises(StoreError, match=r"is of version 7; expected a run .* in version 1 or 2\. .* use the mapopt"):
+    with pytest.raises(StoreError, match=r"is of version 7; expected a run .* in version 2\. .* use the mapopt"):
         store.read("demo", "shapes", "baseline", 0)
 
 
@@ -284,7 +284,7 @@ def test_what_is_out_of_its_range_is_refused_in_records_without_a_checksum_too(s
     """Records of version 1 have none, and whoever edits a record can write one."""
     path = store.write(make.run(), make.rounds()).folder / "run.json"
     record = json.loads(path.read_text())
-    for name in ("sha256", "files", "asked", "made_by", "processor_seconds"):
+    for name in ("checksum", "files", "asked", "made_by", "processor_seconds"):
         del record[name]
     record["version"] = 1
     path.write_text(json.dumps(record))
@@ -302,7 +302,7 @@ def test_an_edited_record_is_refused(store, make):
     path.write_text(json.dumps({**record, "label": "better"}))
     with pytest.raises(StoreError, match="its content is not what its checksum says"):
         store.runs("demo")
-    del record["sha256"]
+    del record["checksum"]
     path.write_text(json.dumps(record))
     with pytest.raises(StoreError, match="has no checksum"):
         store.runs("demo")
