@@ -81,7 +81,7 @@ def test_the_command_and_the_function_make_the_same_run(run: TrainedRun, folder:
     assert same_weights(run.checkpoint, Checkpoint.load(folder / "best.pt"))
     assert plain(run.history) == plain(Checkpoint.load(folder / "last.pt").history)
     stored = json.loads((folder / "result.json").read_text())
-    assert {**run.summary, "seconds": 0} == {**stored, "seconds": 0}
+    assert {**run.summary, "seconds": 0, "processor_seconds": 0} == {**stored, "seconds": 0, "processor_seconds": 0}
 
 
 def test_nothing_is_printed_unless_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +90,8 @@ def test_nothing_is_printed_unless_it_is_asked_for(capsys: pytest.CaptureFixture
     mapopt.train(**TINY, progress=True)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("shapes: 16 train, 8 val, 8 test images at 32 x 32; tiny on cpu")
-    assert len(printed) == 5
+    assert printed[1].startswith("this takes about ")
+    assert len(printed) == 6
 
 
 def test_the_number_of_threads_is_left_as_it_was() -> None:
