@@ -44,7 +44,7 @@ class Evaluate(DataSettings, Command):
     """module:attribute of the checkpoint's detector, if it is one of your own; a file alone imports nothing."""
     data: str | None = None  # type: ignore[assignment]
     """A folder of images with annotations, or "shapes"; by default the data that the checkpoint was trained with."""
-    split: Literal["test", "val", "train"] = "test"
+    split: Literal["test", "val", "train"] = "test"  # type: ignore[assignment]
     """Which images of the data."""
     sample: int = 0
     """Only so many images of the split, drawn by --seed; 0 takes all."""
@@ -158,7 +158,8 @@ class Evaluate(DataSettings, Command):
         """Returns the settings of the data: this command's own, or those that the checkpoint was trained with."""
         if self.data is None:
             return detector.trained_with()
-        names = [field.name for field in dataclasses.fields(DataSettings)]
+        # Here --split names a set; fractions are stored with the checkpoint.
+        names = [field.name for field in dataclasses.fields(DataSettings) if field.name != "split"]
         return DataSettings(**{name: getattr(self, name) for name in names})
 
 

@@ -7,7 +7,7 @@ Objects point to their image and category by *position*; the ids of the file sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Annotations:
         area: float64 ``[N]``, square pixels; of the mask where the file has one, else of the box. AP by size uses it.
         ids: int64 ``[N]``, unique.
         root: the folder that the file names are relative to; None where the images are in memory only.
+        remarks: sentences on what was done to the files' content, such as what was left out; not compared.
 
     Raises:
         DataError: a column contradicts another; the message names the annotation or the image.
@@ -69,6 +70,7 @@ class Annotations:
     area: NDArray[np.float64]
     ids: NDArray[np.int64]
     root: Path | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for column, dtype in _COLUMNS.items():
@@ -78,6 +80,7 @@ class Annotations:
             object.__setattr__(self, column, values)
         object.__setattr__(self, "file_names", tuple(self.file_names))
         object.__setattr__(self, "category_names", tuple(self.category_names))
+        object.__setattr__(self, "remarks", tuple(self.remarks))
         object.__setattr__(self, "root", None if self.root is None else Path(self.root))
         self._check_lengths()
         self._check_images_and_categories()
@@ -90,7 +93,7 @@ class Annotations:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Annotations):
             return NotImplemented
-        names = [field.name for field in fields(self) if field.name != "root"]
+        names = [field.name for field in fields(self) if field.name not in ("root", "remarks")]
         return all(np.array_equal(np.asarray(getattr(self, n)), np.asarray(getattr(other, n))) for n in names)
 
     __hash__ = None  # type: ignore[assignment]
@@ -131,6 +134,26 @@ class Annotations:
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64).reshape(-1)
         return self._subset(np.arange(len(self)), chosen, np.arange(len(self)))
 
+    def with_remarks(self, *remarks: str) -> Annotations:
+        """Returns the same annotations with more remarks; empty ones are left out."""
+        return replace(self, remarks=(*self.remarks, *filter(None, remarks)))
+
+    def without_repeats(self) -> Annotations:
+        """Returns the set with one of every box that is there several times: image, category, crowd and corners equal.
+
+        The first stays; a remark says how many were left out.
+        """
+        columns = (self.images, self.labels, self.crowd, *self.boxes.T)
+        _, firsts = np.unique(np.stack(columns, axis=1).astype(np.float64), axis=0, return_index=True)
+        if len(firsts) == len(self.ids):
+            return self
+        firsts.sort()
+        again = int(np.setdiff1d(np.arange(len(self.ids)), firsts)[0])
+        return self.keep(firsts).with_remarks(
+            f"{number_of(len(self.ids) - len(firsts), 'box', 'boxes')} given twice, with the same category and "
+            f"corners, counted once, for instance in image '{self.file_names[self.images[again]]}'."
+        )
+
     def _subset(self, images: NDArray[np.int64], objects: NDArray[np.int64], place: NDArray[np.int64]) -> Annotations:
         """Returns some images with some objects; `place` is each image's new position."""
         return Annotations(
@@ -147,6 +170,7 @@ class Annotations:
             area=self.area[objects],
             ids=self.ids[objects],
             root=self.root,
+            remarks=self.remarks,
         )
 
     def _check_lengths(self) -> None:
@@ -210,6 +234,15 @@ class Annotations:
         if bad.any():
             i = int(np.flatnonzero(bad)[0])
             raise DataError(f"annotation {self.ids[i]}: area {self.area[i]} is not a finite number of at least 0.")
+
+
+def number_of(count: int, noun: str, nouns: str) -> str:
+    """Returns a number with its noun.
+
+    >>> number_of(1, "box", "boxes"), number_of(2, "box", "boxes")
+    ('1 box', '2 boxes')
+    """
+    return f"{count} {noun if count == 1 else nouns}"
 
 
 def first_repeated(values: NDArray[np.generic]) -> int | None:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from mapopt.data.annotations import Annotations
 from mapopt.data.files import blame, read_json
 from mapopt.data.invalid import Invalid, settle_boxes
-from mapopt.errors import DataError
+from mapopt.data.paths import find_names
+from mapopt.errors import DataError, shown
 from mapopt.files import write_text
 
 _SAME_CORNER = 1e-9
@@ -34,7 +35,7 @@ def read_coco(
 
     Args:
         json_path: the file, with ``images``, ``annotations`` and ``categories``. ``iscrowd`` (0) and ``area`` (the
-            box's) may be missing.
+            box's) may be missing, and ``bbox`` where there is a polygon to take it from.
         images_dir: the folder of the images. Where it is None, the common places beside the file are tried.
         invalid: what to do with boxes outside their image or without area: ``"error"``, ``"clip"`` or ``"drop"``.
 
@@ -46,6 +47,7 @@ def read_coco(
     with blame(path):
         images, objects, categories = (_section(data, key) for key in ("images", "annotations", "categories"))
         image_ids = _integers(images, "id", "image")
+        categories, remark = _without_root(categories, objects)
         category_ids = _integers(categories, "id", "category")
         file_names = _texts(images, "file_name", "image")
         widths, heights = (_integers(images, key, "image") for key in ("width", "height"))
@@ -55,20 +57,22 @@ def read_coco(
         labels = _positions(_integers(objects, "category_id", "annotation"), category_ids, names, "category")
         xywh = _boxes(objects, names)
         boxes = _corners(objects, xywh)
-        crowd = np.array([bool(entry.get("iscrowd", 0)) for entry in objects], dtype=bool)
+        crowd = np.array([_flag(entry, name) for entry, name in zip(objects, names, strict=True)], dtype=bool)
+        root = _images_folder(path, images_dir, file_names)
         settled, keep = settle_boxes(
             boxes,
             widths[positions],
             heights[positions],
             invalid=invalid,
             name=lambda i: f"{names[i]} (image '{file_names[positions[i]]}')",
+            form="sizes",
         )
         area = _areas(objects, xywh[:, 2] * xywh[:, 3], names)
         cut = (settled != boxes).any(axis=1)
         area = np.where(cut, np.minimum(area, np.prod(settled[:, 2:] - settled[:, :2], axis=1)), area)
         return Annotations(
             image_ids=image_ids,
-            file_names=tuple(file_names),
+            file_names=tuple(find_names(file_names, root)),
             widths=widths,
             heights=heights,
             category_ids=category_ids,
@@ -79,8 +83,8 @@ def read_coco(
             crowd=crowd[keep],
             area=area[keep],
             ids=ids[keep],
-            root=_images_folder(path, images_dir, file_names),
-        )
+            root=root,
+        ).with_remarks(remark)
 
 
 def write_coco(annotations: Annotations, json_path: str | Path) -> None:
@@ -158,9 +162,11 @@ def _images_folder(path: Path, images_dir: str | Path | None, file_names: Sequen
         return Path(images_dir)
     stem = path.stem.removeprefix("instances_")
     places = [
-        base / name for base in (path.parent, path.parent.parent) for name in ("images", f"images/{stem}", stem, "")
+        base / name
+        for base in (path.parent, path.parent.parent)
+        for name in ("images", f"images/{stem}", stem, "", "data")
     ]
-    hits = [sum((place / name).is_file() for name in file_names[:8]) for place in places]
+    hits = [sum((place / name).is_file() for name in find_names(file_names[:8], place)) for place in places]
     return places[int(np.argmax(hits))]
 
 
@@ -218,11 +224,58 @@ def _texts(entries: list[dict[str, Any]], key: str, kind: str) -> list[str]:
 
 
 def _boxes(entries: list[dict[str, Any]], names: list[str]) -> NDArray[np.float64]:
-    values = _column(entries, "bbox", "annotation")
-    for value, name in zip(values, names, strict=True):
-        if not isinstance(value, list) or len(value) != 4 or not all(type(number) in (int, float) for number in value):
-            raise DataError(f"{name}: 'bbox' is {value!r}. Expected four numbers: left, top, width, height.")
+    """Returns the boxes; where one is missing, the box around the polygons, and NaN where there are none either."""
+    values = []
+    for entry, name in zip(entries, names, strict=True):
+        value = entry.get("bbox")
+        if value is None or value == []:
+            value = _around(entry.get("segmentation"))
+        elif not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
+            raise DataError(f"{name}: 'bbox' is {shown(value)}. Expected four numbers: left, top, width, height.")
+        values.append(value)
     return np.array(values, dtype=np.float64).reshape(-1, 4)
+
+
+def _around(segmentation: Any) -> list[float]:
+    """Returns the box around polygons: left, top, width and height."""
+    polygons = segmentation if isinstance(segmentation, list) else []
+    if polygons and all(map(_is_number, polygons)):
+        polygons = [polygons]
+    polygons = [polygon for polygon in polygons if isinstance(polygon, list) and len(polygon) >= 6]
+    if not polygons or any(len(polygon) % 2 or not all(map(_is_number, polygon)) for polygon in polygons):
+        return [float("nan")] * 4
+    points: NDArray[np.float64] = np.concatenate(
+        [np.array(polygon, dtype=np.float64).reshape(-1, 2) for polygon in polygons]
+    )
+    low, high = points.min(axis=0), points.max(axis=0)
+    return [*low.tolist(), *(high - low).tolist()]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _flag(entry: dict[str, Any], name: str) -> bool:
+    """Returns what ``iscrowd`` says."""
+    value = entry.get("iscrowd")
+    if value is None:
+        return False
+    if type(value) not in (bool, int, float) or value not in (0, 1):
+        raise DataError(f"{name}: 'iscrowd' is {shown(value)}. Expected 0 or 1.")
+    return bool(value)
+
+
+def _without_root(categories: list[dict[str, Any]], objects: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """Returns the categories without the one that Roboflow puts above all others, and a remark on it."""
+    if len(categories) < 2:
+        return categories, ""
+    for root in categories:
+        below = [entry.get("supercategory") == root.get("name") for entry in categories if entry is not root]
+        used = any(entry.get("category_id") == root.get("id") for entry in objects)
+        if all(below) and root.get("supercategory") in (None, "", "none") and not used:
+            others = [entry for entry in categories if entry is not root]
+            return others, f"The category '{root.get('name')}' was left out: it only holds the others together."
+    return categories, ""
 
 
 def _corners(entries: list[dict[str, Any]], xywh: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -241,8 +294,8 @@ def _areas(entries: list[dict[str, Any]], default: NDArray[np.float64], names: l
         value = entry.get("area")
         if value is None:
             continue
-        if type(value) not in (int, float):
-            raise DataError(f"{names[number]}: 'area' is {value!r}. Expected a number of square pixels.")
+        if not _is_number(value):
+            raise DataError(f"{names[number]}: 'area' is {shown(value)}. Expected a number of square pixels.")
         areas[number] = value
     return areas
 

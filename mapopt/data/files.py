@@ -5,6 +5,8 @@ Every reader of this package goes through `read_text` or `read_json`; its writer
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 from mapopt.documents import MAX_DATA, parse_json
 from mapopt.errors import DataError
 from mapopt.paths import read_bytes, shown_path
+
+_XML_ENCODING = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 
 
 def read_text(path: str | Path) -> str:
@@ -35,6 +39,36 @@ def read_text(path: str | Path) -> str:
         raise DataError(
             f"{path}: is not UTF-8 text (byte {error.start}). Expected a text file; check that this is the right one."
         ) from None
+
+
+def read_xml_text(path: str | Path) -> str:
+    """Returns the text of an XML file, in the encoding that the file declares; UTF-8 where it declares none.
+
+    The XML parser itself knows few encodings, and would take bytes of others for UTF-8 where they happen to be valid.
+
+    Raises:
+        DataError: it cannot be read, or not in the declared encoding.
+    """
+    if not Path(path).is_file():
+        # Says why.
+        return read_text(path)
+    content = read_bytes(path, what="an XML file", limit=MAX_DATA, error=DataError)
+    declared = _XML_ENCODING.match(content.removeprefix(codecs.BOM_UTF8)[:200])
+    if declared is None and not content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return read_text(path)
+    name = declared.group(1).decode() if declared else "utf-16"
+    try:
+        # GB 18030 is the present form of both older standards, and what files that declare those often hold.
+        codec = "gb18030" if name.lower() in ("gb2312", "gbk") else name
+        text = content.decode("utf-8-sig" if codec.lower() in ("utf-8", "utf8") else codec)
+    except LookupError:
+        raise DataError(f"{path}: declares the encoding {name}, which is not known. Correct it.") from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: is not {name} text (byte {error.start}), though it declares this encoding. Correct the "
+            "declaration or the file."
+        ) from None
+    return text.removeprefix("\ufeff")
 
 
 def read_json(path: str | Path) -> Any:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from mapopt.data.annotations import Annotations
-from mapopt.data.image_files import open_rgb
+from mapopt.data.annotations import Annotations, number_of
+from mapopt.data.image_files import open_image
+from mapopt.data.memory import check_memory
 from mapopt.data.pixels import letterbox, letterbox_scale
 from mapopt.errors import ConfigError, DataError
 
@@ -67,20 +68,26 @@ class ImageSet:
             raise DataError(f"scale must be {shape[0]} positive float32 numbers, one for each image.")
 
     @classmethod
-    def read(cls, annotations: Annotations, *, size: tuple[int, int], workers: int = 0) -> ImageSet:
+    def read(cls, annotations: Annotations, *, size: tuple[int, int], workers: int = 0, bits: int = 16) -> ImageSet:
         """Decodes the images of `annotations.root` and fits them into frames of one size.
+
+        What is remarkable about the files, such as photographs that were turned, is added to the annotations' remarks.
 
         Args:
             annotations: which images.
             size: (height, width) of the frames, in pixels.
             workers: threads that decode; 0 decodes in this one. The result is the same.
+            bits: how many bits of images with 16 bits are in use, 8 to 16; the upper 8 of them are kept.
 
         Raises:
-            DataError: images are missing, damaged, or of another size than annotated.
-            ConfigError: the size or the number of workers is not positive.
+            DataError: images are missing, damaged, of another size than annotated, or too many for the memory.
+            ConfigError: the size or the number of workers is not positive, or there are no such bits.
         """
         if min(size) < 1 or workers < 0:
             raise ConfigError(f"size {size} and workers {workers}: expected positive sizes and at least 0 workers.")
+        if not 8 <= bits <= 16:
+            raise ConfigError(f"bits is {bits}: expected 8 to 16, how many bits of 16-bit images are in use")
+        check_memory([len(annotations)], size)
         paths = image_paths(annotations)
         missing = [path for path in paths if not path.is_file()]
         if missing:
@@ -90,11 +97,13 @@ class ImageSet:
             )
         scale = letterbox_scale(annotations.widths, annotations.heights, size=size)
         pixels = torch.empty((len(paths), 3, *size), dtype=torch.uint8)
+        turned, peaks = np.zeros(len(paths), dtype=bool), np.zeros(len(paths), dtype=np.int64)
 
         def decode(position: int) -> None:
             expected = (int(annotations.widths[position]), int(annotations.heights[position]))
-            image = open_rgb(paths[position], expected=expected)
-            pixels[position] = letterbox(image, size=size, scale=float(scale[position]))
+            opened = open_image(paths[position], expected=expected, bits=bits)
+            turned[position], peaks[position] = opened.turned, opened.peak
+            pixels[position] = letterbox(opened.image, size=size, scale=float(scale[position]))
 
         if workers == 0:
             for position in range(len(paths)):
@@ -103,6 +112,7 @@ class ImageSet:
             with ThreadPoolExecutor(workers) as pool:
                 for _ in pool.map(decode, range(len(paths))):
                     pass
+        annotations = annotations.with_remarks(_about_turns(turned), _about_depth(peaks, bits))
         return cls(annotations=annotations, size=size, pixels=pixels, scale=torch.from_numpy(scale))
 
     def __len__(self) -> int:
@@ -156,6 +166,23 @@ class ImageSet:
         if by_path:
             return [str(path.resolve()) for path in image_paths(self.annotations)]
         return [hashlib.blake2b(image.numpy().data, digest_size=16).hexdigest() for image in self.pixels.contiguous()]
+
+
+def _about_turns(turned: NDArray[np.bool_]) -> str:
+    if not turned.any():
+        return ""
+    return f"{number_of(int(turned.sum()), 'image', 'images')} turned upright, as noted in the file (EXIF)."
+
+
+def _about_depth(peaks: NDArray[np.int64], bits: int) -> str:
+    """Says that images with 16 bits are nearly black, because their values use less of them."""
+    used = max(8, int(peaks.max()).bit_length()) if len(peaks) and peaks.max() else bits
+    if used >= bits:
+        return ""
+    return (
+        f"The images of 16 bits use {used} of {bits} bits (the largest value is {peaks.max()}), so that they are dark: "
+        f"--bits {used} scales them."
+    )
 
 
 def image_paths(annotations: Annotations) -> list[Path]:

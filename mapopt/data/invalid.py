@@ -13,10 +13,13 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from mapopt.data.misplaced import Form, misplaced
 from mapopt.errors import ConfigError, DataError, unknown_name
 
 Invalid = Literal["error", "clip", "drop"]
 
+_FEW = 2
+"""So many boxes may be far outside of their image: they may be single mistakes, and the policy's to settle."""
 OVERHANG = 0.5
 """How far, in pixels, a box may reach over the edge of its image: what is less is rounding."""
 
@@ -28,6 +31,7 @@ def settle_boxes(
     *,
     invalid: Invalid,
     name: Callable[[int], str],
+    form: Form = "corners",
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Applies the policy to boxes as a file has them.
 
@@ -37,12 +41,15 @@ def settle_boxes(
         heights: ``[n]`` the height of each box's image.
         invalid: the policy, see the module.
         name: what to call box ``i`` in a message.
+        form: how the file gives boxes; in this form they are doubted where most of them cannot be right, whatever the
+            policy.
 
     Returns:
         The boxes ``[n, 4]``, and ``[n]`` False where one is to be left out.
 
     Raises:
-        DataError: a number is not finite, or the policy is ``"error"`` and a box is outside or without area.
+        DataError: a number is not finite and the policy is not ``"drop"``, boxes as a whole are in another form, or the
+            policy is ``"error"`` and a box is outside or without area.
         ConfigError: there is no such policy.
     """
     if invalid not in get_args(Invalid):
@@ -50,7 +57,27 @@ def settle_boxes(
     finite = np.isfinite(boxes).all(axis=1)
     if not finite.all():
         first = int(np.flatnonzero(~finite)[0])
-        raise DataError(f"{name(first)}: box {show_box(boxes[first])} is not finite. Correct or remove it.")
+        if invalid != "drop":
+            given = "has no box" if np.isnan(boxes[first]).all() else f"box {show_box(boxes[first])} is not finite"
+            raise DataError(
+                f"{name(first)}: {given}. Correct or remove it, or leave out every wrong box: --invalid drop "
+                "(invalid='drop' in Python)."
+            )
+        kept = finite.copy()
+        boxes = np.where(finite[:, None], boxes, 0.0)
+        settled, kept[finite] = settle_boxes(
+            boxes[finite],
+            widths[finite],
+            heights[finite],
+            invalid=invalid,
+            name=lambda i: name(int(np.flatnonzero(finite)[i])),
+            form=form,
+        )
+        boxes[finite] = settled
+        return boxes, kept
+    fault = misplaced(boxes, widths, heights, name=name, form=form, few=_FEW)
+    if fault:
+        raise DataError(fault)
     wrong = wrong_boxes(boxes, widths, heights)
     if invalid == "error":
         if wrong.any():

@@ -1,19 +1,26 @@
 """Finds out what kind of data set a folder is, and what reads each of its sets; decodes no image.
 
-The common layouts of COCO, Pascal VOC and YOLO are recognized.
+The common layouts of COCO, Pascal VOC and YOLO are recognized, those that tools for annotations export, too. Many
+exports are one set without splits, which is called `WHOLE` here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from mapopt.data.annotations import Annotations
 from mapopt.data.coco import read_coco
+from mapopt.data.csv_file import csv_categories, read_csv
+from mapopt.data.files import read_json, read_text
 from mapopt.data.invalid import Invalid
-from mapopt.data.voc import read_voc
-from mapopt.data.yolo import read_data_yaml, read_yolo
+from mapopt.data.paths import SPLIT_NAMES
+from mapopt.data.voc import VocSheets, read_voc, read_voc_folder
+from mapopt.data.yolo import read_yolo_data
+from mapopt.data.yolo_data import YoloData, read_names, read_yolo_file
+from mapopt.documents import parse_yaml
 from mapopt.errors import ConfigError, DataError, unknown_name
 
 Layout = Literal["auto", "coco", "voc", "yolo"]
@@ -21,15 +28,47 @@ Layout = Literal["auto", "coco", "voc", "yolo"]
 Part = Literal["train", "val", "test"]
 """One of the sets of a folder."""
 
-_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-_COCO_PATTERNS = ("{}.json", "annotations/{}.json", "annotations/instances_{}*.json", "{}/_annotations.coco.json")
+WHOLE = "whole"
+"""The name of a set that nothing divides into splits."""
+
+_COCO_PATTERNS = (
+    "{}.json",
+    "annotations/{}.json",
+    "annotations/instances_{}*.json",
+    "{}/_annotations.coco.json",
+    "{}/labels.json",
+)
 _EXPECTED = (
     "Expected one of: COCO (train.json and val.json beside images/, or annotations/instances_train*.json and "
     "instances_val*.json), Pascal VOC (ImageSets/Main/train.txt and val.txt), YOLO (data.yaml)"
 )
+_VOC_FOLDERS = (("Annotations", "JPEGImages"), ("Annotations", "images"), ("annotations", "images"), ("labels", "data"))
+"""Folders of XML files and of their images."""
+_YOLO_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "obj.data")
+_LARGEST_YAML = 1_000_000
+"""Bytes of a file that may say what a YOLO folder holds."""
 
 Reader = Callable[[], Annotations]
 """Reads the annotations of one set when it is called."""
+
+
+@dataclass(frozen=True)
+class FoundSets:
+    """What a folder holds.
+
+    Attributes:
+        what: what was recognized, for messages.
+        readers: what reads each set that is there, at least one: train, val and test, or `WHOLE`.
+    """
+
+    what: str
+    readers: dict[str, Reader]
+
+    @property
+    def single(self) -> Reader | None:
+        """What reads the only set; None where there are several."""
+        names = list(self.readers)
+        return self.readers[names[0]] if names in ([WHOLE], ["train"]) else None
 
 
 def read_part(path: str | Path, part: Part = "train", *, invalid: Invalid = "error") -> Annotations:
@@ -37,12 +76,12 @@ def read_part(path: str | Path, part: Part = "train", *, invalid: Invalid = "err
 
     Args:
         path: a folder of a known layout, a YOLO ``data.yaml``, or a COCO ``.json``, which is one set.
-        part: which of the folder's sets: ``"train"``, ``"val"`` or ``"test"``.
+        part: which of the folder's sets: ``"train"``, ``"val"`` or ``"test"``. What is one set is its train part.
         invalid: what to do with boxes outside their image or without area: ``"error"``, ``"clip"`` or ``"drop"``.
 
     Raises:
-        DataError: nothing is recognised, or the set is missing or wrong.
-        ConfigError: there is no such part or policy, or a part of a single file is asked for.
+        DataError: nothing is recognized, or the set is missing or wrong.
+        ConfigError: there is no such part or policy, or a part of a single set is asked for.
     """
     path = Path(path)
     if part not in get_args(Part):
@@ -53,78 +92,206 @@ def read_part(path: str | Path, part: Part = "train", *, invalid: Invalid = "err
                 f"{path}: is one set, and its {part} part is asked for. Name the file of that set instead."
             )
         return read_coco(path, invalid=invalid)
-    readers = _recognize(path, "auto", invalid)
+    readers = find_sets(path, "auto", invalid).readers
+    if part == "train" and WHOLE in readers:
+        return readers[WHOLE]()
     if part not in readers:
         raise DataError(f"{path}: has no {part} set. Name one that is there: {', '.join(readers)}.")
     return readers[part]()
 
 
-def find_sets(path: Path, layout: Layout, invalid: Invalid) -> dict[str, Reader]:
-    """Returns what reads each set that is there; train and val must be."""
-    readers = _recognize(path, layout, invalid)
-    for name in ("train", "val"):
-        if name not in readers:
-            raise DataError(f"{path}: has no {name} set. {_EXPECTED}.")
-    return readers
+def find_sets(path: Path, layout: Layout, invalid: Invalid) -> FoundSets:
+    """Returns what reads each set that is there, at least one.
 
-
-def _recognize(path: Path, layout: Layout, invalid: Invalid) -> dict[str, Reader]:
-    """Returns what reads each set that is there, at least one."""
+    Raises:
+        DataError: nothing is recognized.
+        ConfigError: there is no such layout.
+    """
     if layout not in get_args(Layout):
         raise ConfigError(unknown_name("layout", str(layout), get_args(Layout)))
     if not path.exists():
         raise DataError(f"{path}: no such file or folder. Check the path.")
-    finders = {"coco": _find_coco, "yolo": _find_yolo, "voc": _find_voc}
-    for name, finder in finders.items():
-        if layout in ("auto", name):
-            readers = finder(path, invalid)
-            if readers:
-                break
-    else:
-        readers = {}
-    if not readers:
+    finders = {"coco": _coco_sets, "yolo": _yolo_sets, "voc": _voc_sets, "csv": _csv_sets}
+    single = None
+    for name, find in finders.items():
+        for found in find(path, invalid) if layout in ("auto", name) else ():
+            if found.single is None:
+                return found
+            # What is divided into splits counts before what is one set.
+            single = single or found
+    if single is None:
         there = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) if path.is_dir() else "a file"
         raise DataError(f"{path}: is no data set of a known layout (there is: {there or 'nothing'}). {_EXPECTED}.")
-    return readers
+    return single
 
 
-def _find_coco(path: Path, invalid: Invalid) -> dict[str, Reader]:
-    readers: dict[str, Reader] = {}
+def find_splits(path: Path, layout: Layout, invalid: Invalid) -> dict[str, Reader]:
+    """Returns what reads each set that is there; train and val must be.
+
+    Raises:
+        DataError: they are not there, or nothing is recognized.
+        ConfigError: there is no such layout.
+    """
+    found = find_sets(path, layout, invalid)
+    if WHOLE in found.readers:
+        raise DataError(
+            f"{path}: is one set ({found.what}) that no list such as ImageSets/Main/train.txt or file divides into "
+            "train and val sets. Divide it by seed: --split 0.7 0.15 0.15 for train, val and test "
+            "(split=(0.7, 0.15, 0.15) in Python)."
+        )
+    for name in ("train", "val"):
+        if name not in found.readers:
+            advice = " Or divide the train set by seed: --split 0.7 0.15 0.15." if found.single else ""
+            raise DataError(f"{path}: has no {name} set. {_EXPECTED}.{advice}")
+    return found.readers
+
+
+def find_whole(path: Path, layout: Layout, invalid: Invalid) -> Annotations:
+    """Reads what is one set, to be divided.
+
+    Raises:
+        ConfigError: there are several sets already.
+        DataError: nothing is recognized, or the set is wrong.
+    """
+    found = find_sets(path, layout, invalid)
+    if found.single is None:
+        raise ConfigError(
+            f"--split is given, but {path} has sets of its own ({', '.join(found.readers)}): leave it out, or give the "
+            "file of a single set"
+        )
+    return found.single()
+
+
+def _coco_sets(path: Path, invalid: Invalid) -> Iterator[FoundSets]:
+    def reader(file: Path) -> Reader:
+        return lambda: read_coco(file, invalid=invalid)
+
+    if path.suffix == ".json":
+        yield FoundSets(f"the COCO file {path.name}", {WHOLE: reader(path)})
     if not path.is_dir():
-        return readers
-    for split, names in _NAMES.items():
+        return
+    readers: dict[str, Reader] = {}
+    for split, names in SPLIT_NAMES.items():
         for pattern in (pattern.format(name) for name in names for pattern in _COCO_PATTERNS):
             files = sorted(path.glob(pattern))
             if len(files) > 1:
                 listed = ", ".join(file.name for file in files)
                 raise DataError(f"{path}: has several {split} sets ({listed}). Keep one of them in the folder.")
             if files:
-                readers[split] = lambda file=files[0]: read_coco(file, invalid=invalid)  # type: ignore[misc]
+                readers[split] = reader(files[0])
                 break
-    return readers
+    if readers:
+        yield FoundSets("COCO files", readers)
+        return
+    files = [file for folder in (path, path / "annotations") for file in sorted(folder.glob("*.json"))]
+    files = [file for file in files if _is_coco(file)]
+    if len(files) > 1:
+        listed = ", ".join(file.name for file in files)
+        raise DataError(
+            f"{path}: has several COCO files ({listed}). Give the one that is meant, or call them train.json "
+            "and val.json."
+        )
+    if files:
+        yield FoundSets(f"the COCO file {files[0].name}", {WHOLE: reader(files[0])})
 
 
-def _find_yolo(path: Path, invalid: Invalid) -> dict[str, Reader]:
+def _is_coco(file: Path) -> bool:
+    try:
+        data = read_json(file)
+    except DataError:
+        return False
+    return isinstance(data, dict) and all(isinstance(data.get(key), list) for key in ("images", "annotations"))
+
+
+def _yolo_sets(path: Path, invalid: Invalid) -> Iterator[FoundSets]:
+    def reader(data: YoloData, entry: str) -> Reader:
+        return lambda: read_yolo_data(data, entry, invalid=invalid)
+
     if path.is_dir():
-        path = next((path / name for name in ("data.yaml", "data.yml", "dataset.yaml") if (path / name).exists()), path)
-    if path.suffix not in (".yaml", ".yml"):
-        return {}
-    data = read_data_yaml(path)
-    entries = {split: next((n for n in names if data.get(n)), None) for split, names in _NAMES.items()}
-    return {
-        split: lambda entry=entry: read_yolo(path, entry, invalid=invalid)  # type: ignore[misc]
-        for split, entry in entries.items()
-        if entry is not None
-    }
+        named = next((path / name for name in _YOLO_FILES if (path / name).exists()), None)
+        file = named or _other_yolo_file(path)
+        if file is None:
+            if (path / "classes.txt").is_file() and (path / "images").is_dir() and (path / "labels").is_dir():
+                names = dict(enumerate(read_names(path / "classes.txt")))
+                data = YoloData(path / "classes.txt", names, {WHOLE: "images"}, (path,))
+                yield FoundSets("YOLO labels with classes.txt", {WHOLE: reader(data, WHOLE)})
+            return
+    elif path.suffix in (".yaml", ".yml", ".data"):
+        file = path
+    else:
+        return
+    data = read_yolo_file(file)
+    entries = {split: next((n for n in names if n in data.entries), None) for split, names in SPLIT_NAMES.items()}
+    readers = {split: reader(data, entry) for split, entry in entries.items() if entry is not None}
+    if readers:
+        yield FoundSets(f"YOLO, {file.name}", readers)
 
 
-def _find_voc(path: Path, invalid: Invalid) -> dict[str, Reader]:
+def _other_yolo_file(path: Path) -> Path | None:
+    """Returns the only YAML file of a folder that says what a YOLO folder holds."""
+    fitting = []
+    for file in sorted([*path.glob("*.yaml"), *path.glob("*.yml")]):
+        try:
+            if file.stat().st_size < _LARGEST_YAML:
+                data = parse_yaml(read_text(file), str(file), error=DataError, texts=True)
+                fitting += [file] if isinstance(data, dict) and {"names", "train"} <= set(data) else []
+        except (DataError, OSError):
+            continue
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _voc_sets(path: Path, invalid: Invalid) -> Iterator[FoundSets]:
+    if not path.is_dir():
+        return
     lists = path / "ImageSets" / "Main"
+
+    def reader(entry: str) -> Reader:
+        return lambda: read_voc(path, entry, invalid=invalid)
+
+    def folder_reader(sheets: VocSheets) -> Reader:
+        return lambda: read_voc_folder(sheets, invalid=invalid)
+
     entries = {
-        split: next((n for n in names if (lists / f"{n}.txt").exists()), None) for split, names in _NAMES.items()
+        split: next((n for n in names if (lists / f"{n}.txt").exists()), None) for split, names in SPLIT_NAMES.items()
     }
-    return {
-        split: lambda entry=entry: read_voc(path, entry, invalid=invalid)  # type: ignore[misc]
-        for split, entry in entries.items()
-        if entry is not None
+    if any(entries.values()):
+        yield FoundSets("Pascal VOC", {split: reader(entry) for split, entry in entries.items() if entry is not None})
+        return
+    folders = {
+        split: next((sheets for name in names if (sheets := _sheets(path / name, path))), None)
+        for split, names in SPLIT_NAMES.items()
     }
+    if any(folders.values()):
+        yield FoundSets(
+            "Pascal VOC", {split: folder_reader(sheets) for split, sheets in folders.items() if sheets is not None}
+        )
+        return
+    sheets = _sheets(path, path)
+    if sheets is not None:
+        yield FoundSets("Pascal VOC's XML files without lists", {WHOLE: folder_reader(sheets)})
+
+
+def _sheets(folder: Path, root: Path) -> VocSheets | None:
+    """Returns a folder's XML files, with the images beside them or in a folder of their own."""
+    for notes, pictures in (*_VOC_FOLDERS, ("", "")):
+        if next((folder / notes).glob("*.xml"), None) is not None and (folder / pictures).is_dir():
+            return VocSheets(root, folder / notes, folder / pictures)
+    return None
+
+
+def _csv_sets(path: Path, invalid: Invalid) -> Iterator[FoundSets]:
+    name = "_annotations.csv"
+    found = {
+        split: next((file for folder in names if (file := path / folder / name).is_file()), None)
+        for split, names in SPLIT_NAMES.items()
+    }
+    files = {split: file for split, file in found.items() if file is not None}
+    if not files and (path / name).is_file():
+        files = {WHOLE: path / name}
+    if files:
+        categories = csv_categories(list(files.values()))
+
+        def reader(file: Path) -> Reader:
+            return lambda: read_csv(file, categories, invalid=invalid)
+
+        yield FoundSets(f"tables {name}", {split: reader(file) for split, file in files.items()})

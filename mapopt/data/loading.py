@@ -6,22 +6,42 @@ cannot also be the published one; `Splits.note` says so.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 
+from mapopt.data.annotations import Annotations
 from mapopt.data.datasets import DetectionDataset, splits_from_datasets
 from mapopt.data.dicts import CategoryNames
-from mapopt.data.images import ImageSet
+from mapopt.data.images import ImageSet, image_paths
 from mapopt.data.invalid import Invalid
-from mapopt.data.layouts import Layout, find_sets
-from mapopt.data.splits import Splits, divide
+from mapopt.data.layouts import Layout, find_splits, find_whole
+from mapopt.data.layouts import read_part as read_part
+from mapopt.data.memory import check_memory
+from mapopt.data.paths import remark_on_unlisted
+from mapopt.data.splits import Splits, check_fractions, divide, divide_in_three
 from mapopt.errors import ConfigError, DataError, unknown_name
 
 DataSource = str | Path | Splits | Mapping[str, DetectionDataset] | Sequence[DetectionDataset]
 """A folder of images with annotations; splits in memory; or data sets of ``(image, target)``: two or three in the order
 train, val, test, or by these names."""
+
+
+class FolderOptions(TypedDict, total=False):
+    """How a folder is read."""
+
+    layout: Layout
+    """Which kind of folder it is; ``"auto"`` finds out, in the order COCO, YOLO, VOC."""
+    split: tuple[float, float, float] | None
+    """Fractions by which what is one set is divided by seed into train, val and test."""
+    bits: int
+    """How many bits of images with 16 bits are in use, 8 to 16; the upper 8 of them are kept."""
+    workers: int
+    """Threads that decode the images."""
 
 
 def load_splits(
@@ -31,28 +51,30 @@ def load_splits(
     invalid: Invalid = "error",
     limit: int | None = None,
     seed: int = 0,
-    layout: Layout = "auto",
     categories: CategoryNames | None = None,
-    workers: int = 0,
+    **folder: Unpack[FolderOptions],
 ) -> Splits:
     """Reads the train, val and test sets of a folder, or of data sets in memory.
 
     Args:
-        data: the folder (COCO, Pascal VOC or YOLO), or a YOLO ``data.yaml``; data sets of ``(image, target)``, see
-            `splits_from_datasets`: ``(train, val)``, ``(train, val, test)``, or a mapping with these names; or splits,
-            which are returned as they are.
+        data: the folder (COCO, Pascal VOC or YOLO), a YOLO ``data.yaml``, or a COCO file, to be divided; data sets of
+            ``(image, target)``, see `splits_from_datasets`: ``(train, val)``, ``(train, val, test)``, or a mapping with
+            these names; or splits, which are returned as they are.
         size: (height, width) that the images are fitted into.
         invalid: what to do with boxes outside their image or without area: ``"error"``, ``"clip"`` or ``"drop"``.
         limit: at most so many images of each set, drawn by `seed`.
-        seed: decides which images `limit` takes, and how a validation set is divided.
-        layout: which kind of folder it is; ``"auto"`` finds out, in the order COCO, YOLO, VOC.
+        seed: decides which images `limit` takes, and how sets are divided.
         categories: names for the labels of data sets in memory; files have them.
-        workers: threads that decode the images of a folder.
+        folder: how a folder is read, see `FolderOptions`.
 
     Raises:
-        DataError: nothing is recognized, or something is missing, wrong or in two sets.
+        DataError: nothing is recognized, something is missing, wrong or in two sets, or the images do not fit into
+            memory.
         ConfigError: a setting is not possible, or says nothing about such data.
     """
+    for name in folder:
+        if name not in FolderOptions.__annotations__:
+            raise ConfigError(unknown_name("setting of load_splits", name, FolderOptions.__annotations__))
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}. Expected at least 1 image of each set, or None for all.")
     if isinstance(data, Splits):
@@ -64,27 +86,61 @@ def load_splits(
         return splits_from_datasets(**sets, size=size, categories=categories, invalid=invalid, limit=limit, seed=seed)
     if categories is not None:
         raise ConfigError(f"categories are given, but {data} has its own: leave them out")
-    path = Path(data)
-    readers = find_sets(path, layout, invalid)
-    remarks = []
-    train, val = readers["train"](), readers["val"]()
-    if "test" in readers:
-        test = readers["test"]()
-    else:
-        if len(val) < 2:
-            raise DataError(f"{path}: has no test set, and one val image cannot be divided. Add a test set.")
-        first, second = divide(len(val), seed=seed)
-        val, test = val.select(first), val.select(second)
-        remarks.append(f"No test set was found: the validation set is divided into two halves by seed {seed}.")
-    sets_read = []
-    for number, notes in enumerate((train, val, test)):
-        if limit is not None and limit < len(notes):
-            chosen = np.random.default_rng([seed, number]).permutation(len(notes))[:limit]
-            notes = notes.select(np.sort(chosen))
-        sets_read.append(ImageSet.read(notes, size=size, workers=workers))
+    notes, remarks = _annotations(Path(data), invalid, seed, folder)
+    remarks.append(remark_on_unlisted([path for part in notes for path in image_paths(part)]))
     if limit is not None:
+        notes = [_limited(part, limit, [seed, number]) for number, part in enumerate(notes)]
         remarks.append(f"At most {limit} images of each set are used, drawn by seed {seed}.")
-    return Splits(train=sets_read[0], val=sets_read[1], test=sets_read[2], note=" ".join(remarks))
+    check_memory([len(part) for part in notes], size)
+    workers, bits = folder.get("workers", 0), folder.get("bits", 16)
+    train, val, test = (ImageSet.read(part, size=size, workers=workers, bits=bits) for part in notes)
+    for name, images in (("train", train), ("val", val), ("test", test)):
+        remarks += [f"In the {name} set: {remark}" for remark in images.annotations.remarks]
+    return Splits(train=train, val=val, test=test, note=" ".join(filter(None, remarks)))
+
+
+def _annotations(path: Path, invalid: Invalid, seed: int, folder: FolderOptions) -> tuple[list[Annotations], list[str]]:
+    """Returns the annotations of train, val and test, and how they came about."""
+    layout, fractions = folder.get("layout", "auto"), folder.get("split")
+    if fractions is not None:
+        check_fractions(fractions)
+        whole = find_whole(path, layout, invalid).without_repeats()
+        if len(whole) < 3:
+            raise DataError(f"{path}: has {len(whole)} images, which cannot be divided into three sets. Add images.")
+        parts = divide_in_three(len(whole), fractions, seed=seed, alike=_alike(whole))
+        shown = ", ".join(f"{fraction:g}" for fraction in fractions)
+        remark = f"One set is divided into train, val and test sets ({shown}) by seed {seed}."
+        return [replace(whole.select(part), remarks=()) for part in parts], [remark, *whole.remarks]
+    readers = find_splits(path, layout, invalid)
+    train, val = readers["train"]().without_repeats(), readers["val"]().without_repeats()
+    if "test" in readers:
+        return [train, val, readers["test"]().without_repeats()], []
+    if len(val) < 2:
+        raise DataError(f"{path}: has no test set, and one val image cannot be divided. Add a test set.")
+    first, second = divide(len(val), seed=seed)
+    remark = f"No test set was found: the validation set is divided into two halves by seed {seed}."
+    return [train, val.select(first), replace(val.select(second), remarks=())], [remark]
+
+
+def _alike(notes: Annotations) -> np.ndarray:
+    """Returns a number for each image, the same where files are: copies must not come into two sets."""
+    seen: dict[bytes, int] = {}
+    numbers = []
+    for position, path in enumerate(image_paths(notes)):
+        try:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "blake2b").digest()
+        except OSError:
+            # What is missing is said when the images are read.
+            content = str(path).encode()
+        numbers.append(seen.setdefault(content, position))
+    return np.array(numbers)
+
+
+def _limited(notes: Annotations, limit: int, seed: Sequence[int]) -> Annotations:
+    if limit >= len(notes):
+        return notes
+    return notes.select(np.sort(np.random.default_rng(seed).permutation(len(notes))[:limit]))
 
 
 def _by_name(data: Mapping[str, DetectionDataset] | Sequence[DetectionDataset]) -> dict[str, DetectionDataset]:

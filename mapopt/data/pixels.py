@@ -24,7 +24,7 @@ def read_image(path: str | Path) -> Tensor:
     """Returns an image as uint8 ``[3, H, W]``.
 
     16-bit values keep their upper 8 bits, palettes are looked up, transparency is ignored, gray becomes three equal
-    channels. The turn that a camera notes in the file (EXIF) is not applied.
+    channels. The turn that a camera notes in the file (EXIF) is applied.
 
     Raises:
         DataError: the file is missing, damaged or not an image.

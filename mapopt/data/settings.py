@@ -40,6 +40,10 @@ class DataSettings:
     """Folders: use no more than so many images of each split."""
     invalid: Invalid = "error"
     """Folders: what to do with boxes outside their image or without area: error, clip or drop."""
+    split: tuple[float, float, float] | None = None
+    """What is one set: divide it by --data-seed into train, val and test sets, such as 0.7 0.15 0.15."""
+    bits: int = 16
+    """Folders: how many bits of images with 16 bits are in use; 12 takes values up to 4095 as white."""
     scenes: ShapesConfig = field(default_factory=ShapesConfig)
     """Shapes: the parameters of the scenes."""
     scene_counts: tuple[int, int, int] = SCENE_COUNTS
@@ -71,6 +75,8 @@ class DataSettings:
                 invalid=self.invalid,
                 limit=self.data_limit,
                 seed=self.data_seed,
+                split=self.split,
+                bits=self.bits,
             )
         train, val, test = self.scene_counts
         return make_shapes_splits(self.scenes, seed=self.data_seed, train=train, val=val, test=test)
@@ -83,7 +89,7 @@ class DataSettings:
             DataError: there is nothing at the path.
         """
         if self.data == SHAPES:
-            ignored: dict[str, object] = {"data_limit": None, "invalid": "error"}
+            ignored: dict[str, object] = {"data_limit": None, "invalid": "error", "split": None, "bits": 16}
             drawn = self.scenes.size
             if size is not None and size != (drawn, drawn):
                 raise ConfigError(

@@ -14,6 +14,7 @@ import torch
 
 from mapopt.data.annotations import Annotations
 from mapopt.data.images import ImageSet
+from mapopt.data.memory import check_memory
 from mapopt.data.outlines import CLASSES
 from mapopt.data.scenes import Objects, draw_scenes
 from mapopt.data.shapes_config import MAX_SEED, ShapesConfig, check_range
@@ -44,6 +45,7 @@ def make_shapes(config: ShapesConfig | None = None, *, seed: int, count: int, st
     check_range("seed", seed, 0, MAX_SEED, whole=True)
     check_range("count", count, 1, 2**30, whole=True)
     check_range("start", start, 0, 2**32, whole=True)
+    check_memory([count], (config.size, config.size), flags="--scenes.size or --scene-counts")
     pixels = np.empty((count, 3, config.size, config.size), dtype=np.uint8)
     parts: list[Objects] = []
     for first in range(0, count, _BATCH):
@@ -89,6 +91,7 @@ def make_shapes_splits(
     """
     config = config or ShapesConfig()
     check_range("train", train, 1, _VAL_START, whole=True)
+    check_memory([train, val, test], (config.size, config.size), flags="--scenes.size or --scene-counts")
     clean = replace(config, label_noise=0.0)
     return Splits(
         train=make_shapes(config, seed=seed, count=train),

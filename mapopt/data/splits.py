@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapopt.data.images import ImageSet
-from mapopt.errors import DataError
+from mapopt.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,56 @@ def divide(positions: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[: positions // 2]), np.sort(order[positions // 2 :])
 
 
+def divide_in_three(
+    positions: int, fractions: tuple[float, float, float], *, seed: int, alike: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the positions 0 to ``positions - 1`` in three parts drawn by a seed, each in rising order.
+
+    Args:
+        positions: how many there are, at least three.
+        fractions: of the three parts, see `check_fractions`; each gets at least one.
+        seed: decides which.
+        alike: ``[positions]`` numbers; positions with the same number come into the same part.
+
+    Raises:
+        DataError: there are fewer than three to divide.
+
+    >>> divide_in_three(6, (0.5, 0.25, 0.25), seed=0)
+    (array([0, 1]), array([2, 3]), array([4, 5]))
+    """
+    groups = np.arange(positions) if alike is None else np.unique(alike, return_inverse=True)[1]
+    count = int(groups.max()) + 1 if positions else 0
+    if count < 3:
+        raise DataError(
+            f"there are {count} different images, which cannot be divided into three sets. Give at least 3."
+        )
+    order = np.random.default_rng([seed, 0x5EED, 3]).permutation(count)
+    sizes = np.bincount(groups)[order]
+    middles = (np.cumsum(sizes) - sizes / 2) / positions
+    part_of = np.searchsorted(np.cumsum(fractions[:2]), middles)
+    # Every part gets at least one.
+    part_of[0], part_of[-1] = 0, 2
+    if not (part_of == 1).any():
+        first = int((part_of == 0).sum())
+        part_of[first - 1 if first > 1 else first] = 1
+    part = np.empty(count, dtype=np.int64)
+    part[order] = part_of
+    return tuple(np.flatnonzero(part[groups] == number) for number in range(3))  # type: ignore[return-value]
+
+
+def check_fractions(fractions: tuple[float, float, float]) -> None:
+    """Raises an error where numbers are not fractions of a whole.
+
+    Raises:
+        ConfigError: they are not three positive numbers whose sum is 1.
+    """
+    if len(fractions) != 3 or not all(0 < fraction < 1 for fraction in fractions) or abs(sum(fractions) - 1) > 1e-6:
+        raise ConfigError(
+            f"split is {' '.join(map(str, fractions))}: expected three positive fractions for train, val and test "
+            "whose sum is 1, such as 0.7 0.15 0.15"
+        )
+
+
 def _check_same_categories(train: ImageSet, other: ImageSet, name: str) -> None:
     ours, theirs = (
         dict(zip(images.annotations.category_ids.tolist(), images.annotations.category_names, strict=True))
@@ -83,13 +133,32 @@ def _check_same_categories(train: ImageSet, other: ImageSet, name: str) -> None:
 
 
 def _check_disjoint(named: tuple[tuple[str, ImageSet], ...]) -> None:
-    # Files are distinguished by path, images in memory by pixels; a mixture only by pixels.
-    by_path = all(images.annotations.root is not None for _, images in named)
-    seen: dict[str, str] = {}
+    # Files are distinguished by path first, which names them better; then all by their pixels.
+    if all(images.annotations.root is not None for _, images in named):
+        _check_identities(named, by_path=True)
+    _check_identities(named, by_path=False)
+
+
+def _check_identities(named: tuple[tuple[str, ImageSet], ...], *, by_path: bool) -> None:
+    seen: dict[str, tuple[str, str]] = {}
     for name, images in named:
-        for identity, file_name in zip(images.identities(by_path=by_path), images.annotations.file_names, strict=True):
-            if seen.setdefault(identity, name) != name:
-                raise DataError(
-                    f"image '{file_name}' is in the {seen[identity]} and in the {name} set. "
-                    "Results would flatter the detector: remove it from one of them."
-                )
+        identities = images.identities(by_path=by_path)
+        for row, (identity, file_name) in enumerate(zip(identities, images.annotations.file_names, strict=True)):
+            before, other = seen.setdefault(identity, (name, file_name))
+            # Empty frames of a camera or tiles of the sea are alike without being the same.
+            if before == name or (not by_path and _is_plain(images, row)):
+                continue
+            fault = (
+                f"image '{file_name}' is in the {before} and in the {name} set"
+                if by_path or other == file_name
+                else f"image '{file_name}' of the {name} set has the same pixels as '{other}' of the {before} set"
+            )
+            raise DataError(f"{fault}. Results would flatter the detector: remove it from one of them.")
+
+
+def _is_plain(images: ImageSet, row: int) -> bool:
+    """Returns whether an image has a single color, and gray beside it where it is smaller than the frame."""
+    scale = float(images.scale[row])
+    height, width = int(images.annotations.heights[row] * scale), int(images.annotations.widths[row] * scale)
+    inner = images.pixels[row, :, : max(1, height), : max(1, width)].flatten(1)
+    return bool((inner == inner[:, :1]).all())

@@ -15,13 +15,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from mapopt.data.annotations import Annotations, first_repeated
-from mapopt.data.files import blame, read_text
-from mapopt.data.image_files import IMAGE_SUFFIXES, image_size
+from mapopt.data.files import blame, read_text, read_xml_text
+from mapopt.data.image_files import image_size, image_suffixes, is_image_name
 from mapopt.data.invalid import Invalid, settle_boxes
+from mapopt.data.paths import remark_on_missing
 from mapopt.errors import DataError, unknown_name
 from mapopt.files import write_text
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_FLAGS = {"0": False, "1": True, "false": False, "true": True, "": False}
 _CLASSES_FILE = "classes.txt"
 
 
@@ -46,8 +48,59 @@ def read_voc(
         (folder / name for name in ("JPEGImages", "images") if (folder / name).is_dir()), folder / "JPEGImages"
     )
     names = split_names(folder, split)
-    sheets = [_read_sheet(notes / f"{name}.xml", name, pictures) for name in names]
     known = tuple(categories) if categories is not None else _category_names(folder, notes)
+    return _read_sheets(VocSheets(folder, notes, pictures), names, known, invalid=invalid)
+
+
+@dataclass(frozen=True)
+class VocSheets:
+    """XML files that no list divides.
+
+    Attributes:
+        folder: the data set, which has all categories.
+        notes: the folder of the XML files.
+        pictures: the folder of the images; may be the same.
+    """
+
+    folder: Path
+    notes: Path
+    pictures: Path
+
+
+def read_voc_folder(sheets: VocSheets, *, invalid: Invalid = "error") -> Annotations:
+    """Reads a folder of XML files without lists: every one that has its image.
+
+    XML files without image and images without XML file are left out, and remarked on.
+
+    Raises:
+        DataError: a file is wrong, or no XML file has an image; the message names the file and the object.
+    """
+    there = sorted(path.with_suffix("").name for path in sheets.notes.glob("*.xml"))
+    pictures: dict[str, Path] = {}
+    for path in sorted(filter(is_image_name, sheets.pictures.iterdir())) if sheets.pictures.is_dir() else ():
+        pictures.setdefault(path.stem, path)
+    names = [name for name in there if name in pictures]
+    if not names:
+        raise DataError(
+            f"{sheets.notes}: none of {len(there)} XML files has an image in {sheets.pictures}. Expected images of the "
+            "same names."
+        )
+    bare = [name for name in there if name not in pictures]
+    beside = sorted(set(pictures) - set(there))
+    known = _category_names(sheets.folder, sheets.folder)
+    return _read_sheets(sheets, names, known, invalid=invalid).with_remarks(
+        remark_on_missing(len(bare), "XML file", Path(f"{bare[0]}.xml" if bare else ""), "no image and was left out"),
+        remark_on_missing(
+            len(beside), "image", pictures[beside[0]] if beside else Path(), "no XML file and was left out"
+        ),
+    )
+
+
+def _read_sheets(
+    places_of: VocSheets, names: Sequence[str], known: tuple[str, ...], *, invalid: Invalid
+) -> Annotations:
+    folder, notes, pictures = places_of.folder, places_of.notes, places_of.pictures
+    sheets = [_read_sheet(notes / f"{name}.xml", name, pictures) for name in names]
     places = {name: position for position, name in enumerate(known)}
     owners = [(image, number) for image, sheet in enumerate(sheets) for number in range(len(sheet.names))]
 
@@ -154,7 +207,7 @@ def _read_sheet(path: Path, key: str, pictures: Path) -> _Sheet:
         ]
         names.append(name)
         boxes.append(box)
-        difficult.append((element.findtext("difficult") or "0").strip() == "1")
+        difficult.append(_flag(element.findtext("difficult"), f"{path}: object {number} ({name})"))
     width, height = (_number(root.findtext(f"size/{side}") or "0", str(path), side) for side in ("width", "height"))
     size = (int(width), int(height)) if width >= 1 and height >= 1 else image_size(pictures / file_name)
     return _Sheet(file_name, size, names, boxes, difficult)
@@ -162,7 +215,7 @@ def _read_sheet(path: Path, key: str, pictures: Path) -> _Sheet:
 
 def _parse(path: Path) -> ElementTree.Element:
     try:
-        return ElementTree.fromstring(read_text(path))
+        return ElementTree.fromstring(read_xml_text(path))
     except ElementTree.ParseError as error:
         line, column = error.position
         raise DataError(
@@ -175,9 +228,19 @@ def _file_name(key: str, noted: str, pictures: Path) -> str:
     """Returns an image's name: the noted one if it belongs to the XML file, else whatever image has the same stem."""
     folder, stem = PurePosixPath(key).parent, PurePosixPath(key).name
     fitting = PurePosixPath(noted).stem == stem and PurePosixPath(noted).name == noted
-    choices = ([noted] if fitting else []) + [stem + suffix for suffix in IMAGE_SUFFIXES]
+    choices = ([noted] if fitting else []) + [
+        stem + ending for suffix in image_suffixes() for ending in (suffix, suffix.upper())
+    ]
     name = next((name for name in choices if (pictures / folder / name).is_file()), choices[0])
     return (folder / name).as_posix()
+
+
+def _flag(text: str | None, where: str) -> bool:
+    """Returns what ``difficult`` says."""
+    value = _FLAGS.get((text or "0").strip().lower())
+    if value is None:
+        raise DataError(f"{where}: difficult is {text!r}. Expected 0 or 1.")
+    return value
 
 
 def _number(text: str | None, where: str, name: str) -> float:

@@ -1,13 +1,16 @@
 """Reads and writes YOLO folders: a ``data.yaml``, and one text file of boxes for each image.
 
-The boxes of the files are fractions of the image, so sizes are read from the images. A corner is held to a millionth
-of a pixel, far finer than the fractions in the files, which makes reading undo writing: corners given to six decimals
-come back to the last bit. YOLO has no ids (they are counted from 1), no area (it is the box's) and no crowds.
+What ``data.yaml`` says is read by `mapopt.data.yolo_data`, which knows other forms of it, too. The boxes of the files
+are fractions of the image, so sizes are read from the images. A corner is held to a millionth of a pixel, far finer
+than the fractions in the files, which makes reading undo writing: corners given to six decimals come back to the last
+bit. YOLO has no ids (they are counted from 1), no area (it is the box's) and no crowds.
 """
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,9 +20,10 @@ from numpy.typing import NDArray
 
 from mapopt.data.annotations import Annotations
 from mapopt.data.files import blame, read_text
-from mapopt.data.image_files import IMAGE_SUFFIXES, image_size
+from mapopt.data.image_files import image_size, is_image_name
 from mapopt.data.invalid import Invalid, settle_boxes
-from mapopt.documents import parse_yaml
+from mapopt.data.paths import find_path, remark_on_missing
+from mapopt.data.yolo_data import YoloData, read_yolo_file
 from mapopt.errors import DataError
 from mapopt.files import write_text
 
@@ -30,33 +34,37 @@ def read_yolo(data_yaml: str | Path, split: str, *, invalid: Invalid = "error") 
     """Reads one split of a YOLO folder.
 
     Labels are looked for where the path of the image has ``labels`` for ``images``, else beside the image; an image
-    without a label file has no object. Polygons (segmentation labels) count as the box around them.
+    without a label file has no object. Polygons (segmentation labels) count as the box around them. Where the file has
+    a ``kpt_shape``, rows are boxes with keypoints, which are not kept.
 
     Args:
         data_yaml: the file with ``names`` (a list, or ids with names), ``path`` (optional) and the splits' entries: a
-            folder of images, a text file that lists them, or several of these.
+            folder of images, a text file that lists them, or several of these; or darknet's ``obj.data``.
         split: the name of an entry: ``"train"``, ``"val"`` or ``"test"``.
         invalid: what to do with boxes outside their image or without area: ``"error"``, ``"clip"`` or ``"drop"``.
 
     Raises:
         DataError: a file is missing or wrong; the message names the file and the line.
     """
-    path = Path(data_yaml)
-    data = read_data_yaml(path)
-    category_ids, category_names = _categories(path, data)
-    root, files = _images(path, data, split)
+    return read_yolo_data(read_yolo_file(Path(data_yaml)), split, invalid=invalid)
+
+
+def read_yolo_data(data: YoloData, split: str, *, invalid: Invalid = "error") -> Annotations:
+    """Reads one split of a YOLO folder whose file was read already; see `read_yolo`."""
+    path, names = data.path, data.names
+    root, files = _images(data, split)
     sizes = np.array([image_size(file) for file in files], dtype=np.int64).reshape(-1, 2)
-    places = {number: position for position, number in enumerate(category_ids)}
+    places = {number: position for position, number in enumerate(names)}
     rows: list[list[float]] = []
     labels, images, where = [], [], []
-    for image, file in enumerate(files):
-        label_file = _label_file(file)
-        if not label_file.exists():
+    label_files = [_find_label_file(file) for file in files]
+    for image, label_file in enumerate(label_files):
+        if label_file is None:
             continue
         for line, text in enumerate(read_text(label_file).splitlines(), start=1):
             if not text.strip():
                 continue
-            number, row = _parse_line(text, f"{label_file}, line {line}")
+            number, row = _parse_line(text, f"{label_file}, line {line}", data.keypoints)
             if number not in places:
                 raise DataError(
                     f"{label_file}, line {line}: class {number} is not in the names of {path} "
@@ -70,7 +78,12 @@ def read_yolo(data_yaml: str | Path, split: str, *, invalid: Invalid = "error") 
     extent = np.concatenate([sizes, sizes], axis=1)[owner]
     boxes = np.round(np.array(rows, dtype=np.float64).reshape(-1, 4) * extent, _DECIMALS)
     boxes, keep = settle_boxes(
-        boxes, extent[:, 0], extent[:, 1], invalid=invalid, name=lambda i: f"{where[i][0]}, line {where[i][1]}"
+        boxes,
+        extent[:, 0],
+        extent[:, 1],
+        invalid=invalid,
+        name=lambda i: f"{where[i][0]}, line {where[i][1]}",
+        form="fractions",
     )
     with blame(path):
         return Annotations(
@@ -78,8 +91,8 @@ def read_yolo(data_yaml: str | Path, split: str, *, invalid: Invalid = "error") 
             file_names=tuple(PurePosixPath(os.path.relpath(file, root)).as_posix() for file in files),
             widths=sizes[:, 0],
             heights=sizes[:, 1],
-            category_ids=np.array(category_ids),
-            category_names=category_names,
+            category_ids=np.array(list(names)),
+            category_names=tuple(names.values()),
             boxes=boxes[keep],
             labels=np.array(labels, dtype=np.int64)[keep],
             images=owner[keep],
@@ -87,7 +100,7 @@ def read_yolo(data_yaml: str | Path, split: str, *, invalid: Invalid = "error") 
             area=np.prod(boxes[keep, 2:] - boxes[keep, :2], axis=1),
             ids=np.arange(1, len(boxes) + 1)[keep],
             root=root,
-        )
+        ).with_remarks(*_what_is_missing(data, split, files, label_files))
 
 
 def write_yolo(annotations: Annotations, folder: str | Path, split: str) -> None:
@@ -109,9 +122,10 @@ def write_yolo(annotations: Annotations, folder: str | Path, split: str) -> None
     names = dict(zip(annotations.category_ids.tolist(), annotations.category_names, strict=True))
     data: dict[str, Any] = {"names": names}
     if path.exists():
-        data = read_data_yaml(path)
-        if dict(zip(*_categories(path, data), strict=True)) != names:
+        stored = read_yolo_file(path)
+        if stored.names != names:
             raise DataError(f"{path}: has other names than these annotations. Choose another folder.")
+        data = {**stored.other, **stored.entries, **data}
     extent = np.stack([annotations.widths, annotations.heights], axis=1)[annotations.images]
     middle = (annotations.boxes[:, :2] + annotations.boxes[:, 2:]) / 2 / extent
     sides = (annotations.boxes[:, 2:] - annotations.boxes[:, :2]) / extent
@@ -130,57 +144,69 @@ def write_yolo(annotations: Annotations, folder: str | Path, split: str) -> None
     write_text(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
-def read_data_yaml(path: Path) -> dict[str, Any]:
-    """Returns what a ``data.yaml`` says.
-
-    Raises:
-        DataError: it cannot be read, or has no names.
-    """
-    data = parse_yaml(read_text(path), str(path), error=DataError)
-    if not isinstance(data, dict) or "names" not in data:
-        raise DataError(f"{path}: has no 'names'. Expected a YOLO data.yaml with names, train and val.")
-    return data
-
-
-def _categories(path: Path, data: dict[str, Any]) -> tuple[list[int], tuple[str, ...]]:
-    names = data["names"]
-    pairs = dict(enumerate(names)) if isinstance(names, list) else names
-    if not isinstance(pairs, dict) or not pairs or not all(type(number) is int for number in pairs):
-        raise DataError(f"{path}: 'names' is {names!r}. Expected a list of names, or class numbers with names.")
-    if "nc" in data and data["nc"] != len(pairs):
-        raise DataError(f"{path}: 'nc' is {data['nc']}, but there are {len(pairs)} names. Correct one of them.")
-    numbers = sorted(pairs)
-    return numbers, tuple(str(pairs[number]) for number in numbers)
-
-
-def _images(path: Path, data: dict[str, Any], split: str) -> tuple[Path, list[Path]]:
+def _images(data: YoloData, split: str) -> tuple[Path, list[Path]]:
     """Returns the folder that file names are relative to, and the images of a split in order."""
-    entry = data.get(split)
+    path = data.path
+    entry = data.entries.get(split)
     entries = [text for text in (entry if isinstance(entry, list) else [entry]) if isinstance(text, str)]
     if not entries or (isinstance(entry, list) and len(entries) < len(entry)):
         raise DataError(f"{path}: '{split}' is {entry!r}. Expected a folder of images, or a text file that lists them.")
-    # Published files name their folder as it was on another machine, or one level too high: try the file's own too.
-    bases = [path.parent / str(data.get("path") or ""), path.parent]
     files: list[Path] = []
     folders: list[Path] = []
     for text in entries:
-        tries = [base / name for base in bases for name in (text, text.removeprefix("../"))]
-        place = next((place for place in tries if place.exists()), None)
+        place = find_path(text, data.bases)
         if place is None:
             raise DataError(
-                f"{path}: '{split}' names {text}, but {tries[0]} does not exist. Correct the entry or 'path'."
+                f"{path}: '{split}' names {text}, but {data.bases[0] / text} does not exist. Correct the entry or "
+                "'path'."
             )
         if place.is_dir():
             folders.append(place)
-            files += sorted(file for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            files += sorted(filter(is_image_name, place.rglob("*")))
         else:
             listed = [line.strip() for line in read_text(place).splitlines() if line.strip()]
-            files += [place.parent / name for name in listed]
+            bases = [place.parent, *data.bases]
+            files += [find_path(name, bases) or place.parent / name for name in listed]
             folders.append(place.parent / "images" / split)
     if not files:
         raise DataError(f"{path}: '{split}' ({', '.join(entries)}) has no image. Check the folder.")
     root = folders[0] if all(file.is_relative_to(folders[0]) for file in files) else path.parent
     return root, files
+
+
+def _find_label_file(image: Path) -> Path | None:
+    """Returns the label file of an image, None where it has none."""
+    return next((file for file in (_label_file(image), image.with_suffix(".txt")) if file.exists()), None)
+
+
+def _what_is_missing(
+    data: YoloData, split: str, files: Sequence[Path], label_files: Sequence[Path | None]
+) -> tuple[str, str]:
+    """Says which images have no label file, and which label files of the split's folders have no image."""
+    bare = [file for file, label_file in zip(files, label_files, strict=True) if label_file is None]
+    entry = data.entries[split]
+    places = (find_path(text, data.bases) for text in (entry if isinstance(entry, list) else [entry]))
+    # A list of images says itself what belongs to it.
+    folders = {
+        folder for place in places if place and place.is_dir() for folder in (place, _label_file(place / "x").parent)
+    }
+    stray = sorted(
+        {file for folder in folders for file in folder.rglob("*.txt") if _holds_labels(file)} - set(label_files)
+    )
+    return (
+        remark_on_missing(len(bare), "image", bare[0] if bare else Path(), "no label file and counts as empty"),
+        remark_on_missing(len(stray), "label file", stray[0] if stray else Path(), "no image"),
+    )
+
+
+def _holds_labels(file: Path) -> bool:
+    """Returns whether the first line of a text file is a row of numbers, as no note or list of names is."""
+    try:
+        with file.open(encoding="utf-8-sig") as lines:
+            words = next((line.split() for line in lines if line.strip()), [])
+        return len(words) >= 5 and all(math.isfinite(float(word)) for word in words)
+    except (OSError, ValueError):
+        return False
 
 
 def _label_file(image: Path) -> Path:
@@ -191,7 +217,7 @@ def _label_file(image: Path) -> Path:
     return Path(*parts, image.stem + ".txt")
 
 
-def _parse_line(text: str, where: str) -> tuple[int, list[float]]:
+def _parse_line(text: str, where: str, keypoints: tuple[int, int] | None) -> tuple[int, list[float]]:
     """Returns a line's class and its corners as fractions."""
     words = text.split()
     try:
@@ -200,10 +226,21 @@ def _parse_line(text: str, where: str) -> tuple[int, list[float]]:
         raise DataError(f"{where}: {text.strip()!r} is not all numbers. Expected: class x y width height.") from None
     if not number.is_integer():
         raise DataError(f"{where}: class {words[0]} is not a whole number. Expected: class x y width height.")
+    if keypoints is not None and len(values) != 4:
+        count, numbers = keypoints
+        if len(values) != 4 + count * numbers:
+            raise DataError(
+                f"{where}: has {len(words)} numbers. Expected {5 + count * numbers}: class x y width height and "
+                f"{count} keypoints of {numbers} numbers, as kpt_shape says; correct the line or kpt_shape."
+            )
+        values = values[:4]
     if len(values) == 4:
         x, y, width, height = values
         return int(number), [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
     if len(values) >= 6 and len(values) % 2 == 0:
         points: NDArray[np.float64] = np.array(values).reshape(-1, 2)
         return int(number), [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()]
-    raise DataError(f"{where}: has {len(words)} numbers. Expected five (class x y width height) or a polygon.")
+    raise DataError(
+        f"{where}: has {len(words)} numbers. Expected five (class x y width height) or a polygon; rows with keypoints "
+        "need kpt_shape in data.yaml."
+    )

@@ -14,15 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapopt.data.annotations import Annotations
-from mapopt.data.invalid import show_box
+from mapopt.data.misplaced import misplaced
 from mapopt.data.results import read_results
 from mapopt.errors import DataError
 from mapopt.metrics import Detections, GroundTruth
 
 Unknown = Literal["error", "drop"]
-
-_FAR = 0.1
-"""Fraction of its image by which a box must reach over the edge to be far outside: detectors overshoot by less."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -109,56 +106,15 @@ def read_predictions(path: Path, truth: NamedGroundTruth, *, unknown: Unknown = 
         raise DataError(f"{path}: {_stranger(predicted, image, category, truth, unknown)}")
     kept = np.flatnonzero(known)
     image, category = image[kept], category[kept]
-    fault = misplaced(predicted.boxes[kept], notes.widths[image], notes.heights[image], kept)
+    fault = misplaced(
+        predicted.boxes[kept], notes.widths[image], notes.heights[image], name=lambda row: f"entry {kept[row]}"
+    )
     if fault:
         raise DataError(f"{path}: {fault}")
     detections = Detections(
         predicted.boxes[kept], predicted.scores[kept], truth.category_ids[category], truth.image_ids[image]
     )
     return Predictions(name=str(path), detections=detections, left_out=len(predicted) - len(kept))
-
-
-def misplaced(
-    boxes: NDArray[np.float64], widths: NDArray[np.int64], heights: NDArray[np.int64], rows: NDArray[np.int64]
-) -> str:
-    """Says how boxes as a whole cannot be pixels of their images; empty where they can.
-
-    A few boxes over the edge are a detector's own; many have been written in another format.
-
-    Args:
-        boxes: ``[n, 4]`` corners, made of left, top, width and height.
-        widths: ``[n]`` of each box's image.
-        heights: ``[n]`` of each box's image.
-        rows: ``[n]`` entries of the file.
-    """
-    size = np.stack([widths, heights], axis=1).astype(np.float64)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    if (np.abs(boxes[:, :2]) <= 1).all() and (sides <= 1).all() and (size > 2).all():
-        return (
-            "all boxes lie between 0 and 1, as fractions of the image. Expected pixels: left, top, width and height, "
-            "each multiplied by the image's width or height."
-        )
-    far = ((boxes[:, 2:] > (1 + _FAR) * size) | (boxes[:, :2] < -_FAR * size)).any(axis=1)
-    if not far.any():
-        return ""
-    first = int(np.argmax(far))
-    entry = (
-        f"{far.sum()} of {len(boxes)} boxes end far outside of their image; the first is entry {rows[first]}, "
-        f"{show_box(np.concatenate([boxes[first, :2], sides[first]]))} in {widths[first]} x {heights[first]} pixels. "
-    )
-    # The last two numbers may be the right and bottom edge.
-    corners = (sides >= boxes[:, :2]) & (sides <= (1 + _FAR) * size)
-    if far.mean() > 0.25 and corners.all(axis=1).mean() > 0.99:
-        return (
-            f"{entry}Read as left, top, right and bottom they fit. Expected left, top, width and height: subtract left "
-            "from right, and top from bottom."
-        )
-    if far.mean() > 0.5:
-        return (
-            f"{entry}Expected pixels of the original image; check that these boxes are not in those of the network's "
-            "input, and that the ground truth is that of these images."
-        )
-    return ""
 
 
 def _places(given: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -42,7 +42,7 @@ def write_images() -> Callable[[Annotations, Path], None]:
     """Returns a writer of random images of the annotated sizes, each different from the others."""
 
     def write(annotations: Annotations, folder: Path) -> None:
-        random = np.random.default_rng(len(str(folder)))
+        random = np.random.default_rng([len(str(folder)), *"".join(annotations.file_names).encode()])
         for name, width, height in zip(
             annotations.file_names, annotations.widths.tolist(), annotations.heights.tolist(), strict=True
         ):

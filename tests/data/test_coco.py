@@ -122,7 +122,7 @@ def broken(change) -> dict:
             "annotation 8: category id 17 is not in the file's list",
         ),
         (lambda d: d["annotations"][0].update(image_id=17), "annotation 8: image id 17 is not in the file's list"),
-        (lambda d: d["annotations"][0].pop("bbox"), "annotation 8 has no 'bbox'"),
+        (lambda d: d["annotations"][0].pop("bbox"), r"annotation 8 \(image .*\): has no box\. .*--invalid drop"),
         (lambda d: d["annotations"][1].pop("id"), "entry 1 of the annotation list has no 'id'"),
         (lambda d: d["annotations"][1].update(id="x"), "entry 1 of the annotation list: 'id' is 'x'"),
         (lambda d: d["annotations"][1].update(id=8), "annotation id 8 is used twice"),

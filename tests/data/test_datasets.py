@@ -166,7 +166,7 @@ def test_data_sets_are_loaded_where_a_folder_is(form: str) -> None:
         ((Scenes(), 4), DataError, "val: is of type int. Expected a data set of (image, target)"),
         ((Scenes(), Items()), DataError, "val: has no item"),
         ((Scenes(), Scenes(1, seed=1)), DataError, "there is no test set, and one val image cannot be divided"),
-        ((Scenes(), Scenes()), DataError, "is in the train and in the val set"),
+        ((Scenes(), Scenes()), DataError, "image 0' of the val set has the same pixels as 'image 1' of the train"),
     ],
 )
 def test_what_is_no_data_is_said_in_a_line(data: Any, error: type[Exception], message: str) -> None:

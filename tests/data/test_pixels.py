@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mapopt.data import read_image
-from mapopt.data.image_files import image_size, open_rgb
+from mapopt.data.image_files import image_size, image_suffixes, open_image, open_rgb
 from mapopt.data.pixels import PADDING, letterbox, letterbox_scale
 from mapopt.errors import DataError
 
@@ -84,15 +84,58 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path):
             read_image(tmp_path / name)
 
 
-def test_a_photograph_is_turned_only_if_that_gives_the_annotated_size(tmp_path):
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_photograph_is_upright_unless_only_the_stored_view_has_the_annotated_size(tmp_path, ending, turn):
+    path, exif = tmp_path / f"x.{ending}", Image.Exif()
+    exif[0x0112] = turn
+    options = {"lossless": True} if ending == "webp" else {}
+    Image.fromarray(GRAY).convert("RGB").save(path, exif=exif, **options)
+    stored = open_rgb(path, expected=(8, 6))
+    upright = ImageOps.exif_transpose(Image.fromarray(GRAY).convert("RGB") if turn == 1 else _noted(turn))
+    size = (6, 8) if turn > 4 else (8, 6)
+    assert image_size(path) == open_rgb(path).size == open_rgb(path, expected=size).size == size
+    assert open_image(path).turned == (turn != 1)
+    if ending != "jpg":
+        assert (np.asarray(open_rgb(path)) == np.asarray(upright)).all()
+        assert turn <= 4 or (np.asarray(stored)[..., 0] == GRAY).all()
+    assert turn <= 4 or not open_image(path, expected=(8, 6)).turned
+    with pytest.raises(DataError, match=rf"is {size[0]} x {size[1]} pixels, but its annotations say 7 x 6"):
+        open_rgb(path, expected=(7, 6))
+
+
+def _noted(turn: int) -> Image.Image:
+    image = Image.fromarray(GRAY).convert("RGB")
+    image.getexif()[0x0112] = turn
+    return image
+
+
+def test_exif_behind_the_pixels_of_a_png_counts_for_the_size_too(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(GRAY).save(tmp_path / "x.png", exif=exif)
-    assert read_image(tmp_path / "x.png").shape == (3, 6, 8)
-    assert open_rgb(tmp_path / "x.png", expected=(8, 6)).size == (8, 6)
-    assert open_rgb(tmp_path / "x.png", expected=(6, 8)).size == (6, 8)
-    with pytest.raises(DataError, match=r"x\.png: is 8 x 6 pixels, but its annotations say 7 x 6"):
-        open_rgb(tmp_path / "x.png", expected=(7, 6))
+    content = (tmp_path / "x.png").read_bytes()
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    last = content.index(b"IEND") - 4
+    moved = content[:start] + content[end:last] + content[start:end] + content[last:]
+    (tmp_path / "late.png").write_bytes(moved)
+    assert image_size(tmp_path / "late.png") == open_rgb(tmp_path / "late.png").size == (6, 8)
+
+
+def test_bits_of_16_can_be_scaled_and_are_not_cut_off(tmp_path):
+    Image.fromarray(GRAY.astype(np.uint16) * 16 + 5).save(tmp_path / "x.png")
+    assert (np.asarray(open_rgb(tmp_path / "x.png", bits=12))[..., 0] == GRAY).all()
+    assert open_image(tmp_path / "x.png").peak == int(GRAY.max()) * 16 + 5
+    with pytest.raises(DataError, match=r"holds the number 3765, which does not fit into 10 bits\. Give --bits 12"):
+        open_rgb(tmp_path / "x.png", bits=10)
+
+
+def test_every_ending_that_pillow_reads_counts_as_an_image():
+    endings = image_suffixes()
+    assert endings[:3] == (".jpg", ".jpeg", ".png")
+    assert {".mpo", ".jp2", ".avif", ".tga", ".jfif", ".ppm"} <= set(endings)
+    assert not {".txt", ".json", ".xml", ".pdf", ".mpeg", ".h5"} & set(endings)
 
 
 def test_an_image_of_the_frame_s_size_is_not_touched():
