@@ -67,6 +67,8 @@ class TrainOptions(TypedDict, total=False):
     data_seed: int
     data_limit: int
     invalid: Invalid
+    split: tuple[float, float, float]
+    bits: int
     scenes: ShapesConfig | Mapping[str, Any]
     scene_counts: tuple[int, int, int]
     seed: int

@@ -40,6 +40,10 @@ class TaskConfig:
     """(height, width) real images are scaled to."""
     invalid: Literal["error", "clip", "drop"] = "error"
     """What to do with boxes outside their image or without area."""
+    split: tuple[float, float, float] | None = None
+    """Fractions by which real images that are one set are divided into train, val and test."""
+    bits: int = 16
+    """How many bits of real images with 16 bits are in use."""
 
 
 @dataclass(frozen=True, kw_only=True)

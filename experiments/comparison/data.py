@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mapopt.registry import is_text, load
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def splits_of(task: TaskConfig, seed: int) -> Splits:
     """Returns the data of a run: shapes are drawn for every seed, other images are the same for all."""
-    return _shapes(task, seed) if task.data is None else _read(task.data, task.size, task.invalid)
+    return _shapes(task, seed) if task.data is None else _read(task)
 
 
 def fingerprints(task: TaskConfig) -> list[str]:
@@ -33,10 +33,11 @@ def _shapes(task: TaskConfig, seed: int) -> Splits:
 
 
 @lru_cache(maxsize=4)
-def _read(data: str, size: tuple[int, int], invalid: Literal["error", "clip", "drop"]) -> Splits:
+def _read(task: TaskConfig) -> Splits:
     from mapopt.data import load_splits
 
+    data = str(task.data)
     if not is_text(data) or Path(data).exists():
-        return load_splits(data, size=size, invalid=invalid)
+        return load_splits(data, size=task.size, invalid=task.invalid, split=task.split, bits=task.bits)
     part = load(data, "data")
-    return load_splits(part() if callable(part) else part, size=size, invalid=invalid)
+    return load_splits(part() if callable(part) else part, size=task.size, invalid=task.invalid)

@@ -54,7 +54,7 @@ def settle_boxes(
     """
     if invalid not in get_args(Invalid):
         raise ConfigError(unknown_name("policy for invalid boxes", str(invalid), get_args(Invalid)))
-    finite = np.isfinite(boxes).all(axis=1)
+    finite: NDArray[np.bool_] = np.asarray(np.isfinite(boxes).all(axis=1))
     if not finite.all():
         first = int(np.flatnonzero(~finite)[0])
         if invalid != "drop":

@@ -53,7 +53,7 @@ Reader = Callable[[], Annotations]
 
 
 @dataclass(frozen=True)
-class FoundSets:
+class FolderSets:
     """What a folder holds.
 
     Attributes:
@@ -100,7 +100,7 @@ def read_part(path: str | Path, part: Part = "train", *, invalid: Invalid = "err
     return readers[part]()
 
 
-def find_sets(path: Path, layout: Layout, invalid: Invalid) -> FoundSets:
+def find_sets(path: Path, layout: Layout, invalid: Invalid) -> FolderSets:
     """Returns what reads each set that is there, at least one.
 
     Raises:
@@ -114,11 +114,11 @@ def find_sets(path: Path, layout: Layout, invalid: Invalid) -> FoundSets:
     finders = {"coco": _coco_sets, "yolo": _yolo_sets, "voc": _voc_sets, "csv": _csv_sets}
     single = None
     for name, find in finders.items():
-        for found in find(path, invalid) if layout in ("auto", name) else ():
-            if found.single is None:
-                return found
+        for sets in find(path, invalid) if layout in ("auto", name) else ():
+            if sets.single is None:
+                return sets
             # What is divided into splits counts before what is one set.
-            single = single or found
+            single = single or sets
     if single is None:
         there = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) if path.is_dir() else "a file"
         raise DataError(f"{path}: is no data set of a known layout (there is: {there or 'nothing'}). {_EXPECTED}.")
@@ -132,18 +132,18 @@ def find_splits(path: Path, layout: Layout, invalid: Invalid) -> dict[str, Reade
         DataError: they are not there, or nothing is recognized.
         ConfigError: there is no such layout.
     """
-    found = find_sets(path, layout, invalid)
-    if WHOLE in found.readers:
+    sets = find_sets(path, layout, invalid)
+    if WHOLE in sets.readers:
         raise DataError(
-            f"{path}: is one set ({found.what}) that no list such as ImageSets/Main/train.txt or file divides into "
+            f"{path}: is one set ({sets.what}) that no list such as ImageSets/Main/train.txt or file divides into "
             "train and val sets. Divide it by seed: --split 0.7 0.15 0.15 for train, val and test "
             "(split=(0.7, 0.15, 0.15) in Python)."
         )
     for name in ("train", "val"):
-        if name not in found.readers:
-            advice = " Or divide the train set by seed: --split 0.7 0.15 0.15." if found.single else ""
+        if name not in sets.readers:
+            advice = " Or divide the train set by seed: --split 0.7 0.15 0.15." if sets.single else ""
             raise DataError(f"{path}: has no {name} set. {_EXPECTED}.{advice}")
-    return found.readers
+    return sets.readers
 
 
 def find_whole(path: Path, layout: Layout, invalid: Invalid) -> Annotations:
@@ -153,21 +153,21 @@ def find_whole(path: Path, layout: Layout, invalid: Invalid) -> Annotations:
         ConfigError: there are several sets already.
         DataError: nothing is recognized, or the set is wrong.
     """
-    found = find_sets(path, layout, invalid)
-    if found.single is None:
+    sets = find_sets(path, layout, invalid)
+    if sets.single is None:
         raise ConfigError(
-            f"--split is given, but {path} has sets of its own ({', '.join(found.readers)}): leave it out, or give the "
+            f"--split is given, but {path} has sets of its own ({', '.join(sets.readers)}): leave it out, or give the "
             "file of a single set"
         )
-    return found.single()
+    return sets.single()
 
 
-def _coco_sets(path: Path, invalid: Invalid) -> Iterator[FoundSets]:
+def _coco_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
     def reader(file: Path) -> Reader:
         return lambda: read_coco(file, invalid=invalid)
 
     if path.suffix == ".json":
-        yield FoundSets(f"the COCO file {path.name}", {WHOLE: reader(path)})
+        yield FolderSets(f"the COCO file {path.name}", {WHOLE: reader(path)})
     if not path.is_dir():
         return
     readers: dict[str, Reader] = {}
@@ -181,7 +181,7 @@ def _coco_sets(path: Path, invalid: Invalid) -> Iterator[FoundSets]:
                 readers[split] = reader(files[0])
                 break
     if readers:
-        yield FoundSets("COCO files", readers)
+        yield FolderSets("COCO files", readers)
         return
     files = [file for folder in (path, path / "annotations") for file in sorted(folder.glob("*.json"))]
     files = [file for file in files if _is_coco(file)]
@@ -192,7 +192,7 @@ def _coco_sets(path: Path, invalid: Invalid) -> Iterator[FoundSets]:
             "and val.json."
         )
     if files:
-        yield FoundSets(f"the COCO file {files[0].name}", {WHOLE: reader(files[0])})
+        yield FolderSets(f"the COCO file {files[0].name}", {WHOLE: reader(files[0])})
 
 
 def _is_coco(file: Path) -> bool:
@@ -203,7 +203,7 @@ def _is_coco(file: Path) -> bool:
     return isinstance(data, dict) and all(isinstance(data.get(key), list) for key in ("images", "annotations"))
 
 
-def _yolo_sets(path: Path, invalid: Invalid) -> Iterator[FoundSets]:
+def _yolo_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
     def reader(data: YoloData, entry: str) -> Reader:
         return lambda: read_yolo_data(data, entry, invalid=invalid)
 
@@ -214,7 +214,7 @@ def _yolo_sets(path: Path, invalid: Invalid) -> Iterator[FoundSets]:
             if (path / "classes.txt").is_file() and (path / "images").is_dir() and (path / "labels").is_dir():
                 names = dict(enumerate(read_names(path / "classes.txt")))
                 data = YoloData(path / "classes.txt", names, {WHOLE: "images"}, (path,))
-                yield FoundSets("YOLO labels with classes.txt", {WHOLE: reader(data, WHOLE)})
+                yield FolderSets("YOLO labels with classes.txt", {WHOLE: reader(data, WHOLE)})
             return
     elif path.suffix in (".yaml", ".yml", ".data"):
         file = path
@@ -224,7 +224,7 @@ def _yolo_sets(path: Path, invalid: Invalid) -> Iterator[FoundSets]:
     entries = {split: next((n for n in names if n in data.entries), None) for split, names in SPLIT_NAMES.items()}
     readers = {split: reader(data, entry) for split, entry in entries.items() if entry is not None}
     if readers:
-        yield FoundSets(f"YOLO, {file.name}", readers)
+        yield FolderSets(f"YOLO, {file.name}", readers)
 
 
 def _other_yolo_file(path: Path) -> Path | None:
@@ -240,7 +240,7 @@ def _other_yolo_file(path: Path) -> Path | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _voc_sets(path: Path, invalid: Invalid) -> Iterator[FoundSets]:
+def _voc_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
     if not path.is_dir():
         return
     lists = path / "ImageSets" / "Main"
@@ -255,20 +255,20 @@ def _voc_sets(path: Path, invalid: Invalid) -> Iterator[FoundSets]:
         split: next((n for n in names if (lists / f"{n}.txt").exists()), None) for split, names in SPLIT_NAMES.items()
     }
     if any(entries.values()):
-        yield FoundSets("Pascal VOC", {split: reader(entry) for split, entry in entries.items() if entry is not None})
+        yield FolderSets("Pascal VOC", {split: reader(entry) for split, entry in entries.items() if entry is not None})
         return
     folders = {
         split: next((sheets for name in names if (sheets := _sheets(path / name, path))), None)
         for split, names in SPLIT_NAMES.items()
     }
     if any(folders.values()):
-        yield FoundSets(
+        yield FolderSets(
             "Pascal VOC", {split: folder_reader(sheets) for split, sheets in folders.items() if sheets is not None}
         )
         return
     sheets = _sheets(path, path)
     if sheets is not None:
-        yield FoundSets("Pascal VOC's XML files without lists", {WHOLE: folder_reader(sheets)})
+        yield FolderSets("Pascal VOC's XML files without lists", {WHOLE: folder_reader(sheets)})
 
 
 def _sheets(folder: Path, root: Path) -> VocSheets | None:
@@ -279,13 +279,13 @@ def _sheets(folder: Path, root: Path) -> VocSheets | None:
     return None
 
 
-def _csv_sets(path: Path, invalid: Invalid) -> Iterator[FoundSets]:
+def _csv_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
     name = "_annotations.csv"
-    found = {
+    sets = {
         split: next((file for folder in names if (file := path / folder / name).is_file()), None)
         for split, names in SPLIT_NAMES.items()
     }
-    files = {split: file for split, file in found.items() if file is not None}
+    files = {split: file for split, file in sets.items() if file is not None}
     if not files and (path / name).is_file():
         files = {WHOLE: path / name}
     if files:
@@ -294,4 +294,4 @@ def _csv_sets(path: Path, invalid: Invalid) -> Iterator[FoundSets]:
         def reader(file: Path) -> Reader:
             return lambda: read_csv(file, categories, invalid=invalid)
 
-        yield FoundSets(f"tables {name}", {split: reader(file) for split, file in files.items()})
+        yield FolderSets(f"tables {name}", {split: reader(file) for split, file in files.items()})

@@ -105,7 +105,7 @@ def _corners_are_sizes(boxes: NDArray[np.float64], size: NDArray[np.float64]) ->
 
 def _fractions_are_pixels(boxes: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.bool_]:
     center, sides = (boxes[:, :2] + boxes[:, 2:]) / 2 / size, (boxes[:, 2:] - boxes[:, :2]) / size
-    return (center <= (1 + _FAR) * size) & (sides <= (1 + _FAR) * size) & (sides > 1).any(axis=1)[:, None]
+    return (center <= (1 + _FAR) * size) & (sides <= (1 + _FAR) * size) & (sides > 1).any(axis=1, keepdims=True)
 
 
 def _fractions_are_corners(boxes: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.bool_]:

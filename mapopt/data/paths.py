@@ -42,9 +42,9 @@ def with_slashes(text: str) -> str:
 def find_names(names: Sequence[str], folder: Path) -> list[str]:
     """Returns the names as they are found in a folder of images, or as they are where that finds fewer of them."""
     for read in (str, with_slashes, lambda name: PurePosixPath(with_slashes(name)).name):
-        found = [read(name) for name in names]
-        if any((folder / name).is_file() for name in found[:8]):
-            return found
+        readings = [read(name) for name in names]
+        if any((folder / name).is_file() for name in readings[:8]):
+            return readings
     return list(names)
 
 

@@ -204,7 +204,7 @@ def write_coco_folder(folder: Path) -> None:
         images = []
         for number in range(2):
             name = f"{split}{number}.png"
-            picture = Image.new("RGB", (40, 30), (number * 90, 40, 80))
+            picture = Image.new("RGB", (40, 30), (number * 90, 40, 20 * len(split)))
             picture.putpixel((number, 3), (255, len(split), 0))
             picture.save(folder / "images" / name)
             images.append({"id": number, "file_name": name, "width": 40, "height": 30})

@@ -85,7 +85,7 @@ def test_the_readers_of_all_formats_look_for_it(make_annotations, write_images, 
 
     write_voc(notes, tmp_path, "train")
     for path in (tmp_path / "Annotations").glob("*.xml"):
-        text = re.sub(r"(<[xy]m..>)([0-9.]+)<", lambda found: f"{found[1]}{float(found[2]) / 50}<", path.read_text())
+        text = re.sub(r"(<[xy]m..>)([0-9.]+)<", lambda match: f"{match[1]}{float(match[2]) / 50}<", path.read_text())
         path.write_text(text)
     with pytest.raises(DataError, match="all boxes lie between 0 and 1"):
         read_voc(tmp_path, "train")
