@@ -7,7 +7,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from torchvision.ops import box_iou
+import torch
+from torchvision.ops import box_iou, nms
 
 from mapopt.compiling import load_kernels
 from mapopt.postprocessing import plain_kernels
@@ -98,3 +99,30 @@ def test_an_overlap_is_torchvisions() -> None:
     boxes = draw(1, tied=False)["boxes"]
     pairs = np.array([[overlap(left, right) for right in boxes] for left in boxes])
     assert np.array_equal(pairs, box_iou(torch.from_numpy(boxes), torch.from_numpy(boxes)).numpy())
+
+
+@pytest.mark.parametrize("way", ["plain", "compiled", "compiled with lists"])
+def test_boxes_that_overlap_by_exactly_the_limit_are_both_kept(way: str, kernels: ModuleType) -> None:
+    boxes = np.array([[0, 0, 2, 1], [0, 0, 1, 1], [0, 0, 2, 1.5]], float)
+    problem = {
+        "boxes": boxes[:2],
+        "scores": np.array([0.9, 0.8], np.float32),
+        "bounds": np.array([0, 2]),
+        "rows": np.array([0]),
+        "nms_iou": np.array([0.5]),
+        "sigma": np.array([0.0]),
+        "thresholds": np.array([0.0], np.float32),
+    }
+    module = plain_kernels if way == "plain" else kernels
+
+    def kept() -> list[int]:
+        lists = kernels.overlap_lists(problem["boxes"], problem["bounds"]) if way.endswith("lists") else ()
+        return [place for place, _ in suppress(module, problem, lists)[0]]
+
+    assert kept() == [0, 1]
+    assert nms(torch.from_numpy(problem["boxes"]), torch.tensor([0.9, 0.8], dtype=torch.float64), 0.5).tolist() == [
+        0,
+        1,
+    ]
+    problem["boxes"] = boxes[[0, 2]]  # an overlap of two thirds, above the limit
+    assert kept() == [0]
