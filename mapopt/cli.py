@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from mapopt import __version__
+from mapopt.bounds import check_seed
 from mapopt.commands.registry import COMMANDS, SUMMARIES, find_command
 from mapopt.errors import ConfigError, MapoptError, out_of_memory
 from mapopt.processes import Interrupted, signals_interrupt
@@ -62,6 +63,7 @@ def _main(argv: Sequence[str] | None) -> int:
         if command.print_config:
             print(to_yaml(command.settings()), end="", flush=True)
             return 0
+        check_seed(command.seed)
         status = command.run() or 0
         # What is still to be written fails here, where it is expected, and not while Python exits.
         sys.stdout.flush()

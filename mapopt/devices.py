@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mapopt.bounds import THREADS, check_whole
 from mapopt.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 
 def check_device(name: str, *, threads: int | None = None) -> None:
     """Raises ConfigError for a device or a number of threads that no machine has; imports no torch."""
-    if threads is not None and threads < 1:
-        raise ConfigError(f"threads is {threads}: expected 1 or more")
+    if threads is not None:
+        check_whole("threads", threads, 1, THREADS)
     kind, _, index = name.partition(":")
     if name not in ("auto", "cpu", "cuda") and (kind != "cuda" or not index.isdecimal()):
         raise ConfigError(unknown_name("device", name, ["auto", "cpu", "cuda", "cuda:0"]))

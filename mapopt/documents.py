@@ -157,8 +157,27 @@ def _check_size(root: yaml.Node) -> None:
     size(root, 0)
 
 
+_NUMBERS = ("int", "float", "timestamp")
+"""Kinds of values that YAML 1.1 reads otherwise than they look."""
+
+
+def _whole_number(text: str) -> int:
+    digits = text.lstrip("+-")
+    number = int(digits, 0) if digits[:2].lower() in ("0x", "0o", "0b") else int(digits)
+    return -number if text.startswith("-") else number
+
+
 class StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which refuses a key that comes twice and reads 1e-3 as the number it looks like."""
+    """PyYAML's safe loader, which refuses a key that comes twice and reads numbers as what they look like.
+
+    PyYAML follows YAML 1.1, where 010 is eight, 12:30 is 750, 1e-3 is a text and 2001-02-03 a date; here, as in YAML
+    1.2, they are ten, a text, a number and a text.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in _NUMBERS]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Returns a mapping whose keys were all different."""
@@ -175,7 +194,7 @@ class StrictLoader(yaml.SafeLoader):
 
     def construct_whole_number(self, node: yaml.ScalarNode) -> int:
         """Returns a whole number of at most 64 bits."""
-        number = self.construct_yaml_int(node) if len(node.value) <= 80 else 2**64
+        number = _whole_number(node.value.replace("_", "")) if len(node.value) <= 80 else 2**64
         if not -(2**63) <= number < 2**64:
             raise yaml.constructor.ConstructorError(
                 None, None, f"the number {shown(node.value, 40)[1:-1]} has more than 64 bits", node.start_mark
@@ -189,8 +208,17 @@ class _TextLoader(StrictLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}
 
 
-# YAML 1.2 reads 1e-3 as a number; PyYAML follows 1.1, where it needs a point and the exponent's sign.
 StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:int",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+)$"),
+    list("-+0123456789"),
+)
+StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(?:(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+"
+        r"|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$"
+    ),
+    list("-+0123456789."),
 )
 StrictLoader.add_constructor("tag:yaml.org,2002:int", StrictLoader.construct_whole_number)

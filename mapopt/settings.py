@@ -93,6 +93,18 @@ def load_yaml(path: str | Path) -> Any:
     return parse_yaml(text, str(path))
 
 
+def load_settings(path: str | Path) -> Any:
+    """Returns what a YAML file holds, which is something.
+
+    Raises:
+        ConfigError: as `load_yaml`, or the file is empty.
+    """
+    content = load_yaml(path)
+    if content is None or content == {}:
+        raise ConfigError(f"{path}: is empty. Expected settings, such as `mapopt train --print-config` prints.")
+    return content
+
+
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns nested settings as one mapping of ``outer.inner`` names.
 

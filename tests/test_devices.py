@@ -49,5 +49,5 @@ def test_a_device_is_checked_without_asking_the_machine(monkeypatch: pytest.Monk
         check_device(name)
     with pytest.raises(ConfigError, match="unknown device 'tpu': did you mean 'cpu'"):
         check_device("tpu")
-    with pytest.raises(ConfigError, match="threads is 0: expected 1 or more"):
+    with pytest.raises(ConfigError, match="threads is 0: expected a whole number from 1 to 1024"):
         check_device("cpu", threads=0)

@@ -28,6 +28,7 @@ LINKS = {
 
 LAYERS = {
     "mapopt.errors": 0,
+    "mapopt.bounds": 0,
     "mapopt.compiling": 0,
     "mapopt.devices": 0,
     "mapopt.documents": 0,
@@ -185,6 +186,7 @@ def test_the_bottom_is_flat() -> None:
     reading = {"mapopt.errors", "mapopt.documents", "mapopt.paths"}
     below = {
         "mapopt.errors": set(),
+        "mapopt.devices": {"mapopt.bounds", "mapopt.errors"},
         "mapopt.files": reading,
         "mapopt.output": {"mapopt.errors", "mapopt.locks"},
         "mapopt.registry": {"mapopt.errors", "mapopt.settings"},

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from mapopt.bounds import WORKERS, check_seed, check_whole
 from mapopt.envs.detector_training.actions import ACTIONS
 from mapopt.envs.detector_training.features import FEATURES
 from mapopt.envs.detector_training.rewards import REWARDS
@@ -67,9 +68,12 @@ class AgentTraining(EnvSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, smallest in (("iterations", 1), ("workers", 0), ("lanes", 1), ("epochs", 1), ("minibatches", 1)):
-            if getattr(self, name) < smallest:
-                raise ConfigError(f"{name} is {getattr(self, name)}: expected {smallest} or more")
+        check_seed(self.seed)
+        check_whole("workers", self.workers, 0, WORKERS)
+        for name in ("iterations", "lanes", "epochs", "minibatches"):
+            check_whole(name, getattr(self, name), 1)
+        if not 0 < self.learning_rate <= 1:
+            raise ConfigError(f"learning_rate is {self.learning_rate}: expected more than 0, to 1")
 
     @property
     def environment(self) -> EnvSettings:

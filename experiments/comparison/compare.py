@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
+from mapopt.bounds import WORKERS
 from mapopt.devices import choose_device
 from mapopt.errors import ConfigError, StoreError
 from mapopt.experiments.comparison.config import Experiment
@@ -142,8 +143,8 @@ def _device(options: Options) -> str:
 
 def _workers(options: Options) -> int:
     workers = options.get("workers", 0)
-    if workers < 0:
-        raise ConfigError(f"workers is {workers}: expected a number of processes, or 0 for one per core")
+    if not 0 <= workers <= WORKERS:
+        raise ConfigError(f"workers is {workers}: expected up to {WORKERS} processes, or 0 for one per core")
     if workers:
         return workers
     return 1 if _device(options).startswith("cuda") else max(1, len(os.sched_getaffinity(0)))

@@ -15,7 +15,7 @@ from mapopt.data import ShapesConfig
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.experiments.comparison.controllers import ControllerConfig
 from mapopt.former_names import translate
-from mapopt.settings import LEFT_OUT_WHEN_EMPTY, from_mapping, load_yaml
+from mapopt.settings import LEFT_OUT_WHEN_EMPTY, from_mapping, load_settings
 from mapopt.training import Budget, Knobs, Recipe
 
 SEARCH_SEEDS = 1000
@@ -209,7 +209,7 @@ def load_experiment(config: str | Path | Mapping[str, Any] | Experiment) -> Expe
     if not path.is_file():
         names = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
         raise ConfigError(f"{config}: no such file; give a configuration file, or one of {', '.join(names)}")
-    return _read(load_yaml(path), str(path))
+    return _read(load_settings(path), str(path))
 
 
 def _read(content: Any, where: str) -> Experiment:

@@ -24,7 +24,7 @@ from mapopt.commands.help import help_text
 from mapopt.commands.tables import read_tables, replace_value, without_tables
 from mapopt.errors import ConfigError
 from mapopt.former_names import translate
-from mapopt.settings import describe, from_mapping, leaves, load_yaml
+from mapopt.settings import describe, from_mapping, leaves, load_settings
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
 
@@ -162,7 +162,7 @@ def _defaults(cls: type[AnyCommand], given: dict[str, list[str]], prog: str) -> 
     if len(given["config"]) != 1:
         raise ConfigError(f"--config is '{' '.join(given['config'])}': expected one path of a YAML file")
     path = given["config"][0]
-    return from_mapping(cls, translate(load_yaml(path), "flags"), path, missing=tyro.MISSING)
+    return from_mapping(cls, translate(load_settings(path), "flags"), path, missing=tyro.MISSING)
 
 
 def _missing(settings: Any, prefix: str = "") -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mapopt.bounds import SIDE, check_seed, check_whole
 from mapopt.data.invalid import Invalid
 from mapopt.data.shapes_config import ShapesConfig
 from mapopt.errors import ConfigError, DataError
@@ -88,6 +89,13 @@ class DataSettings:
             ConfigError: a setting would be ignored, or the size is not that of the scenes.
             DataError: there is nothing at the path.
         """
+        check_seed(self.data_seed, "data_seed")
+        for count in self.scene_counts:
+            check_whole("scene_counts", count, 1)
+        if self.data_limit is not None:
+            check_whole("data_limit", self.data_limit, 1)
+        for side in size or ():
+            check_whole("size", side, 1, SIDE)
         if self.data == SHAPES:
             ignored: dict[str, object] = {"data_limit": None, "invalid": "error", "split": None, "bits": 16}
             drawn = self.scenes.size

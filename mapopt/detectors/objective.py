@@ -10,11 +10,15 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from mapopt.bounds import WEIGHT
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses.registry import BOX_LOSSES, LOSSES
 from mapopt.losses.table import check_loss_settings
 
 Scope = Literal["class", "image", "batch"]
+
+MEMORY = 10**8
+"""Scores a list remembers at the most."""
 
 OWN_LOSS = "torchvision"
 """Name of the loss that leaves a detector's own losses in place."""
@@ -64,8 +68,10 @@ class Objective:
             object.__setattr__(self, "box_loss", _name_of_box_loss(self.box_loss))
         if self.box_loss != OWN_LOSS:
             BOX_LOSSES.check_name(self.box_loss)
-        for name in self.auxiliary:
+        for name, weight in self.auxiliary.items():
             check_loss_settings(name)
+            if not 0 <= weight <= WEIGHT:
+                raise ConfigError(f"auxiliary loss '{name}' has the weight {weight}: expected 0 to {WEIGHT:.0f}")
         if self.scope is not None and self.scope not in get_args(Scope):
             raise ConfigError(unknown_name("scope", self.scope, get_args(Scope)))
         if self.box_loss == OWN_LOSS and self.balance:
@@ -73,8 +79,8 @@ class Objective:
                 f"balance=True was given with box_loss '{OWN_LOSS}', which stays as it is: leave balance out, or name "
                 "a box loss of mapopt.losses"
             )
-        if self.memory < 0:
-            raise ConfigError(f"memory is {self.memory}: expected a number of scores, or 0 for none")
+        if not 0 <= self.memory <= MEMORY:
+            raise ConfigError(f"memory is {self.memory}: expected a number of scores up to {MEMORY}, or 0 for none")
 
     @property
     def is_detectors_own(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from mapopt.bounds import check_whole
 from mapopt.detectors.objective import Objective
 from mapopt.detectors.registry import DETECTORS, check_detector_settings
 from mapopt.errors import ConfigError, unknown_name
@@ -17,6 +18,9 @@ from mapopt.settings import LEFT_OUT_WHEN_EMPTY
 from mapopt.training.knobs import Range, ranges
 from mapopt.training.optimizers.registry import OPTIMIZERS
 from mapopt.training.own_knobs import OwnKnob, own_knobs
+
+BATCH_SIZE = 2**20
+"""Images a step at the most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +60,7 @@ class Recipe(Objective):
             object.__setattr__(self, "detector", choice.name)
             object.__setattr__(self, "detector_settings", choice.settings)
         super().__post_init__()
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size is {self.batch_size}: expected 1 or more")
+        check_whole("batch_size", self.batch_size, 1, BATCH_SIZE)
         if not self.clip > 0:
             raise ConfigError(f"clip is {self.clip}: expected a positive gradient norm")
         if not 0 <= self.ema < 1:

@@ -9,6 +9,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from mapopt.bounds import check_seed, check_whole
 from mapopt.data.settings import FOLDER_SIZE, SHAPES, DataSettings
 from mapopt.devices import check_device
 from mapopt.errors import ConfigError
@@ -103,6 +104,9 @@ class TrainSettings(DataSettings):
         """
         if not own_controller:
             self.make_controller()
+        check_seed(self.seed)
+        check_whole("images", self.images, 1)
+        check_whole("rounds", self.rounds, 1)
         _ = self.budget
         check_device(self.device, threads=self.threads)
         if not in_memory:

@@ -260,10 +260,20 @@ def test_early_stopping_is_said_and_recorded(tmp_path: Path, capsys: pytest.Capt
 
 BAD = [
     (["--images", "100"], "images is 100: expected 4 rounds of whole steps of 8, such as 96 or 128"),
-    (["--images", "0"], "images is 0: expected 4 rounds of whole steps of 8, such as 32"),
-    (["--rounds", "0"], "a budget of 64 images in 0 rounds: expected at least one round"),
+    (["--images", "0"], "images is 0: expected a whole number from 1 to"),
+    (["--rounds", "0"], "rounds is 0: expected a whole number from 1 to"),
+    (["--seed", "-1"], "seed is -1: expected a whole number from 0 to 4294967295"),
+    (["--seed", "99999999999"], "seed is 99999999999: expected a whole number from 0 to 4294967295"),
+    (["--data-seed", "-1"], "data_seed is -1: expected a whole number from 0 to 4294967295"),
+    (["--scene-counts", "16", "0", "8"], "scene_counts is 0: expected a whole number from 1 to"),
+    (["--size", "32", "99999"], "size is 99999: expected a whole number from 1 to 16384"),
+    (["--threads", "100000"], "threads is 100000: expected a whole number from 1 to 1024"),
+    (["--recipe.auxiliary", "ap", "-1"], "auxiliary loss 'ap' has the weight -1.0: expected 0 to 1000000"),
+    (["--recipe.auxiliary", "ap", "nan"], "auxiliary loss 'ap' has the weight nan: expected 0 to 1000000"),
+    (["--recipe.memory", "999999999"], "memory is 999999999: expected a number of scores up to 100000000"),
+    (["--recipe.batch-size", "0"], "batch_size is 0: expected a whole number from 1 to 1048576"),
     (["--patience", "-1"], "patience is -1: expected 0, which never stops, or more rounds"),
-    (["--threads", "0"], "threads is 0: expected 1 or more"),
+    (["--threads", "0"], "threads is 0: expected a whole number from 1 to 1024"),
     (["--knobs.lr", "50"], "knob lr is 50: expected 1e-05 to 3"),
     (["--controller", "shedule"], "unknown controller 'shedule': did you mean 'schedule'?"),
     (

@@ -78,7 +78,9 @@ def test_of_rounds_with_equal_ap_the_earliest_is_selected(
 
 
 @pytest.mark.parametrize("recipe", [{"optimizer": "sgd"}, {"optimizer": "adamw", "ema": 0.9}])
-def test_a_reset_forgets_momentum_and_everything_else(make_task: Callable[..., Task], recipe: dict[str, object]) -> None:
+def test_a_reset_forgets_momentum_and_everything_else(
+    make_task: Callable[..., Task], recipe: dict[str, object]
+) -> None:
     task = make_task(**recipe)
     fleet, fresh = Fleet(task, [1, 2]), Fleet(task, [1, 7])
     run_fleet(fleet, [Constant()] * 2, BUDGET)

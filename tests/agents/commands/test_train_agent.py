@@ -262,7 +262,7 @@ def test_the_last_line_is_the_command_that_compares_the_agent(
         (["--reward", "no_such_module:Mine"], "there is no module 'no_such_module'"),
         (["--device", "gpu"], "unknown device 'gpu'"),
         (["--budget.images", "10"], "no whole number of steps of 4"),
-        (["--lanes", "0"], "lanes is 0: expected 1 or more"),
+        (["--lanes", "0"], "lanes is 0: expected a whole number from 1"),
         (["--resume", "--overwrite"], "give one of them"),
     ],
 )

@@ -148,7 +148,7 @@ def test_a_training_that_an_earlier_version_began_goes_on(tmp_path: Path) -> Non
 def test_an_agent_is_not_trained_on_what_it_is_evaluated_on(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="instances are for evaluating agents: train on one with split='train'"):
         train(tmp_path, family=ShapesFamily(split="eval"))
-    with pytest.raises(ConfigError, match="lanes is 0: expected 1 or more"):
+    with pytest.raises(ConfigError, match="lanes is 0: expected a whole number from 1"):
         settings(lanes=0)
     with pytest.raises(ConfigError, match="no whole number of steps of 4"):
         train(tmp_path, budget=Budget(images=9, rounds=3))

@@ -38,7 +38,10 @@ def test_the_family_lists_its_commands(words: list[str], capsys: pytest.CaptureF
         (["bench", "losses", "--members"], "mapopt bench losses: error: --members is empty: name at least one\n"),
         (["bench", "losses", "--sizes", "1"], "mapopt bench losses: error: --sizes is 1: expected 2 or more\n"),
         (["bench", "losses", "--limit", "0"], "mapopt bench losses: error: --limit is 0.0: expected 0.001 or more\n"),
-        (["bench", "losses", "--threads", "0"], "mapopt bench losses: error: threads is 0: expected 1 or more\n"),
+        (
+            ["bench", "losses", "--threads", "0"],
+            "mapopt bench losses: error: threads is 0: expected a whole number from 1 to 1024\n",
+        ),
         (["bench", "ap", "--repeats", "0"], "mapopt bench ap: error: --repeats is 0: expected 1 or more\n"),
         (["bench", "ap", "--sets"], "mapopt bench ap: error: --sets is empty: name at least one of small, medium, "),
         (["bench", "fleet", "--lanes", "0"], "mapopt bench fleet: error: --lanes is 0: expected 1 or more\n"),

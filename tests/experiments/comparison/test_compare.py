@@ -145,7 +145,7 @@ def test_an_agent_is_one_more_method_on_what_the_reference_trains() -> None:
         ({"x": {"recip": {}}}, {}, "method 'x': unknown key 'recip': did you mean 'recipe'"),
         ({"x": "plato"}, {}, "unknown controller 'plato': did you mean 'plateau'"),
         ({"x": lambda history, task, budget: None}, {}, "has no name that another process could import it by"),
-        ((), {"workers": -1}, "workers is -1: expected a number of processes, or 0 for one per core"),
+        ((), {"workers": -1}, "workers is -1: expected up to 1024 processes, or 0 for one per core"),
         ((), {"agent": "nobody"}, "unknown agent 'nobody'"),
         (
             (),
