@@ -6,6 +6,7 @@ Every reader of this package goes through `read_text` or `read_json`; its writer
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ def read_xml_text(path: str | Path) -> str:
     Raises:
         DataError: it cannot be read, or not in the declared encoding.
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # False for what no path can be, where Path raises an error
         # Says why.
         return read_text(path)
     content = read_bytes(path, what="an XML file", limit=MAX_DATA, error=DataError)
