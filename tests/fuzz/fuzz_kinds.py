@@ -20,7 +20,8 @@ from mapopt.agents import Agent
 from mapopt.cli import main
 from mapopt.data import Annotations, load_splits, read_coco, read_voc, read_yolo, write_coco, write_voc, write_yolo
 from mapopt.errors import MapoptError
-from mapopt.experiments.comparison.store import Cost, Store, StoredRun
+from mapopt.experiments.comparison.store import Store
+from mapopt.experiments.comparison.stored_run import Cost, StoredRun
 from mapopt.training import Scores
 from mapopt.training.checkpoint import Checkpoint
 
