@@ -15,6 +15,7 @@ from mapopt.data import ShapesConfig
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.experiments.comparison.controllers import ControllerConfig
 from mapopt.former_names import translate
+from mapopt.paths import check_name
 from mapopt.settings import LEFT_OUT_WHEN_EMPTY, from_mapping, load_settings
 from mapopt.training import Budget, Knobs, Recipe
 
@@ -136,6 +137,10 @@ class Experiment:
             raise ConfigError(f"seeds is {self.seeds} and lanes {self.lanes}: expected 1 or more")
         if self.seeds > SEARCH_SEEDS:
             raise ConfigError(f"seeds is {self.seeds}: expected at most {SEARCH_SEEDS}, where those of searches begin")
+        check_name(self.name, "the experiment's name")
+        for kind, names in (("task", self.tasks), ("method", self.methods)):
+            for name in names:
+                check_name(name, f"a {kind}'s name")
         for method in self.methods.values():
             self.budget.check(method.recipe.batch_size)
 

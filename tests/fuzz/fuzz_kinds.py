@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,11 @@ import yaml
 from fuzz_mutations import ANY, REFUSE, SAME, STRANGE, replaced, spoil_bytes, spoil_text, strange_value, write_strange
 from PIL import Image
 
-from mapopt import agents
 from mapopt.agents import Agent
 from mapopt.cli import main
 from mapopt.data import Annotations, load_splits, read_coco, read_voc, read_yolo, write_coco, write_voc, write_yolo
 from mapopt.errors import MapoptError
+from mapopt.experiments.comparison.config import load_experiment
 from mapopt.experiments.comparison.store import Store
 from mapopt.experiments.comparison.stored_run import Cost, StoredRun
 from mapopt.training import Scores
@@ -315,10 +314,7 @@ def _evaluate(folder: Path) -> str:
 
 
 def _make_agent(folder: Path) -> None:
-    zoo = Path(agents.__path__[0]) / "zoo"
-    folder.mkdir(parents=True, exist_ok=True)
-    for ending in ("json", "safetensors"):
-        shutil.copy(zoo / f"ppo-shapes.{ending}", folder / f"agent.{ending}")
+    Agent.load("ppo-shapes").save(folder / "agent")
 
 
 def _spoil_agent(rng: random.Random, folder: Path) -> tuple[str, str]:
@@ -384,6 +380,11 @@ def _make_config(folder: Path) -> None:
     (folder / "config.yaml").write_text(command("train", "--print-config"))
 
 
+def _make_experiment(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(SMALL)
+
+
 def _read_config(folder: Path) -> str:
     return command("train", "--config", folder / "config.yaml", "--print-config")
 
@@ -397,6 +398,23 @@ CONFIG = {
     "recipe.loss": (["focal"], "no_such_loss"),
 }
 
+SMALL = """
+name: small
+budget: {images: 32, rounds: 2}
+tasks: {shapes: {images: [16, 8, 8], scenes: {imbalance: 5.0}}}
+methods:
+  baseline: {label: baseline, recipe: {batch_size: 4, loss: focal}, knobs: {lr: 0.1, augment: 0.5}}
+  constant: {recipe: {batch_size: 4}, controller: {kind: constant}, search: {of: baseline}}
+seeds: 3
+lanes: 2
+"""
+EXPERIMENT = {
+    "methods": (3, "baseline", [], {"a": 1}),
+    "tasks": (3, [], "shapes"),
+    "seeds": ("many", 0, -1, 1.5, []),
+    "name": ("../up", "a/b", "", 7, None),
+}
+
 KINDS: dict[str, Kind] = {
     "coco": Kind(_make_coco, _spoil_json("train/_annotations.coco.json", _wrong_coco), _coco),
     "voc": Kind(_make_voc, _spoil_voc, lambda folder: read_voc(folder, "train")),
@@ -405,6 +423,11 @@ KINDS: dict[str, Kind] = {
     "images": Kind(_make_coco, _spoil_image, _read_images),
     "flags": Kind(lambda folder: folder.mkdir(parents=True, exist_ok=True), _spoil_flags, _read_flags),
     "config": Kind(_make_config, _spoil_yaml("config.yaml", CONFIG, unknown=True), _read_config),
+    "experiment": Kind(
+        _make_experiment,
+        _spoil_yaml("config.yaml", EXPERIMENT, unknown=True),
+        lambda folder: load_experiment(folder / "config.yaml"),
+    ),
     "results": Kind(_make_results, _spoil_json("results.json", _wrong_results), _evaluate),
     "truth": Kind(_make_results, _spoil_json("truth.json"), _evaluate),
     "agent": Kind(_make_agent, _spoil_agent, lambda folder: Agent.load(folder / "agent").fingerprint),

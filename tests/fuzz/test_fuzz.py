@@ -28,7 +28,7 @@ SECONDS = 5  # that one input may take
 MEMORY = 2**30  # bytes that the process may grow by for one input
 LONGEST = 2000  # characters of a message, paths included
 
-WAITING = dict.fromkeys(["agent", "store"], "their content has no checksum yet")
+WAITING = dict.fromkeys(["store"], "their content has no checksum yet")
 """Kinds whose failures are somebody's work in progress, and why."""
 
 

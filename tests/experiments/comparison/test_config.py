@@ -143,3 +143,23 @@ def test_an_unknown_method_is_named(small: Experiment) -> None:
     assert alone.reference == "constant"
     assert alone.outcome("shapes", "constant") == small.outcome("shapes", "constant")
     assert key_of(alone, "constant") == key_of(small, "constant")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../up", "the experiment's name is '../up': expected at most 120 letters"),
+        ("", "the experiment's name is ''"),
+    ],
+)
+def test_an_experiments_name_never_leads_out_of_its_folder(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(load_experiment("default"), name=name)
+
+
+def test_names_of_tasks_and_methods_are_folders_too() -> None:
+    experiment = load_experiment("default")
+    with pytest.raises(ConfigError, match="a task's name is 'a/b'"):
+        replace(experiment, tasks={"a/b": next(iter(experiment.tasks.values()))})
+    with pytest.raises(ConfigError, match="a method's name is 'a b'"):
+        replace(experiment, methods={"a b": experiment.methods[experiment.reference]}, reference="a b")
