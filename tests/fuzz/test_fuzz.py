@@ -28,9 +28,6 @@ SECONDS = 5  # that one input may take
 MEMORY = 2**30  # bytes that the process may grow by for one input
 LONGEST = 2000  # characters of a message, paths included
 
-WAITING = dict.fromkeys(["store"], "their content has no checksum yet")
-"""Kinds whose failures are somebody's work in progress, and why."""
-
 
 class Hang(BaseException):
     """An input took too long; no reader catches this."""
@@ -114,8 +111,6 @@ def run(name: str, seeds: range, originals: Path, place: Path) -> None:
     original, good = made(name, originals)
     problems = [attempt(name, seed, original, place, good) for seed in seeds]
     problems = [text for text in problems if text]
-    if problems and name in WAITING:
-        pytest.xfail(f"{WAITING[name]}: {len(problems)} of {len(seeds)}, such as {problems[0]}")
     assert not problems, f"{len(problems)} of {len(seeds)}:\n" + "\n".join(problems[:40])
 
 
