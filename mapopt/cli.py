@@ -5,6 +5,8 @@ What takes time to import is imported when it is needed, so that help and errors
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shutil
 import sys
@@ -16,6 +18,7 @@ from mapopt import __version__
 from mapopt.bounds import check_seed
 from mapopt.commands.registry import COMMANDS, SUMMARIES, find_command
 from mapopt.errors import ConfigError, MapoptError, out_of_memory
+from mapopt.paths import shown_path
 from mapopt.processes import Interrupted, signals_interrupt
 
 
@@ -29,27 +32,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 a run that diverged or a reader that left, 2 an error of the user's, 130 interrupted
         by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files need not be UTF-8, and printing one is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     with signals_interrupt():
-        return _main(argv)
+        try:
+            return _main(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            _end_output()
 
 
-def _main(argv: Sequence[str] | None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
+def _main(arguments: list[str]) -> int:
     if arguments[:1] == ["help"] and len(arguments) > 1:
         arguments = [*arguments[1:], "--help"]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0
-    if arguments[0] == "--version":
-        print(f"mapopt {__version__}")
-        return 0
-    name, rest = arguments[0], arguments[1:]
+    name, rest = arguments[0] if arguments else "help", arguments[1:]
     family = any(known.startswith(f"{name} ") for known in COMMANDS)
-    if family and (not rest or rest[0] in ("-h", "--help", "help")):
-        print(overview(name))
-        return 0
     prog, command = f"mapopt {name}" if family or name == "completion" else "mapopt", None
     try:
+        if name in ("-h", "--help", "help"):
+            return _say(overview())
+        if name == "--version":
+            return _say(f"mapopt {__version__}")
+        if family and (not rest or rest[0] in ("-h", "--help", "help")):
+            return _say(overview(name))
         if name == "completion":
             return _print_completion(rest)
         if family:
@@ -69,25 +74,55 @@ def _main(argv: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return status
     except MapoptError as error:
-        print(f"{prog}: error: {error}", file=sys.stderr)
-        return 2
+        return _complain(prog, str(error))
     except KeyboardInterrupt as end:
         # A terminal that was closed takes no line.
         with suppress(OSError):
             print(f"\n{prog}: interrupted. {command.kept() if command else 'Nothing was kept.'}", file=sys.stderr)
         return end.status if isinstance(end, Interrupted) else 130
     except BrokenPipeError:
-        # Whoever read our output, such as `head`, has had enough; what Python would flush at exit has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output, such as `head`, has had enough.
         return 1
+    except OSError as error:
+        return _complain(prog, _failed(error))
     except (MemoryError, RuntimeError) as error:
         said = out_of_memory(error)
         if not said:
             raise
-        print(f"{prog}: error: {said}", file=sys.stderr)
-        return 2
+        return _complain(prog, said)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
+
+
+def _say(text: str) -> int:
+    """Prints what was asked for; returns the exit status."""
+    print(text, flush=True)
+    return 0
+
+
+def _complain(prog: str, error: str) -> int:
+    """Prints an error as one line; returns the exit status."""
+    # Where the line cannot be written either, the status says it.
+    with suppress(OSError):
+        print(f"{prog}: error: {' '.join(error.split())}", file=sys.stderr)
+    return 2
+
+
+def _failed(error: OSError) -> str:
+    """Says what the operating system refused."""
+    reason = error.strerror or type(error).__name__
+    advice = "Make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Check it"
+    if error.filename is None:
+        return f"the output cannot be written ({reason}). {advice}, or send it elsewhere."
+    return f"{shown_path(os.fsdecode(error.filename))}: cannot be used ({reason}). {advice}, or give another path."
+
+
+def _end_output() -> None:
+    """Writes what is still to be written, or drops it: what Python would flush at exit has nowhere to go."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def overview(family: str = "") -> str:

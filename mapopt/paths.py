@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mapopt.errors import ConfigError, MapoptError, shown
 
@@ -26,7 +26,7 @@ def check_name(name: str, what: str, *, error: type[MapoptError] = ConfigError) 
     Raises:
         MapoptError: of the kind `error`: the name has other characters, or too many.
 
-    >>> check_name("../../agent", "the agent's name")
+    >>> check_name("../../agent", "the agent's name")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     mapopt.errors.ConfigError: the agent's name is '../../agent': expected at most 120 letters, digits, and . _ + - ...
     """
@@ -35,6 +35,21 @@ def check_name(name: str, what: str, *, error: type[MapoptError] = ConfigError) 
             f"{what} is {shown(name)}: expected at most {MAX_NAME} letters, digits, and . _ + - after the first. It "
             "becomes part of file names."
         )
+    return name
+
+
+def check_inside(name: str, what: str, *, error: type[MapoptError] = ConfigError) -> str:
+    """Returns a file's name, with folders before it or without, that does not lead out of the folder it is put in.
+
+    Raises:
+        MapoptError: of the kind `error`: the name begins at the root, or goes up with ``..``.
+
+    >>> check_inside("../../cat.jpg", "the image's name")
+    Traceback (most recent call last):
+    mapopt.errors.ConfigError: the image's name is '../../cat.jpg': expected one without .. that does not begin with /
+    """
+    if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+        raise error(f"{what} is {shown(name)}: expected one without .. that does not begin with /")
     return name
 
 

@@ -163,7 +163,7 @@ def _check_pickle(content: bytes) -> None:
         if operation.name in _NEVER_NEEDED:
             raise _RefusedError(f"it has the operation {operation.name}")
         # Pickle makes room for as many values as the highest number says.
-        if "PUT" in operation.name and int(argument) > len(content):
+        if "PUT" in operation.name and int(argument or 0) > len(content):
             raise _RefusedError("a value has a number that is too high")
 
 
@@ -288,4 +288,4 @@ class _Walk:
         ):
             raise _RefusedError(f"a tensor is of type {dtype}")
         numbers = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-        return f"{dtype} {list(tensor.shape)} {hashlib.sha256(numbers).hexdigest()}"
+        return f"{dtype} {list(tensor.shape)} {hashlib.sha256(numbers.data).hexdigest()}"

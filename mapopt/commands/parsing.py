@@ -15,6 +15,7 @@ import re
 import sys
 import types
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import tyro
@@ -24,6 +25,7 @@ from mapopt.commands.help import help_text
 from mapopt.commands.tables import read_tables, replace_value, without_tables
 from mapopt.errors import ConfigError
 from mapopt.former_names import translate
+from mapopt.paths import check_path
 from mapopt.settings import describe, from_mapping, leaves, load_settings
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
@@ -71,7 +73,22 @@ def parse(cls: type[AnyCommand], arguments: Sequence[str], *, prog: str) -> AnyC
     sys.stderr.write(complaint.getvalue())
     for name, table in tables.items():
         built = replace_value(built, name, table) if table else built
+    for name in hints:
+        _check_paths(built, name)
     return built
+
+
+def _check_paths(command: Command, name: str) -> None:
+    """Raises ConfigError where a flag is a path that no operating system takes."""
+    value: Any = command
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    for item in value if isinstance(value, tuple | list) else [value]:
+        if isinstance(item, Path):
+            try:
+                check_path(item)
+            except ConfigError as error:
+                raise ConfigError(f"{_flag(name)}: {error}") from None
 
 
 def _spell_switches(arguments: Sequence[str], hints: dict[str, Any]) -> list[str]:

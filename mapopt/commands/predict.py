@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 from mapopt.commands.command import Command
 from mapopt.devices import check_device, choose_device
 from mapopt.errors import ConfigError
-from mapopt.files import write_json
+from mapopt.files import write_bytes, write_json
 from mapopt.output import Output
 from mapopt.settings import NOT_A_SETTING
 from mapopt.training.run_files import checkpoint_path
@@ -107,13 +109,14 @@ def _draw(
     from mapopt.drawing.boxes import draw_boxes
 
     folder = out / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
     order = np.lexsort((-detections.scores, detections.image_ids))
     kept = order[detections.scores[order] >= score]
     for position, name in enumerate(names):
         rows = kept[detections.image_ids[kept] == position]
         boxes, labels, scores = detections.boxes[rows], detections.labels[rows], detections.scores[rows]
-        draw_boxes(pictures.rgb(position), boxes, labels, scores, categories).save(folder / name, quality=92)
+        content = io.BytesIO()
+        draw_boxes(pictures.rgb(position), boxes, labels, scores, categories).save(content, "JPEG", quality=92)
+        write_bytes(folder / name, content.getvalue())
     return len(kept)
 
 
@@ -133,6 +136,8 @@ def _picture_names(paths: Sequence[Path]) -> Iterator[str]:
     """Yields a file name for each picture; those that share theirs get a number."""
     used: set[str] = set()
     for number, path in enumerate(paths):
-        name = path.stem if path.stem not in used else f"{path.stem}-{number}"
+        # Room for the number and the ending, in bytes, which are what a file system counts.
+        stem = os.fsdecode(os.fsencode(path.stem)[:200])
+        name = stem if stem not in used else f"{stem}-{number}"
         used.add(name)
         yield f"{name}.jpg"

@@ -21,6 +21,7 @@ from mapopt.data.invalid import Invalid, settle_boxes
 from mapopt.data.paths import remark_on_missing
 from mapopt.errors import DataError, unknown_name
 from mapopt.files import write_text
+from mapopt.paths import check_inside
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _FLAGS = {"0": False, "1": True, "false": False, "true": True, "": False}
@@ -165,6 +166,7 @@ def write_voc(annotations: Annotations, folder: str | Path, split: str) -> None:
     ends = np.searchsorted(annotations.images[order], np.arange(len(keys)), side="right")
     for image, (key, end) in enumerate(zip(keys, ends.tolist(), strict=True)):
         objects = order[ends[image - 1] if image else 0 : end]
+        check_inside(key, "an image's file name", error=DataError)
         write_text(folder / "Annotations" / f"{key}.xml", _sheet_text(annotations, image, objects.tolist()))
     write_text(folder / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{key}\n" for key in keys))
 

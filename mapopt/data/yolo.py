@@ -26,6 +26,7 @@ from mapopt.data.paths import find_path, remark_on_missing
 from mapopt.data.yolo_data import YoloData, read_yolo_file
 from mapopt.errors import DataError
 from mapopt.files import write_text
+from mapopt.paths import check_inside
 
 _DECIMALS = 6
 
@@ -138,6 +139,7 @@ def write_yolo(annotations: Annotations, folder: str | Path, split: str) -> None
     ):
         lines[image].append(" ".join([str(label), *(repr(value) for value in row)]) + "\n")
     for name, text in zip(annotations.file_names, lines, strict=True):
+        check_inside(name, "an image's file name", error=DataError)
         write_text(_label_file(folder / "images" / split / name), "".join(text))
     write_text(folder / f"{split}.txt", "".join(f"./images/{split}/{name}\n" for name in annotations.file_names))
     data[split] = f"{split}.txt"

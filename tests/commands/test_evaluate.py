@@ -287,7 +287,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
     assert refused(*command, "--seed", -1).startswith("seed is -1: expected a whole number from 0 up")
     assert refused(*command, "--backend", "numpi").startswith("--backend is 'numpi': expected auto, numpy, numba or")
     assert refused(*command, "--compare", tmp_path / "no.json").startswith(f"{tmp_path / 'no.json'}: no such file.")
-    assert refused(*command, "--compare", tmp_path).startswith(f"{tmp_path}: is a folder, but a file is expected")
+    assert refused(*command, "--compare", tmp_path).startswith(f"{tmp_path}: is a folder; expected a text file")
     assert refused("evaluate", "--truth", results, "--results", truth).startswith(f"{results}: is a list, as files of")
     assert refused("evaluate", "--truth", truth, "--results", truth).startswith(
         f"{truth}: is COCO annotations; expected"

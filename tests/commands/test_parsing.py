@@ -182,7 +182,7 @@ def test_what_a_file_leaves_out_may_come_from_flags(tmp_path: Path) -> None:
         (["--checkpoint", "a", "--inner.weights", "x", "y"], "--inner.weights x is 'y': expected a number"),
         (["--checkpoint", "a", "--config"], "--config is '': expected one path of a YAML file"),
         (["--config", "a", "--config", "b"], "--config is given twice: give one file, and the rest as flags"),
-        (["--config", "none.yaml"], "none.yaml: cannot be read (No such file or directory)."),
+        (["--config", "none.yaml"], "none.yaml: no such file; expected a YAML file with settings."),
     ],
 )
 def test_what_is_wrong_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
