@@ -144,7 +144,7 @@ def check_description(path: Path, description: Description) -> None:
     unknown = [name for name in knobs if name not in ranges() and name not in own_knobs]
     if unknown:
         raise AgentError(
-            f"{path}: the agent sets {', '.join(unknown)}, which this mapopt does not have: train it again"
+            f"{path}: the agent sets {', '.join(unknown)[:80]}, which this mapopt does not have: train it again"
         )
     shown = {*FEATURES, *own_features, *(KNOB + name for name in (*ranges(), *own_knobs))}
     for name in observation:
@@ -156,8 +156,8 @@ def check_description(path: Path, description: Description) -> None:
     fits = output in get_args(Output) and (outputs is None or output in fitting)
     if activation not in get_args(Activation) or not fits:
         raise AgentError(
-            f"{path}: a network with {activation} between its layers and {output} after them, for {action} actions, "
-            "is none that this mapopt runs: train the agent again"
+            f"{path}: a network with {activation[:20]} between its layers and {output[:20]} after them, for "
+            f"{action[:40]} actions, is none that this mapopt runs: train the agent again"
         )
     sizes = description.layers
     if sizes[0][1] != len(observation) or outputs not in (None, sizes[-1][0]):

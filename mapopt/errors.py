@@ -74,7 +74,8 @@ def unknown_name(kind: str, given: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(given, names, n=1)
     hint = f": did you mean '{near[0]}'?" if near else "."
-    return f"unknown {kind} '{given}'{hint} Known: {', '.join(names)}"
+    short = given if len(given) <= 80 else f"{given[:77]}..."
+    return f"unknown {kind} '{short}'{hint} Known: {', '.join(names)}"
 
 
 def shown(value: Any, limit: int = 60) -> str:

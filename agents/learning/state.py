@@ -81,7 +81,7 @@ def read_state(path: Path, policy: BasePolicy, described: dict[str, Any]) -> Tra
         settings = parse_json(record.settings, f"{path}: settings")
     except ConfigError as error:
         raise AgentError(f"{error} {_REMEDY}") from None
-    if not isinstance(settings, dict) or not same_training(settings, described):
+    if not isinstance(settings, dict) or "family" not in settings or not same_training(settings, described):
         raise AgentError(f"{path} is of a training with other settings: give the same ones, or another --out")
     check_like(record.policy, policy.state_dict(), f"{path}: policy", error=AgentError)
     _check_optimizer(path, record.optimizer, policy)
