@@ -25,6 +25,10 @@ from mapopt.metrics.statistics import (
 from mapopt.training import Scores
 
 _UNDEFINED = Estimate(math.nan, math.nan, math.nan)
+_AP = (0.0, 1.0)
+"""What AP, and so its interval, lies between."""
+_GAIN = (-1.0, 1.0)
+"""The same of a difference of two."""
 
 
 def summarize(
@@ -103,8 +107,8 @@ def _method(runs: list[StoredRun], against: list[StoredRun] | None, rarest: int 
             _middle([run.test.per_category[position] for run in runs]) for position in range(len(runs[0].categories))
         ),
         rarest=None if rarest is None else tested(lambda test: test.per_category[rarest]),
-        val_ap=estimate([run.val.ap for run in runs], seed=SEED),
-        gap=estimate([run.val.ap - run.test.ap for run in sound], seed=SEED) if sound else _UNDEFINED,
+        val_ap=estimate([run.val.ap for run in runs], seed=SEED, bounds=_AP),
+        gap=estimate([run.val.ap - run.test.ap for run in sound], seed=SEED, bounds=_GAIN) if sound else _UNDEFINED,
         images=float(np.mean([run.images for run in runs])),
         evaluated=float(np.mean([run.evaluated for run in runs])),
         seconds=float(np.mean([run.seconds for run in runs])),
@@ -129,7 +133,7 @@ def _middle(values: Sequence[float]) -> float:
 
 def _estimate(values: Sequence[float]) -> Estimate:
     """Returns the interquartile mean with its interval."""
-    return _UNDEFINED if _undefined(values) else estimate(values, seed=SEED)
+    return _UNDEFINED if _undefined(values) else estimate(values, seed=SEED, bounds=_AP)
 
 
 def _mean(values: Sequence[float | None]) -> float:
@@ -157,7 +161,7 @@ def _versus(runs: Sequence[list[StoredRun]], against: Sequence[list[StoredRun]],
     ours = [{run.seed: run.test.ap for run in task} for task in runs]
     theirs = [{run.seed: run.test.ap for run in task} for task in against]
     return Versus(
-        difference=paired_difference(ours, theirs, seed=SEED),
+        difference=paired_difference(ours, theirs, seed=SEED, bounds=_GAIN),
         rarest=None if rarest is None else _rarest_difference(runs[0], against[0], rarest),
         pairs=sum(len(mine.keys() & other.keys()) for mine, other in zip(ours, theirs, strict=True)),
         improvement=probability_of_improvement(
@@ -172,7 +176,7 @@ def _rarest_difference(runs: Sequence[StoredRun], against: Sequence[StoredRun], 
     ours, theirs = ({run.seed: run.test.per_category[rarest] for run in group} for group in (runs, against))
     if _undefined((*ours.values(), *theirs.values())):
         return None
-    return paired_difference(ours, theirs, seed=SEED)
+    return paired_difference(ours, theirs, seed=SEED, bounds=_GAIN)
 
 
 def _overall(tasks: Sequence[dict[str, list[StoredRun]]], reference: str | None) -> tuple[OverallSummary, ...]:
@@ -186,7 +190,7 @@ def _overall(tasks: Sequence[dict[str, list[StoredRun]]], reference: str | None)
                 method=method,
                 label=runs[0][0].label,
                 runs=sum(len(task) for task in runs),
-                ap=estimate([np.array([run.test.ap for run in task]) for task in runs], seed=SEED),
+                ap=estimate([np.array([run.test.ap for run in task]) for task in runs], seed=SEED, bounds=_AP),
                 versus=_versus(runs, [task[str(reference)] for task in tasks]) if compared else None,
             )
         )

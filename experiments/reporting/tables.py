@@ -52,7 +52,7 @@ def learning_curves(
                 for run in chosen
             ]
         ).T
-        low, high = bootstrap_interval(points, interquartile_mean, seed=0)
+        low, high = bootstrap_interval(points, interquartile_mean, seed=0, bounds=(0.0, 1.0))
         curves.append(
             Curve(
                 method=method.method, label=method.label, x=grid, middle=interquartile_mean(points), low=low, high=high

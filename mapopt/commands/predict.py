@@ -7,13 +7,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mapopt.commands.command import Command
 from mapopt.devices import check_device, choose_device
-from mapopt.errors import ConfigError
+from mapopt.errors import ConfigError, DataError
 from mapopt.files import write_bytes, write_json
 from mapopt.output import Output
 from mapopt.settings import NOT_A_SETTING
@@ -30,7 +31,8 @@ class Predict(Command):
     """Find objects in images, and draw them.
 
     The output folder gets results.json (COCO results: every box the detector reports), images.json (the images and
-    categories that its ids mean) and pictures with the boxes of at least --score drawn on them.
+    categories that its ids mean) and pictures with the boxes of at least --score drawn on them. Ids count from 1, in
+    the order of files and of the detector's categories, or are those of --truth; evaluate knows either by name.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -44,6 +46,8 @@ class Predict(Command):
     """module:attribute of the checkpoint's detector, if it is one of your own; a file alone imports nothing."""
     images: tuple[Path, ...]
     """Image files, or folders of them."""
+    truth: Path | None = None
+    """COCO file of these images: the results get its image ids, by file name, and its category ids, by name."""
     sample: int = 0
     """Only so many of the images, drawn by --seed; 0 takes all."""
     score: float = 0.3
@@ -81,13 +85,14 @@ class Predict(Command):
         detector = TrainedDetector(checkpoint, device, detector=self.detector)
         pictures = PictureSet(paths)
         notes = pictures.notes(detector.categories)
+        image_ids, category_ids = _ids(notes, self.truth)
         detections = detector.detect_pictures(pictures)
 
         if self.overwrite:
             output.clear()
         path = self.out / "results.json"
-        write_results(path, detections, image_ids=notes.image_ids, category_ids=notes.category_ids)
-        write_json(self.out / "images.json", _index(notes))
+        write_results(path, detections, image_ids=image_ids, category_ids=category_ids)
+        write_json(self.out / "images.json", _index(notes, image_ids.tolist(), category_ids.tolist()))
         names = list(_picture_names(paths))
         drawn = _draw(pictures, names, detections, categories=detector.categories, score=self.score, out=self.out)
         print(
@@ -120,14 +125,37 @@ def _draw(
     return len(kept)
 
 
-def _index(notes: Annotations) -> dict[str, list[dict[str, object]]]:
-    columns = (notes.image_ids.tolist(), notes.file_names, notes.widths.tolist(), notes.heights.tolist())
+def _ids(notes: Annotations, path: Path | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Returns the ids of images and categories: those of a COCO file, or their own.
+
+    Raises:
+        DataError: an image or a category is not in the file.
+    """
+    if path is None:
+        return notes.image_ids, notes.category_ids
+    from mapopt.evaluation.ground_truth import read_ground_truth
+    from mapopt.evaluation.names import match_file_names
+
+    truth = read_ground_truth(path)
+    images = match_file_names(notes.file_names, truth.file_names)
+    known = list(truth.category_names)
+    categories = [known.index(name) if name in known else -1 for name in notes.category_names]
+    for kind, places, names in (("image", images, notes.file_names), ("category", categories, notes.category_names)):
+        if -1 in places:
+            raise DataError(
+                f"{path}: does not list {kind} '{names[places.index(-1)]}'. Expected the file of these images and of "
+                "the detector's categories; leave --truth out for ids that count from 1."
+            )
+    return truth.image_ids[images], truth.category_ids[categories]
+
+
+def _index(notes: Annotations, image_ids: list[Any], category_ids: list[Any]) -> dict[str, list[dict[str, object]]]:
+    columns = (image_ids, notes.file_names, notes.widths.tolist(), notes.heights.tolist())
     keys = ("id", "file_name", "width", "height")
     return {
         "images": [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)],
         "categories": [
-            {"id": number, "name": name}
-            for number, name in zip(notes.category_ids.tolist(), notes.category_names, strict=True)
+            {"id": number, "name": name} for number, name in zip(category_ids, notes.category_names, strict=True)
         ],
     }
 

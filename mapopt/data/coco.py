@@ -58,7 +58,7 @@ def read_coco(
         xywh = _boxes(objects, names)
         boxes = _corners(objects, xywh)
         crowd = np.array([_flag(entry, name) for entry, name in zip(objects, names, strict=True)], dtype=bool)
-        root = _images_folder(path, images_dir, file_names)
+        root = images_folder(path, images_dir, file_names)
         settled, keep = settle_boxes(
             boxes,
             widths[positions],
@@ -154,7 +154,7 @@ def _extent(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.f
     return extent
 
 
-def _images_folder(path: Path, images_dir: str | Path | None, file_names: Sequence[str]) -> Path:
+def images_folder(path: Path, images_dir: str | Path | None, file_names: Sequence[str]) -> Path:
     """Returns the folder given, or the common place that holds most of the first few images."""
     if images_dir is not None:
         if not Path(images_dir).is_dir():

@@ -1,8 +1,9 @@
 """Decides what happens to boxes that cannot be right: outside their image, or without area.
 
 One policy for all formats: ``"error"`` (the default) stops and names the first such box, ``"clip"`` cuts boxes at the
-edge of the image and leaves out what has no area then, ``"drop"`` leaves out every such box. Files hold rounded
-numbers, so a box may reach over the edge by `OVERHANG` pixels and still counts as inside: it is kept as it is.
+edge of the image and leaves out what has no area then, ``"drop"`` leaves out every such box. ``"keep"`` is for the
+ground truth of an evaluation only, which is counted as it is; nothing trains on such boxes. Files hold rounded numbers,
+so a box may reach over the edge by `OVERHANG` pixels and still counts as inside: it is kept as it is.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from mapopt.data.misplaced import Form, misplaced
 from mapopt.errors import ConfigError, DataError, unknown_name
 
-Invalid = Literal["error", "clip", "drop"]
+Invalid = Literal["error", "clip", "drop", "keep"]
 
 _FEW = 2
 """So many boxes may be far outside of their image: they may be single mistakes, and the policy's to settle."""
@@ -85,6 +86,8 @@ def settle_boxes(
         return boxes, np.ones(len(boxes), dtype=bool)
     if invalid == "drop":
         return boxes, ~wrong
+    if invalid == "keep":
+        return boxes, np.ones(len(boxes), dtype=bool)
     limits = np.stack([widths, heights, widths, heights], axis=1)
     clipped = np.where(wrong[:, None], np.clip(boxes, 0, limits), boxes)
     return clipped, ~_without_area(clipped)

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TypedDict, Unpack, get_args
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from mapopt.data.datasets import DetectionDataset, splits_from_datasets
 from mapopt.data.dicts import CategoryNames
 from mapopt.data.images import ImageSet, image_paths
 from mapopt.data.invalid import Invalid
-from mapopt.data.layouts import Layout, find_splits, find_whole
+from mapopt.data.layouts import WHOLE, Layout, Part, find_sets, find_splits, find_whole
 from mapopt.data.layouts import read_part as read_part
 from mapopt.data.memory import check_memory
 from mapopt.data.paths import remark_on_unlisted
@@ -97,6 +97,49 @@ def load_splits(
     for name, images in (("train", train), ("val", val), ("test", test)):
         remarks += [f"In the {name} set: {remark}" for remark in images.annotations.remarks]
     return Splits(train=train, val=val, test=test, note=" ".join(filter(None, remarks)))
+
+
+def load_part(
+    data: str | Path,
+    part: Part,
+    *,
+    size: tuple[int, int],
+    invalid: Invalid = "error",
+    limit: int | None = None,
+    seed: int = 0,
+    **folder: Unpack[FolderOptions],
+) -> ImageSet:
+    """Reads one set, to evaluate on: of a folder that could be trained on, or all of what is one set.
+
+    Args:
+        data: the folder, or a COCO ``.json``. What is one set is read whole, whatever `part` says, unless it is to be
+            divided.
+        part: which set.
+        size: (height, width) that the images are fitted into.
+        invalid: see `load_splits`.
+        limit: see `load_splits`.
+        seed: see `load_splits`.
+        folder: see `load_splits`.
+
+    Raises:
+        DataError: nothing is recognized, or the set is missing or wrong.
+        ConfigError: a setting is not possible.
+    """
+    path = Path(data)
+    sets = find_sets(path, folder.get("layout", "auto"), invalid).readers
+    if folder.get("split") is not None or ("train" in sets and "val" in sets):
+        splits = load_splits(path, size=size, invalid=invalid, limit=limit, seed=seed, **folder)
+        images: ImageSet = getattr(splits, part)
+        return images
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit is {limit}. Expected at least 1 image of each set, or None for all.")
+    if part not in sets and WHOLE not in sets:
+        raise DataError(f"{path}: has no {part} set. Name one that is there: {', '.join(sets)}.")
+    notes = sets[WHOLE if WHOLE in sets else part]().without_repeats()
+    if limit is not None:
+        notes = _limited(notes, limit, [seed, get_args(Part).index(part)])
+    check_memory([len(notes)], size)
+    return ImageSet.read(notes, size=size, workers=folder.get("workers", 0), bits=folder.get("bits", 16))
 
 
 def _annotations(path: Path, invalid: Invalid, seed: int, folder: FolderOptions) -> tuple[list[Annotations], list[str]]:

@@ -17,6 +17,8 @@ from mapopt.data.shapes_config import ShapesConfig
 from mapopt.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from mapopt.data.images import ImageSet
+    from mapopt.data.layouts import Part
     from mapopt.data.splits import Splits
 
 SHAPES = "shapes"
@@ -82,6 +84,34 @@ class DataSettings:
         train, val, test = self.scene_counts
         return make_shapes_splits(self.scenes, seed=self.data_seed, train=train, val=val, test=test)
 
+    def load_part(self, part: Part, size: tuple[int, int] | None) -> ImageSet:
+        """Reads or draws one set, to evaluate on; a folder need not have others, and may be one COCO file.
+
+        Args:
+            part: which set.
+            size: as for `load`.
+
+        Raises:
+            ConfigError: settings contradict each other.
+            DataError: the images or annotations cannot be used.
+        """
+        if self.data == SHAPES:
+            images: ImageSet = getattr(self.load(size), part)
+            return images
+        from mapopt.data.loading import load_part
+
+        self.check(size)
+        return load_part(
+            self.data,
+            part,
+            size=size or FOLDER_SIZE,
+            invalid=self.invalid,
+            limit=self.data_limit,
+            seed=self.data_seed,
+            split=self.split,
+            bits=self.bits,
+        )
+
     def check(self, size: tuple[int, int] | None) -> None:
         """Raises an error where there is no such folder, or a setting is given that these data would ignore.
 
@@ -96,6 +126,8 @@ class DataSettings:
             check_whole("data_limit", self.data_limit, 1)
         for side in size or ():
             check_whole("size", side, 1, SIDE)
+        if self.invalid == "keep":
+            raise ConfigError("invalid is 'keep', which is for evaluate --truth only: expected error, clip or drop")
         if self.data == SHAPES:
             ignored: dict[str, object] = {"data_limit": None, "invalid": "error", "split": None, "bits": 16}
             drawn = self.scenes.size

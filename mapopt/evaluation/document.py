@@ -21,6 +21,7 @@ from mapopt.evaluation.tables import (
     main_numbers,
 )
 from mapopt.metrics import STATS, Calibration, Reliability
+from mapopt.metrics.analysis.bootstrap import MOVED, PAIRED
 from mapopt.metrics.statistics import Estimate
 
 REPORT_VERSION = 2
@@ -42,11 +43,22 @@ def as_document(findings: Findings, comparison: Comparison | None = None) -> dic
         "left_out": findings.predictions.left_out,
         "iou": asked.iou,
         **{name: defined(value) for name, value in zip(STATS, report.stats.tolist(), strict=True)},
+        "max_detections": list(report.max_detections),
+        "average_recall": {
+            str(limit): defined(report.average_recall(max_detections=limit)) for limit in report.max_detections
+        },
+        "ap_fixed": defined(findings.ap_fixed),
+        "ap_pool": defined(findings.ap_pool),
+        "images_without_detections": findings.without_detections,
+        "remarks": [*findings.truth.remarks, *findings.predictions.remarks],
+        "warnings": list(findings.predictions.warnings),
+        "worst_images": [asdict(image) for image in findings.worst],
         "intervals": findings.intervals
         and {
             "level": findings.intervals.level,
             "resamples": asked.resamples,
             "seed": asked.seed,
+            "method": MOVED,
             **{name: _ends(numbers[name]) for name in MAIN},
         },
         "mean_best_f1": points.mean_f1,
@@ -68,15 +80,15 @@ def as_document(findings: Findings, comparison: Comparison | None = None) -> dic
             "columns": [*(names[category] for category in confusion.categories.tolist()), "nothing"],
             "counts": confusion.counts.tolist(),
         },
-        "categories": [_category(row) for row in category_rows(findings)],
+        "categories": [_category(row, findings.truth.own_ids[row.category]) for row in category_rows(findings)],
         "comparison": comparison and _comparison(comparison),
     }
     return _plain(content)  # type: ignore[no-any-return]
 
 
-def _category(row: CategoryRow) -> dict[str, Any]:
+def _category(row: CategoryRow, own_id: Any) -> dict[str, Any]:
     return {
-        "id": row.category,
+        "id": own_id,
         "name": row.name,
         "objects": row.objects,
         "images": row.images,
@@ -98,6 +110,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     pairs = zip(cause_rows(comparison.ours), cause_rows(comparison.other), strict=True)
     return {
         "with": comparison.other.predictions.name,
+        "interval_method": difference and PAIRED,
         **{row.name: _difference(row) for row in main},
         "fraction_better": difference and difference.better,
         "fraction_worse": difference and fraction_worse(difference),

@@ -14,6 +14,7 @@ from mapopt.evaluation.tables import (
     category_rows,
     cause_rows,
     confusions,
+    defined,
     difference_rows,
     frequent,
     main_numbers,
@@ -42,13 +43,18 @@ CAUSE_WORDS = {
 def describe(findings: Findings, comparison: Comparison | None = None) -> str:
     """Returns everything that is printed of a detector."""
     parts = [_head(findings), _categories(findings), _causes(findings), _summary(findings)]
+    if findings.questions.worst:
+        parts.append(_worst(findings))
     return "\n\n".join([*parts, *([] if comparison is None else [_comparison(comparison)])])
 
 
 def _head(findings: Findings) -> str:
-    truth, predictions, report = findings.truth, findings.predictions, findings.report
-    lines = [f"{predictions.name}: {len(truth.notes)} images, {len(truth.notes.labels)} objects"]
-    lines += [f" {_line(name)} = {value:0.3f}" for name, value in zip(STATS, report.stats, strict=True)]
+    truth, predictions = findings.truth, findings.predictions
+    lines = [f" Warning: {warning}.\n" for warning in predictions.warnings]
+    unseen = findings.without_detections
+    without = "" if not unseen else f"; {unseen} of {len(truth.notes)} images have no detection"
+    lines.append(f"{predictions.name}: {len(truth.notes)} images, {len(truth.notes.labels)} objects{without}")
+    lines += _lines(findings)
     if findings.intervals is not None:
         numbers = ", ".join(f"{name.upper()} {_interval(ap)}" for name, ap in main_numbers(findings).items())
         lines.append(
@@ -63,6 +69,7 @@ def _head(findings: Findings) -> str:
         lines.append(
             f" {predictions.left_out} boxes were left out: the ground truth does not list their image or their category"
         )
+    lines += [f" {remark}" for remark in (*truth.remarks, *predictions.remarks)]
     return "\n".join(lines)
 
 
@@ -119,6 +126,8 @@ def _summary(findings: Findings) -> str:
             "best F1 with one score threshold",
             f"{_number(float(best.f1[0]))} at {_number(float(best.threshold[0]))}",
         ],
+        ["AP-fixed (10,000 boxes per category)", _number(defined(findings.ap_fixed))],
+        ["AP-pool (one ranking of all categories)", _number(defined(findings.ap_pool))],
         [f"Pascal VOC 2007 AP (11-point) at {iou}", eleven],
         [f"Pascal VOC 2010 AP (area) at {iou}", area],
     ]
@@ -133,6 +142,19 @@ def _summary(findings: Findings) -> str:
         rows.append(["localization-aware (LaECE)", _number(findings.calibration.localization_aware_error)])
     width = max(len(name) for name, _ in rows)
     return "\n".join(f" {name:{width}}  {value}" for name, value in rows)
+
+
+def _worst(findings: Findings) -> str:
+    if not findings.worst:
+        return " No image costs AP: without any of them it is no larger"
+    table = [["image", "dAP", "objects", "missed", "false alarms"]]
+    for image in findings.worst:
+        name = image.file_name or f"image {image.id}"
+        counts = (image.objects, image.missed, image.false_positives)
+        table.append([name, short(image.cost, digits=4), *map(str, counts)])
+    iou = short(findings.questions.iou, digits=2)
+    head = f" The images that cost most AP: what it gains without one; mistakes at IoU {iou} and the threshold with the"
+    return "\n".join([f"{head} best F1", *_aligned(table)])
 
 
 def _comparison(comparison: Comparison) -> str:
@@ -196,11 +218,24 @@ def _number(value: float) -> str:
     return "–" if value in (float("inf"), float("-inf")) else short(value)
 
 
-def _line(name: str) -> str:
+def _lines(findings: Findings) -> list[str]:
+    """Returns pycocotools' twelve lines; with other limits on detections a line of recall for each."""
+    report, limits = findings.report, findings.report.max_detections
+    last = limits[-1]
+    if limits == MAX_DETECTIONS:
+        return [f" {_line(name)} = {value:0.3f}" for name, value in zip(STATS, report.stats, strict=True)]
+    names = [name for name in STATS if not (name.startswith("ar") and name[2:].isdecimal())]
+    precisions = [name for name in names if name.startswith("ap")]
+    lines = [f" {_line(name, last)} = {getattr(report, name):0.3f}" for name in precisions]
+    lines += [f" {_line('ar', limit)} = {report.average_recall(max_detections=limit):0.3f}" for limit in limits]
+    return lines + [f" {_line(name, last)} = {getattr(report, name):0.3f}" for name in names[len(precisions) :]]
+
+
+def _line(name: str, limit: int = MAX_DETECTIONS[-1]) -> str:
     """Returns one of the twelve lines without its number, letter for letter as pycocotools prints it."""
     kind, rest = name[:2], name[2:].removeprefix("_")
     area = rest if rest in AREA_RANGES else "all"
-    limit = int(rest) if kind == "ar" and rest.isdecimal() else MAX_DETECTIONS[-1]
+    limit = int(rest) if kind == "ar" and rest.isdecimal() else limit
     iou = f"0.{rest}" if kind == "ap" and rest.isdecimal() else "0.50:0.95"
     title = "Average Precision" if kind == "ap" else "Average Recall"
     return f"{title:<18} ({kind.upper()}) @[ IoU={iou:<9} | area={area:>6s} | maxDets={limit:>3d} ]"

@@ -8,10 +8,11 @@
 `GroundTruth` and `Detections` take numpy arrays or tensors, COCO files (`from_coco`) and the dictionaries of
 torchvision and torchmetrics (`from_dicts`). `evaluate` gives a `Report`, and `evaluate_lanes` evaluates many detectors
 in one call. `match` says which ground truth each detection took; `analyze` and the functions that it calls say the
-rest: curves, score thresholds, confusions, what AP is lost to, and how far scores are probabilities. `f1_and_lrp` is
-for a reward that charges for false alarms, `voc_average_precision` for comparing with Pascal VOC's numbers. `bootstrap`
-and `bootstrap_difference` say how far AP, and what one detector has more than another, may be off; `estimate`,
-`paired_difference` and `probability_of_improvement` do so for the numbers of a few runs.
+rest: curves, score thresholds, confusions, what AP is lost to, and how far scores are probabilities; `image_costs` says
+which images cost AP, `fixed_average_precision` and `pooled_average_precision` what it is for many categories.
+`f1_and_lrp` is for a reward that charges for false alarms, `voc_average_precision` for comparing with Pascal VOC's
+numbers. `bootstrap` and `bootstrap_difference` say how far AP, and what one detector has more than another, may be off;
+`estimate`, `paired_difference` and `probability_of_improvement` do so for the numbers of a few runs.
 
 Undefined numbers are NaN, except in a `Report`, where they are -1 as in pycocotools.
 """
@@ -21,6 +22,8 @@ from mapopt.metrics.analysis.bootstrap import Bootstrap, BootstrapDifference, bo
 from mapopt.metrics.analysis.calibration import Calibration, Reliability, measure_calibration
 from mapopt.metrics.analysis.causes import CAUSES, SPECIAL_CAUSES, Causes, error_causes
 from mapopt.metrics.analysis.confusion import ConfusionMatrix, confusion_matrix
+from mapopt.metrics.analysis.influence import image_costs
+from mapopt.metrics.analysis.large_vocabulary import fixed_average_precision, pooled_average_precision
 from mapopt.metrics.analysis.operating_points import (
     F1AndLRP,
     OperatingPoints,
@@ -81,10 +84,13 @@ __all__ = [
     "evaluate_lanes",
     "f1_and_lrp",
     "find_operating_points",
+    "fixed_average_precision",
+    "image_costs",
     "interquartile_mean",
     "match",
     "measure_calibration",
     "paired_difference",
+    "pooled_average_precision",
     "precision_recall",
     "probability_of_improvement",
     "voc_average_precision",

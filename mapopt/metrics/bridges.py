@@ -48,7 +48,7 @@ def coco_ground_truth(source: Any) -> Columns:
         "boxes": boxes,
         "labels": _ids(entries, "category_id", what),
         "image_ids": _ids(entries, "image_id", what),
-        "crowd": np.array([bool(entry.get("iscrowd", 0)) for entry in entries], dtype=bool),
+        "crowd": np.array([_crowd(entry, f"{what} {row}") for row, entry in enumerate(entries)], dtype=bool),
         "area": np.array([_number(value, f"{what} {row} has area") for row, value in enumerate(area)], np.float64),
         "images": _ids(content["images"], "id", f"{name}: image"),
         "categories": _ids(content["categories"], "id", f"{name}: category"),
@@ -168,6 +168,15 @@ def _whole(value: Any, what: str) -> int:
     if number.size != 1 or number.dtype.kind not in "iu":
         raise DataError(f"{what} {shown(value)}: expected a whole number")
     return int(number.reshape(()))
+
+
+def _crowd(entry: Mapping[str, Any], what: str) -> bool:
+    value = entry.get("iscrowd")
+    if value is None or isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | float | np.number) and value in (0, 1):
+        return bool(value)
+    raise DataError(f"{what} has iscrowd {value!r}: expected 0, 1, true, false or null")
 
 
 def _number(value: Any, what: str) -> float:

@@ -12,14 +12,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mapopt.errors import ConfigError
+from mapopt.errors import ConfigError, DataError
 from mapopt.metrics.accumulation import Curves
 from mapopt.metrics.boxes import Detections, GroundTruth
 from mapopt.metrics.engines import Backend, check_backend, curves_of
 from mapopt.metrics.layout import lay_out
 from mapopt.metrics.oracle import pycocotools_curves
+from mapopt.metrics.pairs import check_pair, regardless_of_category
 from mapopt.metrics.report import Report
-from mapopt.metrics.settings import MAX_DETECTIONS, RECALLS, Settings
+from mapopt.metrics.settings import RECALLS, Settings
 
 Mode = Literal["full", "reward"]
 
@@ -34,9 +35,10 @@ def evaluate(
     *,
     iou_thresholds: ArrayLike | None = None,
     area_ranges: Mapping[str, tuple[float, float]] | None = None,
-    max_detections: Sequence[int] = MAX_DETECTIONS,
+    max_detections: int | Sequence[int] | None = None,
     mode: Mode = "full",
     backend: Backend = "auto",
+    use_categories: bool = True,
 ) -> Report:
     """Evaluates detections.
 
@@ -45,15 +47,18 @@ def evaluate(
         detections: The boxes that a detector reports.
         iou_thresholds: ``[t]`` ascending, in (0, 1]; default .5, .55, ... .95.
         area_ranges: Names and limits in pixels squared; default COCO's all, small, medium and large.
-        max_detections: Limits on detections per image and category.
+        max_detections: Limits on detections per image and category: several, or one; default 1, 10 and 100.
         mode: "full" measures everything; "reward" the range "all" at the largest limit only, several times faster,
             with the same bits: AP, AP50, AP75, AR100 and AP per category.
         backend: "numpy"; "numba", compiled, the fastest after its first call; "auto", numpy until compiling pays;
             or "pycocotools", the slow original. All give the same bits.
+        use_categories: False takes all categories for one, as ``useCats = 0`` does in pycocotools; limits on
+            detections are then per image.
 
     Raises:
         ConfigError: If a threshold, range, limit, mode or backend makes no sense.
-        DataError: If a detection lies in an image that the ground truth does not list.
+        DataError: If a detection lies in an image that the ground truth does not list, or something else is given than
+            a `GroundTruth` and `Detections`.
 
     Reference: T.-Y. Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, as pycocotools 2.0.11
         implements it. We differ in one place: AP is at the largest limit even where that is not 100 (there, -1).
@@ -62,6 +67,7 @@ def evaluate(
     >>> evaluate(truth, Detections([[0, 0, 10, 10]], [0.9], [1], [1])).ar100
     0.5
     """
+    check_pair(truth, detections)
     return evaluate_lanes(
         truth,
         [detections],
@@ -70,6 +76,7 @@ def evaluate(
         max_detections=max_detections,
         mode=mode,
         backend=backend,
+        use_categories=use_categories,
     )[0]
 
 
@@ -79,9 +86,10 @@ def evaluate_lanes(
     *,
     iou_thresholds: ArrayLike | None = None,
     area_ranges: Mapping[str, tuple[float, float]] | None = None,
-    max_detections: Sequence[int] = MAX_DETECTIONS,
+    max_detections: int | Sequence[int] | None = None,
     mode: Mode = "full",
     backend: Backend = "auto",
+    use_categories: bool = True,
 ) -> list[Report]:
     """Evaluates several detectors at once, with the bits that `evaluate` gives for each alone.
 
@@ -93,6 +101,7 @@ def evaluate_lanes(
         max_detections: See `evaluate`.
         mode: See `evaluate`.
         backend: See `evaluate`.
+        use_categories: See `evaluate`.
 
     Raises:
         ConfigError: If the numbers of ground truths and lanes differ, and as in `evaluate`.
@@ -102,13 +111,19 @@ def evaluate_lanes(
         iou_thresholds=iou_thresholds, area_ranges=area_ranges, max_detections=max_detections, mode=mode
     )
     check_backend(backend)
-    truths = [truth] * len(lanes) if isinstance(truth, GroundTruth) else list(truth)
+    if isinstance(lanes, Detections) or not isinstance(lanes, Sequence):
+        raise DataError(f"lanes are of type {type(lanes).__name__}: expected a list of Detections, or call evaluate")
+    truths = [truth] * len(lanes) if not isinstance(truth, Sequence) else list(truth)
     if len(truths) != len(lanes):
         raise ConfigError(
             f"{len(truths)} ground truths for {len(lanes)} lanes: give one for every lane, or one GroundTruth for all"
         )
     if not lanes:
         return []
+    pairs = [check_pair(*pair) for pair in zip(truths, lanes, strict=True)]
+    if not use_categories:
+        pairs = [regardless_of_category(*pair) for pair in pairs]
+    truths, lanes = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     if backend == "pycocotools":
         return [
             _report(pycocotools_curves(truth_of_lane, lane, settings), slice(None), truth_of_lane, settings)

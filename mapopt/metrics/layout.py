@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mapopt.errors import DataError
 from mapopt.metrics.boxes import Detections, GroundTruth
 from mapopt.metrics.groups import GroundTruthIndex
+from mapopt.metrics.pairs import check_pair
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -77,6 +78,8 @@ def lay_out(truths: Sequence[GroundTruth], lanes: Sequence[Detections], *, limit
     Raises:
         DataError: If a detection lies in an image that the ground truth does not list.
     """
+    for truth, detections in zip(truths, lanes, strict=True):
+        check_pair(truth, detections)
     indices = [truth.index for truth in truths]
     class_starts = _starts([len(index.categories) for index in indices])
     image_starts = _starts([len(index.images) for index in indices])

@@ -50,7 +50,7 @@ class Settings:
         *,
         iou_thresholds: ArrayLike | None = None,
         area_ranges: Mapping[str, tuple[float, float]] | None = None,
-        max_detections: Sequence[int] = MAX_DETECTIONS,
+        max_detections: int | Sequence[int] | None = None,
         mode: str = "full",
     ) -> Settings:
         """Checks what was asked for; ``mode="reward"`` keeps the range "all" and the largest limit only.
@@ -60,21 +60,22 @@ class Settings:
         """
         if mode not in ("full", "reward"):
             raise ConfigError(f"unknown mode {mode!r}: expected 'full' or 'reward'")
-        # linspace, not arange: pycocotools' thresholds differ from the decimal ones in the last bit.
-        thresholds = np.linspace(0.5, 0.95, 10) if iou_thresholds is None else np.array(iou_thresholds, np.float64)
-        if thresholds.ndim != 1 or len(thresholds) == 0 or not ((thresholds > 0) & (thresholds <= 1)).all():
-            raise ConfigError(f"iou_thresholds are {thresholds.tolist()}: expected at least one number in (0, 1]")
+        thresholds = _thresholds(iou_thresholds)
         if (np.diff(thresholds) <= 0).any():
             raise ConfigError(f"iou_thresholds are {thresholds.tolist()}: expected ascending order")
-        limits = tuple(sorted({int(limit) for limit in max_detections}))
-        if not limits or limits[0] < 1 or any(limit != int(limit) for limit in max_detections):
-            raise ConfigError(f"max_detections are {tuple(max_detections)}: expected whole numbers from 1 up")
+        limits = _limits(max_detections)
+        if area_ranges is not None and not isinstance(area_ranges, Mapping):
+            raise ConfigError(
+                f"area_ranges are {area_ranges!r}: expected names with limits, such as {{'all': (0, 1e10)}}"
+            )
         ranges = dict(AREA_RANGES if area_ranges is None else area_ranges)
         if not ranges:
             raise ConfigError("area_ranges is empty: give at least one range, such as {'all': (0, 1e10)}")
-        for name, (low, high) in ranges.items():
-            if not low <= high:
-                raise ConfigError(f"area range '{name}' is ({low}, {high}): expected the smaller end first")
+        for name, ends in ranges.items():
+            if np.shape(ends) != (2,) or not all(isinstance(end, int | float | np.number) for end in ends):
+                raise ConfigError(f"area range '{name}' is {ends!r}: expected two numbers, in pixels squared")
+            if not ends[0] <= ends[1]:
+                raise ConfigError(f"area range '{name}' is ({ends[0]}, {ends[1]}): expected the smaller end first")
         if mode == "reward":
             if "all" not in ranges:
                 raise ConfigError(f"mode 'reward' measures the area range 'all': area_ranges has {sorted(ranges)}")
@@ -94,3 +95,31 @@ class Settings:
     def outside(self, area: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Returns ``[a, n]``: True where an area lies outside a range."""
         return (area < self.area_limits[:, :1]) | (area > self.area_limits[:, 1:])
+
+
+def _thresholds(given: ArrayLike | None) -> NDArray[np.float64]:
+    # linspace, not arange: pycocotools' thresholds differ from the decimal ones in the last bit.
+    if given is None:
+        return np.linspace(0.5, 0.95, 10)
+    try:
+        thresholds = np.array(given, np.float64)
+    except (TypeError, ValueError):
+        raise ConfigError(f"iou_thresholds are {given!r}: expected at least one number in (0, 1]") from None
+    if thresholds.ndim != 1 or len(thresholds) == 0 or not ((thresholds > 0) & (thresholds <= 1)).all():
+        raise ConfigError(f"iou_thresholds are {thresholds.tolist()}: expected at least one number in (0, 1]")
+    return thresholds
+
+
+def _limits(given: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Returns ascending limits; one number alone is the only limit."""
+    if given is None:
+        return MAX_DETECTIONS
+    try:
+        values = np.atleast_1d(np.asarray(given))
+        numbers = [float(value) for value in values.tolist() if not isinstance(value, str | bool)]
+    except (TypeError, ValueError):
+        numbers = []
+    if not numbers or len(numbers) < values.size or any(not 1 <= number < 2**31 or number % 1 for number in numbers):
+        shown = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else repr(given)
+        raise ConfigError(f"max_detections are {shown}: expected whole numbers from 1 up")
+    return tuple(sorted({int(number) for number in numbers}))

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from mapopt.errors import ConfigError, DataError
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """Takes ``[..., n]`` to ``[...]``: a number for every list along the last axis."""
@@ -26,17 +28,31 @@ RESAMPLES = 2000
 """As many as the reference's own experiments."""
 LEVEL = 0.95
 
+STUDENT = "Student's interval with the bootstrap's standard error"
+"""What intervals of fewer than five runs are called."""
+PERCENTILES = "expanded percentile bootstrap"
+"""What the others are called."""
+EXACT = "exact, as all runs of one beat all of the other"
+"""And those of a comparison without a tie or a loss."""
+
 
 @dataclass(frozen=True)
 class Estimate:
     """A number as measured, and the ends between which it may lie.
 
     The ends are NaN where nothing is known of them, as of a single run; all three are where the number is undefined.
+
+    Attributes:
+        value: The number.
+        low: The lower end.
+        high: The upper end.
+        method: What computed the ends; empty where there are none.
     """
 
     value: float
     low: float
     high: float
+    method: str = field(default="", compare=False, repr=False)
 
 
 def interquartile_mean(values: np.ndarray | Sequence[float]) -> np.ndarray:
@@ -54,12 +70,21 @@ def interquartile_mean(values: np.ndarray | Sequence[float]) -> np.ndarray:
 
 
 def bootstrap_interval(
-    values: Values, statistic: Statistic, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
+    values: Values,
+    statistic: Statistic,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    bounds: tuple[float, float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the ends of a percentile bootstrap interval of `statistic`.
 
-    With several tasks the resampling is stratified: runs are redrawn within their task, then pooled. Leading axes are
-    resampled together, so the points of a learning curve ``[rounds, n]`` keep belonging to their runs.
+    With several tasks the resampling is stratified: runs are redrawn within their task, then pooled. The interval is
+    widened as the task with the fewest runs demands: its spread may be the largest, and is the least known
+    (Satterthwaite's degrees of freedom are never below that task's own). With one run in a task nothing is known of the
+    spread there. Leading axes are resampled together, so the points of a learning curve ``[rounds, n]`` keep belonging
+    to their runs.
 
     The plain percentile interval is too narrow for few runs: a resample varies by (n - 1) / n of what it should, and
     its percentiles are the normal distribution's, not Student's. They are therefore taken further out, to where
@@ -78,27 +103,51 @@ def bootstrap_interval(
         seed: of the resampling.
         resamples: how often to redraw.
         level: of the interval.
+        bounds: values that the statistic cannot leave, such as (0, 1) for AP; the ends are kept between them.
 
     Returns:
-        (low, high), each ``[...]``; NaN where a single run per task leaves the spread unknown.
+        (low, high), each ``[...]``; NaN where a single run of a task leaves the spread unknown.
+
+    Raises:
+        ConfigError: the level or the number of resamples makes no sense.
+        DataError: values are no numbers, or there are none.
     """
+    _check(level, resamples)
     tasks = _by_task(values)
-    runs = sum(task.shape[-1] for task in tasks)
-    freedom = runs - len(tasks)
-    if freedom < 1:
+    runs = min(task.shape[-1] for task in tasks)
+    if runs < 2:
         unknown = np.full(tasks[0].shape[:-1], np.nan)
         return unknown, unknown
     generator = np.random.default_rng(seed)
     redrawn = np.concatenate([_redraw(task, resamples, generator) for task in tasks], axis=-1)
     middle = statistic(np.concatenate(tasks, axis=-1))
-    return _ends(statistic(redrawn), middle, runs=runs, freedom=freedom, level=level)
+    low, high = _ends(statistic(redrawn), middle, runs=runs, level=level)
+    return (low, high) if bounds is None else (np.clip(low, *bounds), np.clip(high, *bounds))
 
 
-def estimate(values: Values, *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL) -> Estimate:
-    """Returns the interquartile mean of ``[n]`` runs, or of several tasks' runs together, with its interval."""
-    low, high = bootstrap_interval(values, interquartile_mean, seed=seed, resamples=resamples, level=level)
-    middle = interquartile_mean(np.concatenate(_by_task(values), axis=-1))
-    return Estimate(float(middle), float(low), float(high))
+def estimate(
+    values: Values,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    bounds: tuple[float, float] | None = None,
+) -> Estimate:
+    """Returns the interquartile mean of ``[n]`` runs, or of several tasks' runs together, with its interval.
+
+    Args:
+        values: as in `bootstrap_interval`, like everything that follows.
+        seed: see `bootstrap_interval`.
+        resamples: see `bootstrap_interval`.
+        level: see `bootstrap_interval`.
+        bounds: see `bootstrap_interval`.
+    """
+    low, high = bootstrap_interval(
+        values, interquartile_mean, seed=seed, resamples=resamples, level=level, bounds=bounds
+    )
+    tasks = _by_task(values)
+    middle = interquartile_mean(np.concatenate(tasks, axis=-1))
+    return Estimate(float(middle), float(low), float(high), method=_method(min(task.shape[-1] for task in tasks)))
 
 
 def paired_difference(
@@ -108,6 +157,7 @@ def paired_difference(
     seed: int,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
+    bounds: tuple[float, float] | None = None,
 ) -> Estimate | None:
     """Returns the interquartile mean of a - b over the seeds that both have, or None if they share none.
 
@@ -119,6 +169,7 @@ def paired_difference(
         seed: of the resampling.
         resamples: how often to redraw.
         level: of the interval.
+        bounds: values that the difference cannot leave, such as (-1, 1) for AP.
     """
     firsts = [a_by_seed] if isinstance(a_by_seed, Mapping) else list(a_by_seed)
     seconds = [b_by_seed] if isinstance(b_by_seed, Mapping) else list(b_by_seed)
@@ -127,7 +178,7 @@ def paired_difference(
         for first, second in zip(firsts, seconds, strict=True)
     ]
     shared = [task for task in differences if len(task)]
-    return estimate(shared, seed=seed, resamples=resamples, level=level) if shared else None
+    return estimate(shared, seed=seed, resamples=resamples, level=level, bounds=bounds) if shared else None
 
 
 def probability_of_improvement(
@@ -149,28 +200,48 @@ def probability_of_improvement(
     """
     tasks = list(zip(_by_task(a), _by_task(b), strict=True))
     value = float(np.mean([_fraction_better(first, second) for first, second in tasks]))
-    freedom = min(sum(item.shape[-1] - 1 for item in side) for side in zip(*tasks, strict=True))
-    if freedom < 1:
+    runs = min(item.shape[-1] for pair in tasks for item in pair)
+    if runs < 2:
         return Estimate(value, math.nan, math.nan)
     generator = np.random.default_rng(seed)
     fractions = [
         _fraction_better(_redraw(first, resamples, generator), _redraw(second, resamples, generator))
         for first, second in tasks
     ]
-    low, high = _ends(
-        np.mean(fractions, axis=0), np.array(value), runs=freedom + len(tasks), freedom=freedom, level=level
-    )
+    low, high = _ends(np.mean(fractions, axis=0), np.array(value), runs=runs, level=level)
+    method = _method(runs)
     if value in (0.0, 1.0):
         pairs = sum(min(first.shape[-1], second.shape[-1]) for first, second in tasks)
         doubt = 1 - ((1 - level) / 2) ** (1 / pairs)
-        low, high = value - doubt, value + doubt
-    return Estimate(value, max(0.0, float(low)), min(1.0, float(high)))
+        low, high, method = value - doubt, value + doubt, EXACT
+    return Estimate(value, max(0.0, float(low)), min(1.0, float(high)), method=method)
 
 
 def _by_task(values: Values) -> list[np.ndarray]:
-    if isinstance(values, np.ndarray) or np.ndim(values[0]) == 0:
-        return [np.asarray(values, dtype=np.float64)]
-    return [np.asarray(task, dtype=np.float64) for task in values]
+    try:
+        single = isinstance(values, np.ndarray) or np.ndim(values[0]) == 0
+        tasks = [np.asarray(task, dtype=np.float64) for task in ([values] if single else values)]
+    except (TypeError, ValueError, IndexError, KeyError):
+        raise DataError(f"values are {_shown(values)}: expected numbers, or a list of numbers for each task") from None
+    if any(task.ndim == 0 or task.shape[-1] == 0 for task in tasks):
+        raise DataError(f"values are {_shown(values)}: expected at least one number of each task")
+    return tasks
+
+
+def _shown(values: object) -> str:
+    text = " ".join(repr(values).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _check(level: float, resamples: int) -> None:
+    if not isinstance(level, int | float | np.number) or not 0 < level < 1:
+        raise ConfigError(f"level is {level!r}: expected a fraction between 0 and 1, such as 0.95")
+    if not isinstance(resamples, int | np.integer) or resamples < 1:
+        raise ConfigError(f"resamples is {resamples!r}: expected a whole number from 1 up, such as 2000")
+
+
+def _method(runs: int) -> str:
+    return "" if runs < 2 else STUDENT if runs < 5 else PERCENTILES
 
 
 def _redraw(values: np.ndarray, resamples: int, generator: np.random.Generator) -> np.ndarray:
@@ -180,12 +251,14 @@ def _redraw(values: np.ndarray, resamples: int, generator: np.random.Generator) 
     return np.moveaxis(values[..., chosen], -2, 0)
 
 
-def _ends(
-    redrawn: np.ndarray, middle: np.ndarray, *, runs: int, freedom: int, level: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns where the interval of a statistic ends, from its values ``[resamples, ...]``."""
+def _ends(redrawn: np.ndarray, middle: np.ndarray, *, runs: int, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where the interval of a statistic ends, from its values ``[resamples, ...]``.
+
+    `runs` are those of the smallest task.
+    """
     from scipy import stats  # here, because it takes longer to import than all of the metrics
 
+    freedom = runs - 1
     # Student's quantile where a normal one is assumed, and the spread that a resample lacks.
     width = stats.t.ppf((1 + level) / 2, freedom) * math.sqrt(runs / freedom)
     if freedom < 4:

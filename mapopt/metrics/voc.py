@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.metrics.boxes import Detections, GroundTruth
 from mapopt.metrics.overlaps import ALMOST_ONE, best_of_each, image_pairs
+from mapopt.metrics.pairs import check_pair
 from mapopt.metrics.ranking import mean_of_defined
 
 Rule = Literal["11-point", "area"]
@@ -85,6 +86,7 @@ def voc_average_precision(
         raise ConfigError(unknown_name("rule", str(rule), get_args(Rule)))
     if not 0 < iou <= 1:
         raise ConfigError(f"iou is {iou}: expected a number in (0, 1]")
+    check_pair(truth, detections)
     known = np.flatnonzero(np.isin(detections.labels, truth.categories))
     order = known[np.argsort(-detections.scores[known], kind="stable")]
     best = _assigned(truth, detections, order, min(iou, ALMOST_ONE), inclusive)

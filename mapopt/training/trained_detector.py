@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict, cast, get_args
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from mapopt.data.loading import DataSource, load_splits
 from mapopt.data.pictures import Picture, PictureSet
 from mapopt.data.settings import DataSettings
 from mapopt.data.splits import Splits
-from mapopt.errors import CheckpointError
+from mapopt.errors import CheckpointError, ConfigError, unknown_name
 from mapopt.metrics import Detections, GroundTruth, Report, evaluate
 from mapopt.settings import from_mapping
 from mapopt.training.checkpoint import Checkpoint
@@ -130,6 +130,21 @@ class TrainedDetector(LoadedDetector):
             return (data or self.trained_with()).load(self.size)
         return load_splits(data, size=self.size, categories=self.categories)
 
+    def part(self, data: DataSource | DataSettings | None, split: Part) -> ImageSet:
+        """Returns one split of data, see `splits`; a folder need not have others, and may be one COCO file.
+
+        Raises:
+            ConfigError: there is no such split.
+        """
+        if split not in get_args(Part):
+            raise ConfigError(unknown_name("split", str(split), get_args(Part)))
+        if isinstance(data, str | Path):
+            data = DataSettings(data=str(data))
+        if data is None or isinstance(data, DataSettings):
+            return (data or self.trained_with()).load_part(split, self.size)
+        images: ImageSet = getattr(self.splits(data), split)
+        return images
+
     def trained_with(self) -> DataSettings:
         """Returns the settings of the data that the detector was trained with.
 
@@ -148,8 +163,7 @@ class TrainedDetector(LoadedDetector):
         # Several data sets come in a tuple, a list or a mapping; anything else with a length is a single one.
         if is_dataset(data) and not isinstance(data, Splits | tuple | list):
             return images_from_dataset(cast(DetectionDataset, data), size=self.size, categories=self.categories)
-        images: ImageSet = getattr(self.splits(cast(DataSource | None, data)), split)
-        return images
+        return self.part(cast(DataSource | None, data), split)
 
     def _prediction(self, detections: Detections, rows: NDArray[np.int64]) -> Prediction:
         labels = detections.labels[rows]

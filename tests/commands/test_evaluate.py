@@ -317,3 +317,84 @@ def test_a_report_is_replaced_when_asked(trained: Path, tmp_path: Path) -> None:
     assert main([*command, "--overwrite"]) == 0
     assert (tmp_path / "r" / "report.json").read_text() == before
     shutil.rmtree(tmp_path / "r")
+
+
+def test_other_limits_on_detections_give_pycocotools_numbers(
+    truth: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--truth", str(truth), "--results", str(results), *QUICK, "--out", str(tmp_path)]
+    assert main([*command, "--max-detections", "1", "2", "1000"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:13]
+    annotations = COCO(str(truth))
+    evaluator = COCOeval(annotations, annotations.loadRes(str(results)), "bbox")
+    evaluator.params.maxDets = [1, 2, 1000]
+    evaluator.evaluate()
+    evaluator.accumulate()
+    recall = evaluator.eval["recall"][:, :, 0, :]
+    assert [line.rsplit("maxDets=", 1)[1].split(" ]")[0].strip() for line in lines[:9]] == [
+        *["1000"] * 6,
+        "1",
+        "2",
+        "1000",
+    ]
+    for place, line in enumerate(lines[6:9]):
+        measured = recall[:, :, place]
+        assert float(line.rsplit("=", 1)[1]) == pytest.approx(measured[measured > -1].mean(), abs=0.0006)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["max_detections"] == [1, 2, 1000]
+    assert list(report["average_recall"]) == ["1", "2", "1000"]
+    assert report["ar100"] is None
+
+
+def test_all_categories_can_be_taken_for_one(
+    truth: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--truth", str(truth), "--results", str(results), "--use-categories", "False"]
+    assert main([*command, *QUICK, "--compare", str(results)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    annotations = COCO(str(truth))
+    evaluator = COCOeval(annotations, annotations.loadRes(str(results)), "bbox")
+    evaluator.params.useCats = 0
+    evaluator.evaluate()
+    evaluator.accumulate()
+    capsys.readouterr()
+    evaluator.summarize()
+    assert printed[1:13] == capsys.readouterr().out.splitlines()
+    assert any(line.startswith(" any category ") for line in printed)
+
+
+def test_the_worst_images_are_listed_and_drawn(
+    truth: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--truth", str(truth), "--results", str(results), *QUICK, "--worst", "2"]
+    assert main([*command, "--out", str(tmp_path / "a")]) == 0
+    assert " The images that cost most AP: " in capsys.readouterr().out
+    worst = json.loads((tmp_path / "a" / "report.json").read_text())["worst_images"]
+    assert worst[0]["cost"] >= worst[-1]["cost"] > 0
+    names = {path.name for path in (tmp_path / "a" / "worst").iterdir()}
+    assert names == {f"{n:03d}-{Path(image['file_name']).stem}.jpg" for n, image in enumerate(worst, start=1)}
+    # What is left out without them is better.
+    notes, entries = json.loads(truth.read_text()), json.loads(results.read_text())
+    out = worst[0]["id"]
+    notes["images"] = [image for image in notes["images"] if image["id"] != out]
+    notes["annotations"] = [note for note in notes["annotations"] if note["image_id"] != out]
+    (tmp_path / "truth.json").write_text(json.dumps(notes))
+    (tmp_path / "results.json").write_text(json.dumps([entry for entry in entries if entry["image_id"] != out]))
+    command = ["evaluate", "--truth", tmp_path / "truth.json", "--results", tmp_path / "results.json", *QUICK]
+    assert main([str(word) for word in [*command, "--out", tmp_path / "b"]]) == 0
+    before, after = (json.loads((tmp_path / name / "report.json").read_text())["ap"] for name in "ab")
+    assert after - before == pytest.approx(worst[0]["cost"], abs=1e-9)
+
+
+def test_the_worst_images_of_a_checkpoint_show_its_scenes(trained: Path, tmp_path: Path) -> None:
+    command = ["evaluate", "--checkpoint", str(trained / "best.pt"), "--device", "cpu", *QUICK, "--worst", "1"]
+    assert main([*command, "--only-images-with-results", "--out", str(tmp_path)]) == 0
+    pictures = list((tmp_path / "worst").glob("*.jpg"))
+    assert len(pictures) == len(json.loads((tmp_path / "report.json").read_text())["worst_images"])
+    for picture in pictures:
+        assert len(set(Image.open(picture).convert("L").getdata())) > 20
+
+
+def test_a_policy_that_keeps_boxes_is_for_files_of_ground_truth_only(trained: Path, refused: Refused) -> None:
+    said = refused("evaluate", "--checkpoint", trained / "best.pt", "--invalid", "keep", "--data", "shapes", *SHAPES)
+    assert said == "invalid is 'keep', which is for evaluate --truth only: expected error, clip or drop"

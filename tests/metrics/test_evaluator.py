@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+
 import numpy as np
 import pytest
 
@@ -192,3 +195,49 @@ def test_a_threshold_of_one_forgives_what_pycocotools_forgives() -> None:
     report = evaluate(truth, lane, iou_thresholds=[1.0])
     assert report.recall[0, :, 0, -1].tolist() == [1.0, 0.0]
     assert same(report, evaluate(truth, lane, iou_thresholds=[1.0], backend="pycocotools"))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "pycocotools"])
+@pytest.mark.parametrize("seed", range(4))
+def test_one_category_for_all_is_pycocotools_without_categories(seed: int, backend: str) -> None:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    generator = np.random.default_rng(seed)
+    boxes = generator.uniform(0, 60, (40, 4))
+    boxes[:, 2:] += boxes[:, :2] + 1
+    images, labels = generator.integers(1, 6, 40), generator.integers(1, 4, 40)
+    crowd = generator.random(40) < 0.1
+    truth = GroundTruth(boxes, labels, images, crowd=crowd, images=range(1, 6), categories=range(1, 4))
+    rows = generator.integers(0, 40, 120)
+    moved = boxes[rows] + np.tile(generator.normal(0, 3, (120, 2)), 2)
+    scores = np.round(generator.random(120), 1)  # with many ties
+    lane = Detections(moved, scores, generator.integers(1, 5, 120), images[rows])
+
+    def entries(corners, **columns):
+        sides = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+        area = (sides[:, 2] * sides[:, 3]).tolist()
+        rows = zip(*[column.tolist() for column in columns.values()], sides.tolist(), area, strict=True)
+        names = [*columns, "bbox", "area"]
+        return [{"id": number, **dict(zip(names, row, strict=True))} for number, row in enumerate(rows, start=1)]
+
+    known, predicted = COCO(), COCO()
+    lists = {"images": [{"id": image} for image in range(1, 6)], "categories": [{"id": k} for k in range(1, 4)]}
+    with contextlib.redirect_stdout(io.StringIO()):
+        known.dataset = lists | {
+            "annotations": entries(boxes, image_id=images, category_id=labels, iscrowd=crowd.astype(int))
+        }
+        predicted.dataset = lists | {
+            "annotations": entries(moved, image_id=images[rows], category_id=lane.labels, score=scores)
+        }
+        known.createIndex()
+        predicted.createIndex()
+        evaluation = COCOeval(known, predicted, "bbox")
+        evaluation.params.useCats = 0
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    report = evaluate(truth, lane, use_categories=False, backend=backend)
+    assert report.stats.tolist() == evaluation.stats.tolist()
+    assert list(report.per_category) == [-1]
+    assert report.ap == report.per_category[-1]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from mapopt.errors import MapoptError
 from mapopt.metrics.statistics import (
     bootstrap_interval,
     estimate,
@@ -154,3 +155,61 @@ def test_a_single_run_a_side_leaves_the_probability_open():
     estimated = probability_of_improvement([1.0], [0.0], seed=0)
     assert estimated.value == 1
     assert math.isnan(estimated.low)
+
+
+def test_ends_are_kept_between_bounds():
+    values = [0.97, 0.99, 1.0]
+    free, kept = estimate(values, seed=0), estimate(values, seed=0, bounds=(0, 1))
+    assert free.high > 1
+    assert (kept.low, kept.high) == (free.low, 1)
+    low = estimate([0.0, 0.01, 0.05], seed=0, bounds=(0, 1))
+    assert low.low == 0
+    assert paired_difference({1: 1.0, 2: 0.1}, {1: 0.0, 2: 0.0}, seed=0, bounds=(-1, 1)).high == 1
+
+
+def test_an_interval_says_what_computed_it():
+    assert estimate([0.1, 0.2, 0.3], seed=0).method == "Student's interval with the bootstrap's standard error"
+    assert estimate(np.linspace(0, 1, 8), seed=0).method == "expanded percentile bootstrap"
+    assert estimate([0.1], seed=0).method == ""
+    assert probability_of_improvement([1.0, 2.0], [0.0, 0.5], seed=0).method.startswith("exact")
+    assert probability_of_improvement([1.0, 0.2], [0.0, 0.5], seed=0).method.startswith("Student's")
+
+
+def width(interval):
+    return float(interval[1] - interval[0])
+
+
+@pytest.mark.parametrize("runs", [2, 3, 5, 8])
+def test_pooling_never_narrows_below_what_the_smallest_task_allows(runs):
+    generator = np.random.default_rng(runs)
+    small, large = generator.normal(0, 1, runs), generator.normal(0, 1, 40)
+    mean = lambda values: values.mean(axis=-1)  # noqa: E731
+    for tasks in ([small, small + 5], [small] * 6):
+        pooled = width(bootstrap_interval(tasks, mean, seed=0))
+        alone = width(bootstrap_interval(small, mean, seed=0))
+        # The mean of so many equal tasks has the spread of one over the root of their number, and no less doubt.
+        assert pooled > 0.8 * alone / math.sqrt(len(tasks))
+    quantile = stats.t.ppf(0.975, runs - 1) * math.sqrt(runs / (runs - 1))
+    everything = np.concatenate([small, large])
+    spread = math.sqrt((small.var() * runs + large.var() * 40) / len(everything) ** 2)
+    assert width(bootstrap_interval([small, large], mean, seed=0, resamples=8000)) > 1.7 * min(quantile, 3) * spread
+
+
+def test_a_task_with_one_run_leaves_the_pooled_interval_open():
+    assert np.isnan(bootstrap_interval([[1.0], [0.0, 1.0, 2.0]], interquartile_mean, seed=0)).all()
+    assert math.isnan(probability_of_improvement([[1.0], [1.0, 2.0]], [[0.5], [0.1, 3.0]], seed=0).low)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: estimate("abc", seed=0), "values are 'abc': expected numbers, or a list of numbers for each task"),
+        (lambda: estimate([], seed=0), r"values are \[\]: expected numbers"),
+        (lambda: estimate([[], [1.0]], seed=0), r"values are \[\[\], \[1.0\]\]: expected at least one number of each"),
+        (lambda: estimate([1.0, 2.0], seed=0, level=95), "level is 95: expected a fraction between 0 and 1"),
+        (lambda: estimate([1.0, 2.0], seed=0, resamples=0.5), "resamples is 0.5: expected a whole number from 1 up"),
+    ],
+)
+def test_what_is_no_number_is_refused(call, message):
+    with pytest.raises(MapoptError, match=message):
+        call()

@@ -33,6 +33,7 @@ class Analysis:
     detections: Detections
     iou: float
     table: MatchTable
+    limit: int = 100
 
     @cached_property
     def precision_recall(self) -> PrecisionRecall:
@@ -60,11 +61,16 @@ class Analysis:
         threshold = float(self.operating_points.pooled.best_f1.threshold[0])
         if math.isnan(threshold):  # without ground truth no threshold is best: all detections are kept
             threshold = -math.inf
-        return confusion_matrix(self.truth, self.detections, score_threshold=threshold, iou=self.iou)
+        return confusion_matrix(self.truth, self.detections, score_threshold=threshold, iou=self.iou, limit=self.limit)
 
 
 def analyze(
-    truth: GroundTruth, detections: Detections, *, iou: float = 0.5, table: MatchTable | None = None
+    truth: GroundTruth,
+    detections: Detections,
+    *,
+    iou: float = 0.5,
+    table: MatchTable | None = None,
+    limit: int = 100,
 ) -> Analysis:
     """Matches once and answers every question about mistakes from it.
 
@@ -73,6 +79,7 @@ def analyze(
         detections: The boxes that a detector reports.
         iou: IoU threshold.
         table: Matches of these boxes from `match`, if there are any; ``iou`` must be one of its thresholds.
+        limit: Detections per image and category.
 
     Raises:
         ConfigError: If the threshold makes no sense or is not in the table; each answer may raise its own.
@@ -84,6 +91,6 @@ def analyze(
     (1, [0.5])
     """
     if table is None:
-        table = match(truth, detections, iou_thresholds=[iou])
+        table = match(truth, detections, iou_thresholds=[iou], limit=limit)
     table.column(iou)
-    return Analysis(truth=truth, detections=detections, iou=iou, table=table)
+    return Analysis(truth=truth, detections=detections, iou=iou, table=table, limit=limit)

@@ -20,6 +20,11 @@ from mapopt.metrics.boxes import Detections, GroundTruth
 from mapopt.metrics.engines import Backend
 from mapopt.metrics.statistics import Estimate
 
+MOVED = "bootstrap over images, percentiles moved by AP's bias"
+"""What intervals of one detector's AP are called."""
+PAIRED = "paired bootstrap over images, percentiles"
+"""What intervals of a difference of two detectors are called."""
+
 # AP's bias in terms of how much larger it is in resamples; see `bootstrap`.
 _BIAS = 2.0
 
@@ -83,6 +88,7 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
     backend: Backend = "auto",
+    limit: int = 100,
 ) -> Bootstrap:
     """Returns AP with intervals for what it would be on endlessly many images like these.
 
@@ -117,6 +123,7 @@ def bootstrap(
         level: Of the intervals, between 0 and 1.
         seed: Of the draws. The same seed draws the same images, whatever was detected in them.
         backend: "auto", "numpy" or "numba"; the numbers are the same.
+        limit: Detections per image and category.
 
     Raises:
         ConfigError: If the number of resamples, the level, the seed or the backend makes no sense.
@@ -131,7 +138,7 @@ def bootstrap(
     ('0.505', True, 1.0)
     """
     _check(resamples, level, seed)
-    ledger = Ledger.of(truth, detections, backend=backend)
+    ledger = Ledger.of(truth, detections, backend=backend, limit=limit)
     return _summary(ledger, _values(ledger), _samples(ledger, resamples, seed, backend), level)
 
 
@@ -144,6 +151,7 @@ def bootstrap_difference(
     level: float = 0.95,
     seed: int = 0,
     backend: Backend = "auto",
+    limit: int = 100,
 ) -> BootstrapDifference:
     """Returns how much better the second detector is than the first, both on the same resamples.
 
@@ -160,6 +168,7 @@ def bootstrap_difference(
         level: See `bootstrap`.
         seed: See `bootstrap`.
         backend: See `bootstrap`.
+        limit: See `bootstrap`.
 
     Raises:
         ConfigError: As in `bootstrap`.
@@ -171,7 +180,7 @@ def bootstrap_difference(
     Estimate(value=0.0, low=0.0, high=0.0)
     """
     _check(resamples, level, seed)
-    ledgers = [Ledger.of(truth, lane, backend=backend) for lane in (first, second)]
+    ledgers = [Ledger.of(truth, lane, backend=backend, limit=limit) for lane in (first, second)]
     values = [_values(ledger) for ledger in ledgers]
     samples = [_samples(ledger, resamples, seed, backend) for ledger in ledgers]
     value, sample = values[1] - values[0], samples[1] - samples[0]
@@ -208,19 +217,19 @@ def _draws(images: int, resamples: int, seed: int) -> Iterator[NDArray[np.int64]
 
 
 def _values(ledger: Ledger) -> NDArray[np.float64]:
-    """Returns the numbers of the images as they are; see `_numbers`."""
+    """Returns the numbers of the images as they are; see `numbers_of`."""
     once = np.ones(ledger.images, np.int64)
-    return _numbers(next(precisions(ledger, [once], total=1, backend="numpy")), ledger.columns)
+    return numbers_of(next(precisions(ledger, [once], total=1, backend="numpy")), ledger.columns)
 
 
 def _samples(ledger: Ledger, resamples: int, seed: int, backend: Backend) -> NDArray[np.float64]:
-    """Returns ``[resamples, 3 + k]`` numbers; see `_numbers`."""
+    """Returns ``[resamples, 3 + k]`` numbers; see `numbers_of`."""
     copies = _draws(ledger.images, resamples, seed)
     counted = precisions(ledger, copies, total=resamples, backend=backend)
-    return np.stack([_numbers(precision, ledger.columns) for precision in counted])
+    return np.stack([numbers_of(precision, ledger.columns) for precision in counted])
 
 
-def _numbers(precision: NDArray[np.float64], columns: tuple[int, int]) -> NDArray[np.float64]:
+def numbers_of(precision: NDArray[np.float64], columns: tuple[int, int]) -> NDArray[np.float64]:
     """Returns ``[3 + k]``: AP, AP50, AP75 and the AP of every category, NaN where undefined.
 
     The means are summed in the order of `mapopt.metrics.report`: bit for bit its numbers.
@@ -259,7 +268,8 @@ def _moved(value: float, samples: NDArray[np.float64], level: float) -> Estimate
         return plain
     step = float(np.nanmean(samples - value))
     move = step + _BIAS * step
-    return Estimate(value, max(plain.low - move, 0.0), min(plain.high - move, 1.0))
+    low, high = np.clip([plain.low - move, plain.high - move], 0.0, 1.0).tolist()
+    return Estimate(value, low, high, method=MOVED)
 
 
 def _percentiles(value: float, samples: NDArray[np.float64], level: float) -> Estimate:
@@ -268,4 +278,4 @@ def _percentiles(value: float, samples: NDArray[np.float64], level: float) -> Es
     if len(samples) == 0:
         return Estimate(value, math.nan, math.nan)
     low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2]).tolist()
-    return Estimate(value, low, high)
+    return Estimate(value, low, high, method=PAIRED)

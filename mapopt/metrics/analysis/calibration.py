@@ -18,6 +18,7 @@ from mapopt.metrics.boxes import Detections, GroundTruth
 from mapopt.metrics.curves import divided
 from mapopt.metrics.match_table import MatchTable
 from mapopt.metrics.overlaps import pair_iou
+from mapopt.metrics.pairs import check_pair
 from mapopt.metrics.ranking import mean_of_defined, rank
 
 
@@ -133,6 +134,7 @@ def measure_calibration(
     """
     if bins < 1 or bins != int(bins):
         raise ConfigError(f"bins is {bins}: expected a whole number from 1 up")
+    check_pair(truth, detections)
     outside = (detections.scores < 0) | (detections.scores > 1)
     if outside.any():
         row = int(np.argmax(outside))

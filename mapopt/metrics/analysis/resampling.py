@@ -34,7 +34,7 @@ Counter = Callable[["Ledger", NDArray[np.int64]], NDArray[np.float64]]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Ledger:
-    """What every detection did, with COCO's settings: all areas, 100 detections per image and category.
+    """What every detection did, with COCO's settings: all areas, and by default 100 detections per image and category.
 
     Detections are in the order in which they are counted: by class, then falling score, then image, then as given.
 
@@ -59,7 +59,9 @@ class Ledger:
     pairs: Matches
 
     @classmethod
-    def of(cls, truth: GroundTruth, detections: Detections, *, backend: engines.Backend = "auto") -> Ledger:
+    def of(
+        cls, truth: GroundTruth, detections: Detections, *, backend: engines.Backend = "auto", limit: int = 100
+    ) -> Ledger:
         """Matches detections once, at COCO's thresholds.
 
         Raises:
@@ -69,7 +71,7 @@ class Ledger:
         if backend == "pycocotools":
             raise ConfigError("backend 'pycocotools' gives no matches to count again: use 'auto', 'numpy' or 'numba'")
         engines.check_backend(backend)
-        settings = Settings.of(mode="reward")
+        settings = Settings.of(mode="reward", max_detections=limit)
         layout = lay_out([truth], [detections], limit=settings.max_detections[-1])
         ignored, (pairs,) = engines.match_all(layout, settings, engines.engine_for(backend))
         order = np.argsort(pairs.detection, kind="stable")

@@ -88,7 +88,12 @@ def test_a_diverged_run_counts_as_zero_and_has_no_gap(runs):
 def test_a_method_that_always_diverged_has_no_gap_at_all(make):
     summary = summarize([make.run("ap", seed, status="diverged") for seed in range(3)])
     assert math.isnan(_method(summary, "ap").gap.value)
-    assert summary.as_dict()["tasks"][0]["methods"][0]["gap"] == {"value": None, "low": None, "high": None}
+    assert summary.as_dict()["tasks"][0]["methods"][0]["gap"] == {
+        "value": None,
+        "low": None,
+        "high": None,
+        "method": "",
+    }
 
 
 def test_runs_that_stopped_by_themselves_are_counted(make):
@@ -183,7 +188,7 @@ def test_summary_json_is_strict_json_with_what_was_promised(runs):
     assert agent["method"] == "agent"
     assert agent["seeds"] == [0, 1, 2, 3]
     for name in ("ap", "ap50", "ap75", "ar100", "rarest"):
-        assert set(agent["test"][name]) == {"value", "low", "high"}
+        assert set(agent["test"][name]) == {"value", "low", "high", "method"}
     assert agent["versus_reference"]["rarest"]["value"] == pytest.approx(0.045)
     assert agent["step_seconds"] is None, "these runs are in no store"
     assert agent["test"]["per_category"]["blue"] is None
@@ -195,7 +200,7 @@ def test_summary_json_is_strict_json_with_what_was_promised(runs):
 
 def test_a_single_seed_has_nulls_for_its_interval(make):
     record = summarize([make.run()]).as_dict()
-    assert record["tasks"][0]["methods"][0]["test"]["ap"] == {"value": 0.3, "low": None, "high": None}
+    assert record["tasks"][0]["methods"][0]["test"]["ap"] == {"value": 0.3, "low": None, "high": None, "method": ""}
 
 
 def test_rows_are_flat_and_have_everything_that_a_table_shows(runs):

@@ -303,3 +303,35 @@ def test_intervals_hold_the_ap_of_endlessly_many_images_as_often_as_they_say() -
             held[1, column] += gain.low <= expected[1] - expected[0] <= gain.high
     coverage = held / sets
     assert ((coverage >= 0.92) & (coverage <= 0.98)).all(), coverage.tolist()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_intervals_are_percentiles_moved_by_the_resamples_bias_and_by_aps_own(seed) -> None:
+    truth, lane = random_set(60, 3, seed=seed)
+    intervals = bootstrap(truth, lane, resamples=80)
+    bias = intervals.samples.mean() - intervals.ap.value
+    assert bias > 0.001
+    low, high = np.quantile(intervals.samples, (0.025, 0.975))
+    # Once for what a resample adds, and twice that for AP's own excess.
+    assert (intervals.ap.low, intervals.ap.high) == pytest.approx((low - 3 * bias, high - 3 * bias), abs=1e-12)
+
+
+@pytest.mark.parametrize("images", [2, 3, 5, 12])
+def test_intervals_of_ap_stay_between_0_and_1_and_say_what_made_them(images) -> None:
+    for seed in range(6):
+        truth, lane = random_set(images, 2, seed=seed)
+        intervals = bootstrap(truth, lane, resamples=40, seed=seed)
+        for estimate in (intervals.ap, intervals.ap50, intervals.ap75, *intervals.per_category.values()):
+            assert math.isnan(estimate.low) or 0 <= estimate.low <= estimate.high <= 1
+            assert (
+                math.isnan(estimate.low) or estimate.method == "bootstrap over images, percentiles moved by AP's bias"
+            )
+    both = bootstrap_difference(truth, lane, lane, resamples=5)
+    assert both.ap.method == "paired bootstrap over images, percentiles"
+
+
+def test_the_limit_on_detections_holds_in_resamples_too() -> None:
+    truth, lane = random_set(30, 3)
+    for limit in (1, 2, 1000):
+        expected = evaluate(truth, lane, max_detections=limit).ap
+        assert bootstrap(truth, lane, resamples=2, limit=limit).ap.value == expected
