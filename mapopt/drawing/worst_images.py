@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PictureOf = Callable[[WorstImage], Image.Image | None]
 """Gives an image's pixels, None where they are not at hand."""
 
-_MOST = 40
+_MAX_BOXES = 40
 """Boxes drawn of a detector: more hide the picture."""
 _GAP = 8
 _BLANK = (96, 96, 96)
@@ -44,7 +44,7 @@ def _pair(findings: Findings, image: WorstImage, picture: Image.Image | None) ->
     names, order = truth.notes.category_names, np.argsort(truth.category_ids)
     rows = np.flatnonzero(truth.boxes.image_ids == image.image)
     own = np.flatnonzero((detections.image_ids == image.image) & (detections.scores >= findings.score_threshold))
-    own = own[np.argsort(-detections.scores[own], kind="stable")[:_MOST]]
+    own = own[np.argsort(-detections.scores[own], kind="stable")[:_MAX_BOXES]]
 
     def labels(ids: NDArray[np.int64]) -> NDArray[np.int64]:
         return order[np.searchsorted(truth.category_ids[order], ids)]

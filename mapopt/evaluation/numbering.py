@@ -169,12 +169,12 @@ def _best_numbering(
     places, total = results.category_places, counts.sum()
     same = _explained(counts, places)
     place = {value: position for position, value in enumerate(ids)}
-    found: list[tuple[int, NDArray[np.int64], str]] = []
+    candidates: list[tuple[int, NDArray[np.int64], str]] = []
     for shift in _shifts(results.category_values, ids):
         shifted = np.array([place.get(value + shift, -1) for value in results.category_values])
         explained = _explained(counts, shifted)
         if explained >= 0.4 * total and same <= _MOVED * explained:
-            found.append((explained, shifted, f"every category id {_by(shift)}"))
+            candidates.append((explained, shifted, f"every category id {_by(shift)}"))
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(counts, maximize=True)
@@ -191,12 +191,12 @@ def _best_numbering(
         changed >= 2 or (changed and ((assigned != places) & (places < 0)).any())
     ):
         how = "two of them swapped" if changed == 2 else "another order"
-        found.append((_explained(counts, assigned), assigned, how))
-    if not found:
+        candidates.append((_explained(counts, assigned), assigned, how))
+    if not candidates:
         return None, ""
     # The simplest of equal ones comes first.
-    best = max(explained for explained, _, _ in found)
-    return next((numbering, how) for explained, numbering, how in found if explained == best)
+    best = max(explained for explained, _, _ in candidates)
+    return next((numbering, how) for explained, numbering, how in candidates if explained == best)
 
 
 def _shifts(values: Sequence[Any], ids: Sequence[Any]) -> list[int]:

@@ -64,13 +64,13 @@ def worst_images(
     taken = np.zeros(len(truth.boxes), bool)
     taken[table.truth[kept & table.correct[:, 0], 0]] = True
     positions = {image: position for position, image in enumerate(truth.image_ids.tolist())}
-    found = []
+    images = []
     for place in order[costs[order] > 0].tolist():
         image = int(truth.boxes.images[place])
         objects = (truth.boxes.image_ids == image) & table.counted
         alarms = (detections.image_ids == image) & kept & table.wrong[:, 0]
         position = positions[image]
-        found.append(
+        images.append(
             WorstImage(
                 image=image,
                 position=position,
@@ -82,4 +82,4 @@ def worst_images(
                 false_positives=int(alarms.sum()),
             )
         )
-    return tuple(found)
+    return tuple(images)
