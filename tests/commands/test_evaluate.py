@@ -284,7 +284,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
     command = ["evaluate", "--truth", truth, "--results", results, "--out", tmp_path / "out"]
     assert refused(*command, "--iou", 1).startswith("iou is 1.0: expected a number above 0.1 and below 1")
     assert refused(*command, "--resamples", -1).startswith("resamples is -1: expected a number such as 1000, or 0")
-    assert refused(*command, "--seed", -1).startswith("seed is -1: expected a whole number from 0 up")
+    assert refused(*command, "--seed", -1).startswith("seed is -1: expected a whole number from 0")
     assert refused(*command, "--backend", "numpi").startswith("--backend is 'numpi': expected auto, numpy, numba or")
     assert refused(*command, "--compare", tmp_path / "no.json").startswith(f"{tmp_path / 'no.json'}: no such file.")
     assert refused(*command, "--compare", tmp_path).startswith(f"{tmp_path}: is a folder; expected a text file")
