@@ -39,7 +39,7 @@ def parse_json(text: str, where: str, *, error: type[MapoptError] = ConfigError)
     mapopt.errors.ConfigError: a.json: the key 'a' is there twice in one object. Give it once.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_mapping_of, parse_int=_whole_number)
+        value = json.loads(text, object_pairs_hook=_mapping_of, parse_int=_bounded_number)
         # Annotations of many megabytes are walked through once, by readers that do not descend.
         if len(text) < _MAX_TEXT_TO_DESCEND:
             _check_depth(value)
@@ -112,7 +112,7 @@ def _mapping_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return mapping
 
 
-def _whole_number(digits: str) -> int:
+def _bounded_number(digits: str) -> int:
     # Twenty characters are a sign and the nineteen digits of 2 ** 63.
     number = int(digits) if len(digits) <= 20 else None
     if number is None or not -(2**63) <= number < 2**64:
@@ -136,7 +136,7 @@ def _check_size(root: yaml.Node) -> None:
     open_nodes: set[int] = set()
 
     def size(node: yaml.Node, depth: int) -> int:
-        if depth > MAX_DEPTH:
+        if depth >= MAX_DEPTH and not isinstance(node, yaml.ScalarNode):
             raise _RefusedError(_TOO_DEEP)
         key = id(node)
         if key in open_nodes:

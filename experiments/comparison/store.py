@@ -22,6 +22,7 @@ import numpy as np
 from mapopt.errors import StoreError, unknown_name
 from mapopt.experiments.comparison.stored_run import StoredRun, contents, read_run
 from mapopt.files import write_bytes, write_json
+from mapopt.paths import check_name
 from mapopt.training import Round
 
 ABANDONED = 600.0
@@ -44,10 +45,7 @@ class RunKey:
             StoreError: a name cannot be a folder's name.
         """
         for name in (self.experiment, self.task, self.method):
-            if not re.fullmatch(r"\w[\w.+-]*", name):
-                raise StoreError(
-                    f"{name!r} cannot name a folder of the store: use letters, digits, and . _ + - after the first"
-                )
+            check_name(name, "the name of a folder of the store", error=StoreError)
         return root / self.experiment / self.task / self.method / str(self.seed)
 
 
@@ -92,7 +90,7 @@ class Store:
         Raises:
             StoreError: there is no such experiment, or one of its runs is damaged.
         """
-        place = self.root / experiment
+        place = self.root / check_name(experiment, "the experiment's name", error=StoreError)
         if not place.is_dir():
             known = [folder.name for folder in _visible(self.root)]
             if not known:

@@ -209,7 +209,7 @@ def test_an_unknown_experiment_is_refused_with_the_nearest(store, make):
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a b"])
 def test_a_name_that_is_no_folder_is_refused(tmp_path, name):
-    with pytest.raises(StoreError, match="cannot name a folder of the store: use letters"):
+    with pytest.raises(StoreError, match=r"the name of a folder of the store is .*: expected at most 120 letters"):
         RunKey("demo", name, "agent", 0).folder(tmp_path)
 
 
