@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import pickle
+import time
 from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -107,6 +108,13 @@ class FleetVecEnv(VecEnv):
             self.reset_infos[lane] = begun[lane]
         return observations, rewards.astype(np.float32), dones, [info for result in results for info in result[3]]
 
+    def processor_seconds(self) -> float:
+        """Returns the seconds of the processor that this process and the workers have used so far."""
+        remote = [worker for worker in self._workers if isinstance(worker, _Remote)]
+        for worker in remote:
+            worker.send("processor", None)
+        return time.process_time() + sum(_received(remote))
+
     def close(self) -> None:
         """Ends the workers, at once or where they are busy after a moment."""
         for worker in self._workers:
@@ -170,6 +178,7 @@ class _Fleet:
             "reset": lambda given: self._reset(*given),
             "step": self._step,
             "render": lambda _: self.vector.render(),
+            "processor": lambda _: time.process_time(),
             "get": lambda name: attribute(self.vector, name),
             # What follows takes a lane, which is none of a wrapper's business.
             "get_state": lambda lane: attribute(self.vector.unwrapped, "get_state")(lane),

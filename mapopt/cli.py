@@ -20,6 +20,7 @@ from mapopt.commands.registry import COMMANDS, SUMMARIES, find_command
 from mapopt.errors import ConfigError, MapoptError, out_of_memory
 from mapopt.paths import shown_path
 from mapopt.processes import Interrupted, signals_interrupt
+from mapopt.waiting import Waiting
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +70,9 @@ def _main(arguments: list[str]) -> int:
             print(to_yaml(command.settings()), end="", flush=True)
             return 0
         check_seed(command.seed)
-        status = command.run() or 0
+        # A command whose output is piped shows that it works; what it has to say itself goes before.
+        with Waiting(prog, stream=sys.stderr, announce=False, quiet=sys.stdout.isatty()):
+            status = command.run() or 0
         # What is still to be written fails here, where it is expected, and not while Python exits.
         sys.stdout.flush()
         return status

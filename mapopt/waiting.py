@@ -28,8 +28,8 @@ class Waiting:
         unit: what a step is called, in the plural.
         expected: about how many seconds it will take, where something tells.
         stream: where to print; the standard output by default. On a terminal only the first line is printed.
-        prefix: what a line begins with.
         announce: whether to say at the start about how long it will take.
+        quiet: print nothing while it works, as where a terminal shows something else.
     """
 
     _current: ClassVar[list[Waiting]] = []
@@ -43,12 +43,13 @@ class Waiting:
         unit: str = "rounds",
         expected: float | None = None,
         stream: IO[str] | None = None,
-        prefix: str = "",
         announce: bool = True,
+        quiet: bool = False,
     ) -> None:
-        self._what, self._unit, self._prefix = what, unit, prefix
+        self._what, self._unit = what, unit
         self._total, self._first, self._done = total, done, done
         self._expected, self._stream, self._announce = expected, stream, announce
+        self._quiet = quiet
         self._began = self._said = time.monotonic()
         self._ended = threading.Event()
 
@@ -59,7 +60,7 @@ class Waiting:
             self._print(self.outlook())
         self._said = time.monotonic()
         Waiting._current.append(self)
-        if not self._out.isatty():
+        if not self._quiet and not self._out.isatty():
             threading.Thread(target=self._watch, name="mapopt waiting", daemon=True).start()
         return self
 
@@ -116,7 +117,7 @@ class Waiting:
 
     def _print(self, text: str) -> None:
         try:
-            print(self._prefix + text, file=self._out, flush=True)
+            print(text, file=self._out, flush=True)
         except (OSError, ValueError):
             # Whoever read it has left; the work itself notices that where it is expected.
             self._ended.set()

@@ -17,10 +17,13 @@ from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families.flags import FamilyFlags
 from mapopt.envs.families.registry import FAMILIES
 from mapopt.settings import LEFT_OUT_WHEN_EMPTY, NOT_A_SETTING
+from mapopt.stopwatch import duration
 from mapopt.training import Budget
+from mapopt.waiting import Waiting
 
 if TYPE_CHECKING:
     from mapopt.agents.agent import Agent
+    from mapopt.agents.learning.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class TrainAgent(Command):
 
     `--family rescue` trains it on that family of instances, `--family from-data --data PATH` on your own data. Writes
     NAME.safetensors and NAME.json (the agent), progress.json (an entry per iteration) and training.pt (the state to
-    resume from). Cost is iterations x workers x lanes x images of the budget. The last line is the command that
+    resume from). Cost is (iterations + 1) x workers x lanes x images of the budget. The last line is the command that
     compares the agent with the baseline.
     """
 
@@ -93,22 +96,48 @@ class TrainAgent(Command):
         # What is wrong with the flags has been said by now; what is imported from here on takes seconds.
         from dataclasses import replace
 
+        from mapopt.agents.learning.state import finished_iterations
         from mapopt.agents.learning.training import train_agent
 
         settings = replace(settings, family=self.family.make(self.data), device=str(choose_device(self.device)))
         names, episodes = ", ".join(settings.make_action().knobs), settings.processes * settings.lanes
         print(f"training an agent on {names}: {settings.iterations} iterations of {episodes} episodes", flush=True)
-        agent = train_agent(
-            settings,
-            self.out,
-            name=self.name,
-            resume=self.resume,
-            overwrite=self.overwrite,
-            command=shlex.join(["mapopt", *sys.argv[1:]]),
-            report=lambda progress: print(progress, flush=True),
-        )
+        finished = finished_iterations(self.out) if self.resume and not self.overwrite else 0
+        with Waiting(
+            "training",
+            total=settings.iterations,
+            done=min(finished, settings.iterations),
+            unit="iterations",
+            expected=self._expected(settings.iterations - finished, settings.lanes),
+        ) as waiting:
+
+            def report(progress: Progress) -> None:
+                waiting.advance(progress.iteration + 1)
+                left = waiting.remaining()
+                print(f"{progress}, {left}" if left else progress, flush=True)
+
+            agent = train_agent(
+                settings,
+                self.out,
+                name=self.name,
+                resume=self.resume,
+                overwrite=self.overwrite,
+                command=shlex.join(["mapopt", *sys.argv[1:]]),
+                report=report,
+            )
+        cost = agent.training["cost"]
+        print(f"{cost['images']:,} images in {duration(cost['seconds'])}, over all parts of the training")
         print(f"wrote {self.out / self.name}.safetensors and {self.out / self.name}.json")
         print(_compare(agent, self.out / f"{self.name}.json"))
+
+    def _expected(self, iterations: int, lanes: int) -> float | None:
+        """Returns about how many seconds some iterations take; every process plays its lanes at the same time."""
+        from mapopt.training import expected_image_seconds
+
+        if self.device.startswith("cuda") or iterations < 1:
+            return None
+        rate = expected_image_seconds("tiny", (48, 48))
+        return None if rate is None else rate * iterations * lanes * self.budget.images
 
     def _settings(self) -> AgentTraining:
         """Returns the settings, as far as they are known before the family is made."""

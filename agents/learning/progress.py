@@ -23,7 +23,9 @@ class Progress:
     at_bound: float
     """Fraction of actions on the bound of their range; 0 where actions are choices."""
     seconds: float
-    """Since the training began, over all its parts."""
+    """Since the training began, over all its parts, by the clock; of an iteration that was lost nothing is known."""
+    processor_seconds: float | None = None
+    """Of the processor, likewise, in all processes; None where an earlier version did not measure it."""
 
     def __str__(self) -> str:
         actions = ", ".join(f"{value:+.2f}" for value in self.action_mean)

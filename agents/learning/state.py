@@ -57,6 +57,14 @@ def write_state(out: Path, policy: BasePolicy, described: dict[str, Any], log: S
     write_json(out / LOG, entries)
 
 
+def finished_iterations(out: Path) -> int:
+    """Returns how many iterations a folder's training has finished, by its list for people; 0 without one."""
+    try:
+        return len(json.loads((out / LOG).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return 0
+
+
 def read_state(path: Path, policy: BasePolicy, described: dict[str, Any]) -> TrainingState:
     """Reads a state that fits a policy.
 

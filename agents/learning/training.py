@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +23,13 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from mapopt.agents.agent import Agent
+from mapopt.agents.learning.cost import COST, CostLedger
 from mapopt.agents.learning.progress import Progress
 from mapopt.agents.learning.settings import AgentTraining, check_training, stored
 from mapopt.agents.learning.state import LOG, STATE, read_state, write_state
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.sb3 import FleetVecEnv
-from mapopt.errors import WorkerError
+from mapopt.errors import AgentError, WorkerError
 from mapopt.files import write_json
 from mapopt.output import Output
 from mapopt.paths import check_name
@@ -73,7 +74,7 @@ def train_agent(
     check_name(name, "the agent's name")
     family = check_training(settings)
     described = stored(settings, family)
-    output = Output(out, (STATE, LOG, f"{name}.json", f"{name}.safetensors"), STATE)
+    output = Output(out, (STATE, LOG, COST, f"{name}.json", f"{name}.safetensors"), STATE)
     with output.writing(resume=resume, overwrite=overwrite):
         try:
             agent = _train(settings, family, described, output, command, report, overwrite=overwrite)
@@ -113,25 +114,37 @@ def _train(
         if log:
             # A training that was killed between its two writes lacks the last iteration there.
             write_json(output.folder / LOG, [dataclasses.asdict(progress) for progress in log])
-        spent = log[-1].seconds if log else 0.0
-        began = time.perf_counter()
+        if len(log) > settings.iterations:
+            raise AgentError(
+                f"{output.folder / STATE}: {len(log)} iterations are trained already, and {settings.iterations} were "
+                f"asked for: give {len(log)} or more, or another --out"
+            )
+        ledger, watch = CostLedger(output.folder, finished=len(log)), _Watch(env.fleets, log)
         for iteration in range(len(log), settings.iterations):
+            ledger.begin()
             _iterate(model, env, settings, iteration)
-            log.append(env.progress(iteration, count * rounds, spent + time.perf_counter() - began))
+            log.append(watch.stamp(env.progress(iteration, count * rounds)))
             write_state(output.folder, model.policy, described, log)
             if report is not None:
                 report(log[-1])
         env.begin()
+        if isinstance(env.action_space, Box):
+            ledger.begin()
+        open_loop = _open_loop(model, env, settings)
+        spent = watch.stamp(log[-1])
         return Agent.from_sb3(
             model,
-            open_loop=_open_loop(model, env, settings),
+            open_loop=open_loop,
             training={
                 "command": command,
                 "settings": described,
                 "cost": {
-                    "environment_steps": settings.iterations * count * rounds,
-                    "images": settings.iterations * count * settings.budget.images,
-                    "seconds": round(log[-1].seconds, 1),
+                    # With what a killed training had to play again, and with the episodes of the mean actions.
+                    "environment_steps": ledger.episodes * count * rounds,
+                    "images": ledger.episodes * count * settings.budget.images,
+                    "seconds": round(spent.seconds, 1),
+                    "processor_seconds": None if spent.processor_seconds is None else round(spent.processor_seconds, 1),
+                    "iterations": len(log),
                     "processes": settings.processes,
                 },
                 "first_return": log[0].episode_return,
@@ -148,6 +161,7 @@ class _Watched(VecEnvWrapper):
     def __init__(self, venv: FleetVecEnv, scale: float) -> None:
         super().__init__(venv)
         self._scale = scale
+        self.fleets = venv
         self.begin()
 
     def begin(self) -> None:
@@ -176,8 +190,8 @@ class _Watched(VecEnvWrapper):
                 self.diverged += int(info["diverged"])
         return observations, rewards * self._scale, dones, infos
 
-    def progress(self, iteration: int, steps: int, seconds: float) -> Progress:
-        """Returns the iteration's report."""
+    def progress(self, iteration: int, steps: int) -> Progress:
+        """Returns the iteration's report, but for its times."""
         actions = np.stack(self.actions).reshape(len(self.actions), self.num_envs, -1)
         continuous = isinstance(self.action_space, Box)
         return Progress(
@@ -188,8 +202,26 @@ class _Watched(VecEnvWrapper):
             diverged=self.diverged,
             action_mean=tuple(float(value) for value in actions.mean((0, 1))),
             at_bound=float((np.abs(actions) >= 1).mean()) if continuous else 0.0,
-            seconds=seconds,
+            seconds=0.0,
         )
+
+
+class _Watch:
+    """Measures a training over all its parts, in this process and in its workers."""
+
+    def __init__(self, fleets: FleetVecEnv, log: Sequence[Progress]) -> None:
+        self._fleets, self._last = fleets, log[-1] if log else None
+        self._clock, self._processor = time.perf_counter(), fleets.processor_seconds()
+
+    def stamp(self, progress: Progress) -> Progress:
+        """Returns a report with the times until now."""
+        seconds = time.perf_counter() - self._clock
+        processor: float | None = self._fleets.processor_seconds() - self._processor
+        if self._last is not None:
+            earlier = self._last.processor_seconds
+            seconds += self._last.seconds
+            processor = None if earlier is None or processor is None else earlier + processor
+        return dataclasses.replace(progress, seconds=seconds, processor_seconds=processor)
 
 
 def _learner(env: _Watched, settings: AgentTraining) -> PPO:

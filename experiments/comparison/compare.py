@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +20,14 @@ from mapopt.experiments.comparison.executors import run_jobs
 from mapopt.experiments.comparison.expected import expected_seconds
 from mapopt.experiments.comparison.jobs import Job, Plan, all_jobs, train_job
 from mapopt.experiments.comparison.options import Config, Methods, Options, make_experiment
-from mapopt.experiments.comparison.search import SearchOutcome, kept_outcomes, search_job, search_jobs
+from mapopt.experiments.comparison.search import (
+    SearchJob,
+    SearchOutcome,
+    combinations,
+    kept_outcomes,
+    search_job,
+    search_jobs,
+)
 from mapopt.experiments.comparison.standing import missing_jobs, stored_runs
 from mapopt.experiments.comparison.store import Store
 from mapopt.experiments.reporting.places import SUMMARY, report_folder
@@ -27,6 +35,7 @@ from mapopt.experiments.reporting.report import summarize
 from mapopt.experiments.reporting.summary import Summary
 from mapopt.files import write_json
 from mapopt.locks import lock_folder
+from mapopt.waiting import Waiting
 
 Listener = Callable[[Any], None]
 
@@ -132,9 +141,29 @@ def search(
                 outcomes.append(event)
             report(event)
 
-        run_jobs(partial(search_job, device=device), missing, keep, workers=workers)
+        with _waiting_for_searches(missing, options, workers=workers) as waiting:
+            run_jobs(partial(search_job, device=device), missing, keep, workers=workers)
     order = list(experiment.methods)
     return sorted(outcomes, key=lambda outcome: order.index(outcome.method))
+
+
+def _waiting_for_searches(missing: Sequence[SearchJob], options: Options, *, workers: int) -> Waiting:
+    """Returns what says beside the output, which is to be kept, about how long searches take."""
+    trained = [
+        replace(search.job, seeds=tuple(range(len(combinations(search.search.grid)) * search.search.seeds)))
+        for search in missing
+    ]
+    shown = bool(options.get("report")) and bool(missing)
+    seconds = expected_seconds(trained, [], workers=workers)
+    return Waiting(
+        "searching",
+        total=len(missing),
+        unit="searches",
+        expected=seconds,
+        stream=sys.stderr,
+        announce=shown,
+        quiet=not shown,
+    )
 
 
 def _device(options: Options) -> str:

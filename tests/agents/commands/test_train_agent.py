@@ -244,9 +244,11 @@ def test_the_last_line_is_the_command_that_compares_the_agent(
     said = capsys.readouterr().out.splitlines()
     path = tmp_path / "an agent" / "mine"
     assert said[0] == "training an agent on lr, augment, assign_iou, box_weight: 1 iterations of 2 episodes"
-    assert said[1].startswith("iteration 1: 4 steps, return 0.0")
-    assert said[2] == f"wrote {path}.safetensors and {path}.json"
-    assert said[3:] == [f"mapopt compare --methods baseline --agent '{path}.json'"]
+    assert said[1].startswith("this takes about ")
+    assert said[2].startswith("iteration 1: 4 steps, return 0.0")
+    assert said[3].startswith("32 images in "), "an iteration, and the episode of the mean actions"
+    assert said[4] == f"wrote {path}.safetensors and {path}.json"
+    assert said[5:] == [f"mapopt compare --methods baseline --agent '{path}.json'"]
     command = shlex.split(said[-1])
     assert load_agent(command[-1]) is not None
 

@@ -20,7 +20,7 @@ from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.detector_training.settings import EnvSettings
 from mapopt.envs.families import ShapesFamily
 from mapopt.errors import AgentError, ConfigError, StoreError, WorkerError
-from mapopt.files import sealed, write_json
+from mapopt.files import sealed, write_json, write_record
 from mapopt.locks import lock_folder
 from mapopt.training import Budget, Knobs, Recipe, Scores, TaskInfo
 
@@ -49,7 +49,9 @@ def test_a_training_in_two_parts_equals_the_unbroken_one(tmp_path: Path, capsys:
         assert np.array_equal(w, v)
         assert np.array_equal(b, c)
     assert whole.open_loop == resumed.open_loop
-    assert whole.training["cost"]["images"] == 2 * 2 * 12
+    assert whole.training["cost"]["images"] == 3 * 2 * 12, "an episode more is played for the mean actions"
+    assert resumed.training["cost"]["images"] == 4 * 2 * 12, "each part plays it"
+    assert resumed.training["cost"]["processor_seconds"] > 0
     assert Agent.load(tmp_path / "whole" / "agent").fingerprint == whole.fingerprint
     assert capsys.readouterr().out == ""
     assert str(log[1]).startswith("iteration 2: 12 steps, return 0.")
@@ -260,3 +262,70 @@ def test_command_training_and_environment_have_one_default() -> None:
             assert getattr(command, field.name) == getattr(training, field.name), field.name
     assert training.make_action() == environment.make_action() == RelativeAction()
     assert AbsoluteAction().knobs == RelativeAction().knobs
+
+
+def test_the_cost_holds_iterations_that_were_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    iterate = training._iterate
+
+    def killed(*given: Any) -> None:
+        iterate(*given)
+        if given[-1] == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_iterate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path)
+    monkeypatch.setattr(training, "_iterate", iterate)
+    cost = train(tmp_path, resume=True)[0].training["cost"]
+    assert (cost["iterations"], cost["images"]) == (2, 4 * 2 * 12), "two, one again, and the mean actions"
+    path = tmp_path / "cost.json"
+    path.write_text(path.read_text().replace("4", "1"))
+    with pytest.raises(AgentError, match=r"cost.json: .* Delete it to count the finished iterations alone"):
+        train(tmp_path, resume=True)
+    write_record(path, {"version": 1, "episodes": "many"})
+    with pytest.raises(AgentError, match="episodes is not a whole number"):
+        train(tmp_path, resume=True)
+
+
+def test_a_resumed_training_is_not_cut_short(tmp_path: Path) -> None:
+    train(tmp_path)
+    with pytest.raises(AgentError, match="2 iterations are trained already, and 1 were asked for: give 2 or more"):
+        train(tmp_path, resume=True, iterations=1)
+
+
+def test_every_iteration_has_its_own_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same ones, an agent would be trained on the same instances, and explore alike, again and again."""
+    seeds: dict[str, list[int]] = {"instances": [], "exploration": [], "minibatches": []}
+    iterate = training._iterate
+
+    def watch(model: Any, env: Any, *given: Any) -> None:
+        iterate(model, env, *given)
+
+    def noting(kind: str, seed: Any) -> Any:
+        def note(value: Any = None) -> Any:
+            seeds[kind].append(int(value))
+            return seed(value)
+
+        return note
+
+    for kind, place, name in (
+        ("instances", training._Watched, "seed"),
+        ("exploration", torch, "manual_seed"),
+        ("minibatches", np.random, "seed"),
+    ):
+        original = getattr(place, name)
+        if kind == "instances":
+
+            def seed_of(env: Any, value: Any = None, original: Any = original) -> Any:
+                seeds["instances"].append(int(value))
+                return original(env, value)
+
+            monkeypatch.setattr(place, name, seed_of)
+        else:
+            monkeypatch.setattr(place, name, noting(kind, original))
+    monkeypatch.setattr(training, "_iterate", watch)
+    _, log = train(tmp_path, iterations=3, learning_rate=1e-12)
+    assert len(set(seeds["instances"])) == len(seeds["instances"]) >= 4, "three, and the episode of the mean actions"
+    for kind in ("exploration", "minibatches"):
+        assert len(set(seeds[kind][-3:])) == 3, kind
+    assert len({progress.action_mean for progress in log}) == 3, "a policy that stands still explores differently"
