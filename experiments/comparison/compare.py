@@ -136,12 +136,15 @@ def search(
         for outcome in outcomes:
             report(outcome)
 
-        def keep(event: Any) -> None:
-            if isinstance(event, SearchOutcome):
-                outcomes.append(event)
-            report(event)
-
+        kept = len(outcomes)
         with _waiting_for_searches(missing, options, workers=workers) as waiting:
+
+            def keep(event: Any) -> None:
+                if isinstance(event, SearchOutcome):
+                    outcomes.append(event)
+                    waiting.advance(len(outcomes) - kept)
+                report(event)
+
             run_jobs(partial(search_job, device=device), missing, keep, workers=workers)
     order = list(experiment.methods)
     return sorted(outcomes, key=lambda outcome: order.index(outcome.method))
