@@ -105,7 +105,7 @@ def test_a_search_prints_the_section_to_keep_and_is_not_done_twice(
         (["--data", "nowhere"], "nowhere"),
         (["--tasks", "shape"], "unknown task 'shape': did you mean 'shapes'"),
         (["--agent", "nobody"], "unknown agent 'nobody'"),
-        (["--workers", "-1"], "workers is -1: expected a number of processes"),
+        (["--workers", "-1"], "workers is -1: expected up to 1024 processes"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_status_2_and_nothing_is_written(
