@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
 
+import mapopt
 from mapopt.errors import AgentError, StoreError
 from mapopt.files import checked, read_json_lines, read_record, sealed, write_json, write_text
+
+ELSEWHERE = {
+    'training/checkpoint.py: self.checkpoint(snapshot, history).save(self.folder / f"{name}.pt")',
+    "agents/registry.py: written.save(path)",
+    "agents/learning/training.py: agent.save(out / name)",
+    'envs/wrappers/schedules.py: recording.save(self._folder / f"episode-{self._ended:06d}.json")',
+    'experiments/bench/peers/workers.py: with suppress(OSError), open("/proc/self/clear_refs", "w") as file:',
+}
+"""Lines that look like writing a file: our own objects, which go through that module, and one of Linux's switches."""
 
 WHAT = "a schedule that RecordSchedule wrote"
 
@@ -82,3 +94,22 @@ def test_a_checksum_is_missing_only_where_an_earlier_version_wrote_none() -> Non
         checked({"version": 1}, "a.json")
     with pytest.raises(StoreError, match="not what its checksum says"):
         checked({"version": 1, "checksum": ""}, "a.json", required=False)
+
+
+def test_the_package_writes_files_through_one_module() -> None:
+    """Whatever else opens a file to write can leave half of one."""
+    writing = re.compile(
+        r"\.write_text\(|\.write_bytes\(|\.to_csv\(|json\.dump\(|open\([^)]*[\"'][wax]b?\+?[\"']"
+        r"|\.(save|savefig|imwrite)\((?!content|buffer|\"<bytes>\")[^)]*(path|folder|file|out)\b"
+    )
+    root = Path(mapopt.__file__).parent
+    # Parts of the package are links, which rglob does not follow.
+    paths = [Path(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names]
+    places = {
+        f"{path.relative_to(root)}: {line.strip()}"
+        for path in paths
+        if path.suffix == ".py" and path != root / "files.py"
+        for line in path.read_text().splitlines()
+        if writing.search(line)
+    }
+    assert places == ELSEWHERE

@@ -10,17 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from mapopt.agents.agent import Agent
 from mapopt.agents.learning.settings import AgentTraining
 from mapopt.agents.learning.training import train_agent
 from mapopt.cli import main
 from mapopt.data.files import read_json
-from mapopt.errors import ConfigError, DataError, StoreError
+from mapopt.errors import ConfigError, DataError, MapoptError, StoreError
 from mapopt.experiments import load_experiment
 from mapopt.experiments.comparison.store import Store
 from mapopt.files import read_record, write_bytes, write_text
 from mapopt.metrics import GroundTruth
 from mapopt.paths import check_inside, check_name, check_path, read_bytes
 from mapopt.settings import load_yaml
+from mapopt.training.checkpoint import Checkpoint
+from mapopt.training.run_files import checkpoint_path
 
 
 @pytest.mark.parametrize(
@@ -68,9 +71,11 @@ def test_whatever_is_no_file_is_one_line_for_every_reader(path: str) -> None:
         lambda: load_yaml(path),
         lambda: read_json(path),
         lambda: GroundTruth.from_coco(path),
+        lambda: Agent.load(path),
+        lambda: Checkpoint.load(checkpoint_path(path)),
         lambda: read_bytes(path, what="a file", limit=10, error=DataError),
     ):
-        with pytest.raises((StoreError, ConfigError, DataError)) as caught:
+        with pytest.raises(MapoptError) as caught:
             read()
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 400

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mapopt.errors import AgentError, unknown_name
+from mapopt.errors import AgentError, ConfigError, unknown_name
+from mapopt.paths import check_path
 
 FOLDER = Path(__file__).parent
 
@@ -18,6 +19,10 @@ def find_agent(name: str | Path) -> Path:
     Raises:
         AgentError: there is none.
     """
+    try:
+        check_path(name)
+    except ConfigError as error:
+        raise AgentError(f"{error}; or give the name of an agent: {', '.join(ZOO)}") from None
     bare = Path(name).name == str(name)
     for path in (Path(name), FOLDER / name if bare else Path(name)):
         described = path if path.suffix == ".json" else Path(f"{path}.json")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mapopt.errors import CheckpointError
+from mapopt.errors import CheckpointError, ConfigError
 from mapopt.output import Output
+from mapopt.paths import check_path
 from mapopt.training.history import JSON_LINES
 
 CONFIG = "config.yaml"
@@ -35,8 +36,12 @@ def checkpoint_path(path: str | Path) -> Path:
     Traceback (most recent call last):
     mapopt.errors.CheckpointError: runs/none: no such file; expected a checkpoint, such as best.pt of a training run
     """
-    path = Path(path)
-    file = path / BEST if path.is_dir() else path
+    try:
+        path = check_path(path)
+        file = path / BEST if path.is_dir() else path
+        check_path(file)
+    except ConfigError as error:
+        raise CheckpointError(f"{error}; expected a checkpoint, such as best.pt of a training run") from None
     if not file.is_file():
         raise CheckpointError(f"{file}: no such file; expected a checkpoint, such as best.pt of a training run")
     return file

@@ -1,6 +1,8 @@
 """`mapopt predict`: results with every box, pictures that show them, and any kind of image."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,3 +138,28 @@ def test_a_box_is_drawn_where_it_is() -> None:
     assert not drawn[200:].any()
     assert not np.asarray(picture).any(), "the picture given is left alone"
     assert len({category_color(label) for label in range(20)}) == 20
+
+
+def test_a_disk_that_is_full_for_pictures_is_one_line(
+    trained: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace = os.replace
+
+    def full(source: str, target: Path) -> None:
+        if Path(target).suffix == ".jpg":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    assert predict(trained, tmp_path / "p", "--images", folder) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "scene0.jpg: cannot be written (No space left on device). Make room, or choose another folder." in said
+    assert not list((tmp_path / "p" / "pictures").iterdir())
+
+
+def test_the_longest_names_of_images_still_name_pictures(trained: Path, folder: Path, tmp_path: Path) -> None:
+    for letter in "ab":
+        (tmp_path / letter).mkdir()
+        Image.open(folder / "scene0.png").save(tmp_path / letter / ("\u00e9" * 125 + ".png"))
+    assert predict(trained, tmp_path / "p", "--images", tmp_path / "a", tmp_path / "b") == 0
+    assert len(list((tmp_path / "p" / "pictures").iterdir())) == 2
