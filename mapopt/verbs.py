@@ -71,6 +71,8 @@ class TrainOptions(TypedDict, total=False):
     bits: int
     scenes: ShapesConfig | Mapping[str, Any]
     scene_counts: tuple[int, int, int]
+    start_from: str | Path
+    """A checkpoint, or the folder of a run, whose weights to begin with."""
     seed: int
     device: str
     """cpu, cuda, cuda:N, or auto, which takes a GPU if there is one."""
@@ -182,6 +184,8 @@ def _settings(options: TrainOptions, data: str) -> TrainSettings:
     parts = {name: given.pop(name) for name in _RECIPE if name in given}
     recipe = given.get("recipe", {})
     given["recipe"] = recipe = Recipe.of(**{**_fields_of(recipe), **parts})
+    if given.get("start_from") is not None:
+        given["start_from"] = Path(given["start_from"])
     if "knobs" in given:
         given["knobs"] = _knobs(given["knobs"], recipe)
     for name, cls in (("schedule", Schedule), ("plateau", Plateau), ("scenes", ShapesConfig)):

@@ -109,6 +109,17 @@ class Detector(Protocol):
             "or 'sampling'"
         )
 
+    def parts(self) -> dict[str, tuple[int, ...]]:
+        """Returns the shapes of the named parts that a row of the weights is cut into, in order."""
+        return {"weights": tuple(self.weights.shape[1:])}
+
+    def classes_of(self, part: str) -> list[int]:
+        """Returns the class of every row of a part that grows with the classes, -1 for rows that all classes share.
+
+        Where a detector cannot say, and this is the default, such a part starts afresh on other classes.
+        """
+        return []
+
     def buffers(self) -> dict[str, Tensor]:
         """Returns state that is not trained, such as running statistics, by name and each ``[lanes, ...]``."""
         return {}

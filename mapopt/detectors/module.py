@@ -108,6 +108,17 @@ class ModuleDetector(Detector):
             if self.loss:
                 self.loss.forget(lane)
 
+    def parts(self) -> dict[str, tuple[int, ...]]:
+        """Returns the module's parameters; see `Detector.parts`."""
+        return self._row.shapes
+
+    def classes_of(self, part: str) -> list[int]:
+        """Returns whose the rows are, as torchvision's heads have them; see `Detector.classes_of`."""
+        rows, columns = self._row.shapes[part][0], self.classes + self._first_label
+        # Anchor after anchor has every class; boxes of a class stand together.
+        order = [row * columns // rows if "bbox_pred" in part else row % columns for row in range(rows)]
+        return [max(-1, column - self._first_label) for column in order] if rows % columns == 0 else []
+
     def losses(self, images: Tensor, targets: Targets, knobs: KnobTable, *, seed: int) -> dict[str, Tensor]:
         """Returns the weighted losses; see `Detector.losses`.
 

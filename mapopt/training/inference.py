@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mapopt.data import ImageSet
-from mapopt.detectors.interface import KnobTable
+from mapopt.detectors.interface import Detector, KnobTable
 from mapopt.detectors.objective import OWN_LOSS, Objective
 from mapopt.detectors.registry import DETECTORS, build_detector, supports_lanes
 from mapopt.errors import CheckpointError
@@ -78,6 +78,11 @@ class LoadedDetector:
                 if held is None or held.shape != place.shape[1:]:
                     raise CheckpointError(f"{name}: its {part} do not fit a '{recipe.detector}'. Train it again.")
                 place.copy_(held)
+
+    @property
+    def detector(self) -> Detector:
+        """The detector itself, with the checkpoint's weights in every lane."""
+        return self._detector
 
     def detect(self, images: ImageSet, settings: PostProcessingSettings | None = None) -> Detections:
         """Returns the boxes in original pixels; images and labels are named by their positions.

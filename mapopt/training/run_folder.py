@@ -123,16 +123,16 @@ class RunFolder:
 def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings that a resumed run must share.
 
-    These are all but the folder, which may have been moved, and the machine's device and threads.
+    These are all but the folder, which may have been moved, and the device.
     """
     return {name: value for name, value in config.items() if name not in _MACHINE}
 
 
-_MACHINE = ("out", "device", "threads")
+_MACHINE = ("out", "device")
 _LENGTH = ("images", "rounds")
 
 
 def _is_longer(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Says whether a budget is a longer one of rounds that are as long."""
-    same = before["images"] * now["rounds"] == now["images"] * before["rounds"]
-    return same and bool(now["rounds"] > before["rounds"])
+    images, rounds = (before.get(name, 0) for name in _LENGTH)
+    return bool(images * now["rounds"] == now["images"] * rounds and now["rounds"] > rounds > 0)

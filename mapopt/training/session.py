@@ -29,9 +29,10 @@ from mapopt.training.fleet import Trainer
 from mapopt.training.history import Round
 from mapopt.training.loop import Observer, RunResult, run
 from mapopt.training.record import ProgressPrinter, Recorder
-from mapopt.training.run_files import RESULT, output_of
+from mapopt.training.run_files import RESULT, checkpoint_path, output_of
 from mapopt.training.run_folder import FINGERPRINTS, RunFolder, comparable
 from mapopt.training.settings import TrainSettings
+from mapopt.training.start import start_from
 from mapopt.training.task import Task
 from mapopt.training.trained_run import TrainedRun
 
@@ -116,6 +117,8 @@ def _train(
         history = folder.last.history
         folder.check_decisions(controller, task.info, settings.budget)
         trainer.restore(folder.last.snapshot)
+    elif settings.start_from is not None:
+        start_from(trainer, checkpoint_path(settings.start_from), detector=own_detector)
     if folder is not None:
         folder.begin()
         if folder.is_last_behind:

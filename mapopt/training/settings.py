@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mapopt.bounds import check_seed, check_whole
@@ -21,6 +22,7 @@ from mapopt.training.controllers.reactive import Plateau
 from mapopt.training.controllers.registry import CONTROLLERS, make_controller
 from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
+from mapopt.training.run_files import checkpoint_path
 
 SECTIONS: dict[str, Any] = {"schedule": Schedule(), "plateau": Plateau()}
 """Controllers whose settings have a section of their own, with its defaults."""
@@ -47,6 +49,9 @@ class TrainSettings(DataSettings):
     """Settings of the controller that differ from its defaults; schedule and plateau have sections of their own."""
     patience: int = 0
     """Stop after so many rounds without a better val AP; 0 never stops early."""
+    start_from: Path | None = field(default=None, metadata=LEFT_OUT_WHEN_EMPTY)
+    """Begin with the weights of this checkpoint, or of a run's folder; other data may have other classes, of which
+    those of the same name keep theirs."""
     threads: int = 1
     """Threads of the CPU; one is fastest where others want the machine too."""
     recipe: Recipe = field(default_factory=Recipe)
@@ -105,6 +110,8 @@ class TrainSettings(DataSettings):
         if not own_controller:
             self.make_controller()
         check_seed(self.seed)
+        if self.start_from is not None:
+            checkpoint_path(self.start_from)
         check_whole("images", self.images, 1)
         check_whole("rounds", self.rounds, 1)
         _ = self.budget

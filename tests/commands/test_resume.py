@@ -80,15 +80,13 @@ def test_a_folder_that_another_process_writes_to_is_refused(trained: Path, tmp_p
         assert said.startswith(f"{folder}: another process of mapopt writes here. Wait until it has ended")
 
 
-def test_device_and_threads_are_no_part_of_what_must_match(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_device_is_no_part_of_what_must_match(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = trained / "last.pt"
     settings = Checkpoint.load(path).settings
-    assert not {"device", "threads", "out"} & settings.keys()
-    stored = run_folder.comparable({**settings, "device": "cuda", "threads": 7, "out": "elsewhere"})
+    assert not {"device", "out"} & settings.keys()
+    stored = run_folder.comparable({**settings, "device": "cuda", "out": "elsewhere"})
     assert stored == settings, "checkpoints that say where they were trained are read alike"
-    assert main(["train", *TINY, "--threads", "2", "--out", str(trained), "--resume"]) == 0
+    assert main(["train", *TINY, "--device", "auto", "--out", str(trained), "--resume"]) == 0
     assert "nothing to do" in capsys.readouterr().out
 
 

@@ -28,6 +28,12 @@ class Network(Protocol):
     def draw(self, seed: int) -> Tensor:
         """Returns fresh weights ``[n]``."""
 
+    def parts(self) -> dict[str, tuple[int, ...]]:
+        """Returns the shapes of its parameters by name, in order."""
+
+    def classes_of(self, part: str) -> list[int]:
+        """Returns the class of every row of a parameter that grows with the classes, or -1."""
+
     def forward(self, weights: Tensor, images: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
         """Returns class logits, box deltas and the sizes of the maps."""
 
@@ -93,6 +99,14 @@ class DenseDetector(Detector):
         """Returns the boxes before suppression; see `Detector.candidates`."""
         logits, boxes, _ = self.outputs(images)
         return take_candidates(boxes, logits.sigmoid(), knobs["score_threshold"], size=self.size)
+
+    def parts(self) -> dict[str, tuple[int, ...]]:
+        """Returns the network's parameters; see `Detector.parts`."""
+        return self.network.parts()
+
+    def classes_of(self, part: str) -> list[int]:
+        """Returns whose logits the rows of the last layer are; see `Detector.classes_of`."""
+        return self.network.classes_of(part)
 
     def buffers(self) -> dict[str, Tensor]:
         """Returns what the loss remembers; there are no running statistics, norms being per sample."""

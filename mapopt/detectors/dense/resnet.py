@@ -56,6 +56,14 @@ class ResNetNetwork:
         self._row = Row(self._module)
         self.parameters = self._row.parameters
 
+    def parts(self) -> dict[str, tuple[int, ...]]:
+        """Returns the shapes of its parameters by name, in order."""
+        return self._row.shapes
+
+    def classes_of(self, part: str) -> list[int]:
+        """Returns whose logits the rows of the class head are: all classes of one prior, then of the next."""
+        return [*range(self.classes)] * len(_PRIORS)
+
     def decay_mask(self) -> Tensor:
         """Returns float ``[n]``: 1 on convolution weights, 0 on norms and biases."""
         return self._row.decay_mask()

@@ -29,6 +29,11 @@ class Row:
         self._sizes = [shape.numel() for shape in self._shapes.values()]
 
     @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the parameters by name, in order."""
+        return {name: tuple(shape) for name, shape in self._shapes.items()}
+
+    @property
     def parameters(self) -> int:
         """Trained numbers."""
         return sum(self._sizes)

@@ -41,6 +41,14 @@ class TinyNetwork:
         self.sizes = [math.prod(shape) for _, shape in self._layers]
         self.parameters = sum(self.sizes)
 
+    def parts(self) -> dict[str, tuple[int, ...]]:
+        """Returns the shapes of its parameters by name, in order."""
+        return dict(self._layers)
+
+    def classes_of(self, part: str) -> list[int]:
+        """Returns whose logits the rows of the head are; its last four are a box's."""
+        return [*range(self.classes), -1, -1, -1, -1]
+
     def decay_mask(self) -> Tensor:
         """Returns float ``[n]``: 1 on convolution weights, 0 on norms and biases."""
         return torch.cat([torch.full((math.prod(shape),), float(len(shape) == 4)) for _, shape in self._layers])
