@@ -86,7 +86,8 @@ class Waiting:
         gone, steps = time.monotonic() - self._began, self._done - self._first
         if self._total is not None and steps > 0:
             return gone / steps * (self._total - self._done)
-        return None if self._expected is None else max(0.0, self._expected - gone)
+        # What takes longer than was expected takes nobody knows how long.
+        return None if self._expected is None or self._expected <= gone else self._expected - gone
 
     def outlook(self) -> str:
         """Says about how long it will take."""

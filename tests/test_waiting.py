@@ -48,7 +48,9 @@ def test_what_is_left_follows_from_what_was_done() -> None:
     stream = io.StringIO()
     with Waiting("training", total=10, done=2, expected=1000.0, stream=stream) as work:
         assert work.left == pytest.approx(1000, abs=5)
-        work._began -= 40.0
+        work._began -= 2000.0
+        assert work.remaining() == "", "it takes longer than was expected"
+        work._began += 2000.0 - 40.0
         work.advance(4)
         assert work.left == pytest.approx(40 / 2 * 6, abs=1)
         assert re.fullmatch(r"training: 4 of 10 rounds, 4\d s gone, about 12\d s left|.* 2 min left", work.describe())
