@@ -114,18 +114,18 @@ class Registry(Mapping[str, Part], Generic[Part]):
             settings = {**given.settings, **(settings or {})}
             given = given.name
         part = self.find(given)
-        shown = given if isinstance(given, str) else _described(given)
+        shown = f"'{given}'" if isinstance(given, str) else _described(given)
         if not inspect.isclass(part) and not inspect.isroutine(part):
             if settings:
                 raise ConfigError(f"{self.kind} {shown} is finished, but settings were given: give its class instead")
             return part
-        check_settings(part, settings or {}, f"{self.kind} '{shown}'")
+        check_settings(part, settings or {}, f"{self.kind} {shown}")
         try:
             return part(**(settings or {}))
         except MapoptError:
             raise
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"{self.kind} '{shown}' cannot be made of these settings ({error})") from error
+            raise ConfigError(f"{self.kind} {shown} cannot be made of these settings ({error})") from error
 
     def choice(self, given: Part | str | Choice, settings: Mapping[str, Any] | None = None) -> Choice:
         """Returns a part as files and worker processes know it.
@@ -136,13 +136,15 @@ class Registry(Mapping[str, Part], Generic[Part]):
             settings: what differs from its defaults.
 
         Raises:
-            ConfigError: the part cannot be named, such as a lambda or an object with a state of its own.
+            ConfigError: the part is not of this kind, or cannot be named, such as a lambda or an object with a state of
+                its own.
         """
         if isinstance(given, Choice):
             return Choice(name=given.name, settings={**given.settings, **(settings or {})})
         if isinstance(given, str):
             self.check_name(given)
             return Choice(name=given, settings=dict(settings or {}))
+        self.find(given)  # what is none of this kind is told so, before how it is written down
         if not inspect.isclass(given) and not inspect.isroutine(given):
             if dataclasses.is_dataclass(given):
                 return Choice(name=self._name(type(given)), settings=to_mapping(given))
@@ -203,8 +205,8 @@ def load(text: str, kind: str = "part") -> Any:
             known = [other for other in vars(value) if not other.startswith("_")] if hasattr(value, "__dict__") else []
             if module_name == "__main__":
                 raise ConfigError(
-                    f"{kind} '{name}' is defined in a notebook or at a prompt, which a worker process cannot import: "
-                    "put it in a module, or use one worker"
+                    f"{kind} '{name}' is defined in a notebook, at a prompt or in a script whose name no module can "
+                    "have, which a worker process cannot import: put it in a module, or use one worker"
                 )
             raise ConfigError(f"{kind} '{text}': {unknown_name('attribute', name, known)[:300]}")
         value = getattr(value, name)
@@ -286,10 +288,15 @@ def _kept_arguments(given: Any) -> dict[str, Any] | None:
 
 
 def _main_name() -> str:
-    """Returns the name that the script that runs could be imported by; empty where it is no file."""
+    """Returns the name that the script that runs could be imported by; empty where there is none.
+
+    A notebook and a prompt have no file, what comes through a pipe calls it ``<stdin>``, and no module is called
+    ``my-script``.
+    """
     main = sys.modules["__main__"]
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-    return spec.name if spec is not None else Path(file).stem if file else ""
+    name = spec.name if spec is not None else Path(file).stem if file else ""
+    return name if all(part.isidentifier() for part in name.split(".")) else ""
 
 
 def _described(part: Any) -> str:

@@ -61,6 +61,29 @@ def from_mapping(cls: type[Built], mapping: object, where: str, *, missing: obje
     return _build(cls, mapping, where, (), missing)
 
 
+def check_values(cls: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Returns values of some fields of a dataclass as the fields' types want them; dataclasses stay as they are.
+
+    Args:
+        cls: a dataclass.
+        values: by the names of its fields.
+        where: what the messages call the source.
+
+    Raises:
+        ConfigError: a value has the wrong type.
+
+    >>> from mapopt.training import Budget
+    >>> check_values(Budget, {"images": "many"}, "train")
+    Traceback (most recent call last):
+    mapopt.errors.ConfigError: train: images is 'many': expected a whole number.
+    """
+    hints = {name: hint for name, hint, _ in _fields(cls, orders=True)}
+    return {
+        name: value if dataclasses.is_dataclass(value) else _convert(hints[name], value, where, (name,), _ABSENT)
+        for name, value in values.items()
+    }
+
+
 def to_mapping(settings: Any) -> Any:
     """Returns the plain values that `from_mapping` builds equal settings from."""
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):

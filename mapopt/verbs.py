@@ -20,7 +20,7 @@ from mapopt.data.shapes_config import ShapesConfig
 from mapopt.data.splits import Splits
 from mapopt.devices import choose_device
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.settings import from_mapping
+from mapopt.settings import check_values, from_mapping
 from mapopt.training.controllers.base import Controller
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.controllers.reactive import Plateau
@@ -40,6 +40,8 @@ class TrainOptions(TypedDict, total=False):
     loss: Any
     """A name in `mapopt.losses.LOSSES`, ``module:attribute``, or a loss: an object, a class or a function."""
     loss_settings: Mapping[str, int | float | bool | str]
+    box_loss: Any
+    """A name in `mapopt.losses.BOX_LOSSES`, ``module:attribute``, or a function of (boxes, targets)."""
     detector: Any
     """A name in `mapopt.detectors.DETECTORS`, ``module:attribute``, or a class or function that builds a detector."""
     detector_settings: Mapping[str, int | float | bool | str]
@@ -47,7 +49,7 @@ class TrainOptions(TypedDict, total=False):
     """A name in `mapopt.training.OPTIMIZERS`, ``module:attribute``, or a class of optimizers."""
     optimizer_settings: Mapping[str, int | float | bool | str]
     recipe: Recipe | Mapping[str, Any]
-    """What stays the same while the detector trains, beside the three above."""
+    """What stays the same while the detector trains, beside the parts above."""
     controller: str | Controller | type | Callable[..., Any]
     """A name in `mapopt.training.CONTROLLERS`, ``module:attribute``, or a controller: an object, a class or a function
     of (history, task, budget)."""
@@ -115,6 +117,8 @@ def train(
     >>> run.status, len(run.history), run.detector.categories
     ('finished', 2, ('disc', 'box', 'triangle'))
     """
+    if not isinstance(out, str | Path | None):
+        raise ConfigError(f"out is of type {type(out).__name__}: expected the path of a folder, or None")
     splits = _in_memory(data, categories, settings)
     built = _settings(settings, SHAPES if splits is not None else str(data))
     controller: Controller | None = None
@@ -154,7 +158,7 @@ def load(
     return TrainedDetector(checkpoint_path(path), choose_device(device), detector=detector)
 
 
-_RECIPE = ("loss", "loss_settings", "detector", "detector_settings", "optimizer", "optimizer_settings")
+_RECIPE = ("loss", "loss_settings", "box_loss", "detector", "detector_settings", "optimizer", "optimizer_settings")
 
 
 def _in_memory(data: DataSource, categories: CategoryNames | None, options: TrainOptions) -> Splits | None:
@@ -193,7 +197,7 @@ def _settings(options: TrainOptions, data: str) -> TrainSettings:
             given[name] = from_mapping(cls, given[name], name)
     if not isinstance(given.get("controller", ""), str):
         given |= _choice(given["controller"], given.get("controller_settings", {}))
-    return TrainSettings(**given)
+    return TrainSettings(**check_values(TrainSettings, given, "train"))
 
 
 def _fields_of(recipe: Recipe | Mapping[str, Any]) -> Mapping[str, Any]:

@@ -232,3 +232,9 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     script = f"{sys.executable} -m mapopt train --print-config | head -1"
     done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=100)
     assert (done.stdout, done.stderr) == ("seed: 0\n", "")
+
+
+@pytest.mark.parametrize("command", [["train"], ["train-agent"], ["watch", "ppo-shapes"], ["bench", "fleet"]])
+def test_a_negative_seed_is_an_error_of_one_line(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--seed", "-1"]) == 2
+    assert "error: seed is -1: expected a whole number from 0 up" in capsys.readouterr().err

@@ -125,7 +125,7 @@ def test_what_another_process_cannot_import_is_refused() -> None:
     for part, message in ((lambda: None, "define it at the top of a module"), (Hidden, "define it at the top")):
         with pytest.raises(ConfigError, match=message):
             SOLIDS.choice(part)
-    with pytest.raises(ConfigError, match="cannot be made again in another process"):
+    with pytest.raises(ConfigError, match="solid of type object is not callable"):
         SOLIDS.choice(object())
 
 
@@ -138,6 +138,22 @@ def test_a_part_of_the_script_that_runs_is_found_without_running_it_again(tmp_pa
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout == "script_of_mine:Mine True\n"
+
+
+@pytest.mark.parametrize("name", ["my-script.py", "-"])
+def test_parts_of_a_script_that_no_module_can_be_called_like_are_found_in_its_process(
+    name: str, tmp_path: Path
+) -> None:
+    text = (
+        "from mapopt.registry import load, text_of\n"
+        "class Mine:\n    pass\n"
+        "print(text_of(Mine), load(text_of(Mine)) is Mine)\n"
+    )
+    (tmp_path / "my-script.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, name], input=text, capture_output=True, text=True, check=True, timeout=100, cwd=tmp_path
+    )
+    assert done.stdout == "__main__:Mine True\n"
 
 
 def test_what_a_notebook_defines_is_found_in_its_process_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -309,3 +309,42 @@ def test_an_own_detector_is_trained_and_loaded_by_what_the_user_says(tmp_path: P
     command = ["evaluate", "--checkpoint", str(tmp_path / "run"), "--device", "cpu", "--resamples", "0"]
     assert main([*command, "--detector", text]) == 0
     assert main(command) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"images": None}, "train: images is null: expected a whole number"),
+        ({"seed": "x"}, "train: seed is 'x': expected a whole number"),
+        ({"seed": -1}, "seed is -1: expected a whole number from 0 up"),
+        ({"out": 3}, "out is of type int: expected the path of a folder, or None"),
+        ({"recipe": {"batch_size": "many"}}, "recipe: batch_size is 'many': expected a whole number"),
+        ({"loss": 3}, "loss of type int "),
+        ({"optimizer": []}, "optimizer of type list is no class"),
+        ({"detector": {}}, "detector of type dict cannot be called"),
+        ({"box_loss": 3}, "box loss of type int "),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_said_in_one_line(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}") as error:
+        mapopt.train(**{**TINY, **given})
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_path_is_no_checkpoint() -> None:
+    with pytest.raises(CheckpointError, match="a checkpoint of type int: expected the path of a run's folder or file"):
+        mapopt.load(3)  # type: ignore[arg-type]
+
+
+def test_a_box_loss_is_given_like_the_other_parts() -> None:
+    trained = mapopt.train(**TINY, box_loss="smooth_l1")
+    assert trained.detector.checkpoint.recipe.box_loss == "smooth_l1"
+
+
+def test_a_finished_run_is_not_measured_on_other_images(splits: Splits, tmp_path: Path) -> None:
+    small: dict[str, Any] = {"out": tmp_path / "run", "device": "cpu", "recipe": {"batch_size": 8}}
+    small |= {"images": 16, "rounds": 1}
+    mapopt.train(splits, **small)
+    other = Splits(train=splits.train, val=splits.test, test=splits.val)
+    with pytest.raises(DataError, match="data in memory: the images or annotations are not those that"):
+        mapopt.train(other, resume=True, **small)

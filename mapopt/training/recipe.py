@@ -14,13 +14,15 @@ from mapopt.detectors.registry import DETECTORS, check_detector_settings
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses.table import LOSS_TABLE
 from mapopt.registry import is_text, load
-from mapopt.settings import LEFT_OUT_WHEN_EMPTY
+from mapopt.settings import LEFT_OUT_WHEN_EMPTY, check_values
 from mapopt.training.knobs import Range, ranges
 from mapopt.training.optimizers.registry import OPTIMIZERS
 from mapopt.training.own_knobs import OwnKnob, own_knobs
 
 BATCH_SIZE = 2**20
 """Images a step at the most."""
+
+_PARTS = ("loss", "box_loss", "detector", "optimizer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,9 @@ class Recipe(Objective):
         for name in fields:
             if name not in known:
                 raise ConfigError(unknown_name("field of a recipe", name, known))
-        return cls(**fields)
+        objects = {name: fields[name] for name in _PARTS if not isinstance(fields.get(name, ""), str)}
+        plain = {name: value for name, value in fields.items() if name not in objects}
+        return cls(**objects, **check_values(cls, plain, "recipe"))
 
     @cached_property
     def own_knobs(self) -> dict[str, OwnKnob]:

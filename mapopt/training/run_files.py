@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mapopt.errors import CheckpointError, ConfigError
@@ -36,6 +37,9 @@ def checkpoint_path(path: str | Path) -> Path:
     Traceback (most recent call last):
     mapopt.errors.CheckpointError: runs/none: no such file; expected a checkpoint, such as best.pt of a training run
     """
+    if not isinstance(path, str | os.PathLike):
+        kind = type(path).__name__
+        raise CheckpointError(f"a checkpoint of type {kind}: expected the path of a run's folder or file")
     try:
         path = check_path(path)
         file = path / BEST if path.is_dir() else path

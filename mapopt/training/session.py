@@ -95,10 +95,12 @@ def _train(
     own_detector = None if settings.recipe.detector in DETECTORS else settings.recipe.detector
     folder = None if out is None else RunFolder(folder=out, config=config, resume=resume, overwrite=overwrite)
     if folder is not None and folder.finished:
+        if splits is not None:  # they would be measured as if they were the run's
+            folder.check_images(_fingerprints(splits), IN_MEMORY)
         return TrainedRun.read(folder.folder, device=device, splits=splits, own_detector=own_detector)
     name = settings.data if splits is None else IN_MEMORY
     data = splits if splits is not None else settings.load(settings.size)
-    fingerprints = {split: images.fingerprint for split, images in data.named()}
+    fingerprints = _fingerprints(data)
     if folder is not None:
         folder.check_images(fingerprints, name)
     task = Task(name=Path(name).resolve().name, splits=data, recipe=settings.recipe, knobs=settings.knobs)
@@ -147,6 +149,10 @@ def _train(
         report=result.test,
         splits=splits,
     )
+
+
+def _fingerprints(splits: Splits) -> dict[str, str]:
+    return {split: images.fingerprint for split, images in splits.named()}
 
 
 def _config(settings: TrainSettings, device: torch.device, splits: Splits | None) -> dict[str, Any]:
