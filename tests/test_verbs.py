@@ -316,7 +316,7 @@ def test_an_own_detector_is_trained_and_loaded_by_what_the_user_says(tmp_path: P
     [
         ({"images": None}, "train: images is null: expected a whole number"),
         ({"seed": "x"}, "train: seed is 'x': expected a whole number"),
-        ({"seed": -1}, "seed is -1: expected a whole number from 0 up"),
+        ({"seed": -1}, "seed is -1: expected a whole number from 0 to"),
         ({"out": 3}, "out is of type int: expected the path of a folder, or None"),
         ({"recipe": {"batch_size": "many"}}, "recipe: batch_size is 'many': expected a whole number"),
         ({"loss": 3}, "loss of type int "),

@@ -115,7 +115,6 @@ class TrainSettings(DataSettings):
         check_whole("images", self.images, 1)
         check_whole("rounds", self.rounds, 1)
         _ = self.budget
-        check_seed(self.seed)
         check_device(self.device, threads=self.threads)
         if not in_memory:
             self.check(self.size)
