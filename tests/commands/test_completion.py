@@ -50,7 +50,7 @@ def offer(tmp_path_factory: pytest.TempPathFactory) -> Offer:
         quoted = " ".join(f"'{word}'" for word in words)
         code = f"source ./completion.bash; COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _mapopt; "
         code += 'printf "%s\\n" "${COMPREPLY[@]}"'
-        done = subprocess.run([bash, "-c", code], cwd=folder, capture_output=True, text=True, timeout=30)
+        done = subprocess.run([bash, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120)
         assert done.stderr == ""
         return done.stdout.split()
 
@@ -101,7 +101,7 @@ def test_a_shell_reads_the_script_of_all_commands(shell: str, capsys: pytest.Cap
     assert '"train:--recipe.loss") words="' in text
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
-    done = subprocess.run([shell, "-n"], input=text, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([shell, "-n"], input=text, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
 
 

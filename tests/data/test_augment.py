@@ -120,3 +120,22 @@ def test_noise_has_the_drawn_standard_deviation_and_differs_between_samples() ->
 def test_images_larger_than_the_bank_of_noise_get_noise_too() -> None:
     drawn = replace(still(1), noise=torch.tensor([10.0]), noise_offset=torch.tensor([0.9]))
     assert augment_images(torch.full((1, 3, 600, 600), 128, dtype=torch.uint8), drawn).std() > 5
+
+
+def test_a_draw_stays_what_it_was() -> None:
+    # Runs are compared over versions: whatever changes these numbers changes every run.
+    expected = {
+        "flip": [0.0, 0.0, 1.0, 1.0],
+        "scale": [0.9230588674545288, 1.1063846349716187, 1.4700556993484497, 0.9537565112113953],
+        "shift_x": [0.03268839418888092, -0.04109596461057663, -0.2320217341184616, 0.010909772478044033],
+        "shift_y": [0.01636952906847, -0.051053278148174286, -0.17005889117717743, -0.013525336049497128],
+        "brightness": [1.174606442451477, 1.2195844650268555, 1.0363034009933472, 1.0645216703414917],
+        "contrast": [0.9327381253242493, 0.9562312960624695, 1.2369928359985352, 1.0460789203643799],
+        "saturation": [0.6994040012359619, 1.5724750757217407, 0.5680602788925171, 0.39113205671310425],
+        "noise": [11.63680362701416, 8.031133651733398, 7.508754253387451, 0.0],
+        "noise_offset": [0.8159568309783936, 0.5327612161636353, 0.26953884959220886, 0.06663359701633453],
+    }
+    drawn = draw(7, 3, 4, 0.8)
+    for name, values in expected.items():
+        torch.testing.assert_close(getattr(drawn, name), torch.tensor(values), rtol=1e-6, atol=1e-7)
+    assert float(draw(0, 0, 4000, 1.0).flip.mean()) < 0.53  # at full strength every second sample is flipped

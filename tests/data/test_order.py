@@ -42,3 +42,17 @@ def test_uniforms_are_uniform_and_independent_of_how_many_are_asked() -> None:
 
 def test_seeds_of_steps_differ() -> None:
     assert len({sample_seed(seed, start) for seed in range(20) for start in range(20)}) == 400
+
+
+def test_orders_and_numbers_stay_what_they_were() -> None:
+    # Runs are compared over versions: whatever changes these numbers changes every run.
+    probabilities = np.array([0.1, 0.4, 0.1, 0.2, 0.2])
+    drawn = sample_order(7, 3, 16, 5, probabilities=probabilities)
+    assert drawn.tolist() == [2, 1, 3, 4, 4, 0, 1, 3, 1, 4, 4, 0, 3, 2, 1, 1]
+    assert sample_order(7, 3, 12, 5).tolist() == [1, 3, 3, 0, 2, 1, 4, 0, 2, 1, 3, 4]
+    assert sample_uniforms(7, 3, 2, 3).tolist() == [
+        [0.5813620586004885, 0.6785771970012126, 0.18702895357737148],
+        [0.9717157859695409, 0.4053640777934966, 0.8687267906323812],
+    ]
+    assert sample_uniforms(7, 3, 1, 2, stream=1).tolist() == [[0.8821591255708113, 0.42780908698146525]]
+    assert sample_seed(7, 3) == 5236443900961009

@@ -171,3 +171,24 @@ def test_rows_are_clipped_to_the_norm_each_on_its_own() -> None:
     rows, norms = clip_rows(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), 1.0)
     torch.testing.assert_close(norms, torch.tensor([5.0, 0.5]))
     torch.testing.assert_close(rows, torch.tensor([[0.6, 0.8], [0.3, 0.4]]))
+
+
+def test_the_length_of_a_step_is_that_of_what_the_weights_lose() -> None:
+    for name in OPTIMIZERS:
+        weights = torch.arange(6.0).reshape(2, 3)
+        optimizer = OPTIMIZERS[name](weights, torch.ones(3))
+        for gradient in (torch.ones(2, 3), torch.tensor([[1.0, -2.0, 0.5], [3.0, 0.1, 0.0]])):
+            before = weights.clone()
+            length = optimizer.update(weights, gradient, stack_knobs(LANES), torch.tensor([True, False]))
+            torch.testing.assert_close(length, (weights - before).norm(dim=1), rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_as_small_as_adams_epsilon_are_updated_as_torch_would() -> None:
+    weights, theirs = torch.zeros(1, 2), torch.zeros(2, requires_grad=True)
+    ours = OPTIMIZERS["adamw"](weights, torch.ones(2))
+    knobs = Knobs(lr=0.1, momentum=0.9, weight_decay=1e-7)
+    adam = torch.optim.AdamW([theirs], lr=0.1, betas=(0.9, 0.999), weight_decay=1e-7)
+    theirs.grad = torch.tensor([3e-8, -1e-7])
+    adam.step()
+    ours.update(weights, theirs.grad[None], stack_knobs([knobs]), torch.ones(1, dtype=torch.bool))
+    torch.testing.assert_close(weights[0], theirs.detach(), rtol=1e-4, atol=0.0)

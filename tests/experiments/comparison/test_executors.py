@@ -166,8 +166,8 @@ def test_workers_end_with_the_process_that_started_them(
     assert process.stdout is not None
     workers = [int(process.stdout.readline()) for _ in range(2)]
     process.send_signal(number)
-    process.wait(timeout=20)
-    for _ in range(100):
+    process.wait(timeout=120)
+    for _ in range(600):
         if not any(is_running(worker) for worker in workers):
             break
         time.sleep(0.1)
