@@ -81,6 +81,24 @@ def test_patience_stops_after_its_rounds_and_says_why() -> None:
     assert "not risen above 0.3000 for 2 rounds" in patient.decide(history([0.1, 0.3, 0.2, 0.3]), TASK, BUDGET).stop
 
 
+def test_a_rise_within_the_margin_is_no_rise() -> None:
+    small = [0.3, 0.305, 0.308]
+    assert Patience(controller=Constant(), rounds=2, margin=0.01).decide(history(small), TASK, BUDGET).stop
+    assert not Patience(controller=Constant(), rounds=2).decide(history(small), TASK, BUDGET).stop
+    rates = [
+        Plateau(rounds=2, factor=0.5, margin=margin, warmup=0.0).decide(history(small), TASK, BUDGET).knobs.lr
+        for margin in (0.01, 0.0)
+    ]
+    assert rates == pytest.approx([0.05, 0.1])
+
+
+def test_steps_that_begin_where_the_warm_up_ends_stay_constant_within_a_round() -> None:
+    schedule = Schedule(shape="steps", warmup=0.5, milestones=(0.55,), factor=0.1)
+    decision = schedule.decide(history([0.1] * 10), TASK, BUDGET)
+    assert decision.ramp_from is not None
+    assert [decision.ramp_from.lr, decision.knobs.lr] == pytest.approx([0.1, 0.1])
+
+
 def test_a_replay_repeats_the_knobs_whatever_the_history() -> None:
     replay = Replay.of(history([0.1, 0.2, 0.3]))
     assert replay.decide(history([0.9]), TASK, BUDGET).knobs == Knobs(lr=0.11)

@@ -140,3 +140,8 @@ def test_images_of_lanes_that_rest_are_black_and_change_no_other_lane(small_spli
     assert torch.equal(part[[0, 2]], whole[[0, 2]])
     assert not part[1].any()
     assert whole[1].any()
+
+
+def test_a_ramp_has_the_knobs_of_the_middle_of_every_step() -> None:
+    plan = StepPlan([Knobs(lr=0.3)], [Knobs(lr=0.1)], images=16, batch_size=4, device=CPU)
+    assert [float(plan.at(step)["lr"][0]) for step in range(4)] == pytest.approx([0.125, 0.175, 0.225, 0.275])

@@ -154,6 +154,8 @@ def test_observations_are_named_and_mean_what_their_names_say(reward: str) -> No
         assert entry["progress"] == pytest.approx(step / 8)
         assert entry["value"] == pytest.approx(values[step])
         assert entry["gain"] == pytest.approx(np.clip(10 * (values[step] - values[0]), -5, 5), abs=1e-5)
+        change = values[step] - values[step - 1] if step else 0.0
+        assert entry["change"] == pytest.approx(np.clip(10 * change, -5, 5), abs=1e-5)
         assert entry["below_best"] == pytest.approx(min(10 * (max(values[: step + 1]) - values[step]), 5), abs=1e-5)
         assert entry["gain_2_ago"] == pytest.approx(seen[step - 2]["gain"] if step >= 2 else 0.0, abs=1e-5)
         assert [entry["ap"], entry["f1"], entry["lrp"]] == pytest.approx([info["ap"], info["f1"], info["lrp"]])
