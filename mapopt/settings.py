@@ -211,7 +211,8 @@ def _build(cls: type[Built], mapping: object, where: str, path: tuple[str, ...],
     """Builds one dataclass from its section of the file."""
     if not isinstance(mapping, Mapping | None):
         raise _wrong(where, path, mapping, cls)
-    known = {name: (hint, required) for name, hint, required in _fields(cls)}
+    settings: Any = cls
+    known = {name: (hint, required) for name, hint, required in _fields(settings)}
     values: dict[str, Any] = {}
     for key, value in (mapping or {}).items():
         name = str(key).replace("-", "_")
