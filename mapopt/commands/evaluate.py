@@ -200,9 +200,14 @@ class Evaluate(DataSettings, Command):
         """Returns the settings of the data: this command's own, or those that the checkpoint was trained with."""
         if self.data is None:
             return detector.trained_with()
-        # Here --split names a set; fractions are stored with the checkpoint.
-        names = [field.name for field in dataclasses.fields(DataSettings) if field.name != "split"]
-        return DataSettings(**{name: getattr(self, name) for name in names} | {"invalid": self.invalid or "error"})
+        names = [field.name for field in dataclasses.fields(DataSettings)]
+        given = {name: getattr(self, name) for name in names}
+        stored = detector.checkpoint.settings
+        # Here --split names a set; how the same data were divided is stored with the checkpoint.
+        same = "data" in stored and Path(str(stored["data"])).resolve() == Path(self.data).resolve()
+        given["split"] = detector.trained_with().split if same else None
+        given |= {"bits": detector.bits if self.bits == 16 else self.bits, "invalid": self.invalid or "error"}
+        return DataSettings(**given)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -83,7 +83,7 @@ class Predict(Command):
 
         device = choose_device(self.device, threads=self.threads)
         detector = TrainedDetector(checkpoint, device, detector=self.detector)
-        pictures = PictureSet(paths)
+        pictures = PictureSet(paths, bits=detector.bits)
         notes = pictures.notes(detector.categories)
         image_ids, category_ids = _ids(notes, self.truth)
         detections = detector.detect_pictures(pictures)

@@ -18,6 +18,7 @@ from PIL import Image
 from mapopt.data.annotations import Annotations
 from mapopt.data.image_files import open_rgb
 from mapopt.data.images import ImageSet, image_paths
+from mapopt.data.memory import check_memory
 from mapopt.errors import ConfigError
 
 _ROUNDING = 1e-9
@@ -47,6 +48,7 @@ def read_crops(annotations: Annotations, windows: Windows, *, size: int, visible
     """
     cropped = crop_annotations(annotations, windows, size=size, visible=visible)
     paths = image_paths(annotations)
+    check_memory([len(windows.images)], (size, size), flags="size, or fewer images")
     pixels = torch.empty((len(windows.images), 3, size, size), dtype=torch.uint8)
     for position in np.unique(windows.images):
         image = open_rgb(

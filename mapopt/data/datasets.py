@@ -18,6 +18,7 @@ from torch import Tensor
 from mapopt.data.dicts import Categories, CategoryNames, annotations_from_dicts, columns_of, find_categories
 from mapopt.data.images import ImageSet
 from mapopt.data.invalid import Invalid
+from mapopt.data.memory import check_memory
 from mapopt.data.pictures import picture_rgb
 from mapopt.data.pixels import letterbox, letterbox_scale
 from mapopt.data.splits import Splits, divide
@@ -149,6 +150,7 @@ def _limited(positions: NDArray[np.int64], limit: int | None, seed: Sequence[int
 def _read(dataset: DetectionDataset, positions: NDArray[np.int64], name: str, size: tuple[int, int]) -> _Items:
     if min(size) < 1:
         raise ConfigError(f"size is {size}: expected a positive height and width")
+    check_memory([len(positions)], size, flags="size or limit")
     pixels = torch.empty((len(positions), 3, *size), dtype=torch.uint8)
     sizes, targets = np.empty((len(positions), 2), dtype=np.int64), []
     for row, position in enumerate(positions.tolist()):

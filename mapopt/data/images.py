@@ -20,6 +20,7 @@ from torch import Tensor
 from mapopt.data.annotations import Annotations, number_of
 from mapopt.data.image_files import open_image
 from mapopt.data.memory import check_memory
+from mapopt.data.options import check_bits
 from mapopt.data.pixels import letterbox, letterbox_scale
 from mapopt.errors import ConfigError, DataError
 
@@ -85,8 +86,7 @@ class ImageSet:
         """
         if min(size) < 1 or workers < 0:
             raise ConfigError(f"size {size} and workers {workers}: expected positive sizes and at least 0 workers.")
-        if not 8 <= bits <= 16:
-            raise ConfigError(f"bits is {bits}: expected 8 to 16, how many bits of 16-bit images are in use")
+        check_bits(bits)
         check_memory([len(annotations)], size)
         paths = image_paths(annotations)
         missing = [path for path in paths if not path.is_file()]

@@ -22,8 +22,9 @@ from mapopt.data.invalid import Invalid
 from mapopt.data.layouts import WHOLE, Layout, Part, find_sets, find_splits, find_whole
 from mapopt.data.layouts import read_part as read_part
 from mapopt.data.memory import check_memory
+from mapopt.data.options import check_fractions
 from mapopt.data.paths import remark_on_unlisted
-from mapopt.data.splits import Splits, check_fractions, divide, divide_in_three
+from mapopt.data.splits import Splits, divide, divide_in_three
 from mapopt.errors import ConfigError, DataError, unknown_name
 
 DataSource = str | Path | Splits | Mapping[str, DetectionDataset] | Sequence[DetectionDataset]

@@ -35,12 +35,14 @@ class PictureSet:
     Args:
         pictures: one of them or several. A folder stands for the images in it, an array or a tensor with four
             dimensions for several images.
+        bits: how many bits of files with 16 bits are in use; as in training, so that the detector sees the same.
 
     Raises:
         DataError: something is no image, a file is missing, or a folder holds no image.
     """
 
-    def __init__(self, pictures: Picture | Sequence[Picture]) -> None:
+    def __init__(self, pictures: Picture | Sequence[Picture], *, bits: int = 16) -> None:
+        self._bits = bits
         self._items: list[Path | Image.Image] = []
         given = pictures if isinstance(pictures, Sequence) and not isinstance(pictures, str) else [pictures]
         for picture in given:
@@ -96,7 +98,7 @@ class PictureSet:
     def rgb(self, position: int) -> Image.Image:
         """Returns an image, with its own size."""
         item = self._items[position]
-        return item if isinstance(item, Image.Image) else open_rgb(item)
+        return item if isinstance(item, Image.Image) else open_rgb(item, bits=self._bits)
 
 
 def picture_rgb(picture: Any, name: str) -> Image.Image:

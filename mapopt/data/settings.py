@@ -13,6 +13,7 @@ import numpy as np
 
 from mapopt.bounds import SIDE, check_seed, check_whole
 from mapopt.data.invalid import Invalid
+from mapopt.data.options import check_bits, check_fractions
 from mapopt.data.shapes_config import ShapesConfig
 from mapopt.errors import ConfigError, DataError
 
@@ -128,6 +129,9 @@ class DataSettings:
             check_whole("size", side, 1, SIDE)
         if self.invalid == "keep":
             raise ConfigError("invalid is 'keep', which is for evaluate --truth only: expected error, clip or drop")
+        if self.split is not None:
+            check_fractions(self.split)
+        check_bits(self.bits)
         if self.data == SHAPES:
             ignored: dict[str, object] = {"data_limit": None, "invalid": "error", "split": None, "bits": 16}
             drawn = self.scenes.size

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapopt.data.images import ImageSet
-from mapopt.errors import ConfigError, DataError
+from mapopt.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ def divide_in_three(
 
     Args:
         positions: how many there are, at least three.
-        fractions: of the three parts, see `check_fractions`; each gets at least one.
+        fractions: of the three parts, see `mapopt.data.options.check_fractions`; each gets at least one.
         seed: decides which.
         alike: ``[positions]`` numbers; positions with the same number come into the same part.
 
@@ -98,19 +98,6 @@ def divide_in_three(
     part = np.empty(count, dtype=np.int64)
     part[order] = part_of
     return tuple(np.flatnonzero(part[groups] == number) for number in range(3))  # type: ignore[return-value]
-
-
-def check_fractions(fractions: tuple[float, float, float]) -> None:
-    """Raises an error where numbers are not fractions of a whole.
-
-    Raises:
-        ConfigError: they are not three positive numbers whose sum is 1.
-    """
-    if len(fractions) != 3 or not all(0 < fraction < 1 for fraction in fractions) or abs(sum(fractions) - 1) > 1e-6:
-        raise ConfigError(
-            f"split is {' '.join(map(str, fractions))}: expected three positive fractions for train, val and test "
-            "whose sum is 1, such as 0.7 0.15 0.15"
-        )
 
 
 def _check_same_categories(train: ImageSet, other: ImageSet, name: str) -> None:

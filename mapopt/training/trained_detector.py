@@ -68,7 +68,7 @@ class TrainedDetector(LoadedDetector):
         Raises:
             DataError: something is no image.
         """
-        pictures = PictureSet(images)
+        pictures = PictureSet(images, bits=self.bits)
         detections = self.detect_pictures(pictures)
         kept = np.flatnonzero(detections.scores >= score)
         order = kept[np.lexsort((-detections.scores[kept], detections.image_ids[kept]))]
@@ -125,7 +125,7 @@ class TrainedDetector(LoadedDetector):
         if isinstance(data, Splits):
             return data
         if isinstance(data, str | Path):
-            data = DataSettings(data=str(data))
+            data = DataSettings(data=str(data), bits=self.bits)
         if data is None or isinstance(data, DataSettings):
             return (data or self.trained_with()).load(self.size)
         return load_splits(data, size=self.size, categories=self.categories)
@@ -139,11 +139,16 @@ class TrainedDetector(LoadedDetector):
         if split not in get_args(Part):
             raise ConfigError(unknown_name("split", str(split), get_args(Part)))
         if isinstance(data, str | Path):
-            data = DataSettings(data=str(data))
+            data = DataSettings(data=str(data), bits=self.bits)
         if data is None or isinstance(data, DataSettings):
             return (data or self.trained_with()).load_part(split, self.size)
         images: ImageSet = getattr(self.splits(data), split)
         return images
+
+    @property
+    def bits(self) -> int:
+        """How many bits of images with 16 bits were in use in training."""
+        return int(self.checkpoint.settings.get("bits", 16))
 
     def trained_with(self) -> DataSettings:
         """Returns the settings of the data that the detector was trained with.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mapopt.data import load_splits
+from mapopt.data import load_splits, read_part
+from mapopt.data.pictures import PictureSet
 
 DATA = Path(__file__).parent / "exif_yolo" / "data"
 
@@ -16,3 +17,9 @@ def test_the_red_object_is_inside_its_box() -> None:
     assert red > 180
     assert max(green, blue) < 90
     assert splits.note == "In the train set: 1 image turned upright, as noted in the file (EXIF)."
+
+
+def test_predict_takes_the_same_view() -> None:
+    photograph = PictureSet(DATA / "images" / "train" / "p001.jpg")
+    notes = read_part(DATA, "train")
+    assert photograph.rgb(0).size == (notes.widths[0], notes.heights[0])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import mapopt
 from mapopt.data import load_splits
+from mapopt.data.pictures import PictureSet
 from mapopt.errors import ConfigError, DataError
 
 DATA = Path(__file__).parent / "sixteen_bit" / "data"
@@ -24,3 +27,12 @@ def test_the_bits_in_use_are_said_and_can_be_given() -> None:
         load_splits(DATA, size=(48, 64), bits=11)
     with pytest.raises(ConfigError, match="bits is 20: expected 8 to 16"):
         load_splits(DATA, size=(48, 64), bits=20)
+
+
+def test_a_detector_sees_pictures_as_in_training(tmp_path: Path) -> None:
+    run = mapopt.train(DATA, size=(48, 64), bits=12, images=2, rounds=1, recipe={"batch_size": 2}, device="cpu")
+    assert run.detector.bits == 12
+    pictures = PictureSet(DATA / "images", bits=run.detector.bits)
+    assert np.asarray(pictures.rgb(0)).max() > 100
+    assert np.asarray(PictureSet(DATA / "images").rgb(0)).max() < 16
+    assert run.detector.evaluate().ap == run.test.ap
