@@ -168,6 +168,12 @@ def test_offsets_end_at_the_scale_and_at_the_range() -> None:
     assert [played.knobs.augment for played in history] == pytest.approx([0.55, 0.8, 1.0, 1.0, 1.0, 0.8])
 
 
+def test_steps_that_do_not_divide_the_largest_offset_end_below_it() -> None:
+    action = DiscreteAction(knobs=("lr",), baseline=Constant(), scale=4.0, step_size=0.3)
+    rates = [played.knobs.lr for played in play(action, [2, 2, 2, 2, 2])]
+    assert rates == pytest.approx([TASK.knobs.lr * 4 ** (0.3 * count) for count in (1, 2, 3, 3, 3)])
+
+
 def test_an_action_can_be_had_over_another_baseline() -> None:
     action = make_action("relative", knobs=("lr",), scale=3.0).over(Constant())
     assert action.decide([0.0], [], TASK, BUDGET) == Decision(knobs=TASK.knobs)
