@@ -166,7 +166,8 @@ def _comparison(comparison: Comparison) -> str:
     rows = [["", "objects", "this", "other", f"difference{level}"]]
     rows += [_difference(row, name=row.name.upper()) for row in main]
     rows += [_difference(row, name=row.name) for row in shown]
-    lines = [f" Compared with {comparison.other.predictions.name} on the same images", *_aligned(rows)]
+    lines = [f" Warning: {warning}." for warning in comparison.other.predictions.warnings]
+    lines += [f" Compared with {comparison.other.predictions.name} on the same images", *_aligned(rows)]
     if len(shown) < len(categories):
         lines.append(f" The {len(shown)} of {len(categories)} categories with the largest differences.")
     if difference is not None:

@@ -35,7 +35,7 @@ def fixed_average_precision(truth: GroundTruth, detections: Detections, *, per_c
         DataError: As in `evaluate`.
 
     >>> truth = GroundTruth([[0, 0, 10, 10]], [1], [1])
-    >>> fixed_average_precision(truth, Detections([[0, 0, 10, 10]], [0.9], [1], [1]))
+    >>> round(fixed_average_precision(truth, Detections([[0, 0, 10, 10]], [0.9], [1], [1])), 9)
     1.0
     """
     kept = _best_of_each_category(*check_pair(truth, detections), per_category)
@@ -58,7 +58,7 @@ def pooled_average_precision(truth: GroundTruth, detections: Detections, *, per_
         DataError: As in `evaluate`.
 
     >>> truth = GroundTruth([[0, 0, 10, 10]] * 2, [1, 2], [1, 1])
-    >>> pooled_average_precision(truth, Detections([[0, 0, 10, 10]] * 2, [0.9, 0.8], [1, 2], [1, 1]))
+    >>> round(pooled_average_precision(truth, Detections([[0, 0, 10, 10]] * 2, [0.9, 0.8], [1, 2], [1, 1])), 9)
     1.0
     """
     kept = _best_of_each_category(*check_pair(truth, detections), per_category)
