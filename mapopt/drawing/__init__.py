@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mapopt.drawing.styles import styles_of as styles_of
     from mapopt.drawing.video import check_video as check_video
     from mapopt.drawing.video import write_video as write_video
+    from mapopt.drawing.worst_images import draw_worst as draw_worst
 else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
@@ -52,5 +53,6 @@ else:
             "styles_of": "mapopt.drawing.styles",
             "check_video": "mapopt.drawing.video",
             "write_video": "mapopt.drawing.video",
+            "draw_worst": "mapopt.drawing.worst_images",
         },
     )
