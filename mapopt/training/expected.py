@@ -11,7 +11,7 @@ _SECONDS = 0.0006
 def expected_image_seconds(detector: str, size: tuple[int, int]) -> float | None:
     """Returns about how many seconds of a core an image takes; None for a detector that nothing is known of.
 
-    >>> expected_image_seconds("tiny", (48, 48))
+    >>> round(expected_image_seconds("tiny", (48, 48)), 6)
     0.0006
     """
     if detector not in DETECTORS or not supports_lanes(detector):
