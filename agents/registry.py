@@ -175,6 +175,10 @@ def save_agent(
         StoreError: a file cannot be written.
     """
     path = Path(path)
+    if not isinstance(agent, Agent) and not hasattr(agent, "get_env"):
+        raise AgentError(
+            f"an agent of type {type(agent).__name__}: expected an Agent or a model of stable-baselines3 or sb3-contrib"
+        )
     if not _is_zip(path):
         written = agent if isinstance(agent, Agent) else Agent.from_sb3(agent, settings=settings)
         written.save(path)

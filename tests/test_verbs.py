@@ -348,3 +348,24 @@ def test_a_finished_run_is_not_measured_on_other_images(splits: Splits, tmp_path
     other = Splits(train=splits.train, val=splits.test, test=splits.val)
     with pytest.raises(DataError, match="data in memory: the images or annotations are not those that"):
         mapopt.train(other, resume=True, **small)
+
+
+class LearnedLoss(torch.nn.Module):
+    """A loss with a parameter that no optimizer is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, scores: torch.Tensor, labels: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        return (scores[labels == 0].mean() - scores[labels > 0].mean()) * self.slope
+
+
+def test_a_loss_whose_parameters_nothing_trains_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"has parameters of its own, which nothing would train: declare them as"):
+        mapopt.train(**TINY, loss=LearnedLoss)
+
+
+def test_what_is_no_experiment_is_said_in_one_line() -> None:
+    with pytest.raises(ConfigError, match="^config is of type int: expected a file, a name, a mapping"):
+        mapopt.compare(3)  # type: ignore[arg-type]

@@ -111,7 +111,13 @@ class Recipe(Objective):
             if is_text(name):
                 from mapopt.losses import make_loss  # here, because a recipe of our parts is read without torch
 
-                yield f"loss '{name}'", make_loss(name, settings), {}
+                loss = make_loss(name, settings)
+                if any(parameter.requires_grad for parameter in loss.parameters()):
+                    raise ConfigError(
+                        f"loss '{name}' has parameters of its own, which nothing would train: declare them as knobs, or "
+                        "freeze them by requires_grad_(False)"
+                    )
+                yield f"loss '{name}'", loss, {}
         if is_text(self.detector):
             yield f"detector '{self.detector}'", load(self.detector, "detector"), self.detector_settings
         if is_text(self.optimizer):
