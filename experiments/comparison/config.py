@@ -210,9 +210,8 @@ def load_experiment(config: str | Path | Mapping[str, Any] | Experiment) -> Expe
     if isinstance(config, Mapping):
         return _read(config, "config")
     if not isinstance(config, str | Path):
-        raise ConfigError(
-            f"config is of type {type(config).__name__}: expected a file, a name, a mapping, an Experiment"
-        )
+        kind = type(config).__name__
+        raise ConfigError(f"config is of type {kind}: expected a file, a name, a mapping or an Experiment")
     shipped = CONFIGS / f"{config}.yaml"
     path = shipped if not Path(config).is_file() and shipped.is_file() else Path(config)
     if not path.is_file():

@@ -114,8 +114,8 @@ class Recipe(Objective):
                 loss = make_loss(name, settings)
                 if any(parameter.requires_grad for parameter in loss.parameters()):
                     raise ConfigError(
-                        f"loss '{name}' has parameters of its own, which nothing would train: declare them as knobs, or "
-                        "freeze them by requires_grad_(False)"
+                        f"loss '{name}' has parameters of its own, which nothing would train: declare them as "
+                        "knobs, or freeze them by requires_grad_(False)"
                     )
                 yield f"loss '{name}'", loss, {}
         if is_text(self.detector):

@@ -158,5 +158,5 @@ def test_an_object_is_no_choice(train_model: TrainModel) -> None:
 
 
 def test_only_agents_and_models_are_saved(tmp_path: Path) -> None:
-    with pytest.raises(AgentError, match="^an agent of type int: expected an Agent or a model of stable-baselines3"):
+    with pytest.raises(AgentError, match=r"^an agent of type int: expected an Agent or a model of stable-baselines3"):
         save_agent(3, tmp_path / "agent")  # type: ignore[arg-type]
