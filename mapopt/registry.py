@@ -144,7 +144,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
         if isinstance(given, str):
             self.check_name(given)
             return Choice(name=given, settings=dict(settings or {}))
-        self.find(given)  # what is none of this kind is told so, before how it is written down
+        self.find(given)  # first whether it is of this kind, then how it is written down
         if not inspect.isclass(given) and not inspect.isroutine(given):
             if dataclasses.is_dataclass(given):
                 return Choice(name=self._name(type(given)), settings=to_mapping(given))
