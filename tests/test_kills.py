@@ -76,7 +76,12 @@ def outcome(kind: str, folder: Path) -> object:
         ]
         result = json.loads((out / "result.json").read_text())
         names = sorted(path.name for path in out.iterdir())
-        return names, tensors, [len(state.history) for state in states], {**result, "seconds": 0, "processor_seconds": 0}
+        return (
+            names,
+            tensors,
+            [len(state.history) for state in states],
+            {**result, "seconds": 0, "processor_seconds": 0},
+        )
     if kind == "compare":
         runs = {}
         for path in sorted((out / "small").rglob("run.json")):
