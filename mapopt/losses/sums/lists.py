@@ -7,6 +7,7 @@ into a padded table, sorted by score: ranking losses then need no Python loop ov
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -69,8 +70,13 @@ class Lists:
         ends = [torch.stack(values.detach().aminmax()) for values in (self.scores, self.labels)]
         low, high, lowest_label, highest_label = torch.cat(ends).tolist()
         check_labels(self.labels, keep, lowest_label, highest_label)
+        finite = math.isfinite(low) and math.isfinite(high)
+        if not finite:
+            # What is not finite spoils its own list, and must not decide in which type the others are computed.
+            known = self.scores.detach()
+            low, high = torch.stack(torch.where(known.isfinite(), known, 0.0).aminmax()).tolist()
         self._extreme = not (low > -_EXTREME and high < _EXTREME)
-        if not self._extreme and lowest_label - highest_label == lowest_label - highest_label:
+        if finite and not self._extreme and math.isfinite(lowest_label - highest_label):
             return none
         if keep is not None:
             self.scores = self.scores.masked_fill(~keep, 0.0)
