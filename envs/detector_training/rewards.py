@@ -209,8 +209,19 @@ class Reward:
         return self.form.features
 
     def value(self, scores: Scores) -> float:
-        """Returns the value of val scores."""
-        return self.form.value(scores)
+        """Returns the value of val scores.
+
+        Raises:
+            ConfigError: a reward of one's own gives no number.
+        """
+        value = self.form.value(scores)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if math.isnan(number):
+            raise ConfigError(f"the reward's value is {value!r}: expected a number, such as 0 where none is known")
+        return number
 
     def parts(self, history: Sequence[Round], budget: Budget) -> RewardParts:
         """Returns what the last round is paid.

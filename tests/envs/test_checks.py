@@ -159,3 +159,11 @@ def test_numbers_and_modes_of_lanes_are_validated_likewise(kind: str) -> None:
             ConfigError, match=r"options are 5: expected a dictionary, such as \{'instance': 3\}, or None"
         ):
             env.reset(options=5)
+
+
+@pytest.mark.parametrize("value", [None, float("nan")])
+def test_a_reward_that_gives_no_number_is_an_error(value: object) -> None:
+    env = DetectorTrainingEnv(**TRAINING, reward=lambda scores: value)
+    env.reset(seed=0)
+    with pytest.raises(ConfigError, match=f"the reward's value is {value}: expected a number, such as 0"):
+        env.step(np.zeros(2, dtype=np.float32))
