@@ -95,9 +95,9 @@ def run_jobs(
         processes += [_Worker(work, number) for number in range(count)]
         for worker in processes:
             worker.begin(waiting.popleft())
-        while busy := {worker.connection: worker for worker in processes if worker.task is not None}:
-            for connection in wait(list(busy)):
-                worker = busy[connection]
+        while busy := [worker for worker in processes if worker.task is not None]:
+            ready = wait([worker.connection for worker in busy])
+            for worker in [worker for worker in busy if worker.connection in ready]:
                 message = worker.receive()
                 if message is None:
                     processes.remove(worker)
