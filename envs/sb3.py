@@ -59,6 +59,11 @@ class FleetVecEnv(VecEnv):
     def __init__(self, make: MakeVector, *, workers: int = 1) -> None:
         if workers < 1:
             raise ConfigError(f"{workers} workers: expected at least one")
+        if not callable(make):
+            raise ConfigError(
+                f"make is of type {type(make).__name__}: expected a function that makes a vector environment, such as "
+                "functools.partial(DetectorTrainingVectorEnv, 16, autoreset_mode='SameStep')"
+            )
         first = make()
         mode = first.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.SAME_STEP:

@@ -134,7 +134,10 @@ def observe(history: Sequence[Round], task: TaskInfo, budget: Budget, features: 
     for place, entry in enumerate(features):
         feature = _ours(entry)
         if history or feature.at_start:
-            value = float(feature.value(history, task, budget))
+            try:
+                value = float(feature.value(history, task, budget))
+            except (TypeError, ValueError):
+                value = math.nan
             if math.isnan(value):
                 raise ConfigError(
                     f"feature '{feature.name}' is not a number: expected one, such as 0 where none is known"

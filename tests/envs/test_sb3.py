@@ -234,3 +234,8 @@ def test_a_worker_that_fails_leaves_no_reply_behind_and_one_that_has_ended_is_re
             env.reset()
     finally:
         env.close()
+
+
+def test_what_makes_no_environment_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"make is of type int: expected a function that makes a vector environment"):
+        FleetVecEnv(3)  # type: ignore[arg-type]

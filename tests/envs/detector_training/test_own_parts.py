@@ -177,8 +177,9 @@ def test_what_is_no_feature_is_refused(given: Any, message: str, mine: str) -> N
         make_feature(given)
 
 
-def test_a_feature_that_is_no_number_is_an_error() -> None:
-    env = make(features=(Feature("broken", "", 0, 1, lambda history, task, budget: float("nan")),))
+@pytest.mark.parametrize("value", [float("nan"), None, "much"])
+def test_a_feature_that_is_no_number_is_an_error(value: Any) -> None:
+    env = make(features=(Feature("broken", "", 0, 1, lambda history, task, budget: value),))
     env.reset(seed=0)
     with pytest.raises(ConfigError, match="feature 'broken' is not a number: expected one, such as 0"):
         env.step(env.baseline_action)
