@@ -54,11 +54,19 @@ def without_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    in_main = threading.current_thread() is threading.main_thread()
+    came: list[int] = []
+    # The mask is what workers inherit. Here another thread may still receive the signal, so it is noted and kept.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number)) if in_main else None
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if in_main:
+            signal.signal(signal.SIGINT, signal.SIG_DFL if handler is None else handler)
+            if came:
+                signal.raise_signal(signal.SIGINT)
 
 
 def end_with_parent() -> None:

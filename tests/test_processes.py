@@ -61,6 +61,21 @@ def test_an_interruption_while_workers_start_comes_a_moment_later() -> None:
     assert reached
 
 
+def test_an_interruption_that_another_thread_receives_comes_later_too() -> None:
+    waiting = threading.Event()
+    reached: list[bool] = []
+    thread = threading.Thread(target=waiting.wait, daemon=True)
+    thread.start()  # before the signal is held back in the main thread, so that it is not held back in this one
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupt_inside(reached)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        waiting.set()
+    assert reached
+
+
 def interrupt_inside(reached: list[bool]) -> None:
     with without_interrupts():
         os.kill(os.getpid(), signal.SIGINT)

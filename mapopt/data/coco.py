@@ -8,6 +8,7 @@ corner, so that a file that was read and written again says the same. Masks are 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ def _extent(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.f
 def images_folder(path: Path, images_dir: str | Path | None, file_names: Sequence[str]) -> Path:
     """Returns the folder given, or the common place that holds most of the first few images."""
     if images_dir is not None:
-        if not Path(images_dir).is_dir():
+        if not os.path.isdir(Path(images_dir)):
             raise DataError(f"the folder of its images, {images_dir}, does not exist. Check images_dir.")
         return Path(images_dir)
     stem = path.stem.removeprefix("instances_")
@@ -166,7 +167,7 @@ def images_folder(path: Path, images_dir: str | Path | None, file_names: Sequenc
         for base in (path.parent, path.parent.parent)
         for name in ("images", f"images/{stem}", stem, "", "data")
     ]
-    hits = [sum((place / name).is_file() for name in find_names(file_names[:8], place)) for place in places]
+    hits = [sum(os.path.isfile(place / name) for name in find_names(file_names[:8], place)) for place in places]
     return places[int(np.argmax(hits))]
 
 

@@ -28,7 +28,7 @@ def read_text(path: str | Path) -> str:
     """
     path = Path(path)
     try:
-        missing = not path.exists()
+        missing = not os.path.exists(path)
     except OSError:  # too long for any file
         missing = False
     if missing:
@@ -95,7 +95,7 @@ def blame(path: str | Path) -> Iterator[None]:
 
 def _nearest_folder(path: Path) -> str:
     """Says which part of the path exists, as far as that helps."""
-    if path.parent.is_dir():
+    if os.path.isdir(path.parent):
         return ""
-    existing = next((parent for parent in path.parents if parent.is_dir()), None)
+    existing = next((parent for parent in path.parents if os.path.isdir(parent)), None)
     return "" if existing is None else f"; of its folders only {existing} exists"

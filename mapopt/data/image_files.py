@@ -7,6 +7,7 @@ as viewers and tools for annotations do. Needs no torch, so that annotations can
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -136,7 +137,7 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in map(Path, paths):
-        if path.is_dir():
+        if os.path.isdir(path):
             inside = sorted(filter(is_image_name, path.iterdir()))
             if not inside:
                 raise DataError(
@@ -144,7 +145,7 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
                     "Give a folder that does."
                 )
             files += inside
-        elif path.is_file():
+        elif os.path.isfile(path):
             files.append(path)
         else:
             raise DataError(f"{path}: no such image or folder. Check the path.")

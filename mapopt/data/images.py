@@ -7,6 +7,7 @@ measured there; `ImageSet.scale` leads from one to the other.
 from __future__ import annotations
 
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,7 +90,7 @@ class ImageSet:
         check_bits(bits)
         check_memory([len(annotations)], size)
         paths = image_paths(annotations)
-        missing = [path for path in paths if not path.is_file()]
+        missing = [path for path in paths if not os.path.isfile(path)]
         if missing:
             raise DataError(
                 f"{missing[0]}: no such image; {len(missing)} of {len(paths)} images of this set are missing. "

@@ -6,6 +6,7 @@ exports are one set without splits, which is called `WHOLE` here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ def find_sets(path: Path, layout: Layout, invalid: Invalid) -> FolderSets:
     """
     if layout not in get_args(Layout):
         raise ConfigError(unknown_name("layout", str(layout), get_args(Layout)))
-    if not path.exists():
+    if not os.path.exists(path):
         raise DataError(f"{path}: no such file or folder. Check the path.")
     finders = {"coco": _coco_sets, "yolo": _yolo_sets, "voc": _voc_sets, "csv": _csv_sets}
     single = None
@@ -120,7 +121,7 @@ def find_sets(path: Path, layout: Layout, invalid: Invalid) -> FolderSets:
             # What is divided into splits counts before what is one set.
             single = single or sets
     if single is None:
-        there = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) if path.is_dir() else "a file"
+        there = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) if os.path.isdir(path) else "a file"
         raise DataError(f"{path}: is no data set of a known layout (there is: {there or 'nothing'}). {_EXPECTED}.")
     return single
 
@@ -168,7 +169,7 @@ def _coco_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
 
     if path.suffix == ".json":
         yield FolderSets(f"the COCO file {path.name}", {WHOLE: reader(path)})
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return
     readers: dict[str, Reader] = {}
     for split, names in SPLIT_NAMES.items():
@@ -207,11 +208,15 @@ def _yolo_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
     def reader(data: YoloData, entry: str) -> Reader:
         return lambda: read_yolo_data(data, entry, invalid=invalid)
 
-    if path.is_dir():
-        named = next((path / name for name in _YOLO_FILES if (path / name).exists()), None)
+    if os.path.isdir(path):
+        named = next((path / name for name in _YOLO_FILES if os.path.exists(path / name)), None)
         file = named or _other_yolo_file(path)
         if file is None:
-            if (path / "classes.txt").is_file() and (path / "images").is_dir() and (path / "labels").is_dir():
+            if (
+                os.path.isfile(path / "classes.txt")
+                and os.path.isdir(path / "images")
+                and os.path.isdir(path / "labels")
+            ):
                 names = dict(enumerate(read_names(path / "classes.txt")))
                 data = YoloData(path / "classes.txt", names, {WHOLE: "images"}, (path,))
                 yield FolderSets("YOLO labels with classes.txt", {WHOLE: reader(data, WHOLE)})
@@ -241,7 +246,7 @@ def _other_yolo_file(path: Path) -> Path | None:
 
 
 def _voc_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return
     lists = path / "ImageSets" / "Main"
 
@@ -252,7 +257,8 @@ def _voc_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
         return lambda: read_voc_folder(sheets, invalid=invalid)
 
     entries = {
-        split: next((n for n in names if (lists / f"{n}.txt").exists()), None) for split, names in SPLIT_NAMES.items()
+        split: next((n for n in names if os.path.exists(lists / f"{n}.txt")), None)
+        for split, names in SPLIT_NAMES.items()
     }
     if any(entries.values()):
         yield FolderSets("Pascal VOC", {split: reader(entry) for split, entry in entries.items() if entry is not None})
@@ -274,7 +280,7 @@ def _voc_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
 def _sheets(folder: Path, root: Path) -> VocSheets | None:
     """Returns a folder's XML files, with the images beside them or in a folder of their own."""
     for notes, pictures in (*_VOC_FOLDERS, ("", "")):
-        if next((folder / notes).glob("*.xml"), None) is not None and (folder / pictures).is_dir():
+        if next((folder / notes).glob("*.xml"), None) is not None and os.path.isdir(folder / pictures):
             return VocSheets(root, folder / notes, folder / pictures)
     return None
 
@@ -282,11 +288,11 @@ def _sheets(folder: Path, root: Path) -> VocSheets | None:
 def _csv_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
     name = "_annotations.csv"
     sets = {
-        split: next((file for folder in names if (file := path / folder / name).is_file()), None)
+        split: next((file for folder in names if os.path.isfile(file := path / folder / name)), None)
         for split, names in SPLIT_NAMES.items()
     }
     files = {split: file for split, file in sets.items() if file is not None}
-    if not files and (path / name).is_file():
+    if not files and os.path.isfile(path / name):
         files = {WHOLE: path / name}
     if files:
         categories = csv_categories(list(files.values()))

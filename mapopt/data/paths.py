@@ -5,6 +5,7 @@ A name is tried as it is written first, so that a folder that is right is never 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -27,7 +28,7 @@ def find_path(text: str, bases: Sequence[Path]) -> Path | None:
             one by one; but none that says which split is meant.
         bases: folders that it may be relative to.
     """
-    return next((base / name for name in _readings(text) for base in bases if (base / name).exists()), None)
+    return next((base / name for name in _readings(text) for base in bases if os.path.exists(base / name)), None)
 
 
 def with_slashes(text: str) -> str:
@@ -43,7 +44,7 @@ def find_names(names: Sequence[str], folder: Path) -> list[str]:
     """Returns the names as they are found in a folder of images, or as they are where that finds fewer of them."""
     for read in (str, with_slashes, lambda name: PurePosixPath(with_slashes(name)).name):
         readings = [read(name) for name in names]
-        if any((folder / name).is_file() for name in readings[:8]):
+        if any(os.path.isfile(folder / name) for name in readings[:8]):
             return readings
     return list(names)
 
@@ -66,9 +67,9 @@ def remark_on_unlisted(images: Iterable[Path]) -> str:
     beside = [
         path
         for folder in sorted({path.parent for path in listed})
-        if folder.is_dir()
+        if os.path.isdir(folder)
         for path in sorted(folder.iterdir())
-        if path not in listed and is_image_name(path) and path.is_file()
+        if path not in listed and is_image_name(path) and os.path.isfile(path)
     ]
     if not beside:
         return ""

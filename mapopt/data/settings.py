@@ -5,6 +5,7 @@ They are read and checked without torch; images are read or drawn when `load` is
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,7 +147,7 @@ class DataSettings:
             if getattr(self, name) != default:
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--{flag} is given, but it says nothing about --data {self.data}: leave it out")
-        if self.data != SHAPES and not Path(self.data).exists():
+        if self.data != SHAPES and not os.path.exists(Path(self.data)):
             raise DataError(f"{self.data}: no such file or folder. Check the path, or give {SHAPES} for scenes.")
 
 

@@ -78,7 +78,7 @@ def divide_in_three(
         DataError: there are fewer than three to divide.
 
     >>> divide_in_three(6, (0.5, 0.25, 0.25), seed=0)
-    (array([0, 1]), array([2, 3]), array([4, 5]))
+    (array([0, 2, 4]), array([1, 3]), array([5]))
     """
     groups = np.arange(positions) if alike is None else np.unique(alike, return_inverse=True)[1]
     count = int(groups.max()) + 1 if positions else 0

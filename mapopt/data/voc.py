@@ -7,6 +7,7 @@ keeps them to the last bit. VOC has no ids (they are counted from 1 here) and no
 
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def read_voc(
     folder = Path(folder)
     notes = _folder(folder, ("Annotations", "annotations_voc"), "the XML files")
     pictures = next(
-        (folder / name for name in ("JPEGImages", "images") if (folder / name).is_dir()), folder / "JPEGImages"
+        (folder / name for name in ("JPEGImages", "images") if os.path.isdir(folder / name)), folder / "JPEGImages"
     )
     names = split_names(folder, split)
     known = tuple(categories) if categories is not None else _category_names(folder, notes)
@@ -78,7 +79,7 @@ def read_voc_folder(sheets: VocSheets, *, invalid: Invalid = "error") -> Annotat
     """
     there = sorted(path.with_suffix("").name for path in sheets.notes.glob("*.xml"))
     pictures: dict[str, Path] = {}
-    for path in sorted(filter(is_image_name, sheets.pictures.iterdir())) if sheets.pictures.is_dir() else ():
+    for path in sorted(filter(is_image_name, sheets.pictures.iterdir())) if os.path.isdir(sheets.pictures) else ():
         pictures.setdefault(path.stem, path)
     names = [name for name in there if name in pictures]
     if not names:
@@ -159,7 +160,7 @@ def write_voc(annotations: Annotations, folder: str | Path, split: str) -> None:
             raise DataError(f"category name {name!r} begins or ends with a space, which VOC cannot keep. Rename it.")
     listed = "".join(f"{name}\n" for name in annotations.category_names)
     classes = folder / _CLASSES_FILE
-    if classes.exists() and read_text(classes) != listed:
+    if os.path.exists(classes) and read_text(classes) != listed:
         raise DataError(f"{classes}: lists other classes than these annotations have. Choose another folder.")
     write_text(classes, listed)
     order = np.argsort(annotations.images, kind="stable")
@@ -233,7 +234,7 @@ def _file_name(key: str, noted: str, pictures: Path) -> str:
     choices = ([noted] if fitting else []) + [
         stem + ending for suffix in image_suffixes() for ending in (suffix, suffix.upper())
     ]
-    name = next((name for name in choices if (pictures / folder / name).is_file()), choices[0])
+    name = next((name for name in choices if os.path.isfile(pictures / folder / name)), choices[0])
     return (folder / name).as_posix()
 
 
@@ -255,7 +256,7 @@ def _number(text: str | None, where: str, name: str) -> float:
 
 def _category_names(folder: Path, notes: Path) -> tuple[str, ...]:
     classes = folder / _CLASSES_FILE
-    if classes.is_file():
+    if os.path.isfile(classes):
         return tuple(line.strip() for line in read_text(classes).splitlines() if line.strip())
     names = {
         (name.text or "").strip() for path in notes.rglob("*.xml") for name in _parse(path).iterfind("object/name")
@@ -265,7 +266,7 @@ def _category_names(folder: Path, notes: Path) -> tuple[str, ...]:
 
 def _folder(folder: Path, names: Sequence[str], what: str) -> Path:
     for name in names:
-        if (folder / name).is_dir():
+        if os.path.isdir(folder / name):
             return folder / name
     raise DataError(f"{folder}: has no folder {' or '.join(names)}. Expected {what} there; check the path.")
 

@@ -122,7 +122,7 @@ def write_yolo(annotations: Annotations, folder: str | Path, split: str) -> None
     path = folder / "data.yaml"
     names = dict(zip(annotations.category_ids.tolist(), annotations.category_names, strict=True))
     data: dict[str, Any] = {"names": names}
-    if path.exists():
+    if os.path.exists(path):
         stored = read_yolo_file(path)
         if stored.names != names:
             raise DataError(f"{path}: has other names than these annotations. Choose another folder.")
@@ -162,7 +162,7 @@ def _images(data: YoloData, split: str) -> tuple[Path, list[Path]]:
                 f"{path}: '{split}' names {text}, but {data.bases[0] / text} does not exist. Correct the entry or "
                 "'path'."
             )
-        if place.is_dir():
+        if os.path.isdir(place):
             folders.append(place)
             files += sorted(filter(is_image_name, place.rglob("*")))
         else:
@@ -178,7 +178,7 @@ def _images(data: YoloData, split: str) -> tuple[Path, list[Path]]:
 
 def _find_label_file(image: Path) -> Path | None:
     """Returns the label file of an image, None where it has none."""
-    return next((file for file in (_label_file(image), image.with_suffix(".txt")) if file.exists()), None)
+    return next((file for file in (_label_file(image), image.with_suffix(".txt")) if os.path.exists(file)), None)
 
 
 def _what_is_missing(
@@ -190,7 +190,10 @@ def _what_is_missing(
     places = (find_path(text, data.bases) for text in (entry if isinstance(entry, list) else [entry]))
     # A list of images says itself what belongs to it.
     folders = {
-        folder for place in places if place and place.is_dir() for folder in (place, _label_file(place / "x").parent)
+        folder
+        for place in places
+        if place and os.path.isdir(place)
+        for folder in (place, _label_file(place / "x").parent)
     }
     stray = sorted(
         {file for folder in folders for file in folder.rglob("*.txt") if _holds_labels(file)} - set(label_files)

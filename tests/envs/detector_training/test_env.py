@@ -66,7 +66,9 @@ def test_doing_nothing_is_the_baselines_run_bit_for_bit(
     result = run(Trainer(instance.task, seed=7), instance.baseline or Schedule(), BUDGET)
     for ours, theirs in zip(env.lanes.histories[0], result.history, strict=True):
         assert ours.val == theirs.val
-        assert replace(ours.interval, seconds=0.0) == replace(theirs.interval, seconds=0.0)
+        assert replace(ours.interval, seconds=0.0, processor_seconds=0.0) == replace(
+            theirs.interval, seconds=0.0, processor_seconds=0.0
+        )
         assert (ours.knobs, ours.ramp_from) == (theirs.knobs, theirs.ramp_from)
 
 
