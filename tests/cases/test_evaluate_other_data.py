@@ -41,3 +41,9 @@ def test_one_set_is_enough(best, data, tmp_path) -> None:
 def test_a_set_that_is_not_there_is_named(best) -> None:
     with pytest.raises(DataError, match=r"has no val set. Name one that is there: test"):
         Evaluate(checkpoint=best, data=str(HERE / "test_only"), split="val", resamples=0, device="cpu").run()
+
+
+def test_the_former_place_of_the_command_still_imports() -> None:
+    from mapopt.experiments.evaluation import command
+
+    assert command.Evaluate is Evaluate
