@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from mapopt.losses.registry import make_loss as make_loss
     from mapopt.losses.smooth_ranks import ApproxNDCGLoss as ApproxNDCGLoss
     from mapopt.losses.smooth_ranks import SmoothAPLoss as SmoothAPLoss
+    from mapopt.losses.soft_targets import IoUAwareBCELoss as IoUAwareBCELoss
+    from mapopt.losses.soft_targets import MatchabilityAwareLoss as MatchabilityAwareLoss
     from mapopt.losses.sums.lists import Lists as Lists
     from mapopt.losses.sums.transforms import IOU_THRESHOLDS as IOU_THRESHOLDS
     from mapopt.losses.sums.transforms import ScoreMemory as ScoreMemory
@@ -82,6 +84,8 @@ else:
             "make_loss": "mapopt.losses.registry",
             "ApproxNDCGLoss": "mapopt.losses.smooth_ranks",
             "SmoothAPLoss": "mapopt.losses.smooth_ranks",
+            "IoUAwareBCELoss": "mapopt.losses.soft_targets",
+            "MatchabilityAwareLoss": "mapopt.losses.soft_targets",
             "Lists": "mapopt.losses.sums.lists",
             "IOU_THRESHOLDS": "mapopt.losses.sums.transforms",
             "ScoreMemory": "mapopt.losses.sums.transforms",

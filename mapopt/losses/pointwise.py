@@ -106,3 +106,8 @@ def signed(lists: Lists) -> Tensor:
 def surprise(logits: Tensor) -> Tensor:
     """Returns -log(sigmoid(logits)), finite for any finite logit."""
     return -nn.functional.logsigmoid(logits)
+
+
+def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    """Returns -y log p - (1 - y) log(1 - p) of labels y in [0, 1], finite for any finite score."""
+    return surprise(scores) + (1.0 - labels) * scores

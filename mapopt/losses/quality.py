@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mapopt.losses.base import ListLoss
-from mapopt.losses.pointwise import PointwiseLoss, surprise
+from mapopt.losses.pointwise import PointwiseLoss, cross_entropy, surprise
 from mapopt.losses.sums.lists import Lists
 
 
@@ -41,7 +41,7 @@ class QualityFocalLoss(PointwiseLoss):
         beta = self.per_list("beta", lists, above=0.0)
         labels = lists.labels.detach().clamp(0.0, 1.0)
         gap = (labels - lists.scores.sigmoid()).abs()
-        return gap**beta * _cross_entropy(lists.scores, labels)
+        return gap**beta * cross_entropy(lists.scores, labels)
 
 
 class VarifocalLoss(PointwiseLoss):
@@ -73,7 +73,7 @@ class VarifocalLoss(PointwiseLoss):
         labels = lists.labels.detach().clamp(0.0, 1.0)
         fading = alpha * (-gamma * surprise(lists.scores)).exp()  # p^gamma, from its logarithm
         weight = labels + fading * lists.negative
-        return weight * _cross_entropy(lists.scores, labels)
+        return weight * cross_entropy(lists.scores, labels)
 
 
 class CorrelationLoss(ListLoss):
@@ -118,8 +118,3 @@ class CorrelationLoss(ListLoss):
 
 
 _SMALLEST_SPREAD = 1e-12  # squared; below it the correlation is rounding error
-
-
-def _cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
-    """-y log p - (1 - y) log(1 - p), finite for any finite score."""
-    return surprise(scores) + (1.0 - labels) * scores

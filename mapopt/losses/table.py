@@ -125,6 +125,16 @@ LOSS_TABLE: dict[str, LossEntry] = {
         parameters={"alpha": _NUMBER, "gamma": _NUMBER, "weight": _NUMBER},
         pointwise=True,
     ),
+    "mal": LossEntry(
+        where="mapopt.losses.soft_targets:MatchabilityAwareLoss",
+        parameters={"power": _POSITIVE, "weight": _NUMBER},
+        pointwise=True,
+    ),
+    "ia_bce": LossEntry(
+        where="mapopt.losses.soft_targets:IoUAwareBCELoss",
+        parameters={"alpha": _NUMBER, "gamma": _NUMBER, "weight": _NUMBER},
+        pointwise=True,
+    ),
     # Auxiliary: beside another loss.
     "correlation": LossEntry(
         where="mapopt.losses.quality:CorrelationLoss",

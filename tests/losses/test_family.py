@@ -40,13 +40,15 @@ MEMBERS: dict[str, ListLoss] = {
     "bce": losses.BCELoss(),
     "quality_focal": losses.QualityFocalLoss(),
     "varifocal": losses.VarifocalLoss(),
+    "mal": losses.MatchabilityAwareLoss(),
+    "ia_bce": losses.IoUAwareBCELoss(),
     "correlation": losses.CorrelationLoss(),
     "correlation, pearson": losses.CorrelationLoss("pearson"),
 }
 # The gradient is not the derivative of the value on purpose, beyond those that say so by `gradient`.
 INEXACT = [
     *["bucketed_rank_sort", "blackbox_ap", "ape", "parameterized_ap", "parameterized_ap, bent"],
-    *["lambda_ap", "lambda_ap, normalized", "plackett_luce_ap"],
+    *["lambda_ap", "lambda_ap, normalized", "plackett_luce_ap", "mal", "ia_bce"],
 ]
 KINKED = ["ap, exact", "alrp, exact", "rank_sort, exact", "parameterized_ap, bent"]  # one subgradient of many at ties
 # A bin that holds positives only counts as much as it holds: a positive may gain by staying with others.
@@ -119,6 +121,9 @@ def test_without_a_negative_ap_is_perfect(name: str) -> None:
         (losses.QualityFocalLoss(), "beta", (1.0, 2.0)),
         (losses.VarifocalLoss(), "alpha", (0.75, 0.5)),
         (losses.VarifocalLoss(), "gamma", (0.0, 2.0)),
+        (losses.MatchabilityAwareLoss(), "power", (1.0, 1.5)),
+        (losses.IoUAwareBCELoss(), "alpha", (0.0, 0.25)),
+        (losses.IoUAwareBCELoss(), "gamma", (0.0, 2.0)),
     ],
     ids=lambda value: str(value)[:40],
 )

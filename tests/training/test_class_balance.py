@@ -10,6 +10,7 @@ import torch
 
 from mapopt.data import ShapesConfig, make_shapes
 from mapopt.errors import ConfigError
+from mapopt.losses import LOSS_TABLE
 from mapopt.training.batches import DeviceSet, make_plan
 from mapopt.training.fleet import Trainer
 from mapopt.training.recipe import Recipe
@@ -64,7 +65,7 @@ def test_images_without_objects_keep_their_probability() -> None:
 
 
 @pytest.mark.parametrize("balance", ["weights", "sampling"])
-@pytest.mark.parametrize("loss", ["focal", "quality_focal", "varifocal", "bce"])
+@pytest.mark.parametrize("loss", [name for name, loss in LOSS_TABLE.items() if loss.pointwise])
 def test_help_for_rare_classes_changes_the_training(loss: str, balance: str, make_task: Callable[..., Task]) -> None:
     plain, helped = Trainer(make_task(loss=loss), seed=1), Trainer(make_task(loss=loss, class_balance=balance), seed=1)
     plain.train(8), helped.train(8)

@@ -7,6 +7,7 @@ from mapopt.errors import ConfigError
 from mapopt.losses import BOX_LOSSES, LOSSES
 
 CLASSES = 3
+POINTWISE = {"focal", "bce", "quality_focal", "varifocal", "mal", "ia_bce"}
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -68,8 +69,8 @@ def test_ranking_losses_are_ranked_by_class_unless_asked_otherwise(dense_loss):
     assert dense_loss("ap", scope="image").scope == "image"
 
 
-def test_the_pointwise_losses_are_the_four_that_say_so():
-    assert {name for name in LOSSES if LOSSES[name].pointwise} == {"focal", "bce", "quality_focal", "varifocal"}
+def test_the_pointwise_losses_are_those_that_say_so():
+    assert {name for name in LOSSES if LOSSES[name].pointwise} == POINTWISE
 
 
 def class_labels(problem, objects):
@@ -221,7 +222,7 @@ def test_an_auxiliary_loss_is_added_with_its_weight_and_leaves_the_labels_alone(
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_box_loss_is_scaled_to_the_class_loss_where_that_is_an_error_rate(loss, problem, knob_table, dense_loss):
     default, plain = (dense_loss(loss, balance=value)(*problem, knob_table(2)) for value in (None, False))
-    scaled = loss not in ("focal", "bce", "quality_focal", "varifocal", "listnet", "listmle", "lambda_ap")
+    scaled = loss not in (*POINTWISE, "listnet", "listmle", "lambda_ap")
     assert bool((default["box"] != plain["box"]).all()) == scaled
     if scaled:
         torch.testing.assert_close(default["box"], default["class"])
