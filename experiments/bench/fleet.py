@@ -14,6 +14,7 @@ from mapopt.evaluation.text_tables import new_table, print_table
 from mapopt.experiments.bench.cost import fastest_of
 from mapopt.experiments.bench.round import RoundCost, measure_round, round_table
 from mapopt.experiments.bench.settings import FleetSettings
+from mapopt.experiments.bench.updates import UpdateCost, measure_updates, update_table
 from mapopt.training import Fleet, Task
 
 
@@ -41,6 +42,7 @@ class FleetCosts:
 
     fleets: tuple[FleetCost, ...]
     rounds: tuple[LanesRound, ...]
+    updates: tuple[UpdateCost, ...] = ()
 
 
 def bench_fleet(settings: FleetSettings, *, seed: int, device: torch.device) -> FleetCosts:
@@ -60,7 +62,11 @@ def bench_fleet(settings: FleetSettings, *, seed: int, device: torch.device) -> 
     rounds = [LanesRound(lanes=lanes, cost=measure_round(lanes, settings.repeats, device, seed)) for lanes in many]
     title = f"a round of the fleet ({name})"
     print_table(round_table([str(lanes) for lanes in many], [played.cost for played in rounds], title=title), console)
-    return FleetCosts(fleets=tuple(fleets), rounds=tuple(rounds))
+    updates = measure_updates(settings.numbers, settings.repeats, device, seed) if settings.numbers else []
+    if updates:
+        title = f"an update of {settings.numbers:,} numbers of one lane ({name})"
+        print_table(update_table(updates, title=title), console)
+    return FleetCosts(fleets=tuple(fleets), rounds=tuple(rounds), updates=tuple(updates))
 
 
 def measure_fleet(lanes: int, steps: int, repeats: int, device: torch.device, seed: int = 0) -> FleetCost:

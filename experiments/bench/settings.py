@@ -88,6 +88,8 @@ class FleetSettings:
     """Steps of 16 images per measurement."""
     repeats: int = 3
     """The fastest of so many counts."""
+    numbers: int = 12_000_000
+    """Numbers of the lane whose updates are measured beside torch's optimizers; 0 leaves them out."""
     threads: int = 1
     """Threads of the CPU."""
 
@@ -96,6 +98,7 @@ class FleetSettings:
         check_numbers("lanes", self.lanes, 1)
         check_numbers("steps", [self.steps], 1)
         check_numbers("repeats", [self.repeats], 1)
+        check_numbers("numbers", [self.numbers], 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,7 +91,7 @@ class Detector(Protocol):
         )
 
     def gradient(self) -> Tensor:
-        """Returns ``[lanes, n]``: the gradient the last backward pass left."""
+        """Returns ``[lanes, n]``: the gradient the last backward pass left, which clipping scales in place."""
         return torch.zeros_like(self.weights) if self.weights.grad is None else self.weights.grad
 
     def clear_gradient(self) -> None:

@@ -30,7 +30,7 @@ from mapopt.training.knob_tensors import stack_knobs
 from mapopt.training.knobs import Knobs
 from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
-from mapopt.training.optimizers.base import RowOptimizer, clip_rows
+from mapopt.training.optimizers.base import RowOptimizer, clip_rows, follow_rows
 from mapopt.training.optimizers.registry import make_optimizer
 from mapopt.training.steps import StepPlan
 from mapopt.training.task import Task, check_alike
@@ -197,9 +197,8 @@ class LaneEngine:
         """
         before = [seen // size + step for seen, size in zip(self.seen, sizes, strict=True)]
         counts = torch.tensor(before, device=self.device)
-        decay = ((1 + counts) / (10 + counts)).clamp(max=self.recipe.ema)[:, None].float()
-        mixed = self.average * decay + self.detector.weights * (1 - decay)
-        self.average.copy_(torch.where(running[:, None], mixed, self.average))
+        decay = ((1 + counts) / (10 + counts)).clamp(max=self.recipe.ema).float()
+        follow_rows(self.average, self.detector.weights.detach(), decay, running)
 
     @torch.no_grad()
     def evaluate(

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from mapopt.detectors.interface import KnobTable
-from mapopt.training.optimizers.base import keep
+from mapopt.training.optimizers.in_place import InPlaceRows, pieces
 
 
-class RowAdamW:
+class RowAdamW(InPlaceRows):
     """AdamW as in `torch.optim.AdamW`; the momentum knob is the first beta.
 
     Reference: I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, algorithm 2.
@@ -19,7 +19,7 @@ class RowAdamW:
     epsilon = 1e-8
 
     def __init__(self, weights: Tensor, decay: Tensor) -> None:
-        self._decay = decay
+        super().__init__(weights, decay)
         lanes = len(weights)
         self.state = {
             "first": torch.zeros_like(weights, requires_grad=False),
@@ -29,17 +29,18 @@ class RowAdamW:
             "second_bias": torch.ones((lanes, 1), device=weights.device, dtype=torch.float64),
         }
 
-    @torch.no_grad()
-    def update(self, weights: Tensor, gradient: Tensor, knobs: KnobTable, active: Tensor) -> Tensor:
-        """Updates the active lanes; see `RowOptimizer.update`."""
-        lr, beta, decay = (knobs[name][:, None] for name in ("lr", "momentum", "weight_decay"))
+    def advance(self, rows: slice, weights: Tensor, gradient: Tensor, knobs: KnobTable, step: Tensor) -> None:
+        """Moves some lanes; see `InPlaceRows.advance`."""
+        lr, beta, decay = (knobs[name][rows, None] for name in ("lr", "momentum", "weight_decay"))
         state, second_beta = self.state, self.second_beta
-        keep(state["first"], state["first"] * beta + gradient * (1 - beta), active)
-        keep(state["second"], state["second"] * second_beta + gradient.square() * (1 - second_beta), active)
-        keep(state["first_bias"], state["first_bias"] * beta, active)
-        keep(state["second_bias"], state["second_bias"] * second_beta, active)
-        mean = state["first"] / (1 - state["first_bias"]).to(weights.dtype)
-        spread = (state["second"] / (1 - state["second_bias"]).to(weights.dtype)).sqrt() + self.epsilon
-        step = torch.where(active[:, None], lr * (mean / spread + decay * self._decay * weights), 0.0)
-        weights -= step
-        return step.norm(dim=1)
+        first_bias = 1 - state["first_bias"][rows].mul_(beta)
+        second_bias = 1 - state["second_bias"][rows].mul_(second_beta)
+        biases = first_bias.to(weights.dtype), second_bias.to(weights.dtype)
+        matrices = (weights, gradient, state["first"], state["second"], self.decay, step)
+        for weight, slope, first, second, decays, moved, spare in pieces(rows, *matrices, spare=1):
+            first.mul_(beta).add_(torch.mul(slope, 1 - beta, out=spare))
+            second.mul_(second_beta).add_(torch.mul(slope, slope, out=spare).mul_(1 - second_beta))
+            torch.div(first, biases[0], out=moved)
+            moved.div_(torch.div(second, biases[1], out=spare).sqrt_().add_(self.epsilon))
+            moved.add_(torch.mul(decays, decay, out=spare).mul_(weight)).mul_(lr)
+            weight.sub_(moved)

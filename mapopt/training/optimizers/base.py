@@ -1,4 +1,4 @@
-"""What every optimizer over rows offers, and the clipping of rows."""
+"""What every optimizer over rows offers, and what else a step does to rows: clipping and averaging."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mapopt.detectors.interface import KnobTable
+from mapopt.training.optimizers.in_place import only_active, pieces, waits
 
 
 class RowOptimizer(Protocol):
@@ -44,12 +45,31 @@ class RowOptimizer(Protocol):
         """
 
 
+@torch.no_grad()
 def clip_rows(gradient: Tensor, limit: float) -> tuple[Tensor, Tensor]:
-    """Scales each row down to at most the norm `limit`; returns the rows and their norms before, ``[lanes]``."""
+    """Scales each row down to at most the norm `limit`, in place; returns the rows and their norms before, ``[lanes]``.
+
+    On the CPU nothing is written where no row is longer.
+    """
     norms = gradient.norm(dim=1)
-    return gradient * (limit / norms.clamp(min=limit))[:, None], norms
+    factors = limit / norms.clamp(min=limit)
+    if waits(gradient) or bool((factors != 1).any()):
+        gradient.mul_(factors[:, None])
+    return gradient, norms
 
 
-def keep(old: Tensor, new: Tensor, active: Tensor) -> None:
-    """Overwrites the rows of the active lanes."""
-    old.copy_(torch.where(active[:, None], new, old))
+@torch.no_grad()
+def follow_rows(average: Tensor, weights: Tensor, decay: Tensor, active: Tensor) -> None:
+    """Moves running averages towards the weights of the active lanes: ``decay * average + (1 - decay) * weights``.
+
+    Args:
+        average: ``[lanes, n]``, to be changed in place.
+        weights: ``[lanes, n]``.
+        decay: ``[lanes]``.
+        active: bool ``[lanes]``.
+    """
+    with only_active([average], active) as runs:
+        for rows in runs:
+            kept = decay[rows, None]
+            for mean, weight, spare in pieces(rows, average, weights, spare=1):
+                mean.mul_(kept).add_(torch.mul(weight, 1 - kept, out=spare))

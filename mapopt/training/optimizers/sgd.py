@@ -6,23 +6,23 @@ import torch
 from torch import Tensor
 
 from mapopt.detectors.interface import KnobTable
-from mapopt.training.optimizers.base import keep
+from mapopt.training.optimizers.in_place import InPlaceRows, pieces
 
 
-class RowSGD:
+class RowSGD(InPlaceRows):
     """SGD with momentum; weight decay is added to the gradient, as in `torch.optim.SGD`."""
 
     def __init__(self, weights: Tensor, decay: Tensor) -> None:
-        self._decay = decay
+        super().__init__(weights, decay)
         self.state = {"velocity": torch.zeros_like(weights, requires_grad=False)}
 
-    @torch.no_grad()
-    def update(self, weights: Tensor, gradient: Tensor, knobs: KnobTable, active: Tensor) -> Tensor:
-        """Updates the active lanes; see `RowOptimizer.update`."""
-        lr, momentum, decay = (knobs[name][:, None] for name in ("lr", "momentum", "weight_decay"))
-        velocity = self.state["velocity"]
-        fresh = velocity * momentum + torch.addcmul(gradient, weights, decay * self._decay)
-        keep(velocity, fresh, active)
-        step = torch.where(active[:, None], lr * fresh, 0.0)
-        weights -= step
-        return step.norm(dim=1)
+    def advance(self, rows: slice, weights: Tensor, gradient: Tensor, knobs: KnobTable, step: Tensor) -> None:
+        """Moves some lanes; see `InPlaceRows.advance`."""
+        lr, momentum, decay = (knobs[name][rows, None] for name in ("lr", "momentum", "weight_decay"))
+        matrices = (weights, gradient, self.state["velocity"], self.decay, step)
+        for weight, slope, velocity, decays, moved, spare in pieces(rows, *matrices, spare=1):
+            torch.mul(decays, decay, out=spare)
+            torch.addcmul(slope, weight, spare, out=spare)
+            velocity.mul_(momentum).add_(spare)
+            torch.mul(velocity, lr, out=moved)
+            weight.sub_(moved)

@@ -13,6 +13,7 @@ from mapopt.experiments.bench import fleet, loss_peers
 from mapopt.experiments.bench.round import RoundCost, measure_round
 from mapopt.experiments.commands.bench import BenchLosses
 from mapopt.losses import LOSSES
+from mapopt.training import OPTIMIZERS
 
 TIMED = ["--sizes", "200", "400", "--positives", "0.1", "5", "--repeats", "1"]
 SMALL = [*TIMED, "--lists", "8", "--seeds", "2", "--steps", "5"]
@@ -44,6 +45,7 @@ def test_the_family_lists_its_commands(words: list[str], capsys: pytest.CaptureF
         ),
         (["bench", "ap", "--repeats", "0"], "mapopt bench ap: error: --repeats is 0: expected 1 or more\n"),
         (["bench", "ap", "--sets"], "mapopt bench ap: error: --sets is empty: name at least one of small, medium, "),
+        (["bench", "fleet", "--numbers", "-1"], "mapopt bench fleet: error: --numbers is -1: expected 0 or more\n"),
         (["bench", "fleet", "--lanes", "0"], "mapopt bench fleet: error: --lanes is 0: expected 1 or more\n"),
     ],
 )
@@ -181,7 +183,7 @@ def test_fleet_prints_and_writes_a_row_for_every_number_of_lanes(
 
     monkeypatch.setattr(fleet, "measure_fleet", cost)
     monkeypatch.setattr(fleet, "measure_round", lambda *_: _round(data=1.0, forward=3.0, network=0.2))
-    words = ["bench", "fleet", "--lanes", "1", "3", "--steps", "2", "--repeats", "4", "--seed", "5"]
+    words = ["bench", "fleet", "--lanes", "1", "3", "--steps", "2", "--repeats", "4", "--seed", "5", "--numbers", "500"]
     assert main([*words, "--device", "cpu", "--out", str(tmp_path / "new")]) == 0
     assert asked == [(1, 2, 4, 5), (3, 2, 4, 5)]
     out = capsys.readouterr().out
@@ -191,6 +193,11 @@ def test_fleet_prints_and_writes_a_row_for_every_number_of_lanes(
     written = json.loads((tmp_path / "new" / "fleet.json").read_text())
     assert [row["lanes"] for row in written["fleets"]] == [1, 3]
     assert [row["lanes"] for row in written["rounds"]] == [2, 3]
+    updates = {row["name"]: row for row in written["updates"]}
+    assert set(OPTIMIZERS) < set(updates)
+    assert updates["adamw"]["numbers"] == 500
+    assert all(updates["adamw"][which] > 0 for which in ("ours", "foreach", "fused"))
+    assert "an update of 500 numbers of one lane" in out
 
 
 def _round(**seconds: float) -> RoundCost:
