@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mapopt.losses.lambda_ap import LambdaAPLoss as LambdaAPLoss
     from mapopt.losses.listwise import ListMLELoss as ListMLELoss
     from mapopt.losses.listwise import ListNetLoss as ListNetLoss
+    from mapopt.losses.mean_average_precision import MeanAPLoss as MeanAPLoss
     from mapopt.losses.pairwise_error import APELoss as APELoss
     from mapopt.losses.parameterized import ParameterizedAPLoss as ParameterizedAPLoss
     from mapopt.losses.plackett_luce import PlackettLuceAPLoss as PlackettLuceAPLoss
@@ -66,6 +67,7 @@ else:
             "LambdaAPLoss": "mapopt.losses.lambda_ap",
             "ListMLELoss": "mapopt.losses.listwise",
             "ListNetLoss": "mapopt.losses.listwise",
+            "MeanAPLoss": "mapopt.losses.mean_average_precision",
             "as_list_loss": "mapopt.losses.callables",
             "APELoss": "mapopt.losses.pairwise_error",
             "ParameterizedAPLoss": "mapopt.losses.parameterized",

@@ -169,16 +169,28 @@ class ListLoss(nn.Module, ABC):
             if name in values:
                 setattr(self, name, values[name].reshape(-1, *[1] * (dimensions - 1)))
 
-    def per_list(self, name: str, lists: Lists, *, above: float | None = None) -> float | Tensor:
+    def per_list(
+        self, name: str, lists: Lists, *, above: float | None = None, within: tuple[float, float] | None = None
+    ) -> float | Tensor:
         """Returns an attribute as a number, or as a column ``[lists, 1]`` in the type that sums are accumulated in.
 
+        Args:
+            name: of the attribute.
+            lists: whose leading dimensions a tensor has to fit.
+            above: what the numbers have to be larger than.
+            within: the smallest and the largest number.
+
         Raises:
-            ConfigError: the tensor does not fit the leading dimensions, or a number is not larger than ``above``.
+            ConfigError: the tensor does not fit, or a number is out of range.
         """
         value = getattr(self, name)
         if not isinstance(value, Tensor):
             if above is not None and not value > above:
                 raise ConfigError(f"{type(self).__name__} got {name}={value}; expected a number above {above:g}")
+            if within is not None and not within[0] <= value <= within[1]:
+                raise ConfigError(
+                    f"{type(self).__name__} got {name}={value}; expected a number from {within[0]:g} to {within[1]:g}"
+                )
             return float(value)
         if value.dim() > len(lists.leading) and value.shape[-1] == 1:
             value = value.squeeze(-1)
@@ -191,6 +203,11 @@ class ListLoss(nn.Module, ABC):
             ) from None
         if above is not None and not bool((value > above).all()):
             raise ConfigError(f"{type(self).__name__} got {name} with {value.min():g}; expected values above {above:g}")
+        if within is not None and not bool(((value >= within[0]) & (value <= within[1])).all()):
+            raise ConfigError(
+                f"{type(self).__name__} got {name} from {value.min():g} to {value.max():g}; expected values from "
+                f"{within[0]:g} to {within[1]:g}"
+            )
         return value.reshape(-1, 1).to(lists.scores.device, accumulation_type(lists.scores.device))
 
     def word(self, name: str, words: tuple[str, ...]) -> str:

@@ -25,6 +25,10 @@ class Parameter:
     """What a number has to be larger than."""
     below: float = math.inf
     """What a number has to be smaller than."""
+    min: float = -math.inf
+    """The smallest number."""
+    max: float = math.inf
+    """The largest number."""
     words: tuple[str, ...] = ()
     """What a str may be."""
 
@@ -35,13 +39,16 @@ class Parameter:
         if self.kind is str:
             return "" if value in self.words else " or ".join(repr(word) for word in self.words)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and self.above < value < self.below and (self.kind is float or value == int(value)):
+        inside = number and self.above < value < self.below and self.min <= value <= self.max
+        if inside and (self.kind is float or value == int(value)):
             return ""
         text = "a number" if self.kind is float else "a whole number"
         if math.isfinite(self.above):
             text += f" above {self.above:g}"
         if math.isfinite(self.below):
             text += f" and below {self.below:g}"
+        if math.isfinite(self.min) and math.isfinite(self.max):
+            text += f" from {self.min:g} to {self.max:g}"
         return text
 
 
@@ -60,6 +67,7 @@ class LossEntry:
 _NUMBER = Parameter()
 _POSITIVE = Parameter(above=0)
 _INSIDE = Parameter(above=0, below=1)
+_FRACTION = Parameter(min=0, max=1)
 _FLAG = Parameter(kind=bool)
 _GRADIENT = Parameter(kind=str, words=("error-driven", "exact"))
 _ERROR_DRIVEN = {"delta": _POSITIVE, "gradient": _GRADIENT}
@@ -70,6 +78,14 @@ LOSS_TABLE: dict[str, LossEntry] = {
     "alrp": LossEntry(where="mapopt.losses.alrp:ALRPLoss", parameters=_ERROR_DRIVEN),
     "rank_sort": LossEntry(where="mapopt.losses.rank_sort:RankSortLoss", parameters=_ERROR_DRIVEN),
     "bucketed_rank_sort": LossEntry(where="mapopt.losses.rank_sort:BucketedRankSortLoss", parameters=_ERROR_DRIVEN),
+    "mean_ap": LossEntry(
+        where="mapopt.losses.mean_average_precision:MeanAPLoss",
+        parameters={
+            **_ERROR_DRIVEN,
+            "thresholds": Parameter(kind=str, words=("uniform", "coco")),
+            "floor": _FRACTION,
+        },
+    ),
     "smooth_ap": LossEntry(
         where="mapopt.losses.smooth_ranks:SmoothAPLoss", parameters={"temperature": _POSITIVE, "sigmoid": _FLAG}
     ),

@@ -27,6 +27,8 @@ MEMBERS: dict[str, ListLoss] = {
     "ap, exact": APLoss(gradient="exact"),
     "alrp, exact": losses.ALRPLoss(gradient="exact"),
     "rank_sort, exact": RankSortLoss(gradient="exact"),
+    "mean_ap, exact": losses.MeanAPLoss(gradient="exact"),
+    "mean_ap, coco": losses.MeanAPLoss(thresholds="coco", floor=0.0),
     "parameterized_ap, bent": losses.ParameterizedAPLoss(rank_x=0.3, error_x=0.6, quality_x=0.4, other_y=0.7),
     "quantized_ap, tie-aware": losses.QuantizedAPLoss(tie_aware=True),
     "lambda_ap, normalized": losses.LambdaAPLoss(normalize=True),
@@ -87,7 +89,7 @@ def test_a_masked_negative_is_one_at_the_bottom(name: str) -> None:
     torch.testing.assert_close(gradient_there, gradient, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["ap", "rank_sort", "alrp", "bucketed_rank_sort", "parameterized_ap"])
+@pytest.mark.parametrize("name", ["ap", "rank_sort", "alrp", "bucketed_rank_sort", "mean_ap", "parameterized_ap"])
 def test_huge_scores_are_ranked_as_smaller_ones_in_the_same_order(name: str) -> None:
     places = torch.tensor([[3.0, 1.0, 5.0, 2.0, 4.0, 0.0]], dtype=torch.float64)
     labels = torch.tensor([[0.9, 0.3, 0.0, 0.0, 0.6, 0.0]], dtype=torch.float64)

@@ -20,6 +20,9 @@ MEMBERS: dict[str, ListLoss] = {
     "rank_sort": losses.RankSortLoss(),
     "rank_sort, exact": losses.RankSortLoss(gradient="exact"),
     "bucketed_rank_sort": losses.BucketedRankSortLoss(),
+    "mean_ap": losses.MeanAPLoss(),
+    "mean_ap, coco": losses.MeanAPLoss(thresholds="coco", floor=0.0),
+    "mean_ap, exact": losses.MeanAPLoss(gradient="exact"),
     "smooth_ap": losses.SmoothAPLoss(temperature=0.1),
     "fast_ap": losses.FastAPLoss(),
     "quantized_ap": losses.QuantizedAPLoss(),
@@ -50,7 +53,8 @@ INEXACT = [
     *["bucketed_rank_sort", "blackbox_ap", "ape", "parameterized_ap", "parameterized_ap, bent"],
     *["lambda_ap", "lambda_ap, normalized", "plackett_luce_ap", "mal", "ia_bce"],
 ]
-KINKED = ["ap, exact", "alrp, exact", "rank_sort, exact", "parameterized_ap, bent"]  # one subgradient of many at ties
+# One subgradient of many at ties.
+KINKED = ["ap, exact", "alrp, exact", "rank_sort, exact", "mean_ap, exact", "parameterized_ap, bent"]
 # A bin that holds positives only counts as much as it holds: a positive may gain by staying with others.
 HISTOGRAMS = ["fast_ap", "quantized_ap", "quantized_ap, tie-aware"]
 SIGMOID = ["smooth_ap", *HISTOGRAMS, "correlation", "correlation, pearson"]  # of each score
@@ -58,6 +62,7 @@ NOISY = ["plackett_luce_ap"]  # the noise is made from the scores
 ZERO_WITHOUT_NEGATIVES = [
     *["ap", "ap, not interpolated", "ap, exact", "smooth_ap", "fast_ap", "quantized_ap", "blackbox_ap", "lambda_ap"],
     *["lambda_ap, normalized", "plackett_luce_ap", "parameterized_ap"],
+    *["mean_ap", "mean_ap, coco", "mean_ap, exact"],
 ]
 
 
@@ -104,6 +109,9 @@ def test_without_a_negative_ap_is_perfect(name: str) -> None:
         (losses.RankSortLoss(), "delta", (0.5, 2.0)),
         (losses.RankSortLoss(gradient="exact"), "delta", (0.5, 2.0)),
         (losses.BucketedRankSortLoss(), "delta", (0.5, 2.0)),
+        (losses.MeanAPLoss(), "delta", (0.5, 2.0)),
+        (losses.MeanAPLoss(), "floor", (0.1, 0.7)),
+        (losses.MeanAPLoss(gradient="exact", thresholds="coco"), "floor", (0.1, 0.7)),
         (losses.SmoothAPLoss(), "temperature", (0.01, 0.1)),
         (losses.BlackboxAPLoss(), "strength", (1.0, 30.0)),
         (losses.BlackboxAPLoss(), "margin", (0.0, 0.5)),

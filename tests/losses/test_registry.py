@@ -40,8 +40,8 @@ def test_the_table_says_what_the_class_says(name: str) -> None:
 @pytest.mark.parametrize(("name", "parameter"), PARAMETERS)
 def test_the_table_refuses_what_the_class_refuses(name: str, parameter: str) -> None:
     allowed = LOSS_TABLE[name].parameters[parameter]
-    refused = ["x"] if allowed.kind is str else [bound for bound in (allowed.above, allowed.below) if abs(bound) < 1e9]
-    for value in refused:
+    bounds = [allowed.above, allowed.below, allowed.min - 0.1, allowed.max + 0.1]
+    for value in ["x"] if allowed.kind is str else [bound for bound in bounds if abs(bound) < 1e9]:
         with pytest.raises(ConfigError, match=f"loss '{name}' got {parameter}={value!r}: expected "):
             check_loss_settings(name, {parameter: value})
         with pytest.raises(ConfigError, match=f"got .*{parameter}="):
@@ -59,6 +59,7 @@ def test_the_table_refuses_what_the_class_refuses(name: str, parameter: str) -> 
         ("ap", {"delta": float("nan")}, "loss 'ap' got delta=nan: expected a number above 0"),
         ("fast_ap", {"bins": 2.5}, "loss 'fast_ap' got bins=2.5: expected a whole number above 0"),
         ("parameterized_ap", {"rank_x": 1}, "got rank_x=1: expected a number above 0 and below 1"),
+        ("mean_ap", {"floor": 1.1}, "got floor=1.1: expected a number from 0 to 1"),
     ],
 )
 def test_mistakes_in_settings_are_found_before_a_loss_is_made(name: str, settings: dict, message: str) -> None:

@@ -114,8 +114,9 @@ def test_a_temperature_ranks_divided_scores_and_the_others_get_the_true_chain(lo
     torch.testing.assert_close(gradient, chain if error_driven(loss) else chain / factor)
 
 
-def test_the_losses_with_an_error_driven_gradient_are_the_four_that_have_it_by_default():
-    assert {name for name in RANKING if error_driven(name)} == {"ap", "alrp", "rank_sort", "bucketed_rank_sort"}
+def test_the_losses_with_an_error_driven_gradient_are_the_five_that_have_it_by_default():
+    expected = {"ap", "alrp", "rank_sort", "bucketed_rank_sort", "mean_ap"}
+    assert {name for name in RANKING if error_driven(name)} == expected
 
 
 def test_a_temperature_is_the_width_of_the_step_relative_to_its_own(problem, knob_table, dense_loss):

@@ -189,7 +189,7 @@ def test_unknown_losses_are_named_with_the_nearest_known_one(dense_loss):
 def test_the_localization_part_of_a_loss_moves_the_boxes(problem, knob_table, dense_loss):
     boxes = problem[1]
     boxes.retain_grad()
-    for loss, moves in (("alrp", True), ("rank_sort", False), ("quality_focal", False)):
+    for loss, moves in (("alrp", True), ("mean_ap", True), ("rank_sort", False), ("quality_focal", False)):
         boxes.grad = None
         dense_loss(loss)(*problem, knob_table(2))["class"].sum().backward(retain_graph=True)
         assert (boxes.grad is not None and bool(boxes.grad.any())) == moves, loss

@@ -7,7 +7,15 @@ import torch
 from torch import Tensor
 
 from mapopt import compiling
-from mapopt.losses import ALRPLoss, APLoss, BucketedRankSortLoss, ListLoss, ParameterizedAPLoss, RankSortLoss
+from mapopt.losses import (
+    ALRPLoss,
+    APLoss,
+    BucketedRankSortLoss,
+    ListLoss,
+    MeanAPLoss,
+    ParameterizedAPLoss,
+    RankSortLoss,
+)
 from mapopt.losses.sums import engines
 from mapopt.losses.sums.bins import Bins, Located, Summed
 from mapopt.losses.sums.lists import Lists
@@ -51,6 +59,7 @@ def results(loss: ListLoss, dtype: torch.dtype) -> list[Tensor]:
         ALRPLoss(gradient="exact"),
         RankSortLoss(),
         BucketedRankSortLoss(),
+        MeanAPLoss(),
         ParameterizedAPLoss(),
     ],
     ids=str,

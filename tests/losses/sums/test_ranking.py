@@ -12,7 +12,7 @@ from mapopt.losses.sums.lists import Lists
 from mapopt.losses.sums.ranking import Ranking
 from mapopt.losses.sums.slots import Slots
 
-KINDS = [losses.APLoss, losses.ALRPLoss, losses.RankSortLoss]
+KINDS = [losses.APLoss, losses.ALRPLoss, losses.RankSortLoss, losses.MeanAPLoss]
 
 
 def problem(*, separated: float) -> tuple[Tensor, Tensor]:
