@@ -174,8 +174,11 @@ def train_job(job: Job, report: Callable[[Progress], None], *, store: Store, dev
 
     results = run_fleet(fleet, controllers, job.budget, observer=observe, select=job.select)
     detections = fleet.detect("test")
+    # The fleet has the selected weights of every lane.
+    tested = fleet.score("test", measures=("limits", "loss"))
     for lane, result in enumerate(results):
-        stored = _stored(job, lane, tasks[lane], result, device)
+        scores = Scores.failed(tasks[lane].classes) if result.test is None else tested[lane]
+        stored = _stored(job, lane, tasks[lane], result, scores, device)
         store.write(stored, result.history, _drawn(tasks[lane], detections[lane]))
     val_ap = float(np.mean([result.val.ap for result in results]))
     report(Progress(job=job, rounds=job.budget.rounds, val_ap=val_ap, done=True))
@@ -208,7 +211,7 @@ def _search_cost(outcome: Searched | None) -> Cost:
     return Cost(runs=outcome.runs, images=outcome.images, seconds=spent, processor_seconds=processor)
 
 
-def _stored(job: Job, lane: int, task: Task, result: RunResult, device: str) -> StoredRun:
+def _stored(job: Job, lane: int, task: Task, result: RunResult, tested: Scores, device: str) -> StoredRun:
     last = result.history[-1]
     return StoredRun(
         key=job.key,
@@ -224,7 +227,7 @@ def _stored(job: Job, lane: int, task: Task, result: RunResult, device: str) -> 
         selected=result.selected,
         device=device,
         val=result.val,
-        test=Scores.failed(task.classes) if result.test is None else Scores.of(result.test),
+        test=tested,
         stats=tuple(float(value) for value in result.test.stats) if result.test is not None else (0.0,) * 12,
         images=last.images,
         evaluated=last.evaluated + len(task.splits.test),

@@ -31,6 +31,9 @@ ROUNDS, DRAWN = "rounds.jsonl", "drawn.npz"
 
 Status = Literal["finished", "stopped", "diverged"]
 
+_LOSSES = ("class_loss", "box_loss")
+"""The fields of scores that are no scores."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
@@ -226,7 +229,11 @@ def _check_rounds(run: StoredRun, rounds: Sequence[Round]) -> None:
 
 def _check_scores(place: str, scores: Scores, categories: int) -> None:
     _check(len(scores.per_category) == categories, f"{place} per_category", len(scores.per_category), f"{categories}")
-    values = {name: value for name, value in vars(scores).items() if name != "per_category"}
+    values = {name: value for name, value in vars(scores).items() if name not in ("per_category", *_LOSSES)}
+    for name in _LOSSES:
+        value = getattr(scores, name)
+        known = isinstance(value, float | int) and not isinstance(value, bool)
+        _check(known and not math.isinf(value), f"{place} {name}", value, "a number")
     for name, value in (*values.items(), *(("per_category", value) for value in scores.per_category)):
         _check(_is_score(value), f"{place} {name}", value, "-1 or 0 to 1")
 

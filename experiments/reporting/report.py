@@ -75,20 +75,29 @@ def _task(
         raise ConfigError(
             f"numbers of objects of {name} are {tuple(objects)}: expected one per category, {len(categories)}"
         )
-    rarest = None if objects is None else int(np.argmin(objects))
+    rarest = None if objects is None else np.argsort(objects, kind="stable")[: math.ceil(len(objects) / 3)].tolist()
     summaries = [
         _method(runs, None if method == reference else against, rarest) for method, runs in sorted(methods.items())
     ]
+    ordered = tuple(sorted(summaries, key=lambda method: -method.ap.value))
     return TaskSummary(
         task=name,
         categories=categories,
-        rarest=None if rarest is None else categories[rarest],
+        rarest=None if rarest is None else categories[rarest[0]],
         objects=None if objects is None else tuple(int(count) for count in objects),
-        methods=tuple(sorted(summaries, key=lambda method: -method.ap.value)),
+        methods=ordered,
+        limit=_limit(next((method for method in ordered if method.method == reference), ordered[0])),
     )
 
 
-def _method(runs: list[StoredRun], against: list[StoredRun] | None, rarest: int | None) -> MethodSummary:
+def _limit(method: MethodSummary) -> Literal["box", "class"] | None:
+    boxes, ranking = method.perfect_boxes.value, method.perfect_ranking.value
+    if math.isnan(boxes) or math.isnan(ranking):
+        return None
+    return "box" if boxes >= ranking else "class"
+
+
+def _method(runs: list[StoredRun], against: list[StoredRun] | None, rarest: Sequence[int] | None) -> MethodSummary:
     def tested(number: Callable[[Scores], float]) -> Estimate:
         return _estimate([number(run.test) for run in runs])
 
@@ -106,7 +115,11 @@ def _method(runs: list[StoredRun], against: list[StoredRun] | None, rarest: int 
         per_category=tuple(
             _middle([run.test.per_category[position] for run in runs]) for position in range(len(runs[0].categories))
         ),
-        rarest=None if rarest is None else tested(lambda test: test.per_category[rarest]),
+        rarest=None if rarest is None else tested(lambda test: test.per_category[rarest[0]]),
+        rarest_third=None if rarest is None else tested(lambda test: _mean_ap(test, rarest)),
+        perfect_boxes=tested(lambda test: test.ap_perfect_boxes),
+        perfect_ranking=tested(lambda test: test.ap_perfect_ranking),
+        class_loss=_middle([run.test.class_loss for run in runs]),
         val_ap=estimate([run.val.ap for run in runs], seed=SEED, bounds=_AP),
         gap=estimate([run.val.ap - run.test.ap for run in sound], seed=SEED, bounds=_GAIN) if sound else _UNDEFINED,
         images=float(np.mean([run.images for run in runs])),
@@ -120,6 +133,12 @@ def _method(runs: list[StoredRun], against: list[StoredRun] | None, rarest: int 
         devices=tuple(sorted({run.device for run in runs})),
         versus=None if against is None else _versus([runs], [against], rarest),
     )
+
+
+def _mean_ap(test: Scores, categories: Sequence[int]) -> float:
+    """Returns the mean AP of some categories; -1 where one of them has none."""
+    values = [test.per_category[category] for category in categories]
+    return -1.0 if _undefined(values) else float(np.mean(values))
 
 
 def _undefined(values: Sequence[float]) -> bool:
@@ -156,13 +175,16 @@ def _common_cost(costs: Sequence[Cost]) -> Cost:
     return max(costs, key=lambda cost: cost.images)
 
 
-def _versus(runs: Sequence[list[StoredRun]], against: Sequence[list[StoredRun]], rarest: int | None = None) -> Versus:
+def _versus(
+    runs: Sequence[list[StoredRun]], against: Sequence[list[StoredRun]], rarest: Sequence[int] | None = None
+) -> Versus:
     """Compares a method with the reference, task by task."""
     ours = [{run.seed: run.test.ap for run in task} for task in runs]
     theirs = [{run.seed: run.test.ap for run in task} for task in against]
     return Versus(
         difference=paired_difference(ours, theirs, seed=SEED, bounds=_GAIN),
-        rarest=None if rarest is None else _rarest_difference(runs[0], against[0], rarest),
+        rarest=None if rarest is None else _rarest_difference(runs[0], against[0], rarest[:1]),
+        rarest_third=None if rarest is None else _rarest_difference(runs[0], against[0], rarest),
         pairs=sum(len(mine.keys() & other.keys()) for mine, other in zip(ours, theirs, strict=True)),
         improvement=probability_of_improvement(
             [np.array(list(task.values())) for task in ours],
@@ -172,8 +194,10 @@ def _versus(runs: Sequence[list[StoredRun]], against: Sequence[list[StoredRun]],
     )
 
 
-def _rarest_difference(runs: Sequence[StoredRun], against: Sequence[StoredRun], rarest: int) -> Estimate | None:
-    ours, theirs = ({run.seed: run.test.per_category[rarest] for run in group} for group in (runs, against))
+def _rarest_difference(
+    runs: Sequence[StoredRun], against: Sequence[StoredRun], rarest: Sequence[int]
+) -> Estimate | None:
+    ours, theirs = ({run.seed: _mean_ap(run.test, rarest) for run in group} for group in (runs, against))
     if _undefined((*ours.values(), *theirs.values())):
         return None
     return paired_difference(ours, theirs, seed=SEED, bounds=_GAIN)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mapopt.errors import ConfigError
 from mapopt.experiments.comparison.stored_run import Cost
@@ -17,7 +17,7 @@ from mapopt.metrics.statistics import LEVEL, RESAMPLES, Estimate
 if TYPE_CHECKING:
     import pandas
 
-VERSION = 3
+VERSION = 4
 
 SEED = 0
 """Of the resampling: a comparison is summarized to the same digits wherever it is read."""
@@ -31,6 +31,8 @@ class Versus:
     """In test AP, on the seeds that both have; None if they have no seed in common."""
     rarest: Estimate | None
     """The same in the AP of the task's rarest category; None where that is unknown, and over several tasks."""
+    rarest_third: Estimate | None
+    """The same in the mean AP of the task's rarest third of the categories; None likewise."""
     pairs: int
     """How many seeds those are."""
     improvement: Estimate
@@ -55,6 +57,14 @@ class MethodSummary:
     per_category: tuple[float, ...]
     rarest: Estimate | None
     """Test AP of the task's rarest category; None where that is unknown."""
+    rarest_third: Estimate | None
+    """Mean test AP of the rarest third of the task's categories, rounded up; None where that is unknown."""
+    perfect_boxes: Estimate
+    """Test AP if every box near an object of its category were that object's; NaN in runs that did not keep it."""
+    perfect_ranking: Estimate
+    """Test AP if the same boxes were ranked by how well they fit; NaN likewise."""
+    class_loss: float
+    """The class loss without its weight on the test images, batch by batch as in training; NaN likewise."""
     val_ap: Estimate
     gap: Estimate
     """Val - test AP of the same weights, over the runs that did not diverge."""
@@ -89,6 +99,9 @@ class TaskSummary:
     objects: tuple[int, ...] | None
     """Training objects per category, where they are known."""
     methods: tuple[MethodSummary, ...]
+    limit: Literal["box", "class"] | None = None
+    """What the reference method would gain more AP from, perfect boxes or a perfect ranking of its own; of the best
+    method where there is no reference, and None where it was not measured."""
 
     @property
     def imbalanced(self) -> bool:
@@ -173,6 +186,7 @@ def _task_dict(task: TaskSummary) -> dict[str, Any]:
         "task": task.task,
         "categories": list(task.categories),
         "rarest": task.rarest,
+        "limit": task.limit,
         "objects": None if task.objects is None else dict(zip(task.categories, task.objects, strict=True)),
         "methods": [_method_dict(method, task) for method in task.methods],
     }
@@ -194,6 +208,10 @@ def _method_dict(method: MethodSummary, task: TaskSummary) -> dict[str, Any]:
                 name: _plain(value) for name, value in zip(task.categories, method.per_category, strict=True)
             },
             "rarest": _plain(method.rarest),
+            "rarest_third": _plain(method.rarest_third),
+            "perfect_boxes": _plain(method.perfect_boxes),
+            "perfect_ranking": _plain(method.perfect_ranking),
+            "class_loss": _plain(method.class_loss),
         },
         "val": {"ap": _plain(method.val_ap)},
         "gap": _plain(method.gap),
@@ -223,6 +241,10 @@ def _row(method: MethodSummary) -> dict[str, Any]:
         **_flat("test_ap75", method.ap75),
         **_flat("test_ar100", method.ar100),
         **_flat("test_ap_rarest", method.rarest),
+        **_flat("test_ap_rarest_third", method.rarest_third),
+        **_flat("test_ap_perfect_boxes", method.perfect_boxes),
+        **_flat("test_ap_perfect_ranking", method.perfect_ranking),
+        "test_class_loss": method.class_loss,
         **_flat("val_ap", method.val_ap),
         **_flat("gap", method.gap),
         **_flat("difference", None if versus is None else versus.difference),

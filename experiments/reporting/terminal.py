@@ -28,6 +28,8 @@ def print_summary(summary: Summary, console: Console) -> None:
     """Prints a comparison: per task results and costs, then all tasks together if there are several."""
     for task in summary.tasks:
         print_table(_results(task, summary.reference), console)
+        if task.limit is not None:
+            print_table(_limits(task, summary.reference), console)
         print_table(_costs(task), console)
     if summary.overall:
         print_table(_overall(summary), console)
@@ -54,10 +56,38 @@ def _results(task: TaskSummary, reference: str | None) -> Table:
             _interval(method.ap),
             short(method.ap50.value),
             short(method.ap75.value),
-            *([] if method.rarest is None else [_rarest(method.rarest, method.versus)]),
+            *(
+                []
+                if method.rarest is None
+                else [_rarest(method.rarest, None if method.versus is None else method.versus.rarest)]
+            ),
             short(method.val_ap.value),
             short(method.gap.value, signed=True),
             *_versus_cells(method.versus, compared),
+        )
+    return table
+
+
+def _limits(task: TaskSummary, reference: str | None) -> Table:
+    table = new_table(f"{task.task}: what limits AP is the {task.limit}")
+    table.add_column("method", max_width=_LABEL)
+    for heading in ("AP", "AP75", f"with perfect boxes\n[{LEVEL:.0%}]", f"with perfect ranking\n[{LEVEL:.0%}]"):
+        table.add_column(heading, justify="right")
+    if task.rarest is not None:
+        table.add_column(f"rarest third\n[{LEVEL:.0%}]", justify="right")
+    for heading in ("class loss\non test", "1 − AP"):
+        table.add_column(heading, justify="right")
+    for method in task.methods:
+        versus = None if method.versus is None else method.versus.rarest_third
+        table.add_row(
+            _label(method, reference),
+            short(method.ap.value),
+            short(method.ap75.value),
+            _interval(method.perfect_boxes),
+            _interval(method.perfect_ranking),
+            *([] if method.rarest_third is None else [_rarest(method.rarest_third, versus)]),
+            UNKNOWN if math.isnan(method.class_loss) else f"{method.class_loss:.3g}",
+            short(1 - method.ap.value),
         )
     return table
 
@@ -152,6 +182,13 @@ def _legend(summary: Summary) -> list[str]:
             "The rarest category has the fewest training objects; its AP is colored where the interval of its "
             f"difference to {summary.reference}'s on common seeds, in summary.json, excludes 0."
         )
+    if any(task.limit is not None for task in summary.tasks):
+        lines.append(
+            "With perfect boxes: every box with an IoU of at least .3 to an object of its category gets that object's. "
+            "With perfect ranking: the same boxes, sorted by how well they fit. The limit is where the reference would "
+            "gain more. Rarest third: mean AP of the categories with the fewest training objects. Class loss: "
+            "unweighted, on the test images, batch by batch as in training; of a ranking loss it stands for 1 − AP."
+        )
     if any(method.diverged for method in methods):
         lines.append("A diverged run counts as AP 0; the gap leaves it out.")
     else:
@@ -200,12 +237,10 @@ def _label(method: MethodSummary | OverallSummary, reference: str | None) -> Tex
     return Text(method.label, style="bold" if method.method == reference else "")
 
 
-def _rarest(estimate: Estimate, versus: Versus | None) -> Text | str:
+def _rarest(estimate: Estimate, difference: Estimate | None) -> Text | str:
     if math.isnan(estimate.value):
         return UNKNOWN
-    return Text(
-        _interval(estimate), style=_sign(versus.rarest) if versus is not None and versus.rarest is not None else ""
-    )
+    return Text(_interval(estimate), style="" if difference is None else _sign(difference))
 
 
 def _sign(difference: Estimate) -> str:

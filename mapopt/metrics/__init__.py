@@ -9,10 +9,11 @@
 torchvision and torchmetrics (`from_dicts`). `evaluate` gives a `Report`, and `evaluate_lanes` evaluates many detectors
 in one call. `match` says which ground truth each detection took; `analyze` and the functions that it calls say the
 rest: curves, score thresholds, confusions, what AP is lost to, and how far scores are probabilities; `image_costs` says
-which images cost AP, `fixed_average_precision` and `pooled_average_precision` what it is for many categories.
-`f1_and_lrp` is for a reward that charges for false alarms, `voc_average_precision` for comparing with Pascal VOC's
-numbers. `bootstrap` and `bootstrap_difference` say how far AP, and what one detector has more than another, may be off;
-`estimate`, `paired_difference` and `probability_of_improvement` do so for the numbers of a few runs.
+which images cost AP, `measure_limits` what it would be with perfect boxes or a perfect ranking,
+`fixed_average_precision` and `pooled_average_precision` what it is for many categories. `f1_and_lrp` is for a reward
+that charges for false alarms, `voc_average_precision` for comparing with Pascal VOC's numbers. `bootstrap` and
+`bootstrap_difference` say how far AP, and what one detector has more than another, may be off; `estimate`,
+`paired_difference` and `probability_of_improvement` do so for the numbers of a few runs.
 
 Undefined numbers are NaN, except in a `Report`, where they are -1 as in pycocotools.
 """
@@ -24,6 +25,7 @@ from mapopt.metrics.analysis.causes import CAUSES, SPECIAL_CAUSES, Causes, error
 from mapopt.metrics.analysis.confusion import ConfusionMatrix, confusion_matrix
 from mapopt.metrics.analysis.influence import image_costs
 from mapopt.metrics.analysis.large_vocabulary import fixed_average_precision, pooled_average_precision
+from mapopt.metrics.analysis.limits import Limits, measure_limits, with_perfect_boxes, with_perfect_ranking
 from mapopt.metrics.analysis.operating_points import (
     F1AndLRP,
     OperatingPoints,
@@ -65,6 +67,7 @@ __all__ = [
     "Estimate",
     "F1AndLRP",
     "GroundTruth",
+    "Limits",
     "MatchTable",
     "OperatingPoints",
     "Performance",
@@ -89,9 +92,12 @@ __all__ = [
     "interquartile_mean",
     "match",
     "measure_calibration",
+    "measure_limits",
     "paired_difference",
     "pooled_average_precision",
     "precision_recall",
     "probability_of_improvement",
     "voc_average_precision",
+    "with_perfect_boxes",
+    "with_perfect_ranking",
 ]

@@ -25,6 +25,7 @@ from mapopt.registry import Choice
 from mapopt.stopwatch import Stopwatch
 from mapopt.training.batches import DeviceSet, Plan, make_batch, make_plan
 from mapopt.training.device_sets import DeviceSets
+from mapopt.training.held_out import held_out_losses
 from mapopt.training.history import Interval, Measure, Scores
 from mapopt.training.knob_tensors import stack_knobs
 from mapopt.training.knobs import Knobs
@@ -225,13 +226,30 @@ class LaneEngine:
         chosen, lost = list(range(self.lanes)) if lanes is None else list(lanes), self.diverged.tolist()
         detections = self.detect(split, lanes=chosen)
         reports = self._evaluate_detections(split, detections, "reward", chosen)
+        losses = self.losses(split, lanes=chosen) if "loss" in measures else [{}] * len(chosen)
         scores = []
-        for lane, boxes, report in zip(chosen, detections, reports, strict=True):
+        for lane, boxes, report, held_out in zip(chosen, detections, reports, losses, strict=True):
             if lost[lane]:
                 scores.append(Scores.failed(self.classes, measures=measures))
             else:
-                scores.append(Scores.of(report, **measure(self._set(lane, split).truth, boxes, measures)))
+                measured = measure(self._set(lane, split).truth, boxes, measures)
+                scores.append(Scores.of(report, **measured, **held_out))
         return scores
+
+    @torch.no_grad()
+    def losses(self, split: Literal["val", "test"], *, lanes: Sequence[int] | None = None) -> list[dict[str, float]]:
+        """Returns the unweighted losses of lanes, all by default, on their own split; see `held_out_losses`.
+
+        Returns:
+            ``{"class_loss": ..., "box_loss": ...}`` per lane.
+        """
+        everyone = list(range(self.lanes))
+        sets = [self._set(lane, split) for lane in everyone]
+        with self._weights_to_evaluate(everyone):
+            knobs = stack_knobs(self.knobs, self.device)
+            sums = held_out_losses(self.detector, sets, knobs, batch_size=self.recipe.batch_size)
+        chosen = everyone if lanes is None else lanes
+        return [{f"{name}_loss": float(total[lane]) for name, total in sums.items()} for lane in chosen]
 
     def _evaluate_detections(
         self, split: str, detections: list[Detections], mode: Literal["full", "reward"], lanes: Sequence[int] | None

@@ -124,6 +124,12 @@ class Fleet:
         """Evaluates lanes, all by default, as for a reward, and measures what else is asked for."""
         return self._ask(lanes, lambda engine, mine: engine.score(split, measures=measures, lanes=mine))
 
+    def losses(
+        self, split: Literal["val", "test"] = "val", *, lanes: Sequence[int] | None = None
+    ) -> list[dict[str, float]]:
+        """Returns the unweighted losses of lanes, all by default, on a split; see `LaneEngine.losses`."""
+        return self._ask(lanes, lambda engine, mine: engine.losses(split, lanes=mine))
+
     def detect(self, split: Literal["train", "val", "test"], *, lanes: Sequence[int] | None = None) -> list[Detections]:
         """Returns the boxes of lanes, all by default, in original pixels; images are named by their positions."""
         return self._ask(lanes, lambda engine, mine: engine.detect(split, lanes=mine))

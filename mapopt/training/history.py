@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 JSON_LINES = "rounds.jsonl"
 """Name of the file with the rounds of a run: one `Round.as_dict()` a line."""
 
-Measure = Literal["calibration", "operating_point"]
+Measure = Literal["calibration", "operating_point", "limits", "loss"]
 """What can be measured of every round beside AP, where somebody asks for it."""
 
 
@@ -73,30 +73,25 @@ class Scores:
     measured."""
     optimal_lrp: float = -1.0
     """The same error at every category's best score threshold; -1 unless "operating_point" is measured."""
+    ap_perfect_boxes: float = -1.0
+    """AP if every box near an object of its category were that object's; -1 unless "limits" is measured."""
+    ap_perfect_ranking: float = -1.0
+    """AP if the same boxes were ranked by how well they fit; -1 unless "limits" is measured."""
+    class_loss: float = -1.0
+    """The class loss without its weight, on the split's images as they are; -1 unless "loss" is measured."""
+    box_loss: float = -1.0
+    """The box loss, likewise."""
 
     @classmethod
-    def of(
-        cls,
-        report: Report,
-        *,
-        calibration_error: float = -1.0,
-        f1: float = -1.0,
-        best_f1: float = -1.0,
-        lrp: float = -1.0,
-        optimal_lrp: float = -1.0,
-    ) -> Scores:
-        """Takes the numbers out of a report, and what was measured beside it."""
+    def of(cls, report: Report, **measured: float) -> Scores:
+        """Takes the numbers out of a report, and what was measured beside it by the names of the fields."""
         return cls(
             ap=float(report.ap),
             ap50=float(report.ap50),
             ap75=float(report.ap75),
             ar100=float(report.ar100),
             per_category=tuple(float(value) for value in report.per_category.values()),
-            calibration_error=calibration_error,
-            f1=f1,
-            best_f1=best_f1,
-            lrp=lrp,
-            optimal_lrp=optimal_lrp,
+            **measured,
         )
 
     @classmethod

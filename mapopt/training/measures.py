@@ -1,6 +1,7 @@
-"""What is measured of a round beside AP, where a reward or a feature asks for it: calibration, F1 and LRP.
+"""What is measured of a round beside AP, where a reward or a feature asks for it: calibration, F1, LRP, limits.
 
-They share one matching at one IoU threshold, which costs less than the ten of AP; what nobody asks for costs nothing.
+The first three share one matching at one IoU threshold, which costs less than the ten of AP; what nobody asks for costs
+nothing. The losses on a split are not measured of detections: the engine computes them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.metrics import Detections, GroundTruth, f1_and_lrp, match, measure_calibration
+from mapopt.metrics import Detections, GroundTruth, f1_and_lrp, match, measure_calibration, measure_limits
 from mapopt.training.history import Measure
 
 _IOU = 0.5
@@ -22,7 +23,8 @@ def measure(truth: GroundTruth, detections: Detections, measures: Sequence[Measu
     Args:
         truth: the objects.
         detections: of a detector; scores are probabilities.
-        measures: "calibration" fills ``calibration_error``, "operating_point" the four of F1 and LRP.
+        measures: "calibration" fills ``calibration_error``, "operating_point" the four of F1 and LRP, "limits" the two
+            of AP with perfect boxes and with a perfect ranking. "loss" is no matter of detections.
 
     Raises:
         ConfigError: a measure is unknown.
@@ -37,10 +39,12 @@ def measure(truth: GroundTruth, detections: Detections, measures: Sequence[Measu
     for name in measures:
         if name not in get_args(Measure):
             raise ConfigError(unknown_name("measure", name, get_args(Measure)))
-    if not measures:
-        return {}
-    table = match(truth, detections, iou_thresholds=[_IOU])
     values: dict[str, float] = {}
+    if "limits" in measures:
+        limits = measure_limits(truth, detections)
+        values |= {"ap_perfect_boxes": limits.perfect_boxes, "ap_perfect_ranking": limits.perfect_ranking}
+    at_one = [name for name in ("calibration", "operating_point") if name in measures]
+    table = match(truth, detections, iou_thresholds=[_IOU]) if at_one else None
     if "calibration" in measures:
         calibration = measure_calibration(truth, detections, iou=_IOU, table=table)
         values["calibration_error"] = calibration.expected_calibration_error

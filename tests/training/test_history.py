@@ -27,7 +27,10 @@ from mapopt.training.task import Task
 MakeTask = Callable[..., Task]
 NEW_KNOBS = ("soft_nms_sigma", "detections", "batch_fraction", "temperature")
 NEW_INTERVAL = ("gradient_ratio", "weight_norm")
-NEW_SCORES = ("calibration_error", "f1", "best_f1", "lrp", "optimal_lrp")
+NEW_SCORES = (
+    *("calibration_error", "f1", "best_f1", "lrp", "optimal_lrp"),
+    *("ap_perfect_boxes", "ap_perfect_ranking", "class_loss", "box_loss"),
+)
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,8 @@ def test_what_is_measured_is_what_the_metrics_say_of_the_val_detections(make_tas
 
 def test_what_is_undefined_is_stored_as_minus_one() -> None:
     detections = Detections([[0, 0, 1, 1]], [0.5], [1], [1])
-    values = measure(GroundTruth([], [], [], images=[1]), detections, ("calibration", "operating_point"))
-    assert {name: values[name] for name in NEW_SCORES} == dict.fromkeys(NEW_SCORES, -1.0)
+    values = measure(GroundTruth([], [], [], images=[1]), detections, ("calibration", "operating_point", "limits"))
+    assert values == dict.fromkeys(NEW_SCORES[:-2], -1.0)
 
 
 def test_what_nobody_asked_for_is_not_measured(make_task: MakeTask) -> None:
@@ -99,8 +102,8 @@ def test_what_nobody_asked_for_is_not_measured(make_task: MakeTask) -> None:
     decisions = [Decision(knobs=Knobs())] * 3
     none = advance(fleet, decisions, [[], [], []], 8)
     some = advance(fleet, decisions, [[], [], []], 8, measures=("calibration",), active=[True, False, True])
-    assert [getattr(none[0].val, name) for name in NEW_SCORES] == [-1.0] * 5
-    assert [getattr(some[0].val, name) for name in NEW_SCORES[1:]] == [-1.0] * 4
+    assert [getattr(none[0].val, name) for name in NEW_SCORES] == [-1.0] * 9
+    assert [getattr(some[0].val, name) for name in NEW_SCORES[1:]] == [-1.0] * 8
     assert [played.val.calibration_error >= 0 for played in some] == [True, False, True], (
         "lanes that rest are not measured"
     )
@@ -112,7 +115,7 @@ def test_a_diverged_lane_has_the_worst_of_what_was_asked_for(make_task: MakeTask
         fleet._place[0][0].detector.weights[0] = float("nan")
     decisions = [Decision(knobs=Knobs())] * 2
     broken, healthy = advance(fleet, decisions, [[], []], 8, measures=("calibration", "operating_point"))
-    assert [getattr(broken.val, name) for name in NEW_SCORES] == [-1.0, 0.0, 0.0, 1.0, 1.0]
+    assert [getattr(broken.val, name) for name in NEW_SCORES] == [-1.0, 0.0, 0.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0]
     assert broken.val.ap == 0
     assert healthy.val.optimal_lrp > 0
 

@@ -53,7 +53,8 @@ def test_run_json_has_the_documented_fields(store, make):
     assert set(record["files"]) == {"rounds.jsonl"}
     assert set(record["test"]) == {
         *("ap", "ap50", "ap75", "ar100", "per_category", "stats"),
-        *("calibration_error", "f1", "best_f1", "lrp", "optimal_lrp"),  # -1 where nobody asked
+        *("calibration_error", "f1", "best_f1", "lrp", "optimal_lrp"),  # -1 where nobody asked, as the next
+        *("ap_perfect_boxes", "ap_perfect_ranking", "class_loss", "box_loss"),
     }
     assert len(record["test"]["stats"]) == 12
     assert record["search"] == {"images": 4800, "seconds": 120.0, "runs": 12, "processor_seconds": None}
@@ -274,6 +275,7 @@ def test_every_flipped_bit_is_refused_or_changes_nothing(store, make):
         ({"label": 3}, "label is '3': expected a text"),
         ({"selected": 9}, "selected is '9': expected a position below 4"),
         ({"test": {"ap": 1.5}}, r"test ap is '1.5': expected -1 or 0 to 1"),
+        ({"test": {"class_loss": float("inf")}}, "test class_loss is 'inf': expected a number"),
         ({"val": {"per_category": [0.1]}}, "val per_category is '1': expected 3"),
         ({"test": {"stats": [0.1]}}, "stats is '1': expected 12 numbers"),
         ({"search": {"seconds": -3.0}}, "search seconds is '-3.0'"),

@@ -181,7 +181,7 @@ def test_several_tasks_are_summed_up_over_the_methods_that_ran_on_all(make, runs
 def test_summary_json_is_strict_json_with_what_was_promised(runs):
     record = summarize(runs, reference="baseline", objects={"shapes": (9, 2, 4)}).as_dict()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert record["version"] == 3
+    assert record["version"] == 4
     (task,) = record["tasks"]
     assert (task["rarest"], task["objects"]) == ("green", {"red": 9, "green": 2, "blue": 4})
     agent = task["methods"][0]
@@ -232,3 +232,35 @@ def test_without_pandas_a_dataframe_is_refused_with_the_remedy(runs, monkeypatch
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ConfigError, match=r'needs pandas, which is not installed: pip install "mapopt\[pandas\]"'):
         summarize(runs).to_dataframe()
+
+
+def test_the_rarest_third_is_a_mean_over_the_categories_with_the_fewest_objects(make):
+    scores = (0.5, 0.1, 0.3, 0.7)
+    runs = []
+    for seed in range(4):
+        run = make.run("baseline", seed, 0.3)
+        test = replace(run.test, per_category=scores)
+        runs.append(replace(run, categories=("a", "b", "c", "d"), test=test, val=test))
+        better = replace(test, per_category=(0.5, 0.2, 0.4, 0.7))
+        runs.append(replace(make.run("agent", seed, 0.3), categories=("a", "b", "c", "d"), test=better, val=test))
+    summary = summarize(runs, reference="baseline", objects={"shapes": (9, 2, 4, 8)})
+    assert _method(summary, "baseline").rarest_third.value == pytest.approx(0.2), "two of four: b and c"
+    assert _method(summary, "agent").versus.rarest_third.value == pytest.approx(0.1)
+    assert _method(summary, "agent").versus.rarest.value == pytest.approx(0.1)
+    assert _method(summarize(runs), "baseline").rarest_third is None
+
+
+def test_the_limit_is_what_the_reference_would_gain_more_from(make):
+    runs = []
+    for seed in range(4):
+        for method, boxes, ranking in (("baseline", 0.4, 0.6), ("agent", 0.8, 0.5)):
+            run = make.run(method, seed, 0.3)
+            test = replace(run.test, ap_perfect_boxes=boxes, ap_perfect_ranking=ranking, class_loss=1.5)
+            runs.append(replace(run, test=test))
+    summary = summarize(runs, reference="baseline")
+    assert summary.tasks[0].limit == "class"
+    assert summarize(runs, reference="agent").tasks[0].limit == "box"
+    baseline = _method(summary, "baseline")
+    assert (baseline.perfect_boxes.value, baseline.perfect_ranking.value) == pytest.approx((0.4, 0.6))
+    assert baseline.class_loss == 1.5
+    assert summarize([make.run()]).tasks[0].limit is None, "former runs did not keep it"
