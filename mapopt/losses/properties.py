@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mapopt.losses.base import ListLoss
+from mapopt.losses.silence import CAUSES, silent_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +109,14 @@ def check_parameter(loss: ListLoss, name: str, values: tuple[float, float], *, s
                 case.same(f"the gradient {what}", gradient[lane], apart[lane][1], tolerance=1e-5)
     finally:
         setattr(loss, name, default)
+
+
+def _gradient(case: Case) -> None:
+    value = silent_value(case.loss, seed=case.seed)
+    if value:
+        case.fail(
+            f"it is 0 on every list, though the value is up to {value:.3g}; expected one to train by: {CAUSES} away"
+        )
 
 
 def _value(case: Case) -> None:
@@ -318,6 +327,7 @@ def _knobs(case: Case) -> None:
 
 
 PROPERTIES: dict[str, Callable[[Case], None]] = {
+    "gradient": _gradient,
     "value": _value,
     "finite": _finite,
     "order": _order,

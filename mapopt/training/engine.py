@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,10 +24,12 @@ from mapopt.registry import Choice
 from mapopt.stopwatch import Stopwatch
 from mapopt.training.batches import DeviceSet, Plan, make_batch, make_plan
 from mapopt.training.device_sets import DeviceSets
+from mapopt.training.first_gradients import FirstGradients
 from mapopt.training.held_out import held_out_losses
 from mapopt.training.history import Interval, Measure, Scores
 from mapopt.training.knob_tensors import stack_knobs
 from mapopt.training.knobs import Knobs
+from mapopt.training.lane_detections import detections_by_lane
 from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
 from mapopt.training.optimizers.base import RowOptimizer, clip_rows, follow_rows
@@ -84,6 +85,7 @@ class LaneEngine:
         self.average = self.detector.weights.detach().clone()
         self.diverged = torch.zeros(self.lanes, dtype=torch.bool, device=self.device)
         self._sets = DeviceSets(self.device)
+        self._first = FirstGradients()
         for lane, seed in enumerate(seeds):
             self.reset(lane, seed)
 
@@ -153,6 +155,7 @@ class LaneEngine:
                 self.detector.buffers()[name][lane] = value
         for lane in range(self.lanes):
             self.seen[lane] += images if asked[lane] else 0
+        self._first.check(self.tasks[0].name, self.recipe.loss)
         seconds = watch.split(sum(asked))
         weights = self.detector.weights.detach()
         return log.intervals(images=images, steps=steps.steps, seconds=seconds, weights=weights, diverged=self.diverged)
@@ -170,6 +173,8 @@ class LaneEngine:
         detector.clear_gradient()
         seed = sample_seed(self.seeds[0], self.seen[0] + step * steps.sizes[0], stream=2)
         losses = detector.losses(images, targets, knobs, seed=seed)
+        if not self._first.done:
+            self._first.look(detector, losses)
         total = torch.stack(list(losses.values())).sum(0)
         total.sum().backward()
         gradient, norms = clip_rows(detector.gradient(), self.recipe.clip)
@@ -278,7 +283,7 @@ class LaneEngine:
                 images = torch.stack([own.pixels[start : start + batch] for own in sets]).float()
                 boxes = self.detector.detect(images, knobs)
                 parts.append(Boxes(boxes.boxes, boxes.scores, boxes.labels, boxes.lanes, boxes.images + start))
-        return _by_lane(parts, sets)[: len(chosen)]
+        return detections_by_lane(parts, sets)[: len(chosen)]
 
     @contextmanager
     def _weights_to_evaluate(self, lanes: list[int]) -> Iterator[None]:
@@ -342,26 +347,3 @@ class LaneEngine:
 
     def _set(self, lane: int, split: str) -> DeviceSet:
         return self._sets.get(self.tasks[lane].splits, split)
-
-
-def _by_lane(parts: list[Boxes], sets: list[DeviceSet]) -> list[Detections]:
-    """Brings the boxes to the host in one transfer and gives each lane its own, in original pixels."""
-    columns = [
-        torch.stack(
-            [*(column.double() for column in (*part.boxes.T, part.scores, part.labels, part.images, part.lanes))]
-        )
-        for part in parts
-    ]
-    table = torch.cat(columns, 1).cpu().numpy()
-    if len(parts) > 1:
-        table = table[:, np.argsort(table[7].astype(np.int16), kind="stable")]
-    bounds = np.searchsorted(table[7], np.arange(len(sets) + 1))
-    detections = []
-    for own, first, last in zip(sets, bounds[:-1], bounds[1:], strict=True):
-        mine = table[:, first:last]
-        labels, images = mine[5].astype(np.int64), mine[6].astype(np.int64)
-        notes = own.images.annotations
-        frame = np.stack([notes.widths, notes.heights, notes.widths, notes.heights])
-        boxes = np.minimum(mine[:4] / own.scale[images], frame[:, images])
-        detections.append(Detections(np.ascontiguousarray(boxes.T), mine[4], labels, images))
-    return detections

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mapopt.errors import ConfigError
-from mapopt.losses import ListLoss, Lists, check_loss
+from mapopt.losses import ListLoss, Lists, as_list_loss, check_loss
 from mapopt.losses.testing import PROPERTIES, check_parameter
 
 
@@ -123,7 +123,38 @@ def jagged(value: Tensor, lists: Lists) -> Tensor:
     return value + 1e-6 * (3e6 * lists.scores).sin().sum(-1)
 
 
+class Detached(PairLoss):
+    """Takes the scores out of the graph, but has a weight of its own there."""
+
+    gradient = "error-driven"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def evaluate(self, lists: Lists) -> dict[str, Tensor]:
+        return {name: self.weight * value.detach() for name, value in super().evaluate(lists).items()}
+
+
+def wrong_side(scores: Tensor, labels: Tensor, where: Tensor) -> Tensor:
+    """A count of mistakes: no slope anywhere."""
+    return ((scores > 0) != (labels > 0)).float().mean()
+
+
+def rounded(scores: Tensor, labels: Tensor, where: Tensor) -> Tensor:
+    """In the graph, but the gradient of a rounding is 0."""
+    return (scores.sigmoid().round() - labels).square().mean()
+
+
 FAULTS: list[tuple[str, ListLoss, dict[str, Any], str]] = [
+    (
+        "gradient",
+        Detached(),
+        {},
+        "it is 0 on every list, though the value is up to .*; expected one to train by: a comp",
+    ),
+    ("gradient", as_list_loss(wrong_side), {}, "a comparison, rounding, .detach.* keeps it"),
+    ("gradient", as_list_loss(rounded), {"exact": False}, "it is 0 on every list"),
     ("value", MeanOfAll(), {}, "a component is .*, expected"),
     (
         "finite",
@@ -177,6 +208,16 @@ def test_a_fault_is_found_and_named(name: str, loss: ListLoss, settings: dict[st
 
 def test_every_property_has_a_fault_that_it_finds() -> None:
     assert {row[0] for row in FAULTS} == set(PROPERTIES)
+
+
+@pytest.mark.parametrize("loss", [Detached(), wrong_side, rounded])
+def test_a_loss_without_a_gradient_fails_that_property_before_any_other(loss: Any) -> None:
+    with pytest.raises(AssertionError, match="fails 'gradient'"):
+        check_loss(loss, exact=False, direction="any")
+
+
+def test_a_loss_that_is_0_everywhere_has_nothing_to_send() -> None:
+    check_loss(faulty(lambda v, lists: 0 * v), properties=["gradient"])
 
 
 def test_what_is_claimed_decides_what_is_checked() -> None:

@@ -16,6 +16,7 @@ from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.detectors.objective import OWN_LOSS, Objective, Scope
 from mapopt.errors import ConfigError
 from mapopt.losses import FocalLoss, ListLoss, PointwiseLoss, ScoreMemory, make_box_loss, make_loss, split_by_iou
+from mapopt.losses.silence import check_own_loss
 
 KNOB_ATTRIBUTES = {"focal_gamma": "gamma"}
 """Which attribute of a loss a knob of ours sets, where the loss has it; a loss's own knobs set their namesakes."""
@@ -33,8 +34,8 @@ class DenseLoss:
         own_box: the box loss is a torchvision detector's, and what is computed here has no use.
 
     Raises:
-        ConfigError: a name is unknown, the losses are a detector's own, or the loss has no use for soft labels or a
-            memory.
+        ConfigError: a name is unknown, the losses are a detector's own, a loss of a user's own sends no gradient, or
+            the loss has no use for soft labels or a memory.
 
     Reference: K. Oksuz et al., "Rank & Sort Loss for Object Detection and Instance Segmentation", ICCV 2021, section 4.
     """
@@ -55,6 +56,8 @@ class DenseLoss:
         self.soft = self.ranking.soft_labels if objective.soft_labels is None else objective.soft_labels
         self.class_weights: Tensor | None = None
         self.auxiliary = [(make_loss(name), weight) for name, weight in objective.auxiliary.items()]
+        for part in (self.ranking, *(loss for loss, _ in self.auxiliary)):
+            check_own_loss(part)
         if objective.memory and (self.pointwise or self.scope == "image"):
             raise ConfigError(
                 f"memory is {objective.memory} with {type(self.ranking).__name__} and scope '{self.scope}': only a "

@@ -1,0 +1,59 @@
+"""Which of a detector's losses reach its weights: the boxes must not train alone because the class loss is detached.
+
+It is looked at in the first interval of an engine only, and there as a rule in the first step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mapopt.detectors.interface import Detector
+from mapopt.errors import ConfigError
+
+_TERMS = ("class", "box")
+
+
+class FirstGradients:
+    """Looks at the gradient of each term of the losses until it has seen one that is not 0.
+
+    Attributes:
+        done: nothing more is to be looked at.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self._heard: set[str] = set()
+        self._silent: set[str] = set()
+
+    def look(self, detector: Detector, losses: Mapping[str, Tensor]) -> None:
+        """Looks at a step's losses, before their sum is taken back; leaves no gradient behind."""
+        for name in _TERMS:
+            value = losses[name]
+            if name in self._heard or not value.detach().any():
+                continue  # a loss of 0 has nothing to say
+            if value.requires_grad:
+                value.sum().backward(retain_graph=True)
+                heard = bool(detector.gradient().any())
+                detector.clear_gradient()
+            else:
+                heard = False
+            (self._heard if heard else self._silent).add(name)
+        self.done = self._heard == set(_TERMS)
+
+    def check(self, task: str, loss: str) -> None:
+        """Ends the looking, after the first interval.
+
+        Raises:
+            ConfigError: a loss that was not 0 sent no gradient to any weight, while the other one did.
+        """
+        self.done = True
+        for name in sorted(self._silent - self._heard):
+            if self._heard:
+                what = f"the class loss ('{loss}')" if name == "class" else "the box loss"
+                raise ConfigError(
+                    f"{task}: {what} was not 0 in the first round, but sent no gradient to any weight, so that only "
+                    f"the {min(self._heard)} loss trained: compute it from what the detector predicts, without "
+                    ".detach(), .item(), rounding or numpy on the way"
+                )
