@@ -31,8 +31,9 @@ class Predict(Command):
     """Find objects in images, and draw them.
 
     The output folder gets results.json (COCO results: every box the detector reports), images.json (the images and
-    categories that its ids mean) and pictures with the boxes of at least --score drawn on them. Ids count from 1, in
-    the order of files and of the detector's categories, or are those of --truth; evaluate knows either by name.
+    categories that its ids mean) and pictures with the boxes of at least --score drawn on them. Without --truth, image
+    ids count from 1 in the order of the files, and category ids in the detector's; every entry says its file_name and
+    category_name beside them, by which evaluate finds its image and category in any ground truth.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -91,7 +92,14 @@ class Predict(Command):
         if self.overwrite:
             output.clear()
         path = self.out / "results.json"
-        write_results(path, detections, image_ids=image_ids, category_ids=category_ids)
+        write_results(
+            path,
+            detections,
+            image_ids=image_ids,
+            category_ids=category_ids,
+            file_names=notes.file_names,
+            category_names=notes.category_names,
+        )
         write_json(self.out / "images.json", _index(notes, image_ids.tolist(), category_ids.tolist()))
         names = list(_picture_names(paths))
         drawn = _draw(pictures, names, detections, categories=detector.categories, score=self.score, out=self.out)

@@ -173,8 +173,8 @@ def regardless_of_category(
 def read_predictions(path: Path, truth: NamedGroundTruth, *, unknown: Unknown = "error") -> Predictions:
     """Returns the boxes of a file of results.
 
-    Images and categories are those of the same id; where ``images.json`` of `mapopt predict` lies beside the file,
-    those of the same file name and category name.
+    Images and categories are those of the same id; where the entries say ``file_name`` and ``category_name``, or
+    ``images.json`` of `mapopt predict` lies beside the file, those of the same file name and category name.
 
     Args:
         path: COCO results.
@@ -187,7 +187,7 @@ def read_predictions(path: Path, truth: NamedGroundTruth, *, unknown: Unknown = 
     raw, notes = read_raw_results(path), truth.notes
     if len(raw) == 0:
         raise DataError(f"{path}: holds no box. A detector that detects nothing has AP 0; check that this one ran.")
-    index = Index.beside(path, raw)
+    index = Index.of(path, raw)
     try:
         images = image_meaning(raw.images, notes.image_ids, notes.file_names, index)
         categories = category_meaning(raw.categories, notes.category_ids, notes.category_names, index)

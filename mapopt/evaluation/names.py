@@ -1,8 +1,8 @@
 """Finds out which image and which category of the ground truth each entry of a results file means.
 
 Ids are compared first. They mean the same only in files that were numbered together, so names go before ids where the
-results have them: `mapopt predict` writes them into ``images.json`` beside its results, and some tools write a file's
-name in place of an id.
+results have them: `mapopt predict` writes them into each entry, and into ``images.json`` beside its results, and some
+tools write a file's name in place of an id.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapopt.data.files import read_json
+from mapopt.data.results import CATEGORY_NAME, FILE_NAME
 from mapopt.errors import DataError
 from mapopt.evaluation.ground_truth import id_key
 from mapopt.metrics import Detections
@@ -37,6 +38,8 @@ class RawResults:
         category: ``[n]`` positions in `categories`.
         images: The ids of images that occur.
         categories: The ids of categories that occur.
+        image_names: File names of these images, as the entries say them; None where an entry says none.
+        category_names: Names of these categories, likewise.
     """
 
     boxes: NDArray[np.float64]
@@ -45,6 +48,8 @@ class RawResults:
     category: NDArray[np.int64]
     images: tuple[Any, ...]
     categories: tuple[Any, ...]
+    image_names: tuple[str, ...] | None = None
+    category_names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         """Returns the number of entries."""
@@ -73,25 +78,12 @@ def read_raw_results(path: Path) -> RawResults:
         DataError: The file cannot be read, or an entry is wrong; the message names it.
     """
     entries = read_json(path)
-    images: dict[tuple[str, Any], int] = {}
-    categories: dict[tuple[str, Any], int] = {}
-    values: tuple[list[Any], list[Any]] = [], []
-
-    def coded(entry: Any) -> Any:
-        if not isinstance(entry, dict):
-            return entry
-        entry = dict(entry)
-        for name, codes, known in (("image_id", images, values[0]), ("category_id", categories, values[1])):
-            key = id_key(entry.get(name))
-            if key is not None:
-                if key not in codes:
-                    codes[key] = len(codes)
-                    known.append(entry[name])
-                entry[name] = codes[key]
-        return entry
-
+    images, categories = _Column("image_id", FILE_NAME), _Column("category_id", CATEGORY_NAME)
     try:
-        boxes = Detections.from_coco([coded(entry) for entry in entries] if isinstance(entries, list) else entries)
+        coded = entries
+        if isinstance(entries, list):
+            coded = [categories.coded(images.coded(entry, row), row) for row, entry in enumerate(entries)]
+        boxes = Detections.from_coco(coded)
     except DataError as error:
         # What has no file is called by what it is.
         raise DataError(f"{path}: {str(error).removeprefix('COCO results: ')}") from None
@@ -100,9 +92,51 @@ def read_raw_results(path: Path) -> RawResults:
         scores=boxes.scores,
         image=boxes.image_ids,
         category=boxes.labels,
-        images=tuple(values[0]),
-        categories=tuple(values[1]),
+        images=tuple(images.values),
+        categories=tuple(categories.values),
+        image_names=images.given_names(),
+        category_names=categories.given_names(),
     )
+
+
+class _Column:
+    """The ids of one kind in a results file, numbered as they occur, and the names that entries say beside them."""
+
+    def __init__(self, id_field: str, name_field: str) -> None:
+        self._id_field, self._name_field = id_field, name_field
+        self._codes: dict[tuple[str, Any], int] = {}
+        self.values: list[Any] = []
+        self._names: list[str | None] = []
+
+    def coded(self, entry: Any, row: int) -> Any:
+        """Returns an entry with the id's number in place of the id.
+
+        Raises:
+            DataError: One id has two names.
+        """
+        key = id_key(entry.get(self._id_field)) if isinstance(entry, dict) else None
+        if key is None:
+            return entry
+        name = entry.get(self._name_field)
+        name = name if isinstance(name, str) and name else None
+        if key not in self._codes:
+            self._codes[key] = len(self._codes)
+            self.values.append(entry[self._id_field])
+            self._names.append(name)
+        known = self._names[self._codes[key]]
+        if name != known and name is not None and known is not None:
+            raise DataError(
+                f"entry {row} says {self._name_field} '{name}' of {self._id_field} {show_id(entry[self._id_field])}, "
+                f"which an entry before calls '{known}'. Expected one name for an id, or none."
+            )
+        if name is None:
+            self._names[self._codes[key]] = None
+        return {**entry, self._id_field: self._codes[key]}
+
+    def given_names(self) -> tuple[str, ...] | None:
+        """Returns the name of each id, if every entry says it."""
+        names = [name for name in self._names if name is not None]
+        return tuple(names) if names and len(names) == len(self._names) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +152,15 @@ class Index:
     path: Path
     images: dict[tuple[str, Any] | None, str]
     categories: dict[tuple[str, Any] | None, str]
+
+    @classmethod
+    def of(cls, results: Path, raw: RawResults) -> Index | None:
+        """Returns the names behind the ids: those that the entries say, or else those of the file beside them."""
+        if raw.image_names is None and raw.category_names is None:
+            return cls.beside(results, raw)
+        images = dict(zip(map(id_key, raw.images), raw.image_names or (), strict=False))
+        categories = dict(zip(map(id_key, raw.categories), raw.category_names or (), strict=False))
+        return cls(path=results, images=images, categories=categories)
 
     @classmethod
     def beside(cls, results: Path, raw: RawResults) -> Index | None:
@@ -158,7 +201,7 @@ def image_meaning(
     Raises:
         DataError: Names are to be compared, and several images have the same.
     """
-    if index is not None and any(file_names):
+    if index is not None and index.images and any(file_names):
         names = [index.images[id_key(value)] for value in values]
         places = match_file_names(names, file_names)
         return Meaning(

@@ -64,6 +64,71 @@ def test_a_file_of_that_name_that_is_not_of_these_results_is_passed_over(read, i
         read(index=index)
 
 
+def named(results, images=INDEX["images"], categories=INDEX["categories"]):
+    """Adds the names of an index to the entries of results."""
+    files = {image["id"]: image["file_name"] for image in images}
+    names = {category["id"]: category["name"] for category in categories}
+    return [
+        {**entry, "file_name": files.get(entry["image_id"]), "category_name": names.get(entry["category_id"])}
+        for entry in results
+    ]
+
+
+def test_entries_that_say_names_need_no_index_and_go_before_it(read, tmp_path):
+    other = {"images": [{**image, "file_name": f"x/{image['id']}.jpg"} for image in INDEX["images"]]}
+    for index in (None, {**INDEX, **other}):
+        predictions = read(named(RESULTS), index=index)
+        assert predictions.detections.image_ids.tolist() == [5, 6, 7, 8]
+        assert predictions.detections.labels.tolist() == [1, 7, 1, 7]
+        assert predictions.remarks == (
+            f"images are matched by file name: {tmp_path / 'results.json'} says which name each id means",
+        )
+
+
+def test_names_go_before_ids_that_happen_to_fit(read):
+    swapped = [{**entry, "image_id": 9 - n, "category_id": 7} for n, entry in enumerate(RESULTS)]
+    images = [{"id": 9 - n, "file_name": f"a/{n}.jpg"} for n in range(5)]
+    detections = read(named(swapped, images, [{"id": 7, "name": "cat"}]), unknown="drop").detections
+    assert detections.image_ids.tolist() == [5, 6, 7, 8]
+    assert detections.labels.tolist() == [1] * 4
+
+
+def test_names_of_one_kind_leave_the_other_to_its_ids(read):
+    own = [{**entry, "category_id": (1, 7)[n % 2]} for n, entry in enumerate(RESULTS)]
+    assert read(named(own, categories=[])).detections.image_ids.tolist() == [5, 6, 7, 8]
+    own = [{**entry, "image_id": 5 + n} for n, entry in enumerate(RESULTS)]
+    assert read(named(own, images=[])).detections.labels.tolist() == [1, 7, 1, 7]
+
+
+def test_names_that_only_some_entries_say_count_for_nothing(read):
+    some = [*named(RESULTS[:3]), RESULTS[3]]
+    with pytest.raises(DataError, match=r"entry 0 is of image 1, which truth.json does not list"):
+        read(some)
+    twice = [*named(RESULTS), RESULTS[0]]
+    with pytest.raises(DataError, match=r"entry 0 is of image 1, which truth.json does not list"):
+        read(twice)
+
+
+def test_an_id_with_two_names_is_refused(read):
+    results = [*named(RESULTS), {**named(RESULTS)[0], "file_name": "/data/b/0.jpg"}]
+    with pytest.raises(DataError) as refused:
+        read(results)
+    assert str(refused.value).endswith(
+        "results.json: entry 4 says file_name '/data/b/0.jpg' of image_id 1, which an entry before calls "
+        "'/data/a/0.jpg'. Expected one name for an id, or none."
+    )
+
+
+def test_results_in_which_two_images_have_one_file_name_are_refused_in_one_line(read):
+    images = [{**image, "file_name": "/data/a/1.jpg"} for image in INDEX["images"]]
+    for results, index in ((named(RESULTS, images), None), (RESULTS, {**INDEX, "images": images})):
+        with pytest.raises(DataError) as refused:
+            read(results, index=index)
+        said = str(refused.value)
+        assert "images '/data/a/1.jpg' and '/data/a/1.jpg' of the results both are 'a/1.jpg' of the ground" in said
+        assert "\n" not in said
+
+
 def test_a_name_that_the_ground_truth_lacks_is_named(read):
     index = {**INDEX, "images": [{**INDEX["images"][0], "file_name": "/data/x.jpg"}, *INDEX["images"][1:]]}
     with pytest.raises(DataError, match=r"entry 0 is of image '/data/x.jpg', which truth.json does not list"):
