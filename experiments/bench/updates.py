@@ -6,8 +6,10 @@ one for all of it and keeps no lanes apart.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -19,9 +21,11 @@ from mapopt.training import OPTIMIZERS, Knobs, make_optimizer
 from mapopt.training.knob_tensors import stack_knobs
 from mapopt.training.optimizers.base import clip_rows, follow_rows
 
-_PEERS = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
-_SETTINGS: dict[str, dict[str, float]] = {"sgd": {"momentum": 0.9}}
+_PEERS = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW, "nadamw": torch.optim.NAdam}
+_SETTINGS: dict[str, dict[str, Any]] = {"sgd": {"momentum": 0.9}, "nadamw": {"decoupled_weight_decay": True}}
 _FUSED = ("sgd", "adamw")
+_LAYER = (256, 256, 3, 3)
+"""Of those that the numbers are cut into."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +82,10 @@ def _cost(
 
 
 def _ours(name: str, weights: Tensor, gradient: Tensor) -> Callable[[], object]:
-    optimizer = make_optimizer(name, weights, torch.ones(weights.shape[1], device=weights.device))
+    numbers = weights.shape[1]
+    whole, left = divmod(numbers, math.prod(_LAYER))
+    parts = {**{f"layer.{place}": _LAYER for place in range(whole)}, "left": (1, left)}
+    optimizer = make_optimizer(name, weights, torch.ones(numbers, device=weights.device), parts=parts)
     knobs = stack_knobs([Knobs(lr=1e-3)], weights.device)
     active = torch.ones(1, dtype=torch.bool, device=weights.device)
     return lambda: optimizer.update(weights, gradient, knobs, active)

@@ -6,8 +6,7 @@ non-finite loss or gradient stops its lane before the optimizer steps, and evalu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +23,7 @@ from mapopt.registry import Choice
 from mapopt.stopwatch import Stopwatch
 from mapopt.training.batches import DeviceSet, Plan, make_batch, make_plan
 from mapopt.training.device_sets import DeviceSets
+from mapopt.training.evaluated import EVALUATED, evaluating
 from mapopt.training.first_gradients import FirstGradients
 from mapopt.training.held_out import held_out_losses
 from mapopt.training.history import Interval, Measure, Scores
@@ -33,7 +33,7 @@ from mapopt.training.lane_detections import detections_by_lane
 from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
 from mapopt.training.optimizers.base import RowOptimizer, clip_rows, follow_rows
-from mapopt.training.optimizers.registry import make_optimizer
+from mapopt.training.optimizers.registry import averages_already, make_optimizer
 from mapopt.training.steps import StepPlan
 from mapopt.training.task import Task, check_alike
 
@@ -82,6 +82,9 @@ class LaneEngine:
             autocast=first.recipe.autocast and self.device.type == "cuda",
         )
         self.optimizer = self._make_optimizer(self.detector.weights)
+        self._averages = callable(getattr(self.optimizer, "evaluated", None))
+        if self._averages and self.recipe.ema:
+            raise ConfigError(averages_already(self.recipe.optimizer, self.recipe.ema))
         self.average = self.detector.weights.detach().clone()
         self.diverged = torch.zeros(self.lanes, dtype=torch.bool, device=self.device)
         self._sets = DeviceSets(self.device)
@@ -105,12 +108,17 @@ class LaneEngine:
         self.detector.initialize(lane, seed)
         if self.recipe.class_balance == "weights":
             self.detector.weigh_classes(lane, self._set(lane, "train").class_weights)
+        self.renew(lane)
+
+    def renew(self, lane: int) -> None:
+        """Begins optimizer and average of a lane anew, from the weights that it has."""
         for name, value in self._make_optimizer(self.detector.weights.detach()[lane : lane + 1]).state.items():
             self.optimizer.state[name][lane] = value[0]
         self.average[lane] = self.detector.weights.detach()[lane]
 
     def _make_optimizer(self, weights: Tensor) -> RowOptimizer:
-        return make_optimizer(self.recipe.optimizer, weights, self.detector.decay, self.recipe.optimizer_settings)
+        name, settings = self.recipe.optimizer, self.recipe.optimizer_settings
+        return make_optimizer(name, weights, self.detector.decay, settings, parts=self.detector.parts())
 
     def train(
         self, images: int, *, ramp_from: Sequence[Knobs | None] | None = None, active: Sequence[bool] | None = None
@@ -250,7 +258,7 @@ class LaneEngine:
         """
         everyone = list(range(self.lanes))
         sets = [self._set(lane, split) for lane in everyone]
-        with self._weights_to_evaluate(everyone):
+        with evaluating(self.detector, self._evaluated(), everyone):
             knobs = stack_knobs(self.knobs, self.device)
             sums = held_out_losses(self.detector, sets, knobs, batch_size=self.recipe.batch_size)
         chosen = everyone if lanes is None else lanes
@@ -278,36 +286,25 @@ class LaneEngine:
         pixels = self.size[0] * self.size[1]
         batch = max(1, int(_EVALUATION_IMAGES * 48 * 48 / pixels) // len(running))
         parts = []
-        with self._weights_to_evaluate(running):
+        with evaluating(self.detector, self._evaluated(), running):
             for start in range(0, len(sets[0]), batch):
                 images = torch.stack([own.pixels[start : start + batch] for own in sets]).float()
                 boxes = self.detector.detect(images, knobs)
                 parts.append(Boxes(boxes.boxes, boxes.scores, boxes.labels, boxes.lanes, boxes.images + start))
         return detections_by_lane(parts, sets)[: len(chosen)]
 
-    @contextmanager
-    def _weights_to_evaluate(self, lanes: list[int]) -> Iterator[None]:
-        """Gives the detector the weights that are evaluated, of some lanes, and then its own again."""
-        own = self.detector.weights
-        if lanes != list(range(self.lanes)):
-            # Only a network of many lanes has fewer to choose from, and it takes its weights from here alone.
-            self.detector.weights = (self.average if self.recipe.ema else own.detach())[lanes]
-            try:
-                yield
-            finally:
-                self.detector.weights = own
-            return
-        trained = own.detach().clone()
-        if self.recipe.ema:
-            own.copy_(self.average)
-        try:
-            yield
-        finally:
-            own.copy_(trained)
+    def _evaluated(self) -> Tensor:
+        """Returns the weights ``[lanes, n]`` that are evaluated: the trained ones, or an average of them."""
+        trained = self.detector.weights.detach()
+        if self._averages:
+            return self.optimizer.evaluated(trained)  # type: ignore[attr-defined, no-any-return]
+        return self.average if self.recipe.ema else trained
 
     def snapshot(self, lane: int) -> Snapshot:
         """Copies a lane's state."""
         tensors = {name: place.clone() for name, place in self._places(lane).items()}
+        if self._averages:
+            tensors[EVALUATED] = self._evaluated()[lane].clone()
         return Snapshot(tensors, self.seeds[lane], self.seen[lane], self.knobs[lane], bool(self.diverged[lane]))
 
     @torch.no_grad()
@@ -328,7 +325,7 @@ class LaneEngine:
         """Raises CheckpointError unless a state is of this detector and optimizer."""
         places = self._places(0)
         if {name: (place.shape, place.dtype) for name, place in places.items()} != {
-            name: (tensor.shape, tensor.dtype) for name, tensor in snapshot.tensors.items()
+            name: (tensor.shape, tensor.dtype) for name, tensor in snapshot.tensors.items() if name != EVALUATED
         }:
             raise CheckpointError(
                 f"the saved state does not fit the detector '{self.recipe.detector}' with {self.classes} classes and "

@@ -153,6 +153,11 @@ class Fleet:
         engine, place = self._place[lane]
         engine.reset(place, seed, task)
 
+    def renew(self, lane: int) -> None:
+        """Begins a lane's optimizer and average anew, from the weights that it has."""
+        engine, place = self._place[lane]
+        engine.renew(place)
+
     def _ask(self, lanes: Sequence[int] | None, ask: Callable[[LaneEngine, list[int]], list[T]]) -> list[T]:
         """Asks the engines for something of lanes, each for its own at once, and returns it in the lanes' order."""
         chosen = list(range(self.lanes)) if lanes is None else list(lanes)

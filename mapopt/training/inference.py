@@ -25,6 +25,7 @@ from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.settings import PostProcessingSettings, check_classes
 from mapopt.registry import Choice
 from mapopt.training.checkpoint import Checkpoint
+from mapopt.training.evaluated import EVALUATED
 from mapopt.training.knob_tensors import stack_knobs
 from mapopt.training.recipe import Recipe
 
@@ -71,7 +72,8 @@ class LoadedDetector:
         )
         self._knobs = stack_knobs([snapshot.knobs] * self._lanes, device)
         with torch.no_grad():
-            places = {"average" if recipe.ema else "weights": self._detector.weights.detach()}
+            which = EVALUATED if EVALUATED in snapshot.tensors else "average" if recipe.ema else "weights"
+            places = {which: self._detector.weights.detach()}
             places |= {f"buffer.{name}": value for name, value in self._detector.buffers().items()}
             for part, place in places.items():
                 held = snapshot.tensors.get(part)

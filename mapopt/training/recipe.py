@@ -16,7 +16,8 @@ from mapopt.losses.table import LOSS_TABLE
 from mapopt.registry import is_text, load
 from mapopt.settings import LEFT_OUT_WHEN_EMPTY, check_values
 from mapopt.training.knobs import Range, ranges
-from mapopt.training.optimizers.registry import OPTIMIZERS
+from mapopt.training.optimizers.registry import OPTIMIZERS, averages_already
+from mapopt.training.optimizers.table import OPTIMIZER_TABLE
 from mapopt.training.own_knobs import OwnKnob, own_knobs
 
 BATCH_SIZE = 2**20
@@ -38,7 +39,9 @@ class Recipe(Objective):
     """How rare classes are helped: a pointwise loss weighted by inverse frequency, or images drawn so that every class
     comes equally often."""
     optimizer: str = "sgd"
-    """sgd or adamw, or module:attribute for one of your own or of torch's, such as torch.optim:RAdam."""
+    """sgd, adamw, nadamw or muon; prodigy or dog, which find their learning rate (--knobs.lr is a factor of it);
+    schedule_free_adamw, for --controller constant; or module:attribute for one of your own or of torch's, such as
+    torch.optim:RAdam."""
     optimizer_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """Parameters of the optimizer that differ from its defaults, beside the knobs."""
     batch_size: int = 16
@@ -46,7 +49,8 @@ class Recipe(Objective):
     clip: float = 10.0
     """Largest gradient norm."""
     ema: float = 0.0
-    """Decay per step of the averaged weights that are evaluated; 0 evaluates the weights themselves."""
+    """Decay per step of the averaged weights that are evaluated; 0 evaluates the weights themselves, or the average
+    that an optimizer (dog, schedule_free_adamw) keeps by itself."""
     weights: str | None = None
     """Pretrained weights by torchvision's name, for detectors that have them."""
     autocast: bool = True
@@ -76,6 +80,8 @@ class Recipe(Objective):
             )
         check_detector_settings(self.detector, self.detector_settings)
         OPTIMIZERS.check_name(self.optimizer)
+        if self.ema and self.optimizer in OPTIMIZER_TABLE and OPTIMIZER_TABLE[self.optimizer].averages:
+            raise ConfigError(averages_already(self.optimizer, self.ema))
 
     @classmethod
     def of(cls, **fields: Any) -> Recipe:

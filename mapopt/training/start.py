@@ -65,7 +65,8 @@ def start_from(trainer: Trainer, path: Path, *, detector: str | None = None) -> 
         else value
         for name, value in snapshot.tensors.items()
     }
-    trainer.restore(dataclasses.replace(snapshot, tensors={**tensors, "weights": row, "average": row.clone()}))
+    trainer.restore(dataclasses.replace(snapshot, tensors={**tensors, "weights": row, "average": row}))
+    trainer.fleet.renew(0)
 
 
 def _grown(detector: Detector, larger: Detector) -> set[str]:

@@ -15,7 +15,7 @@ from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.registry import make_controller
 from mapopt.training.knobs import Knobs
-from mapopt.training.optimizers.registry import OPTIMIZERS
+from mapopt.training.optimizers.registry import OPTIMIZERS, default_lr
 from mapopt.training.own_knobs import declared_knobs
 from mapopt.training.properties.base import check_properties
 from mapopt.training.properties.controller import CONTROLLER_PROPERTIES, ControllerCase
@@ -92,6 +92,7 @@ def check_optimizer(
         optimizer=optimizer,
         settings=settings or {},
         own=declared_knobs(OPTIMIZERS.find(optimizer), f"optimizer '{name}'", settings),
+        lr=default_lr(optimizer, 0.01),
     )
     check_properties(case, OPTIMIZER_PROPERTIES, properties, ConfigError)
 

@@ -40,6 +40,8 @@ def save(trainer: Trainer, path: Path) -> None:
 RECIPES = [
     Recipe(batch_size=8),
     Recipe(batch_size=8, ema=0.9),
+    Recipe(batch_size=8, optimizer="schedule_free_adamw"),
+    Recipe(batch_size=8, optimizer="dog"),
     Recipe(batch_size=8, loss="ap", memory=100, soft_labels=True),
     *(
         pytest.param(Recipe(detector=name, batch_size=2, loss=loss), marks=pytest.mark.slow)
@@ -49,7 +51,9 @@ RECIPES = [
 
 
 @pytest.mark.usefixtures("give_threads_back")
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: f"{recipe.detector}, {recipe.loss}, ema {recipe.ema}")
+@pytest.mark.parametrize(
+    "recipe", RECIPES, ids=lambda recipe: f"{recipe.detector}, {recipe.loss}, {recipe.optimizer}, {recipe.ema}"
+)
 def test_a_loaded_detector_finds_bit_for_bit_what_the_trainer_found(tmp_path: Path, recipe: Recipe) -> None:
     scenes = ShapesConfig(size=32 if recipe.detector == "tiny" else 64, object_size=(8.0, 16.0))
     splits = make_shapes_splits(scenes, seed=1, train=16, val=8, test=8)

@@ -13,8 +13,10 @@ from mapopt.training.optimizers.sgd import RowSGD
 
 LANES = [Knobs(lr=0.1, momentum=0.9, weight_decay=0.01), Knobs(lr=0.02, momentum=0.5, weight_decay=0.1)]
 
+PARTS = {"matrix": (1, 2), "bias": (1,)}
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_each_lane_is_updated_as_torch_would(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(2, 6, generator=generator)
@@ -40,11 +42,11 @@ def test_each_lane_is_updated_as_torch_would(name: str) -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_lane_that_does_not_run_keeps_its_weights_and_state(name: str) -> None:
     weights = torch.ones(2, 3)
-    optimizer = OPTIMIZERS[name](weights, torch.ones(3))
+    optimizer = make_optimizer(name, weights, torch.ones(3), parts=PARTS)
     optimizer.update(weights, torch.ones(2, 3), stack_knobs(LANES), torch.tensor([True, False]))
     assert torch.equal(weights[1], torch.ones(3))
     assert not torch.equal(weights[0], torch.ones(3))
-    fresh = OPTIMIZERS[name](torch.ones(2, 3), torch.ones(3))
+    fresh = make_optimizer(name, torch.ones(2, 3), torch.ones(3), parts=PARTS)
     for key, value in optimizer.state.items():
         assert torch.equal(value[1], fresh.state[key][1])
 
@@ -176,7 +178,7 @@ def test_rows_are_clipped_to_the_norm_each_on_its_own() -> None:
 def test_the_length_of_a_step_is_that_of_what_the_weights_lose() -> None:
     for name in OPTIMIZERS:
         weights = torch.arange(6.0).reshape(2, 3)
-        optimizer = OPTIMIZERS[name](weights, torch.ones(3))
+        optimizer = make_optimizer(name, weights, torch.ones(3), parts=PARTS)
         for gradient in (torch.ones(2, 3), torch.tensor([[1.0, -2.0, 0.5], [3.0, 0.1, 0.0]])):
             before = weights.clone()
             length = optimizer.update(weights, gradient, stack_knobs(LANES), torch.tensor([True, False]))

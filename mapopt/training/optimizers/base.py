@@ -15,9 +15,16 @@ class RowOptimizer(Protocol):
     """Updates ``[lanes, n]`` weights from ``[lanes, n]`` gradients, each lane by itself.
 
     It is made as ``MyOptimizer(weights, decay, **settings)``: of the first weights, and of the mask ``[n]`` that is 1
-    where weight decay applies. It may have an attribute ``knobs``, name -> `mapopt.training.Range`, with the numbers of
-    its own that may change; the attribute of that name is what they start from. `mapopt.training.testing` has
-    `check_optimizer`, the properties that all of them share.
+    where weight decay applies. It may have
+
+    - an argument ``parts`` of its constructor, which is then name -> shape of what a row is cut into, in order;
+    - a method ``evaluated(weights) -> Tensor``, where what is evaluated, and kept for detection, are not the weights
+      that it trains: it returns those ``[lanes, n]``, and is asked after an update. A recipe has no ``ema`` beside it;
+    - an attribute ``default_lr``, the learning rate where none is given;
+    - an attribute ``knobs``, name -> `mapopt.training.Range`, with the numbers of its own that may change; the
+      attribute of that name is what they start from.
+
+    `mapopt.training.testing` has `check_optimizer`, the properties that all of them share.
 
     >>> class SignSGD:
     ...     def __init__(self, weights, decay):

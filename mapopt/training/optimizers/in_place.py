@@ -8,6 +8,7 @@ rows are cut, nor on how many lanes there are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mapopt.detectors.interface import KnobTable
+from mapopt.errors import ConfigError
 
 PIECE = 2**17
 """Numbers of a piece, of all lanes: of 2 ** 16 to 2 ** 20 the fastest for 16 lanes of 36 thousand numbers, and within a
@@ -31,6 +33,10 @@ class InPlaceRows:
         weights: ``[lanes, n]``, of which nothing but the shape is kept.
         decay: ``[n]``, 1 where weight decay applies and 0 elsewhere.
     """
+
+    lane_by_lane = False
+    """Whether `advance` adds up over rows: then it is called for one lane at a time, so that a lane's rows are cut, and
+    added up, in the same way whatever the number of lanes."""
 
     state: dict[str, Tensor]
 
@@ -59,7 +65,7 @@ class InPlaceRows:
             # Kept, because a fresh one would be mapped and cleared at every step.
             self._step = torch.zeros_like(weights, requires_grad=False)
         with only_active([weights, *self.state.values()], active) as runs:
-            for rows in runs:
+            for rows in _single(runs) if self.lane_by_lane and not waits(weights) else runs:
                 self.advance(rows, weights, gradient, knobs, self._step)
         return torch.where(active, self._step.norm(dim=1), 0.0)
 
@@ -98,6 +104,10 @@ def runs_of(active: list[bool]) -> list[slice]:
     return [slice(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True)]
 
 
+def _single(runs: list[slice]) -> list[slice]:
+    return [slice(lane, lane + 1) for run in runs for lane in range(run.start, run.stop)]
+
+
 def pieces(rows: slice, *matrices: Tensor, spare: int = 0) -> Iterator[tuple[Tensor, ...]]:
     """Yields the same columns of several matrices ``[lanes, n]``, and scratch of that shape.
 
@@ -112,3 +122,25 @@ def pieces(rows: slice, *matrices: Tensor, spare: int = 0) -> Iterator[tuple[Ten
     scratch = [torch.empty((lanes, width), dtype=first.dtype, device=first.device) for _ in range(spare)]
     for parts in zip(*(matrix[rows].split(width, dim=1) for matrix in matrices), strict=True):
         yield (*parts, *(empty[:, : parts[0].shape[1]] for empty in scratch))
+
+
+def zeros(weights: Tensor) -> Tensor:
+    """Returns state like the weights."""
+    return torch.zeros_like(weights, requires_grad=False)
+
+
+def column(weights: Tensor, value: float) -> Tensor:
+    """Returns state of a number for every lane, float64 ``[lanes, 1]``."""
+    return torch.full((len(weights), 1), value, device=weights.device, dtype=torch.float64)
+
+
+def check_between(
+    optimizer: str, name: str, value: float, low: float, below: float = math.inf, *, open_low: bool = False
+) -> None:
+    """Raises ConfigError unless a setting is a number from `low`, or above it, to below another."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and (low < value if open_low else low <= value) and (value < below or value == below == math.inf):
+        return
+    bounds = f"above {low:g}" if open_low else f"of at least {low:g}"
+    bounds += f" and below {below:g}" if below < math.inf else ""
+    raise ConfigError(f"optimizer '{optimizer}' has {name} {value}: expected a number {bounds}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mapopt.errors import ConfigError, MapoptError
 from mapopt.registry import Registry, check_settings
+from mapopt.training.optimizers.table import OPTIMIZER_TABLE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,14 +38,42 @@ def _is_torchs(part: Any) -> bool:
 
 OPTIMIZERS: Registry[Callable[..., RowOptimizer]] = Registry(
     "optimizer",
-    {"sgd": "mapopt.training.optimizers.sgd:RowSGD", "adamw": "mapopt.training.optimizers.adamw:RowAdamW"},
+    {name: entry.where for name, entry in OPTIMIZER_TABLE.items()},
     check=_problem,
 )
 """Each is made of the lanes' weights ``[lanes, n]``, the mask ``[n]`` of what decays, and settings by name."""
 
 
+def default_lr(given: str | Callable[..., RowOptimizer], otherwise: float) -> float:
+    """Returns the learning rate with an optimizer where none is given; imports what is not ours.
+
+    Args:
+        given: as for `make_optimizer`.
+        otherwise: for one that says nothing of it, such as torch's.
+
+    >>> default_lr("prodigy", 0.2), default_lr("torch.optim:RAdam", 0.2)
+    (1.0, 0.2)
+    """
+    if isinstance(given, str) and given in OPTIMIZER_TABLE:
+        return OPTIMIZER_TABLE[given].default_lr
+    declared = getattr(OPTIMIZERS.find(given), "default_lr", otherwise)
+    if isinstance(declared, bool) or not isinstance(declared, int | float) or not declared > 0:
+        raise ConfigError(f"optimizer '{_name(given)}' has default_lr {declared!r}: expected a number above 0")
+    return float(declared)
+
+
+def averages_already(name: str, ema: float) -> str:
+    """Says that a recipe has two averages."""
+    return f"ema is {ema} with optimizer '{name}', which evaluates an average of its own: leave ema at 0"
+
+
 def make_optimizer(
-    given: str | Callable[..., RowOptimizer], weights: Tensor, decay: Tensor, settings: Mapping[str, Any] | None = None
+    given: str | Callable[..., RowOptimizer],
+    weights: Tensor,
+    decay: Tensor,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    parts: Mapping[str, tuple[int, ...]] | None = None,
 ) -> RowOptimizer:
     """Makes an optimizer.
 
@@ -53,27 +82,35 @@ def make_optimizer(
         weights: ``[lanes, n]``.
         decay: ``[n]``, 1 where weight decay applies and 0 on norms and biases.
         settings: parameters that differ from its defaults.
+        parts: name -> shape of what a row is cut into, in order, as `Detector.parts` says, for those whose constructor
+            has an argument of that name; by default one part.
 
     Raises:
         ConfigError: there is no such optimizer, a setting is unknown or not what it should be, or its state is none.
     """
     part = OPTIMIZERS.find(given)
-    what = f"optimizer '{given if isinstance(given, str) else getattr(given, '__qualname__', given)}'"
+    what = f"optimizer '{_name(given)}'"
     torchs = _is_torchs(part)
     data: dict[str, Any] = {"params": []} if torchs else {"weights": weights, "decay": decay}
+    if not torchs and "parts" in inspect.signature(part).parameters:
+        data["parts"] = {"weights": tuple(weights.shape[1:])} if parts is None else parts
     check_settings(part, {**data, **(settings or {})}, what)
     try:
         if torchs:
             from mapopt.training.optimizers.torch_rows import TorchRows  # here, because names are checked without torch
 
             return TorchRows(part, weights, decay, settings or {})  # type: ignore[arg-type]
-        optimizer = part(weights=weights, decay=decay, **(settings or {}))
+        optimizer = part(**data, **(settings or {}))
     except MapoptError:
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{what} cannot be made of these settings ({error})") from error
     _check_state(optimizer, len(weights), what)
     return optimizer
+
+
+def _name(given: Any) -> str:
+    return given if isinstance(given, str) else str(getattr(given, "__qualname__", given))
 
 
 def _check_state(optimizer: Any, lanes: int, what: str) -> None:

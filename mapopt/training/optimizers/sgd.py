@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mapopt.detectors.interface import KnobTable
-from mapopt.training.optimizers.in_place import InPlaceRows, pieces
+from mapopt.training.optimizers.in_place import InPlaceRows, pieces, zeros
 
 
 class RowSGD(InPlaceRows):
@@ -14,7 +14,7 @@ class RowSGD(InPlaceRows):
 
     def __init__(self, weights: Tensor, decay: Tensor) -> None:
         super().__init__(weights, decay)
-        self.state = {"velocity": torch.zeros_like(weights, requires_grad=False)}
+        self.state = {"velocity": zeros(weights)}
 
     def advance(self, rows: slice, weights: Tensor, gradient: Tensor, knobs: KnobTable, step: Tensor) -> None:
         """Moves some lanes; see `InPlaceRows.advance`."""

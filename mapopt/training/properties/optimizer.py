@@ -19,6 +19,9 @@ from mapopt.training.properties.base import Case
 _SIZE = 37
 """Numbers of a lane; odd, so that rows begin at other places than vectors of a processor do."""
 
+_PARTS = {"flat": (3, 8), "bias": (4,), "kernel": (3, 1, 1, 3)}
+"""What they are cut into."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerCase(Case):
@@ -27,16 +30,18 @@ class OptimizerCase(Case):
     optimizer: Any
     settings: Mapping[str, Any] = field(default_factory=dict)
     own: Mapping[str, OwnKnob] = field(default_factory=dict)
+    lr: float = 0.01
 
     def knobs(self, **changes: float) -> Knobs:
         """Returns knobs of a lane."""
         own = {name: knob.default for name, knob in self.own.items()}
-        return Knobs(lr=0.01, own=own).replace(**changes)
+        return Knobs(lr=self.lr, own=own).replace(**changes)
 
     def start(self, lanes: Sequence[int]) -> tuple[Tensor, RowOptimizer]:
         """Returns weights ``[lanes, n]``, each row drawn by its number, and an optimizer for them."""
         weights = torch.stack([self._draw(lane, 0) for lane in lanes])
-        return weights, make_optimizer(self.optimizer, weights, (torch.arange(_SIZE) % 3 > 0).float(), self.settings)
+        decay = (torch.arange(_SIZE) % 3 > 0).float()
+        return weights, make_optimizer(self.optimizer, weights, decay, self.settings, parts=_PARTS)
 
     def gradient(self, lanes: Sequence[int], step: int) -> Tensor:
         """Returns the gradients ``[lanes, n]`` of a step."""
@@ -60,7 +65,7 @@ class OptimizerCase(Case):
     def steps(self, weights: Tensor, optimizer: RowOptimizer, lanes: Sequence[int], steps: Sequence[int]) -> Tensor:
         """Takes steps in place, each lane with its own learning rate; returns the lengths of the last."""
         moved = torch.zeros(len(lanes))
-        knobs = [self.knobs(lr=0.01 * (1 + lane), momentum=0.5 + 0.1 * (lane % 4)) for lane in lanes]
+        knobs = [self.knobs(lr=self.lr / 2 * (1 + lane % 4), momentum=0.5 + 0.1 * (lane % 4)) for lane in lanes]
         for step in steps:
             active = torch.ones(len(lanes), dtype=torch.bool)
             moved = self.update(optimizer, weights, self.gradient(lanes, step), knobs, active)
@@ -147,7 +152,7 @@ def _state(case: OptimizerCase) -> None:
 def _knobs(case: OptimizerCase) -> None:
     """The knobs are read at every step."""
     steps = []
-    for turned in ({}, {"lr": 0.02}, *({name: knob.turned()} for name, knob in case.own.items())):
+    for turned in ({}, {"lr": 2 * case.lr}, *({name: knob.turned()} for name, knob in case.own.items())):
         weights, optimizer = case.start([1, 2])
         case.steps(weights, optimizer, [1, 2], [1, 2])
         before = weights.clone()
