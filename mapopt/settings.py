@@ -30,6 +30,9 @@ NOT_A_SETTING = {"setting": False}
 LEFT_OUT_WHEN_EMPTY = {"empty": "left out"}
 """Metadata of a field that files and hashes know nothing of while it is empty, so that those from before it stand."""
 
+LEFT_OUT_AT_DEFAULT = {"default": "left out"}
+"""Metadata of a field that files and hashes know nothing of while it is at its default, for the same reason."""
+
 MAX_YAML = 16 * 2**20
 """Bytes of a file of settings."""
 
@@ -88,8 +91,17 @@ def to_mapping(settings: Any) -> Any:
     """Returns the plain values that `from_mapping` builds equal settings from."""
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
         optional = {field.name for field in dataclasses.fields(settings) if field.metadata.get("empty") == "left out"}
+        default = {
+            field.name: field.default
+            for field in dataclasses.fields(settings)
+            if field.metadata.get("default") == "left out"
+        }
         values = {name: getattr(settings, name) for name, _, _ in _fields(type(settings))}
-        return {name: to_mapping(value) for name, value in values.items() if value or name not in optional}
+        return {
+            name: to_mapping(value)
+            for name, value in values.items()
+            if (value or name not in optional) and (name not in default or value != default[name])
+        }
     if isinstance(settings, Mapping):
         return {key: to_mapping(value) for key, value in settings.items()}
     if isinstance(settings, (list, tuple)):

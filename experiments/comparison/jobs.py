@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from mapopt.agents import agent_fingerprint, load_agent
-from mapopt.detectors import DETECTORS
+from mapopt.detectors import ASSIGNMENTS, DETECTORS
 from mapopt.experiments.comparison.config import Experiment, Searched, TaskConfig
 from mapopt.experiments.comparison.controllers import ControllerConfig
 from mapopt.experiments.comparison.data import splits_of
@@ -23,7 +23,7 @@ from mapopt.experiments.comparison.keys import Keys, run_keys
 from mapopt.experiments.comparison.store import Store
 from mapopt.experiments.comparison.stored_run import Cost, StoredRun
 from mapopt.losses import BOX_LOSSES, make_loss
-from mapopt.registry import is_text
+from mapopt.registry import Registry, is_text
 from mapopt.training import (
     OPTIMIZERS,
     Budget,
@@ -190,7 +190,11 @@ def _check_own_parts(recipe: Recipe) -> None:
         make_loss(recipe.loss, recipe.loss_settings)
     for name in recipe.auxiliary:
         make_loss(name)
-    for registry, name in ((BOX_LOSSES, recipe.box_loss), (DETECTORS, recipe.detector), (OPTIMIZERS, recipe.optimizer)):
+    parts: list[tuple[Registry[Any], str]] = [
+        *((BOX_LOSSES, recipe.box_loss), (ASSIGNMENTS, recipe.assignment)),
+        *((DETECTORS, recipe.detector), (OPTIMIZERS, recipe.optimizer)),
+    ]
+    for registry, name in parts:
         if is_text(name):
             registry.find(name)
 

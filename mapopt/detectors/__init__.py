@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 from mapopt.lazy import attach
 
 if TYPE_CHECKING:
+    from mapopt.detectors.assignments import ASSIGNMENTS as ASSIGNMENTS
+    from mapopt.detectors.assignments import Assigner as Assigner
     from mapopt.detectors.dense.detector import DenseDetector as DenseDetector
     from mapopt.detectors.dense.detector import Network as Network
+    from mapopt.detectors.dense.geometry import Assignment as Assignment
+    from mapopt.detectors.dense.geometry import Priors as Priors
     from mapopt.detectors.dense.losses import DenseLoss as DenseLoss
     from mapopt.detectors.dense.resnet import ResNetNetwork as ResNetNetwork
     from mapopt.detectors.dense.tiny import TinyNetwork as TinyNetwork
@@ -35,6 +39,9 @@ else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
         {
+            "ASSIGNMENTS": "mapopt.detectors.assignments",
+            "Assigner": "mapopt.detectors.assignments",
+            "Assignment": "mapopt.detectors.dense.geometry",
             "Boxes": "mapopt.postprocessing.boxes",
             "DETECTORS": "mapopt.detectors.registry",
             "DenseDetector": "mapopt.detectors.dense.detector",
@@ -47,6 +54,7 @@ else:
             "ModuleDetector": "mapopt.detectors.module",
             "Network": "mapopt.detectors.dense.detector",
             "Objective": "mapopt.detectors.objective",
+            "Priors": "mapopt.detectors.dense.geometry",
             "ResNetNetwork": "mapopt.detectors.dense.resnet",
             "Targets": "mapopt.detectors.interface",
             "TinyNetwork": "mapopt.detectors.dense.tiny",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.ssd import SSD
 
+from mapopt.detectors.assignments import DEFAULT_ASSIGNMENT
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.list_losses import IGNORED, Examples, ListLosses, pad_rows, part_crowds
 from mapopt.detectors.objective import Objective, Scope
@@ -100,7 +101,7 @@ def cover_losses(model: nn.Module, loss: DenseLoss) -> ListLosses:
         loss: what computes the losses.
 
     Raises:
-        ConfigError: the model is not one of torchvision's detectors.
+        ConfigError: the model is not one of torchvision's detectors, or an assignment of ours is asked for.
     """
     if not isinstance(model, FAMILIES):
         inside = getattr(model, "module", None)
@@ -112,6 +113,11 @@ def cover_losses(model: nn.Module, loss: DenseLoss) -> ListLosses:
                 if isinstance(inside, FAMILIES)
                 else "with another detector, call the loss on its logits and labels"
             )
+        )
+    if loss.assignment != DEFAULT_ASSIGNMENT:
+        raise ConfigError(
+            f"assignment '{loss.assignment}' with a {type(model).__name__}, whose own matcher assigns its locations: "
+            f"leave assignment at '{DEFAULT_ASSIGNMENT}', or use a dense detector of ours, such as tiny or resnet18"
         )
     restore_class_loss(model)
     losses = ListLosses(loss, background=isinstance(model, SSD | FasterRCNN))

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from mapopt.bounds import WEIGHT
+from mapopt.detectors.assignments import ASSIGNMENTS, DEFAULT_ASSIGNMENT, check_assignment_settings
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses.registry import BOX_LOSSES, LOSSES
 from mapopt.losses.table import check_loss_settings
+from mapopt.settings import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY
 
 Scope = Literal["class", "image", "batch"]
 
@@ -54,12 +56,22 @@ class Objective:
     """Scores of recent steps that a ranking loss ranks with the batch's, per list; 0 is none."""
     auxiliary: dict[str, float] = field(default_factory=dict)
     """Further class losses by name and weight, beside `loss`, such as {correlation: 0.2}."""
+    assignment: str = field(default=DEFAULT_ASSIGNMENT, metadata=LEFT_OUT_AT_DEFAULT)
+    """Which location answers for which object: iou, by how well priors overlap it; task_aligned, by how well predicted
+    boxes and scores fit it (TOOD, every YOLO since v8); or module:attribute for one of your own. torchvision's
+    detectors have their own."""
+    assignment_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    """Parameters of the assignment that differ from its defaults, such as {topk: 10, alpha: 0.5}."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.loss, str):
             choice = LOSSES.choice(self.loss, self.loss_settings)
             object.__setattr__(self, "loss", choice.name)
             object.__setattr__(self, "loss_settings", choice.settings)
+        if not isinstance(self.assignment, str):
+            choice = ASSIGNMENTS.choice(self.assignment, self.assignment_settings)
+            object.__setattr__(self, "assignment", choice.name)
+            object.__setattr__(self, "assignment_settings", choice.settings)
         if self.is_detectors_own:
             self._check_nothing_is_given()
         else:
@@ -72,6 +84,7 @@ class Objective:
             check_loss_settings(name)
             if not 0 <= weight <= WEIGHT:
                 raise ConfigError(f"auxiliary loss '{name}' has the weight {weight}: expected 0 to {WEIGHT:.0f}")
+        check_assignment_settings(self.assignment, self.assignment_settings)
         if self.scope is not None and self.scope not in get_args(Scope):
             raise ConfigError(unknown_name("scope", self.scope, get_args(Scope)))
         if self.box_loss == OWN_LOSS and self.balance:

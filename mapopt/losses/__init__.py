@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mapopt.losses.smooth_ranks import SmoothAPLoss as SmoothAPLoss
     from mapopt.losses.soft_targets import IoUAwareBCELoss as IoUAwareBCELoss
     from mapopt.losses.soft_targets import MatchabilityAwareLoss as MatchabilityAwareLoss
+    from mapopt.losses.soft_targets import TaskAlignedBCELoss as TaskAlignedBCELoss
     from mapopt.losses.sums.lists import Lists as Lists
     from mapopt.losses.sums.transforms import IOU_THRESHOLDS as IOU_THRESHOLDS
     from mapopt.losses.sums.transforms import ScoreMemory as ScoreMemory
@@ -88,6 +89,7 @@ else:
             "SmoothAPLoss": "mapopt.losses.smooth_ranks",
             "IoUAwareBCELoss": "mapopt.losses.soft_targets",
             "MatchabilityAwareLoss": "mapopt.losses.soft_targets",
+            "TaskAlignedBCELoss": "mapopt.losses.soft_targets",
             "Lists": "mapopt.losses.sums.lists",
             "IOU_THRESHOLDS": "mapopt.losses.sums.transforms",
             "ScoreMemory": "mapopt.losses.sums.transforms",

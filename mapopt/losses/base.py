@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mapopt.errors import ConfigError
 from mapopt.losses.sums.compiler import not_traced, torch_func_explained
+from mapopt.losses.sums.domain import as_fact
 from mapopt.losses.sums.lists import Lists, accumulation_type, as_lists
 
 
@@ -46,6 +47,9 @@ class ListLoss(nn.Module, ABC):
         error_rate: the value is a fraction of something that went wrong, at most about 1, as 1 - AP is: other losses of
             a detector can be scaled to it.
         saturates: the scores go through a sigmoid first, so that there is no gradient far from 0.
+        reads: what else the loss wants to know of every entry, by name; see `forward`. A detector knows ``"classes"``,
+            the position of its class; ``"objects"``, a number for the object that it answers for, in every list its
+            own, or -1.
         knobs: name -> range (`mapopt.training.Range`) of attributes that may change while a detector trains, as ours
             do. The attribute's value is the default. A trainer sets it at every step; read it with `per_list`.
 
@@ -67,10 +71,18 @@ class ListLoss(nn.Module, ABC):
     soft_labels: bool = False
     error_rate: bool = True
     saturates: bool = False
+    reads: tuple[str, ...] = ()
     knobs: Mapping[str, KnobRange] = {}
 
     @not_traced
-    def forward(self, scores: Tensor, labels: Tensor, where: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        scores: Tensor,
+        labels: Tensor,
+        where: Tensor | None = None,
+        *,
+        facts: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """Returns the sum of the components, a scalar.
 
         A score of NaN gives NaN, and so does an infinite one, except that a negative at -inf is one that was masked: it
@@ -82,29 +94,45 @@ class ListLoss(nn.Module, ABC):
                 lists.
             labels: ``[..., n]``, 0 for negatives, a value in (0, 1] for positives; labels below 0 are ignored.
             where: bool ``[..., n]``, False for entries to ignore.
+            facts: what else is known of every entry, by the names that the loss `reads`, each ``[..., n]`` or
+                broadcastable to it. What is not given counts as unknown, which the loss describes.
 
         Raises:
             DataError: shapes or types do not fit, or labels are outside their domain.
         """
-        return torch.stack(list(self.components(scores, labels, where).values())).sum()
+        return torch.stack(list(self.components(scores, labels, where, facts=facts).values())).sum()
 
     @not_traced
-    def components(self, scores: Tensor, labels: Tensor, where: Tensor | None = None) -> dict[str, Tensor]:
+    def components(
+        self,
+        scores: Tensor,
+        labels: Tensor,
+        where: Tensor | None = None,
+        *,
+        facts: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """Returns each component as a scalar: its mean over the lists that contain a positive.
 
         Without any positive each is 0, with zero gradient. Arguments as in `forward`.
         """
-        lists = _lists_of(scores, labels, where)
+        lists = _lists_of(scores, labels, where, facts)
         number = (lists.count > 0).sum().clamp(min=1)
         return {name: value.sum() / number for name, value in self._values(lists).items()}
 
     @not_traced
-    def lists(self, scores: Tensor, labels: Tensor, where: Tensor | None = None) -> dict[str, Tensor]:
+    def lists(
+        self,
+        scores: Tensor,
+        labels: Tensor,
+        where: Tensor | None = None,
+        *,
+        facts: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """Returns each component for every list by itself, ``[...]``; a list without a positive gives 0.
 
         Arguments as in `forward`.
         """
-        lists = _lists_of(scores, labels, where)
+        lists = _lists_of(scores, labels, where, facts)
         return {name: value.reshape(lists.leading) for name, value in self._values(lists).items()}
 
     def _values(self, lists: Lists) -> dict[str, Tensor]:
@@ -137,7 +165,8 @@ class ListLoss(nn.Module, ABC):
 
         Args:
             lists: scores and labels ``[lists, n]``, which of them are positives and negatives, and their numbers. What
-                is ignored is neither: multiply with these masks, or fill with -inf, before anything is summed.
+                is ignored is neither: multiply with these masks, or fill with -inf, before anything is summed. What
+                else is known of the entries is in ``lists.facts``, by name and ``[lists, n]``.
 
         Returns:
             name -> ``[lists]``, in the order in which they are to be reported. The value of the loss is their sum.
@@ -228,9 +257,12 @@ class ListLoss(nn.Module, ABC):
         return ", ".join(f"{name}={value}" for name, value in public.items())
 
 
-def _lists_of(scores: Tensor, labels: Tensor, where: Tensor | None) -> Lists:
+def _lists_of(scores: Tensor, labels: Tensor, where: Tensor | None, facts: Mapping[str, Tensor] | None) -> Lists:
     """Returns the lists; empty ones get an entry that is ignored, so that no member has to think of them."""
     scores, labels, where = as_lists(scores, labels, where)
     if scores.dim() and scores.shape[-1] == 0 and scores.shape == labels.shape:
-        return Lists(nn.functional.pad(scores, (0, 1)), nn.functional.pad(labels, (0, 1), value=-1.0))
-    return Lists(scores, labels, where)
+        padded = {
+            name: nn.functional.pad(as_fact(name, value, scores), (0, 1)) for name, value in (facts or {}).items()
+        }
+        return Lists(nn.functional.pad(scores, (0, 1)), nn.functional.pad(labels, (0, 1), value=-1.0), facts=padded)
+    return Lists(scores, labels, where, facts=facts)

@@ -44,7 +44,11 @@ class PointwiseLoss(ListLoss):
             values = values * weight
         elif not isinstance(self.weight, Tensor) and self.weight != 1.0:
             values = values * self.weight
-        return {"rank": values.sum(-1, dtype=accumulation_type(values.device)) / lists.count.clamp(min=1)}
+        return {"rank": values.sum(-1, dtype=accumulation_type(values.device)) / self.normalizer(lists)}
+
+    def normalizer(self, lists: Lists) -> Tensor:
+        """Returns what the sum over each list is divided by, ``[lists]``: the number of its positives, at least 1."""
+        return lists.count.clamp(min=1)
 
     @abstractmethod
     def entries(self, lists: Lists) -> Tensor:

@@ -151,6 +151,11 @@ LOSS_TABLE: dict[str, LossEntry] = {
         parameters={"alpha": _NUMBER, "gamma": _NUMBER, "weight": _NUMBER},
         pointwise=True,
     ),
+    "task_aligned_bce": LossEntry(
+        where="mapopt.losses.soft_targets:TaskAlignedBCELoss",
+        parameters={"alpha": _NUMBER, "beta": _NUMBER, "focus": _NUMBER, "weight": _NUMBER},
+        pointwise=True,
+    ),
     # Auxiliary: beside another loss.
     "correlation": LossEntry(
         where="mapopt.losses.quality:CorrelationLoss",

@@ -23,7 +23,7 @@ from mapopt.training.own_knobs import OwnKnob, own_knobs
 BATCH_SIZE = 2**20
 """Images a step at the most."""
 
-_PARTS = ("loss", "box_loss", "detector", "optimizer")
+_PARTS = ("loss", "box_loss", "assignment", "detector", "optimizer")
 
 
 @dataclass(frozen=True, kw_only=True)

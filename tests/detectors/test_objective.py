@@ -5,6 +5,7 @@ import sys
 import pytest
 from torch import Tensor
 
+from mapopt.detectors.dense.assigners import TaskAlignedAssigner
 from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
 from mapopt.losses import APLoss, FocalLoss, smooth_l1_loss
@@ -27,7 +28,16 @@ def test_a_recipe_is_an_objective_with_the_same_names():
     assert issubclass(Recipe, Objective)
     recipe = from_mapping(Recipe, {"loss": "rank_sort", "loss_settings": {"delta": 1.0}, "ema": 0.5}, "recipe.yaml")
     assert (recipe.loss, recipe.loss_settings, recipe.ema) == ("rank_sort", {"delta": 1.0}, 0.5)
-    assert set(names) <= set(to_mapping(recipe))
+    later = {"assignment", "assignment_settings"}  # which files know nothing of while they are at their defaults
+    assert set(names) - later <= set(to_mapping(recipe))
+
+
+def test_an_assignment_is_written_down_where_it_is_not_the_default():
+    assert not {"assignment", "assignment_settings"} & set(to_mapping(Recipe()))
+    recipe = Recipe.of(assignment=TaskAlignedAssigner(topk=10))
+    kept = to_mapping(recipe)
+    assert (kept["assignment"], kept["assignment_settings"]) == ("task_aligned", {"topk": 10})
+    assert from_mapping(Recipe, kept, "recipe.yaml") == recipe
 
 
 def test_losses_themselves_are_kept_as_what_they_can_be_made_of_again():
@@ -66,6 +76,7 @@ def test_objectives_that_make_no_sense_are_named(settings, message):
 
 def test_an_objective_is_checked_without_torch():
     code = """import sys
+from mapopt.detectors.dense.assigners import TaskAlignedAssigner
 from mapopt.detectors.objective import Objective
 Objective(loss="rank_sort", loss_settings={"delta": 1.0}, auxiliary={"correlation": 0.2})
 print("torch" in sys.modules)"""

@@ -35,7 +35,10 @@ MEMBERS: dict[str, ListLoss] = {
     "own": as_list_loss(hinge),
 }
 # Losses of torch's own operations; the others have autograd functions of their own.
-DIFFERENTIABLE = ["listnet", "listmle", "focal", "bce", "quality_focal", "varifocal", "mal", "ia_bce", "correlation"]
+DIFFERENTIABLE = [
+    *["listnet", "listmle", "focal", "bce", "quality_focal", "varifocal", "mal", "ia_bce", "task_aligned_bce"],
+    "correlation",
+]
 EXTREMES = (-math.inf, math.inf, -1e4, 1e4, -1e38, 1e38)
 
 

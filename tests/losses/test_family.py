@@ -45,6 +45,8 @@ MEMBERS: dict[str, ListLoss] = {
     "varifocal": losses.VarifocalLoss(),
     "mal": losses.MatchabilityAwareLoss(),
     "ia_bce": losses.IoUAwareBCELoss(),
+    "task_aligned_bce": losses.TaskAlignedBCELoss(),
+    "task_aligned_bce, focused": losses.TaskAlignedBCELoss(focus=2.0),
     "correlation": losses.CorrelationLoss(),
     "correlation, pearson": losses.CorrelationLoss("pearson"),
 }
@@ -132,6 +134,7 @@ def test_without_a_negative_ap_is_perfect(name: str) -> None:
         (losses.MatchabilityAwareLoss(), "power", (1.0, 1.5)),
         (losses.IoUAwareBCELoss(), "alpha", (0.0, 0.25)),
         (losses.IoUAwareBCELoss(), "gamma", (0.0, 2.0)),
+        (losses.TaskAlignedBCELoss(), "focus", (0.0, 2.0)),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -11,15 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mapopt.detectors.dense.geometry import Assignment, Priors, assign, pairwise_iou, prior_boxes
+from mapopt.detectors.assignments import ASSIGNMENTS, Assigner
+from mapopt.detectors.dense.geometry import Assignment, Priors, pairwise_iou
 from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.detectors.objective import OWN_LOSS, Objective, Scope
-from mapopt.errors import ConfigError
+from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import FocalLoss, ListLoss, PointwiseLoss, ScoreMemory, make_box_loss, make_loss, split_by_iou
 from mapopt.losses.silence import check_own_loss
 
 KNOB_ATTRIBUTES = {"focal_gamma": "gamma"}
 """Which attribute of a loss a knob of ours sets, where the loss has it; a loss's own knobs set their namesakes."""
+
+FACTS = ("classes", "objects")
+"""What is known of every logit, for losses that read it; see `mapopt.losses.ListLoss`."""
+
+Facts = dict[str, Tensor]
+"""Each ``[lanes, batch, locations, classes]``."""
 
 
 class DenseLoss:
@@ -30,6 +37,7 @@ class DenseLoss:
         loss: a finished class loss, in place of the one that the objective names.
 
     Attributes:
+        assignment: name of what decides which location answers for which object.
         class_weights: ``[lanes, classes]`` factors of a pointwise loss's terms, or None.
         own_box: the box loss is a torchvision detector's, and what is computed here has no use.
 
@@ -51,6 +59,8 @@ class DenseLoss:
             )
         self.focal = FocalLoss()
         self.box_loss = make_box_loss("giou" if self.own_box else objective.box_loss)
+        self.assignment = objective.assignment
+        self.assigner: Assigner = ASSIGNMENTS.make(objective.assignment, objective.assignment_settings)
         self.scope: Scope = objective.scope or ("batch" if self.pointwise else "class")
         self.balance = self.ranking.error_rate if objective.balance is None else objective.balance
         self.soft = self.ranking.soft_labels if objective.soft_labels is None else objective.soft_labels
@@ -58,6 +68,7 @@ class DenseLoss:
         self.auxiliary = [(make_loss(name), weight) for name, weight in objective.auxiliary.items()]
         for part in (self.ranking, *(loss for loss, _ in self.auxiliary)):
             check_own_loss(part)
+        self._check_reads(objective)
         if objective.memory and (self.pointwise or self.scope == "image"):
             raise ConfigError(
                 f"memory is {objective.memory} with {type(self.ranking).__name__} and scope '{self.scope}': only a "
@@ -65,6 +76,18 @@ class DenseLoss:
             )
         self._memory_size = objective.memory
         self._memory: ScoreMemory | None = None
+
+    def _check_reads(self, objective: Objective) -> None:
+        """Raises ConfigError unless what the losses read is known of every entry that they will see."""
+        for loss in (self.ranking, *(loss for loss, _ in self.auxiliary)):
+            for name in loss.reads:
+                if name not in FACTS:
+                    raise ConfigError(f"{type(loss).__name__} reads: {unknown_name('fact', name, FACTS)}")
+        if self.ranking.reads and (objective.memory or (self.soft and not self.ranking.soft_labels)):
+            raise ConfigError(
+                f"{type(self.ranking).__name__} reads {', '.join(self.ranking.reads)}, which is not known of scores in "
+                "a memory or in a list per IoU threshold: leave memory at 0 and soft_labels at False"
+            )
 
     def prepare(self, *, lanes: int, classes: int, device: torch.device) -> None:
         """Makes room for what is remembered from step to step; without a memory there is nothing to do."""
@@ -109,14 +132,7 @@ class DenseLoss:
             targets: the objects.
             knobs: values per lane.
         """
-        assignment = assign(
-            prior_boxes(priors).expand_as(boxes),
-            priors,
-            targets.boxes,
-            targets.labels,
-            targets.crowd,
-            knobs["assign_iou"],
-        )
+        assignment = self.assigner(logits.detach(), boxes.detach(), priors, targets, knobs)
         return self.evaluate(logits, boxes, assignment, targets, knobs)
 
     def evaluate(
@@ -128,7 +144,8 @@ class DenseLoss:
         matched = targets.boxes.gather(2, index[..., None].expand(*index.shape, 4))
         box = self._box(boxes, matched, positive)
         labels, where = self._labels(logits, boxes, matched, targets, assignment)
-        class_term = self._class(logits, labels, where, knobs, targets.counted)
+        facts = self._facts(logits, assignment, targets)
+        class_term = self._class(logits, labels, where, knobs, targets.counted, facts)
         if self.balance:
             box = box * (class_term.detach() / box.detach().clamp(min=1e-6))
         return {"class": knobs["class_weight"] * class_term, "box": knobs["box_weight"] * box}
@@ -156,21 +173,49 @@ class DenseLoss:
         where = ~assignment.ignored if targets.counted is None else ~assignment.ignored & targets.counted[..., None]
         return labels, where[..., None].expand_as(labels)
 
-    def _class(self, logits: Tensor, labels: Tensor, where: Tensor, knobs: KnobTable, counted: Tensor | None) -> Tensor:
+    def _facts(self, logits: Tensor, assignment: Assignment, targets: Targets) -> Facts:
+        """Returns what the losses read of every logit, each in the logits' shape."""
+        wanted = {name for loss in (self.ranking, *(loss for loss, _ in self.auxiliary)) for name in loss.reads}
+        facts: Facts = {}
+        if "classes" in wanted:
+            facts["classes"] = torch.arange(logits.shape[-1], device=logits.device).expand(logits.shape)
+        if "objects" in wanted:
+            batch, objects = targets.labels.shape[1:]
+            numbers = assignment.objects + objects * torch.arange(batch, device=logits.device)[:, None]
+            facts["objects"] = torch.where(assignment.objects < 0, -1, numbers)[..., None].expand(logits.shape)
+        return facts
+
+    def _class(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        where: Tensor,
+        knobs: KnobTable,
+        counted: Tensor | None,
+        facts: Facts,
+    ) -> Tensor:
         main_labels = labels if self.soft else (labels > 0).to(labels.dtype)
-        value = self._main(logits, main_labels, where, knobs, counted)
+        value = self._main(logits, main_labels, where, knobs, counted, facts)
         for loss, weight in self.auxiliary:
-            value = value + weight * self._per_lane(loss, "batch", logits, labels, where, knobs)
+            value = value + weight * self._per_lane(loss, "batch", logits, labels, where, knobs, None, facts)
         return value
 
-    def _main(self, logits: Tensor, labels: Tensor, where: Tensor, knobs: KnobTable, counted: Tensor | None) -> Tensor:
+    def _main(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        where: Tensor,
+        knobs: KnobTable,
+        counted: Tensor | None,
+        facts: Facts,
+    ) -> Tensor:
         if self.pointwise:
             if self.class_weights is not None and isinstance(self.ranking, PointwiseLoss):
                 weights = self.class_weights[:, None, None, :].expand(logits.shape)
                 self.ranking.weight = _as_lists(weights, self.scope)
-            return self._per_lane(self.ranking, self.scope, logits, labels, where, knobs)
+            return self._per_lane(self.ranking, self.scope, logits, labels, where, knobs, None, facts)
         fraction = knobs["surrogate_weight"]
-        value = fraction * self._per_lane(self.ranking, self.scope, logits, labels, where, knobs, counted)
+        value = fraction * self._per_lane(self.ranking, self.scope, logits, labels, where, knobs, counted, facts)
         if bool((fraction < 1).any()):
             focal = self._per_lane(self.focal, "batch", logits, (labels > 0).to(labels.dtype), where, knobs)
             value = value + (1 - fraction) * focal
@@ -185,8 +230,10 @@ class DenseLoss:
         where: Tensor,
         knobs: KnobTable,
         counted: Tensor | None = None,
+        facts: Facts | None = None,
     ) -> Tensor:
         """Returns a loss's value per lane: the mean over the lane's lists that contain a positive."""
+        known = {name: _as_lists((facts or {})[name], scope) for name in loss.reads}
         lists = tuple(_as_lists(values, scope) for values in (logits, labels, where))
         for knob, attribute in KNOB_ATTRIBUTES.items():
             if knob in knobs and hasattr(loss, attribute):
@@ -202,7 +249,7 @@ class DenseLoss:
             lists = (_tempered(loss, lists[0], knobs["temperature"][:, None, None]), *lists[1:])
         if self.soft and loss is self.ranking and not loss.soft_labels:
             lists = tuple(values.flatten(1, 2) for values in split_by_iou(*lists))
-        value = sum(loss.lists(*lists).values())
+        value = sum(loss.lists(*lists, facts=known).values())
         assert isinstance(value, Tensor)
         present = ((lists[1] > 0) & lists[2]).any(-1)
         return (value * present).sum(-1) / present.sum(-1).clamp(min=1)

@@ -64,6 +64,22 @@ def check_lists(scores: Tensor, labels: Tensor, where: Tensor | None) -> None:
         _check_where(where, scores)
 
 
+def as_fact(name: str, given: Any, scores: Tensor) -> Tensor:
+    """Returns what is known of every entry as a tensor of the scores' shape, on their device.
+
+    Raises:
+        DataError: it does not broadcast to the scores.
+    """
+    value = as_tensor(name, given, beside=scores).to(scores.device)
+    try:
+        return value.expand(scores.shape)
+    except RuntimeError:
+        raise DataError(
+            f"{name} have shape {list(value.shape)}, which does not broadcast to the scores' {list(scores.shape)}; "
+            "pass one value per score"
+        ) from None
+
+
 def _check_where(where: Tensor, scores: Tensor) -> None:
     try:
         fits = torch.broadcast_shapes(where.shape, scores.shape) == scores.shape

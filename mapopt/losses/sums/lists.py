@@ -8,14 +8,14 @@ into a padded table, sorted by score: ranking losses then need no Python loop ov
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mapopt.losses.sums.domain import as_tensor, check_labels, check_lists, compressed
+from mapopt.losses.sums.domain import as_fact, as_tensor, check_labels, check_lists, compressed
 
 
 class Lists:
@@ -27,6 +27,7 @@ class Lists:
             as one below everything.
         labels: ``[..., n]``, 0 for negatives and a value in (0, 1] for positives. Negative labels are ignored.
         where: bool ``[..., n]`` or broadcastable to it, False where an entry is to be ignored.
+        facts: what else is known of every entry, by name, each ``[..., n]`` or broadcastable to it.
 
     Attributes:
         leading: the caller's leading dimensions.
@@ -37,18 +38,27 @@ class Lists:
         negative: bool ``[lists, n]``.
         bad: bool ``[lists]``, True where a score or label that counts is NaN, or a score is infinite otherwise than a
             negative's -inf.
+        facts: what else is known of every entry, by name, each ``[lists, n]``.
 
     Raises:
-        DataError: the shapes of scores, labels and where do not fit, or a label is above 1.
+        DataError: the shapes of scores, labels, where and facts do not fit, or a label is above 1.
     """
 
-    def __init__(self, scores: Tensor, labels: Tensor, where: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        scores: Tensor,
+        labels: Tensor,
+        where: Tensor | None = None,
+        *,
+        facts: Mapping[str, Tensor] | None = None,
+    ) -> None:
         scores, labels, where = as_lists(scores, labels, where)
         check_lists(scores, labels, where)
         self.leading = scores.shape[:-1]
         if scores.dtype in (torch.float16, torch.bfloat16):
             scores = scores.float()
         flat = (self.leading.numel(), scores.shape[-1])
+        self.facts = {name: as_fact(name, value, scores).reshape(flat) for name, value in (facts or {}).items()}
         keep = None if where is None else where.to(torch.bool).expand(scores.shape).reshape(flat)
         self.type = scores.dtype
         self.scores = scores.reshape(flat)

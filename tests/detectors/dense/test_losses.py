@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from torchvision.ops import box_iou
 
 from mapopt.errors import ConfigError
-from mapopt.losses import BOX_LOSSES, LOSSES
+from mapopt.losses import BOX_LOSSES, LOSSES, PointwiseLoss
 
 CLASSES = 3
-POINTWISE = {"focal", "bce", "quality_focal", "varifocal", "mal", "ia_bce"}
+POINTWISE = {"focal", "bce", "quality_focal", "varifocal", "mal", "ia_bce", "task_aligned_bce"}
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -232,3 +233,80 @@ def test_the_box_loss_is_scaled_to_the_class_loss_where_that_is_an_error_rate(lo
 def test_class_weights_are_for_pointwise_losses(dense_loss):
     with pytest.raises(ConfigError, match=r"class weights for APLoss, which takes none.*such as focal"):
         dense_loss("ap").weigh_classes(0, torch.ones(CLASSES), lanes=2)
+
+
+class ReadingLoss(PointwiseLoss):
+    """Keeps what it is given of every entry."""
+
+    reads = ("classes", "objects")
+
+    def entries(self, lists):
+        self.given = {name: value.reshape(*lists.leading, -1) for name, value in lists.facts.items()}
+        self.positive = lists.positive.reshape(*lists.leading, -1)
+        return lists.scores
+
+
+@pytest.mark.parametrize("scope", ["class", "image", "batch"])
+def test_a_loss_is_given_what_it_reads_of_every_entry_in_every_scope(
+    scope, problem, knob_table, dense_loss, assignment
+):
+    loss, targets = ReadingLoss(), problem[3]
+    dense_loss(loss, scope=scope)(*problem, knob_table(2))
+    objects = assignment(problem, knob_table(2)).objects
+    assert set(loss.given) == set(loss.reads)
+    shaped = {
+        "class": lambda values: values.view(2, CLASSES, 2, 36).permute(0, 2, 3, 1),
+        "image": lambda values: values.view(2, 2, 36, CLASSES),
+        "batch": lambda values: values.view(2, 2, 36, CLASSES),
+    }[scope]
+    classes, numbers = (shaped(loss.given[name]) for name in ("classes", "objects"))
+    assert torch.equal(classes, torch.arange(CLASSES).expand(2, 2, 36, CLASSES))
+    expected = torch.where(objects < 0, -1, objects + 4 * torch.arange(2)[:, None])
+    assert torch.equal(numbers, expected[..., None].expand_as(numbers))
+    lane, image, location, category = shaped(loss.positive).nonzero(as_tuple=True)
+    assert torch.equal(targets.labels[lane, image, objects[lane, image, location]], category)
+
+
+def test_an_auxiliary_loss_is_given_what_it_reads(problem, knob_table, dense_loss):
+    plain, added = (
+        dense_loss("quality_focal", auxiliary=given)(*problem, knob_table(2))["class"]
+        for given in ({}, {"task_aligned_bce": 0.5})
+    )
+    alone = dense_loss("task_aligned_bce")(*problem, knob_table(2))["class"]
+    torch.testing.assert_close(added - plain, 0.5 * alone)
+
+
+def test_task_aligned_targets_are_those_of_each_object(problem, knob_table, dense_loss, assignment):
+    logits, boxes, _, targets = problem
+    objects = assignment(problem, knob_table(2)).objects
+    value = dense_loss("task_aligned_bce")(*problem, knob_table(2))["class"]
+    for lane in range(2):
+        labels, total = torch.zeros(2, 36, CLASSES), 0.0
+        for image in range(2):
+            for number in range(4):
+                places = (objects[lane, image] == number).nonzero().flatten()
+                if len(places):
+                    category = int(targets.labels[lane, image, number])
+                    fit = box_iou(boxes[lane, image, places].detach(), targets.boxes[lane, image, number][None])[:, 0]
+                    aligned = logits[lane, image, places, category].detach().sigmoid() * fit**6
+                    labels[image, places, category] = aligned / aligned.max() * fit.max()
+                    total += float(labels[image, places, category].sum())
+        cost = torch.nn.functional.binary_cross_entropy_with_logits(logits[lane], labels, reduction="sum")
+        assert value[lane].item() == pytest.approx(cost.item() / max(1.0, total), rel=1e-4)
+
+
+def test_what_no_detector_knows_of_an_entry_is_named(dense_loss):
+    class Curious(ReadingLoss):
+        reads = ("clases",)
+
+    with pytest.raises(ConfigError, match="Curious reads: unknown fact 'clases': did you mean 'classes'"):
+        dense_loss(Curious())
+
+    class Ranking(ReadingLoss):
+        pointwise = False
+
+    for settings in ({"memory": 8}, {"soft_labels": True}):
+        with pytest.raises(
+            ConfigError, match="Ranking reads classes, objects, which is not known of scores in a memory"
+        ):
+            dense_loss(Ranking(), **settings)
