@@ -76,7 +76,6 @@ def test_objectives_that_make_no_sense_are_named(settings, message):
 
 def test_an_objective_is_checked_without_torch():
     code = """import sys
-from mapopt.detectors.dense.assigners import TaskAlignedAssigner
 from mapopt.detectors.objective import Objective
 Objective(loss="rank_sort", loss_settings={"delta": 1.0}, auxiliary={"correlation": 0.2})
 print("torch" in sys.modules)"""
