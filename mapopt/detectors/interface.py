@@ -131,9 +131,14 @@ _STANDARD_DEVIATION = (58.395, 57.12, 57.375)
 
 def normalize(images: Tensor) -> Tensor:
     """Maps ``[..., 3, h, w]`` of 0 to 255 to about zero mean and unit variance, with ImageNet's statistics."""
-    scale = 1 / torch.tensor(_STANDARD_DEVIATION, device=images.device)[:, None, None]
-    shift = -torch.tensor(_MEAN, device=images.device)[:, None, None] * scale
+    scale, shift = scaling().to(images.device)[:, :, None, None]
     return torch.addcmul(shift, images, scale)
+
+
+def scaling() -> Tensor:
+    """Returns by what `normalize` multiplies the channels, and what it then adds, ``[2, 3]``."""
+    scale = 1 / torch.tensor(_STANDARD_DEVIATION)
+    return torch.stack([scale, -torch.tensor(_MEAN) * scale])
 
 
 def prior_logit(probability: float = 0.01) -> float:
