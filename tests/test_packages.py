@@ -43,6 +43,7 @@ LAYERS = {
     "mapopt.settings": 0,
     "mapopt.sources": 0,
     "mapopt.stopwatch": 0,
+    "mapopt.vectors": 0,
     "mapopt.waiting": 0,
     "mapopt.weights": 0,
     "mapopt.losses": 1,
