@@ -346,7 +346,7 @@ def _measure(
     """Measures the mean of a group of channels, per image, and 1 over its standard deviation."""
     first, last = channel * pixels * batch, (channel + group) * pixels * batch
     number = fill(maps.dtype.type(group * pixels))
-    one, zero, small = fill(maps.dtype.type(1)), fill(maps.dtype.type(0)), fill(maps.dtype.type(epsilon))
+    unit, zero, small = fill(maps.dtype.type(1)), fill(maps.dtype.type(0)), fill(maps.dtype.type(epsilon))
     means, inverses = statistics[0], statistics[1]
     for image in range(0, batch, 8):
         sums = zero
@@ -358,7 +358,7 @@ def _measure(
             away = load(maps, place) - mean
             squares = multiply_add(away, away, squares)
         store(means, image, mean)
-        store(inverses, image, one / root(squares / number + small))
+        store(inverses, image, unit / root(squares / number + small))
 
 
 @compiled
