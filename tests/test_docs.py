@@ -1,5 +1,6 @@
 """The pages of docs/: their Python runs, their command lines parse, and what they say of the losses is so."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -8,12 +9,15 @@ import torch
 
 from mapopt.cli import main
 from mapopt.losses import LOSSES
+from mapopt.training import OPTIMIZERS
+from mapopt.training.optimizers.table import OPTIMIZER_TABLE
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = ["losses.md"]
 WITH_PYTHON = ["../README.md", "losses.md", "own_parts.md"]
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+OPTIMIZER_ROW = re.compile(r"^\| `(\w+)` \| ([\d.]+)[^|]* \| [^|]+ \| (an average|the weights) \|", re.MULTILINE)
 ROW = re.compile(r"^\| \[`(\w+)`\]\(#(\w+)\) \| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \| (yes|no) \|", re.MULTILINE)
 
 
@@ -70,7 +74,7 @@ def test_the_readmes_environment_plays_an_episode(capsys: pytest.CaptureFixture[
     assert 0 <= float(tested) <= 1
 
 
-@pytest.mark.parametrize("page", [*PAGES, "benchmarks.md", "../README.md"])
+@pytest.mark.parametrize("page", [*PAGES, "optimizers.md", "benchmarks.md", "../README.md"])
 def test_command_lines_on_a_page_are_understood(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for _, code in blocks(page, "") for line in code.splitlines() if line.startswith("mapopt ")]
     assert lines
@@ -98,6 +102,18 @@ def test_every_loss_has_a_section_and_a_row_that_says_what_its_class_says() -> N
         assert (iou == "yes") == loss.soft_labels, name
         assert ("or exact" in gradient) == ("gradient" in vars(loss())), name
         assert f"\n### `{name}`\n" in text
+
+
+def test_every_optimizer_has_a_row_with_its_rate_and_its_settings_are_named() -> None:
+    text = read("optimizers.md")
+    rows = {name: (float(rate), seen) for name, rate, seen in OPTIMIZER_ROW.findall(text)}
+    assert list(rows) == list(OPTIMIZER_TABLE)
+    for name, entry in OPTIMIZER_TABLE.items():
+        assert rows[name] == (entry.default_lr, "an average" if entry.averages else "the weights")
+        settings = [*inspect.signature(OPTIMIZERS[name]).parameters][2:]
+        section = text.split(f"\n- **`{name}`**")[-1].split("\n- **")[0] if settings else ""
+        for setting in settings:
+            assert setting == "parts" or f"`{setting}`" in section, (name, setting)
 
 
 def test_formulas_are_written_without_escapes_that_markdown_takes_away() -> None:
