@@ -108,17 +108,9 @@ class AbsoluteAction(KnobAction):
 
     def decide(self, action: Any, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the baseline's decision with the chosen knobs set, for the whole of the round."""
-        units, default, space = (
-            self._numbers(action),
-            self.baseline.decide(history, task, budget),
-            self.knob_space(task),
-        )
-        start = default.ramp_from
-        return Decision(
-            knobs=space.from_unit(units, default.knobs),
-            ramp_from=None if start is None else space.from_unit(units, start),
-            stop=default.stop,
-        )
+        units, space = self._numbers(action), self.knob_space(task)
+        default = self.baseline.decide(history, task, budget)
+        return default.turned(lambda knobs: space.from_unit(units, knobs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,14 +213,9 @@ def _shifted(
     task: TaskInfo,
     budget: Budget,
 ) -> Decision:
-    """Moves both ends of the baseline's decision."""
+    """Moves the baseline's decision: both ends, and the points on the way."""
     default, space = action.baseline.decide(history, task, budget), action.knob_space(task)
-    start = default.ramp_from
-    return Decision(
-        knobs=space.shift(offsets, default.knobs, scale=scale),
-        ramp_from=None if start is None else space.shift(offsets, start, scale=scale),
-        stop=default.stop,
-    )
+    return default.turned(lambda knobs: space.shift(offsets, knobs, scale=scale))
 
 
 def _count(bounds: Range, value: float, base: float, *, scale: float, step_size: float) -> int:

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from mapopt.experiments.comparison.config import ControllerConfig, TaskConfig
     from mapopt.training import Budget, Recipe
 
-CODE = 2
-"""Goes up when a change in our code changes the numbers of runs; a frozen run in the tests says when."""
+CODE = 3
+"""Goes up when a change in our code changes the numbers of runs; a frozen run in the tests says when. Before 3, a
+warm-up took the whole of the round in which it ended, and a step of the learning rate waited for the round's end."""
 
 _STORED = 1
 """A part of what is hashed since runs were first stored; it stays."""

@@ -21,6 +21,7 @@ from mapopt.training import Knobs, Round, ranges
 
 _STRIPES = 2  # methods that one line can show as stripes; of more, one stands for all
 _WITHIN = 8  # points that a knob's move within a round is drawn with: it is linear, which a log axis bends
+_JUMP = 1e-6  # fraction of a round that a jump takes in a figure
 
 
 def leading(task: TaskSummary, reference: str | None, *, count: int) -> TaskSummary:
@@ -213,27 +214,34 @@ def _grid(runs: Sequence[StoredRun], against: str) -> np.ndarray:
 
 
 def _moved(rounds: Sequence[Round], name: str) -> bool:
-    settings = [knobs for played in rounds for knobs in (played.ramp_from or played.knobs, played.knobs)]
-    values = [_knob(knobs, name) for knobs in settings]
+    values = [_knob(knobs, name) for played in rounds for _, knobs in played.points]
     return max(values) - min(values) > 1e-9 * max(map(abs, values))
 
 
 def _knob_curve(runs: Sequence[StoredRun], name: str, method: str, label: str) -> Curve:
     ends = _grid(runs, "images")
     begins = np.concatenate([[0.0], ends[:-1]])
-    fraction = np.linspace(0, 1, _WITHIN)
+    fraction = _fractions(runs)
     x = (begins[:, None] + fraction * (ends - begins)[:, None]).ravel()
-    values = np.full((len(runs), len(ends), _WITHIN), np.nan)
+    values = np.full((len(runs), len(ends), len(fraction)), np.nan)
     for place, run in enumerate(runs):
         for index, played in enumerate(run.rounds):
-            start, end = _knob(played.ramp_from or played.knobs, name), _knob(played.knobs, name)
-            values[place, index] = start + fraction * (end - start)
+            places = [at for at, _ in played.points]
+            jumps = [at == after for at, after in zip(places, [*places[1:], None], strict=True)]
+            places = [at - _JUMP if jumps_here else at for at, jumps_here in zip(places, jumps, strict=True)]
+            values[place, index] = np.interp(fraction, places, [_knob(knobs, name) for _, knobs in played.points])
     if np.isnan(values).all():  # another method's own knob
         low = middle = high = values[0].ravel()
     else:
         # Some run is still going in every round, or the grid would end before it.
         low, middle, high = np.nanquantile(values.reshape(len(runs), -1), (0.25, 0.5, 0.75), axis=0)
     return Curve(method=method, label=label, x=x, middle=middle, low=low, high=high)
+
+
+def _fractions(runs: Sequence[StoredRun]) -> np.ndarray:
+    """Returns the fractions of a round that lines are drawn through: evenly spaced, and both sides of every bend."""
+    bends = {at for run in runs for played in run.rounds for at, _ in played.via}
+    return np.unique([*np.linspace(0, 1, _WITHIN), *bends, *(max(0.0, at - _JUMP) for at in bends)])
 
 
 def _knob(knobs: Knobs, name: str) -> float:

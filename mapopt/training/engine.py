@@ -34,6 +34,7 @@ from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
 from mapopt.training.optimizers.base import RowOptimizer, clip_rows, follow_rows
 from mapopt.training.optimizers.registry import averages_already, make_optimizer
+from mapopt.training.ramps import Via
 from mapopt.training.steps import StepPlan
 from mapopt.training.task import Task, check_alike
 
@@ -121,13 +122,19 @@ class LaneEngine:
         return make_optimizer(name, weights, self.detector.decay, settings, parts=self.detector.parts())
 
     def train(
-        self, images: int, *, ramp_from: Sequence[Knobs | None] | None = None, active: Sequence[bool] | None = None
+        self,
+        images: int,
+        *,
+        ramp_from: Sequence[Knobs | None] | None = None,
+        via: Sequence[Via] | None = None,
+        active: Sequence[bool] | None = None,
     ) -> list[Interval]:
         """Trains every active lane on `images` further images.
 
         Args:
             images: a multiple of the batch size; each lane cuts them into steps as its own batch fraction says.
             ramp_from: per lane, the knobs from which to move to the lane's own, step by step.
+            via: per lane, where they pass on the way; see `mapopt.training.Decision`.
             active: lanes to train; the others keep their state.
         """
         batch = self.recipe.batch_size
@@ -135,7 +142,7 @@ class LaneEngine:
             raise ConfigError(f"an interval of {images} images is no multiple of the batch size {batch}")
         watch = Stopwatch()
         starts = ramp_from or [None] * self.lanes
-        steps = StepPlan(self.knobs, starts, images=images, batch_size=batch, device=self.device)
+        steps = StepPlan(self.knobs, starts, via, images=images, batch_size=batch, device=self.device)
         asked = list(active or [True] * self.lanes)
         running = torch.tensor(asked, device=self.device)
         running &= ~self.diverged

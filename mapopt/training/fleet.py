@@ -18,6 +18,7 @@ from mapopt.metrics import Detections, Report
 from mapopt.training.engine import LaneEngine, Snapshot
 from mapopt.training.history import Interval, Measure, Scores
 from mapopt.training.knobs import Knobs
+from mapopt.training.ramps import Via
 from mapopt.training.task import Task, check_alike
 
 T = TypeVar("T")
@@ -86,10 +87,16 @@ class Fleet:
             engine.knobs[lane] = setting
 
     def train(
-        self, images: int, *, ramp_from: Sequence[Knobs | None] | None = None, active: Sequence[bool] | None = None
+        self,
+        images: int,
+        *,
+        ramp_from: Sequence[Knobs | None] | None = None,
+        via: Sequence[Via] | None = None,
+        active: Sequence[bool] | None = None,
     ) -> list[Interval]:
         """Trains every active lane on `images` further images; see `LaneEngine.train`."""
         starts = list(ramp_from) if ramp_from is not None else [None] * self.lanes
+        bends: list[Via] = list(via) if via is not None else [()] * self.lanes
         wanted = list(active) if active is not None else [True] * self.lanes
         intervals: list[Interval] = []
         for engine in self._engines:
@@ -99,6 +106,7 @@ class Fleet:
             trained = engine.train(
                 images,
                 ramp_from=starts[first : first + mine] + [None] * idle,
+                via=bends[first : first + mine] + [()] * idle,
                 active=wanted[first : first + mine] + [False] * idle,
             )
             intervals += trained[:mine]
@@ -206,9 +214,15 @@ class Trainer:
         """Sets the knobs; they hold from the next step on."""
         self.fleet.set_knobs([knobs])
 
-    def train(self, images: int, *, ramp_from: Knobs | None = None) -> Interval:
-        """Trains on further images, with the knobs moving from `ramp_from` to the present ones if it is given."""
-        return self.fleet.train(images, ramp_from=[ramp_from])[0]
+    def train(self, images: int, *, ramp_from: Knobs | None = None, via: Via = ()) -> Interval:
+        """Trains on further images, with the knobs moving from `ramp_from` to the present ones if it is given.
+
+        Args:
+            images: a multiple of the batch size.
+            ramp_from: the knobs at the beginning.
+            via: where they pass on the way; see `mapopt.training.Decision`.
+        """
+        return self.fleet.train(images, ramp_from=[ramp_from], via=[via])[0]
 
     def evaluate(self, split: Literal["val", "test"] = "val", *, mode: Literal["full", "reward"] = "full") -> Report:
         """Evaluates; touches no random stream, mode or statistic of the training."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mapopt.former_names import translate
 from mapopt.settings import from_mapping
 from mapopt.training.knobs import Knobs, ranges
+from mapopt.training.ramps import Via, checked_via, points_of
 
 if TYPE_CHECKING:
     from mapopt.metrics import Report
@@ -121,13 +122,26 @@ class Round:
     """Of training and evaluation since the run began, by the clock; in a fleet, the lane's part of it."""
     processor_seconds: float | None = None
     """Of the processor, likewise; None in records without it, and after them."""
+    via: Via = ()
+    """Where the knobs passed on the way from `ramp_from`: fractions of the interval, each with the knobs there."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "via", checked_via(self.via, self.ramp_from))
+
+    @property
+    def points(self) -> Via:
+        """The way of the knobs through the interval: fractions of it from 0 to 1, each with the knobs there."""
+        return points_of(self.ramp_from, self.via, self.knobs)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain numbers for a line of JSON."""
         record = dataclasses.asdict(self)
-        for name in ("knobs", "ramp_from"):
-            if record[name] is not None:
-                record[name] |= record[name].pop("own")
+        via = [[fraction, knobs] for fraction, knobs in record.pop("via")]
+        for knobs in (record["knobs"], record["ramp_from"], *(knobs for _, knobs in via)):
+            if knobs is not None:
+                knobs |= knobs.pop("own")
+        # Records of rounds without bends are those of before there were any.
+        record |= {"via": via} if via else {}
         record["val"]["per_category"] = list(self.val.per_category)
         return record
 
@@ -146,6 +160,8 @@ class Round:
         for name in ("knobs", "ramp_from"):
             if isinstance(values.get(name), Mapping):
                 values[name] = _with_own(values[name])
+        if isinstance(values.get("via"), list | tuple):
+            values["via"] = [_point(point) for point in values["via"]]
         return from_mapping(cls, values, where)
 
 
@@ -154,3 +170,10 @@ def _with_own(knobs: Mapping[str, Any]) -> dict[str, Any]:
     ours = {name: value for name, value in knobs.items() if name in ranges()}
     own = {name: value for name, value in knobs.items() if name not in ranges()}
     return {**ours, "own": own} if own else ours
+
+
+def _point(point: Any) -> Any:
+    """Returns a record's point on the way with its own knobs under `own`."""
+    if isinstance(point, list | tuple) and len(point) == 2 and isinstance(point[1], Mapping):
+        return [point[0], _with_own(point[1])]
+    return point

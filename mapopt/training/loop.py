@@ -64,7 +64,12 @@ def advance(
     """
     watch = Stopwatch()
     fleet.set_knobs([decision.knobs for decision in decisions])
-    intervals = fleet.train(images, ramp_from=[decision.ramp_from for decision in decisions], active=active)
+    intervals = fleet.train(
+        images,
+        ramp_from=[decision.ramp_from for decision in decisions],
+        via=[decision.via for decision in decisions],
+        active=active,
+    )
     playing = [lane for lane in range(fleet.lanes) if active is None or active[lane]]
     scores = dict(zip(playing, fleet.score("val", measures=measures, lanes=playing), strict=True))
     seconds, spent = watch.split(len(playing))
@@ -77,6 +82,7 @@ def advance(
                 index=len(histories[lane]),
                 knobs=decision.knobs,
                 ramp_from=decision.ramp_from,
+                via=decision.via,
                 interval=interval,
                 val=scores[lane] if lane in scores else Scores.failed(task.classes),
                 images=interval.images + (before.images if before else 0),

@@ -73,6 +73,9 @@ class Recorder:
         values = record["val"].pop("per_category")
         names = self._categories or [str(position) for position in range(len(values))]
         record["val"]["category"] = dict(zip(names, values, strict=True))
+        if "via" in record:
+            points = enumerate(record.pop("via"), start=1)
+            record["via"] = {str(number): {"fraction": at, **knobs} for number, (at, knobs) in points}
         return record
 
 

@@ -17,7 +17,7 @@ from mapopt.files import write_text
 from mapopt.settings import flatten, to_yaml
 from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.checkpoint import Checkpoint
-from mapopt.training.controllers.base import Controller
+from mapopt.training.controllers.base import Controller, Decision
 from mapopt.training.engine import Snapshot
 from mapopt.training.run_files import BEST, CONFIG, LAST, RESULT, output_of
 
@@ -82,7 +82,7 @@ class RunFolder:
         history = self.last.history
         for position, played in enumerate(history):
             decision = controller.decide(history[:position], task, budget)
-            if decision.stop or (decision.knobs, decision.ramp_from) != (played.knobs, played.ramp_from):
+            if decision.stop or decision != Decision.of(played):
                 raise StoreError(
                     f"{self.folder}: was begun with rounds {self.last.settings['rounds']}, not {budget.rounds}, and "
                     f"its controller decides round {position + 1} otherwise for a run of another length. Resume it "

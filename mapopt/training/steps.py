@@ -14,7 +14,8 @@ import torch
 
 from mapopt.detectors.interface import KnobTable
 from mapopt.training.knob_tensors import stack_knobs
-from mapopt.training.knobs import Knobs, blend
+from mapopt.training.knobs import Knobs
+from mapopt.training.ramps import Via, knobs_at, points_of
 
 
 def step_size(batch_size: int, fraction: float) -> int:
@@ -43,6 +44,7 @@ class StepPlan:
     Args:
         knobs: per lane, at the interval's end.
         ramp_from: per lane, the knobs from which to move to these, step by step; the batch does not move with them.
+        via: per lane, where they pass on the way; see `mapopt.training.Decision`.
         images: of the interval, a multiple of the batch size.
         batch_size: of the recipe.
         device: where tables of knobs are needed.
@@ -56,6 +58,7 @@ class StepPlan:
         self,
         knobs: Sequence[Knobs],
         ramp_from: Sequence[Knobs | None],
+        via: Sequence[Via] | None = None,
         *,
         images: int,
         batch_size: int,
@@ -66,8 +69,8 @@ class StepPlan:
         self._constant = stack_knobs(knobs, device) if not any(ramp_from) else None
         self._device = device
         self._lanes = [
-            [end if start is None else blend(start, end, (step + 0.5) / steps) for step in range(steps)]
-            for start, end, steps in zip(ramp_from, knobs, self.steps, strict=True)
+            _of_steps(start, bends, end, steps)
+            for start, bends, end, steps in zip(ramp_from, via or [()] * len(knobs), knobs, self.steps, strict=True)
         ]
 
     def at(self, step: int) -> KnobTable:
@@ -80,3 +83,11 @@ class StepPlan:
             np.repeat([getattr(knobs, name) for knobs in lane], size)
             for lane, size in zip(self._lanes, self.sizes, strict=True)
         ]
+
+
+def _of_steps(start: Knobs | None, via: Via, end: Knobs, steps: int) -> list[Knobs]:
+    """Returns the knobs in the middle of every step."""
+    if start is None:
+        return [end] * steps
+    points = points_of(start, via, end)
+    return [knobs_at(points, (step + 0.5) / steps) for step in range(steps)]

@@ -105,6 +105,7 @@ def test_a_run_is_replayed_from_its_file(make_task: Callable[..., Task], tmp_pat
     history = run(Trainer(task, seed=0), Schedule(), budget, observer=Recorder(tmp_path)).history
     for path in (tmp_path, tmp_path / "rounds.jsonl"):
         assert make_controller("replay", {"path": str(path)}) == Replay.of(history)
+    assert history[0].via, "the warm-up ends inside the first round"
     decisions = [decision.as_dict() for decision in Replay.of(history).decisions]
     write_json(tmp_path / "a.json", {"format": "mapopt schedule", "version": 2, "decisions": decisions})
     assert make_controller("replay", {"path": tmp_path / "a.json"}) == Replay.of(history)
@@ -147,6 +148,8 @@ def test_patience_below_zero_is_refused() -> None:
         (None, r"rounds.jsonl: no such file; expected the rounds that"),
         ("[1]\n", r"rounds.jsonl: holds no decisions of this version"),
         ('{"knobs": {"lr": 99}, "ramp_from": null}\n', r"holds no decisions of this version .*knob lr is 99"),
+        ('{"knobs": {}, "ramp_from": {}, "via": [0.5]}\n', r"holds no decisions of this version"),
+        ('{"knobs": {}, "ramp_from": {}, "via": [[2, {}]]}\n', r"of this version .*via has the fra"),
     ],
 )
 def test_a_file_that_cannot_be_replayed_is_named(content: str | None, message: str, tmp_path: Path) -> None:

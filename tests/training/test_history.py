@@ -58,6 +58,36 @@ def test_records_from_before_there_were_measures_still_load(make_task: MakeTask)
     assert Round.from_dict(json.loads(json.dumps(played.as_dict()))) == played
 
 
+def test_points_on_the_way_are_in_records_where_there_are_some(make_task: MakeTask) -> None:
+    played = run(Trainer(make_task()), Constant(), Budget(images=8, rounds=1)).history[0]
+    assert "via" not in played.as_dict()
+    own = Knobs(lr=0.1, own={"margin": 0.5})
+    bent = replace(played, knobs=own, ramp_from=own, via=((0.25, own), (0.25, own.replace(lr=0.2))))
+    record = json.loads(json.dumps(bent.as_dict()))
+    assert [fraction for fraction, _ in record["via"]] == [0.25, 0.25]
+    assert record["via"][1][1]["lr"] == 0.2
+    assert record["via"][1][1]["margin"] == 0.5
+    assert Round.from_dict(record) == bent
+    assert [fraction for fraction, _ in bent.points] == [0.0, 0.25, 0.25, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("via", "message"),
+    [
+        ("soon", "a round: via is 'soon': expected a list"),
+        ([0.5], "a round: via.0 is 0.5: expected 2 values: a number, keys with values"),
+        ([[0.5]], "a round: via.0 is .*expected 2 values"),
+        ([[0.5, {"lr": 99}]], "via.0.1: knob lr is 99: expected 1e-05 to 3"),
+        ([[1.5, {}]], "a round: via has the fraction 1.5: expected fractions inside the round"),
+    ],
+)
+def test_points_on_the_way_that_are_none_are_named(make_task: MakeTask, via: object, message: str) -> None:
+    played = run(Trainer(make_task()), Constant(), Budget(images=8, rounds=1)).history[0]
+    record = {**replace(played, ramp_from=played.knobs).as_dict(), "via": via}
+    with pytest.raises(ConfigError, match=message):
+        Round.from_dict(record)
+
+
 def test_checkpoints_from_before_there_were_measures_still_load(make_task: MakeTask, tmp_path: Path) -> None:
     task = make_task()
     folder = CheckpointFolder(folder=tmp_path, recipe=task.recipe, categories=("a",), size=(48, 48), settings={})

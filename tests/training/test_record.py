@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,19 @@ def test_the_table_has_every_number_in_a_column_of_its_own(tmp_path: Path) -> No
     assert first["interval.diverged"] == "False"
     assert (first["ramp_from.lr"], second["ramp_from.lr"]) == ("", "0.1"), "empty where the knobs stood still"
     assert {f"knobs.{name}" for name in Knobs().as_dict()} <= first.keys()
+
+
+def test_points_inside_a_round_have_columns_of_their_own(tmp_path: Path) -> None:
+    ramp = make_round(1, ramp=True)
+    recorder = Recorder(tmp_path)
+    recorder(0, make_round(0))
+    recorder(0, replace(ramp, via=((0.25, Knobs(lr=0.3)), (0.5, Knobs(lr=0.2)))))
+    first, second = rows(tmp_path)
+    assert [second[f"via.{number}.{name}"] for number in (1, 2) for name in ("fraction", "lr")] == [
+        *("0.25", "0.3"),
+        *("0.5", "0.2"),
+    ]
+    assert first["via.1.lr"] == ""
 
 
 def test_a_resumed_record_goes_on_after_its_history(tmp_path: Path) -> None:

@@ -79,6 +79,11 @@ def decide_to_stop_without_a_word(history, task, budget):
     return Decision(knobs=task.knobs, stop=len(history) > 3)
 
 
+def decide_the_impossible_on_the_way(history, task, budget):
+    own = task.knobs
+    return Decision(knobs=own, ramp_from=own, via=((0.25, own), (0.5, Knobs(own={"foreign": 1.0}))))
+
+
 class Curious(Constant):
     """Wants what nobody measures."""
 
@@ -95,6 +100,7 @@ class Curious(Constant):
         (lambda history, task, budget: history[-1], "fails 'deterministic': after 0 rounds it raised IndexError"),
         (decide_own_knobs_away, "fails 'own knobs stay': .*knob an_own_knob has no value.*start from task.knobs"),
         (decide_foreign_knobs, "fails 'knobs': knobs after 0 rounds: unknown knob 'foreign'"),
+        (decide_the_impossible_on_the_way, "fails 'knobs': via at 0.5 after 0 rounds: unknown knob 'foreign'"),
         (decide_to_stop_at_once, r"fails 'stops': it stops before the first round \(no wish to\)"),
         (decide_to_stop_without_a_word, "fails 'stops': stop is of type bool after 0 rounds: say why"),
         (Curious(), "fails 'measures': it asks for the measure 'beauty', expected calibration or operating_point"),

@@ -2,37 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.history import Measure, Round
 from mapopt.training.knobs import Knobs, ranges
+from mapopt.training.ramps import Via, checked_via
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """The knobs of the coming round."""
+    """The knobs of the coming round.
+
+    Raises:
+        ConfigError: the points on the way are not inside the round, do not rise, or have nothing to begin from.
+
+    >>> up, down = Knobs(lr=0.1), Knobs(lr=0.01)
+    >>> Decision(knobs=down, ramp_from=down, via=((0.25, up), (0.5, up))).via[0][0]
+    0.25
+    """
 
     knobs: Knobs
     ramp_from: Knobs | None = None
     """If given, the knobs move from these to `knobs`, step by step."""
+    via: Via = ()
+    """Where they pass on the way: fractions of the round, rising, each with the knobs there. Between two points they
+    move linearly; two points at the same fraction are a jump."""
     stop: str = ""
     """If not empty, the run ends before the round, for this reason."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "via", checked_via(self.via, self.ramp_from))
+
+    @classmethod
+    def of(cls, played: Round) -> Decision:
+        """Returns the decision that a round was played with."""
+        return cls(knobs=played.knobs, ramp_from=played.ramp_from, via=played.via)
+
+    def turned(self, change: Callable[[Knobs], Knobs]) -> Decision:
+        """Returns the decision with all of its knobs changed: at the ends of the round and on the way."""
+        return replace(
+            self,
+            knobs=change(self.knobs),
+            ramp_from=None if self.ramp_from is None else change(self.ramp_from),
+            via=tuple((fraction, change(knobs)) for fraction, knobs in self.via),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the knobs as plain numbers, as records of rounds have them."""
         start = self.ramp_from
-        return {"knobs": self.knobs.as_dict(), "ramp_from": None if start is None else start.as_dict()}
+        record = {"knobs": self.knobs.as_dict(), "ramp_from": None if start is None else start.as_dict()}
+        return record | ({"via": [[at, knobs.as_dict()] for at, knobs in self.via]} if self.via else {})
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Decision:
         """Reads what `as_dict` or `Round.as_dict` wrote."""
         start = record["ramp_from"]
         return cls(
-            knobs=Knobs.from_record(record["knobs"]), ramp_from=None if start is None else Knobs.from_record(start)
+            knobs=Knobs.from_record(record["knobs"]),
+            ramp_from=None if start is None else Knobs.from_record(start),
+            via=tuple((fraction, Knobs.from_record(knobs)) for fraction, knobs in record.get("via", ())),
         )
 
 

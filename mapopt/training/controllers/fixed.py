@@ -13,6 +13,7 @@ from mapopt.files import read_json_lines, read_record
 from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Decision, check_range, with_rate
 from mapopt.training.history import JSON_LINES, Round
+from mapopt.training.ramps import TOLERANCE
 
 SCHEDULE_FORMAT, SCHEDULE_VERSION = "mapopt schedule", 3
 """Of the files that hold the decisions of one episode."""
@@ -31,7 +32,9 @@ class Constant:
 class Schedule:
     """A learning rate that follows the budget: a linear warm-up, then cosine, steps or nothing.
 
-    Within a round it moves linearly, step by step; at the round's ends it is the schedule's own.
+    A step has the learning rate of its middle, wherever rounds begin and end: a warm-up may end and steps may fall
+    inside a round. Only cosine, which is no straight line, is one between the round's ends, or from where the warm-up
+    ends to the end of that round.
 
     Reference: I. Loshchilov, F. Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017, equation 5
     (one period); P. Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 2.2 (the warm-up).
@@ -61,7 +64,7 @@ class Schedule:
             raise ConfigError(f"schedule shape is {self.shape!r}: expected cosine, steps or constant")
 
     def fraction(self, progress: float) -> float:
-        """Returns the fraction of the learning rate after a fraction of the budget."""
+        """Returns the fraction of the learning rate after a fraction of the budget; where steps jump, that after it."""
         if progress < self.warmup:
             return self.warmup_from + (1 - self.warmup_from) * progress / self.warmup
         if self.shape == "cosine":
@@ -69,16 +72,39 @@ class Schedule:
             return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
         if self.shape == "steps":
             # The tolerance keeps a milestone that falls on a round's end from coming one round late.
-            return self.factor ** sum(progress >= milestone - 1e-9 for milestone in self.milestones)
+            return self.factor ** sum(progress >= milestone - TOLERANCE for milestone in self.milestones)
         return 1.0
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
-        """Returns the schedule's learning rate at the coming round's ends."""
+        """Returns the schedule's learning rate at the coming round's ends, and where it bends or jumps inside."""
         begin, end = len(history) / budget.rounds, (len(history) + 1) / budget.rounds
-        first = self.fraction(begin)
-        # Steps jump: within a round the learning rate stays what it was when the round began.
-        last = first if self.shape == "steps" and begin >= self.warmup else self.fraction(end)
-        return Decision(knobs=with_rate(task.knobs, last), ramp_from=with_rate(task.knobs, first))
+        via = []
+        for bend in self._bends():
+            if begin + TOLERANCE < bend < end - TOLERANCE:
+                place = bend * budget.rounds - len(history)
+                sides = dict.fromkeys((self._before(bend), self.fraction(bend)))
+                via += [(place, with_rate(task.knobs, fraction)) for fraction in sides]
+        return Decision(
+            knobs=with_rate(task.knobs, self._before(end)),
+            ramp_from=with_rate(task.knobs, self.fraction(begin)),
+            via=tuple(via),
+        )
+
+    def _bends(self) -> list[float]:
+        """Returns the fractions of the budget at which the learning rate is no straight line, rising."""
+        bends = [self.warmup]
+        for milestone in sorted(self.milestones) if self.shape == "steps" else ():
+            # Before the warm-up ends, steps wait; and of two that are the same but for rounding, one is enough.
+            if milestone > bends[-1] + TOLERANCE:
+                bends.append(milestone)
+        return bends
+
+    def _before(self, progress: float) -> float:
+        """Returns what `fraction` comes to from below, which is another value where steps jump."""
+        if self.shape != "steps" or progress < self.warmup - TOLERANCE:
+            return self.fraction(progress)
+        passed = sum(progress > milestone + TOLERANCE for milestone in self.milestones)
+        return 1.0 if progress <= self.warmup + TOLERANCE else self.factor**passed
 
 
 @dataclass(frozen=True)
@@ -90,7 +116,7 @@ class Replay:
     @classmethod
     def of(cls, history: Sequence[Round]) -> Replay:
         """Replays a run's own rounds."""
-        return cls(tuple(Decision(knobs=played.knobs, ramp_from=played.ramp_from) for played in history))
+        return cls(tuple(Decision.of(played) for played in history))
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the recorded decision of this round."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget, TaskInfo
@@ -44,12 +44,9 @@ class Plateau:
             if stalled >= self.rounds:
                 fraction, stalled = fraction * self.factor, 0
         warm = Schedule(shape="constant", warmup=self.warmup, warmup_from=self.warmup_from)
-        ramped = warm.decide(history, task, budget)
-        assert ramped.ramp_from is not None
         base = task.knobs.lr
-        return Decision(
-            knobs=with_rate(task.knobs, fraction * ramped.knobs.lr / base),
-            ramp_from=with_rate(task.knobs, fraction * ramped.ramp_from.lr / base),
+        return warm.decide(history, task, budget).turned(
+            lambda knobs: with_rate(task.knobs, fraction * knobs.lr / base)
         )
 
 
@@ -79,5 +76,5 @@ class Patience:
             best, since = (ap, 0) if ap > best + self.margin else (best, since + 1)
         if since >= self.rounds:
             stop = f"val AP has not risen above {best:.4f} for {since} rounds"
-            return Decision(knobs=decision.knobs, ramp_from=decision.ramp_from, stop=stop)
+            return replace(decision, stop=stop)
         return decision

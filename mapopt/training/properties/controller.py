@@ -57,6 +57,7 @@ class ControllerCase(Case):
             index=len(history),
             knobs=decision.knobs,
             ramp_from=decision.ramp_from,
+            via=decision.via,
             interval=Interval(
                 images=images,
                 steps=max(1, images // self.task.batch_size),
@@ -105,7 +106,8 @@ def _knobs(case: ControllerCase) -> None:
     """The knobs are the task's, each in its range."""
     for history in case.histories():
         decision = case.decide(history)
-        for what, knobs in (("knobs", decision.knobs), ("ramp_from", decision.ramp_from)):
+        way = ((f"via at {fraction:g}", knobs) for fraction, knobs in decision.via)
+        for what, knobs in (("knobs", decision.knobs), ("ramp_from", decision.ramp_from), *way):
             if knobs is None and what == "ramp_from":
                 continue
             case.expect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,7 @@ def after(history: list[Round], decision: Decision) -> list[Round]:
         index=len(history),
         knobs=decision.knobs,
         ramp_from=decision.ramp_from,
+        via=decision.via,
         interval=INTERVAL,
         val=SCORES,
         images=8 * (len(history) + 1),
@@ -112,6 +114,18 @@ def test_a_relative_action_is_an_offset_from_the_baseline_at_both_ends_of_the_ro
     assert decision.ramp_from.lr == pytest.approx(2 * default.ramp_from.lr)
     assert decision.knobs.augment == decision.ramp_from.augment < default.knobs.augment
     assert decision.knobs.replace(lr=0.2, augment=0.3) == default.knobs.replace(lr=0.2, augment=0.3)
+
+
+@pytest.mark.parametrize("form", [RelativeAction, AbsoluteAction])
+def test_an_action_turns_its_knobs_on_the_way_through_a_round_too(form: Any) -> None:
+    baseline = Schedule(shape="steps", warmup=0.03, milestones=(0.07,))
+    default = baseline.decide([], TASK, BUDGET)
+    decision = form(knobs=("augment",), baseline=baseline).decide([1.0], [], TASK, BUDGET)
+    assert [fraction for fraction, _ in decision.via] == pytest.approx([0.3, 0.7, 0.7])
+    for (_, ours), (_, theirs) in zip(decision.via, default.via, strict=True):
+        assert ours.augment == decision.knobs.augment > theirs.augment
+        assert ours.replace(augment=theirs.augment) == theirs
+    assert RelativeAction(knobs=("augment",), baseline=baseline).decide([0.0], [], TASK, BUDGET) == default
 
 
 def test_an_absolute_action_sets_its_knobs_and_leaves_the_others_to_the_baseline() -> None:

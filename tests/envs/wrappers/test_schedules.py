@@ -20,6 +20,7 @@ from mapopt.envs.wrappers import RecordedSchedule, RecordSchedule
 from mapopt.errors import ConfigError, StoreError
 from mapopt.files import sealed
 from mapopt.training.budget import Budget
+from mapopt.training.controllers.base import Decision
 from mapopt.training.fleet import Trainer
 from mapopt.training.loop import run
 from mapopt.training.recipe import Recipe
@@ -48,6 +49,8 @@ def test_a_replayed_file_gives_the_same_run_bit_for_bit(action: str, tmp_path: P
     trainer = Trainer(FAMILY.instance(loaded.instance).task, seed=loaded.seed)
     result = run(trainer, loaded.replay(), loaded.budget, select="last")
     lanes = env.unwrapped.lanes  # type: ignore[attr-defined]
+    assert loaded.decisions[0].via, "the warm-up ends inside the first round"
+    assert [Decision.of(played) for played in result.history] == list(loaded.decisions)
     assert [played.val.ap for played in result.history] == [played.val.ap for played in lanes.histories[0]]
     assert [played.interval.class_loss for played in result.history] == [
         played.interval.class_loss for played in lanes.histories[0]

@@ -24,7 +24,10 @@ RECIPES = {
     "focal": Recipe(),
     "rank_sort": Recipe(loss="rank_sort", ema=0.9),
     "ap_adamw": Recipe(loss="ap", scope="image", optimizer="adamw", class_balance="sampling"),
+    "bends_at_rounds_ends": Recipe(),
 }
+SCHEDULES = {"bends_at_rounds_ends": Schedule(warmup=0.25)}
+"""Of recipes that have not the default one, whose warm-up ends inside the first round."""
 BUDGET = Budget(images=320, rounds=4)
 
 
@@ -41,17 +44,19 @@ HERE = (".".join(torch.__version__.split(".")[:2]), processor())
 
 BITS: dict[tuple[str, str], dict[str, str]] = {
     ("2.14", "AMD EPYC, AVX2"): {
-        "focal": "8f157360a6577b79",
-        "rank_sort": "84b59ade1387e84c",
-        "ap_adamw": "6bf08440d1356339",
+        "focal": "8cc3a783270fd2d1",
+        "rank_sort": "a84c5ac1ab3e6574",
+        "ap_adamw": "0a0cd24ab65d0567",
+        "bends_at_rounds_ends": "540781bb81ea50cb",
     },
 }
 """(torch, processor) -> recipe -> hash of everything that the run came to."""
 
 NUMBERS: dict[str, tuple[float, ...]] = {
-    "focal": (0.985683, 21.563745, 0.022139, 1.30915, 21.698196, 0.013582),
-    "rank_sort": (1.34848, 22.002296, 0.007456, 1.320285, 21.924709, 0.005059),
-    "ap_adamw": (1.38645, 22.310116, 0.097635, 1.360981, 22.370895, 0.08273),
+    "focal": (0.934135, 21.617775, 0.023079, 0.910886, 21.630667, 0.028005),
+    "rank_sort": (1.178197, 21.944679, 0.021918, 1.356421, 21.900959, 0.056696),
+    "ap_adamw": (1.424952, 22.646162, 0.125839, 1.212159, 22.671831, 0.071775),
+    "bends_at_rounds_ends": (0.978358, 21.651157, 0.013305, 1.068537, 21.709427, 0.014056),
 }
 """Recipe -> the loss of the last round, the length of the weights and the test AP, of each of two lanes."""
 
@@ -71,7 +76,7 @@ def play(name: str) -> tuple[list[RunResult], torch.Tensor]:
         knobs = Knobs(lr=0.01) if "adamw" in name else Knobs()
         task = Task(name="frozen", splits=splits, recipe=RECIPES[name], knobs=knobs)
         fleet = Fleet(task, [0, 1], device="cpu")
-        results = run_fleet(fleet, [Schedule(), Schedule()], BUDGET)
+        results = run_fleet(fleet, [SCHEDULES.get(name, Schedule())] * 2, BUDGET)
         return results, fleet.detectors[0].weights.detach()
     finally:
         torch.set_num_threads(threads)
@@ -111,4 +116,4 @@ def test_the_bits_of_a_run_change_only_with_the_version_of_the_code(name: str) -
 
 
 def test_the_written_bits_are_those_of_this_code() -> None:
-    assert CODE == 2, "a raised CODE stands here together with new bits"
+    assert CODE == 3, "a raised CODE stands here together with new bits"

@@ -11,6 +11,7 @@ from mapopt.experiments.comparison.store import Store
 from mapopt.experiments.reporting import tables
 from mapopt.experiments.reporting.report import summarize
 from mapopt.metrics.statistics import interquartile_mean
+from mapopt.training.knobs import Knobs
 
 
 @pytest.fixture
@@ -98,6 +99,29 @@ def test_an_own_knob_has_a_trajectory_of_the_methods_that_have_it(write, make, t
     assert (margin.knob, margin.log) == ("margin", False)
     assert [curve.method for curve in margin.curves] == ["hinge"]
     assert (margin.curves[0].middle[0], margin.curves[0].middle[-1]) == (1.0, 3.0)
+
+
+def test_a_trajectory_bends_and_jumps_where_the_knobs_did(make, tmp_path):
+    rounds = []
+    for played in make.rounds(2, lr=0.1):
+        steady = played.knobs.replace(augment=0.5)
+        low, high = steady.replace(lr=0.1), steady.replace(lr=0.4)
+        rounds.append(replace(played, knobs=steady, ramp_from=low, via=((0.25, high), (0.75, high), (0.75, low))))
+    run = Store(tmp_path).write(make.run("bent"), rounds)
+    (trajectory,) = tables.trajectories([run], _task([run]))
+    (curve,) = trajectory.curves
+    assert trajectory.knob == "lr"
+    first = curve.x <= 100
+    shown = np.interp([0, 12.5, 25, 50, 74.9, 75.1], curve.x[first], curve.middle[first])
+    np.testing.assert_allclose(shown, [0.1, 0.25, 0.4, 0.4, 0.4, 0.1], atol=1e-3)
+
+
+def test_a_knob_that_moves_inside_a_round_alone_has_a_trajectory(make, tmp_path):
+    rounds = [
+        replace(played, knobs=Knobs(), ramp_from=Knobs(), via=((0.5, Knobs(augment=0.9)),)) for played in make.rounds(2)
+    ]
+    run = Store(tmp_path).write(make.run("bent"), rounds)
+    assert [trajectory.knob for trajectory in tables.trajectories([run], _task([run]))] == ["augment"]
 
 
 def test_a_trajectory_shows_the_ramp_within_a_round(write):
