@@ -7,7 +7,7 @@ instance, by objects of this module. They are copied and pickled with it, and go
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -36,6 +36,7 @@ def replace_class_loss(
     box_loss: str = "giou",
     balance: bool | None = None,
     soft_labels: bool | None = None,
+    class_counts: Sequence[int] | None = None,
 ) -> Model:
     """Makes a torchvision detector train with a loss of ours; it is called, moved, copied and saved as before.
 
@@ -60,6 +61,8 @@ def replace_class_loss(
         balance: scale the box loss to the size of the class loss at every step, as Rank & Sort proposes; None does so
             for ranking losses, unless the box loss is torchvision's.
         soft_labels: give the loss how well predicted boxes fit, see `Objective`; None does so for losses that read it.
+        class_counts: how many objects of every label there are to train on, from label 0, which may be the background
+            or unused and then has 0; for losses that read how frequent the classes are, such as ``"ecm"``.
 
     Returns:
         the model itself.
@@ -77,7 +80,17 @@ def replace_class_loss(
     >>> model = restore_class_loss(model)
     """
     settings = {"scope": scope, "box_loss": box_loss, "balance": balance, "soft_labels": soft_labels}
-    cover_losses(model, _dense_loss(loss, settings))
+    dense = _dense_loss(loss, settings)
+    if ("frequencies" in dense.reads) != (class_counts is not None):
+        name = type(dense.ranking).__name__
+        raise ConfigError(
+            f"class_counts were given with {name}, which does not read how frequent the classes are: leave them out"
+            if class_counts is not None
+            else f"{name} reads how frequent the classes are: give class_counts, the objects of every label from 0"
+        )
+    losses = cover_losses(model, dense)
+    if class_counts is not None:
+        dense.count_classes(0, torch.tensor(class_counts)[int(losses.background) :], lanes=1)
     return model
 
 

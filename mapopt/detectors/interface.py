@@ -109,6 +109,9 @@ class Detector(Protocol):
             "or 'sampling'"
         )
 
+    def count_classes(self, lane: int, counts: Tensor) -> None:
+        """Says how many objects of each class ``[classes]`` one lane has to train on, for losses that read it."""
+
     def parts(self) -> dict[str, tuple[int, ...]]:
         """Returns the shapes of the named parts that a row of the weights is cut into, in order."""
         return {"weights": tuple(self.weights.shape[1:])}

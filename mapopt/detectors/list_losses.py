@@ -36,12 +36,13 @@ class ListLosses:
         background: whether class 0 of the labels is the background, and has a column of the logits.
 
     Attributes:
+        background: whether class 0 of the labels is the background, and has a column of the logits.
         own_box: whether the model's own box loss stays.
         knobs: values for the loss, ``[1]`` each; None weighs everything with 1 and leaves the loss as it is.
     """
 
     def __init__(self, loss: DenseLoss, *, background: bool) -> None:
-        self._loss, self._background, self.own_box = loss, background, loss.own_box
+        self._loss, self.background, self.own_box = loss, background, loss.own_box
         self.knobs: KnobTable | None = None
 
     def __call__(
@@ -59,7 +60,7 @@ class ListLosses:
         targets = self._targets(examples, boxes)
         ignored = (matched == IGNORED) | (_in_crowds(places, examples) & (matched < 0))
         assignment = Assignment(matched.clamp(min=-1)[None], ignored[None])
-        odds = log_odds(logits) if self._background else logits
+        odds = log_odds(logits) if self.background else logits
         knobs = self.knobs or dict.fromkeys(
             ("class_weight", "box_weight", "surrogate_weight"), torch.ones(1, device=logits.device)
         )
@@ -76,10 +77,10 @@ class ListLosses:
         if not len(labels):
             return
         low, high = torch.stack(labels.aminmax()).tolist()
-        if low < int(self._background) or high >= columns:
+        if low < int(self.background) or high >= columns:
             raise ConfigError(
-                f"targets have labels from {low} to {high}; expected {int(self._background)} to {columns - 1}"
-                f"{', 0 being the background' if self._background else ''}: number the categories so, or build the "
+                f"targets have labels from {low} to {high}; expected {int(self.background)} to {columns - 1}"
+                f"{', 0 being the background' if self.background else ''}: number the categories so, or build the "
                 f"model with more than num_classes={columns}"
             )
 
@@ -87,7 +88,7 @@ class ListLosses:
         """Returns the objects of all images, padded to at least one per image."""
         # An image more, with one object, is dropped again.
         rows = pad_rows([*(example["boxes"].to(boxes.dtype) for example in examples), boxes.new_zeros((1, 4))])[:-1]
-        labels = [example["labels"] - int(self._background) for example in examples]
+        labels = [example["labels"] - int(self.background) for example in examples]
         columns = pad_rows([*labels, labels[0].new_zeros(1)], -1)[:-1]
         return Targets(rows[None], columns[None], torch.zeros_like(columns, dtype=torch.bool)[None])
 

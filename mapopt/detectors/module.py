@@ -190,6 +190,12 @@ class ModuleDetector(Detector):
         columns = torch.cat([torch.ones(self._unused), weights.cpu()])
         self.loss.weigh_classes(lane, columns.to(self.device), lanes=self.lanes)
 
+    def count_classes(self, lane: int, counts: Tensor) -> None:
+        """Says how many objects of each class ``[classes]`` there are to train on, for a loss of ours that reads it."""
+        if self.loss is not None:
+            columns = torch.cat([torch.zeros(self._unused), counts.cpu()])
+            self.loss.count_classes(lane, columns.to(self.device), lanes=self.lanes)
+
     def _fresh(self, seed: int) -> Any:
         with seeded(seed):
             model = self._build()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mapopt.losses.lambda_ap import LambdaAPLoss as LambdaAPLoss
     from mapopt.losses.listwise import ListMLELoss as ListMLELoss
     from mapopt.losses.listwise import ListNetLoss as ListNetLoss
+    from mapopt.losses.long_tail import EffectiveClassMarginLoss as EffectiveClassMarginLoss
     from mapopt.losses.mean_average_precision import MeanAPLoss as MeanAPLoss
     from mapopt.losses.pairwise_error import APELoss as APELoss
     from mapopt.losses.parameterized import ParameterizedAPLoss as ParameterizedAPLoss
@@ -68,6 +69,7 @@ else:
             "LambdaAPLoss": "mapopt.losses.lambda_ap",
             "ListMLELoss": "mapopt.losses.listwise",
             "ListNetLoss": "mapopt.losses.listwise",
+            "EffectiveClassMarginLoss": "mapopt.losses.long_tail",
             "MeanAPLoss": "mapopt.losses.mean_average_precision",
             "as_list_loss": "mapopt.losses.callables",
             "APELoss": "mapopt.losses.pairwise_error",

@@ -48,8 +48,8 @@ class ListLoss(nn.Module, ABC):
             a detector can be scaled to it.
         saturates: the scores go through a sigmoid first, so that there is no gradient far from 0.
         reads: what else the loss wants to know of every entry, by name; see `forward`. A detector knows ``"classes"``,
-            the position of its class; ``"objects"``, a number for the object that it answers for, in every list its
-            own, or -1.
+            the position of its class; ``"frequencies"``, the fraction of the objects to train on that are of its class;
+            ``"objects"``, a number for the object that it answers for, in every list its own, or -1.
         knobs: name -> range (`mapopt.training.Range`) of attributes that may change while a detector trains, as ours
             do. The attribute's value is the default. A trainer sets it at every step; read it with `per_list`.
 

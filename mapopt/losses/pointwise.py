@@ -102,9 +102,15 @@ class FocalLoss(PointwiseLoss):
         return (fading * loss * weight).to(loss.dtype)
 
 
-def signed(lists: Lists) -> Tensor:
-    """Returns the logit of what the label says: the score of a positive, minus the score of another."""
-    return lists.scores * (lists.positive.to(lists.scores.dtype) * 2.0 - 1.0)
+def signed(lists: Lists, logits: Tensor | None = None) -> Tensor:
+    """Returns the logit of what the label says: the score of a positive, minus the score of another.
+
+    Args:
+        lists: which are positives.
+        logits: ``[lists, n]`` in place of the scores.
+    """
+    logits = lists.scores if logits is None else logits
+    return logits * (lists.positive.to(logits.dtype) * 2.0 - 1.0)
 
 
 def surprise(logits: Tensor) -> Tensor:

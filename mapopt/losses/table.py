@@ -156,6 +156,11 @@ LOSS_TABLE: dict[str, LossEntry] = {
         parameters={"alpha": _NUMBER, "beta": _NUMBER, "focus": _NUMBER, "weight": _NUMBER},
         pointwise=True,
     ),
+    "ecm": LossEntry(
+        where="mapopt.losses.long_tail:EffectiveClassMarginLoss",
+        parameters={"background": _POSITIVE, "weight": _NUMBER},
+        pointwise=True,
+    ),
     # Auxiliary: beside another loss.
     "correlation": LossEntry(
         where="mapopt.losses.quality:CorrelationLoss",

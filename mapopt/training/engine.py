@@ -107,6 +107,8 @@ class LaneEngine:
         self.knobs[lane] = self.tasks[lane].knobs
         self.diverged[lane] = False
         self.detector.initialize(lane, seed)
+        counts = self.tasks[lane].splits.train.annotations.counts
+        self.detector.count_classes(lane, torch.from_numpy(counts))
         if self.recipe.class_balance == "weights":
             self.detector.weigh_classes(lane, self._set(lane, "train").class_weights)
         self.renew(lane)

@@ -47,6 +47,7 @@ MEMBERS: dict[str, ListLoss] = {
     "ia_bce": losses.IoUAwareBCELoss(),
     "task_aligned_bce": losses.TaskAlignedBCELoss(),
     "task_aligned_bce, focused": losses.TaskAlignedBCELoss(focus=2.0),
+    "ecm": losses.EffectiveClassMarginLoss(),
     "correlation": losses.CorrelationLoss(),
     "correlation, pearson": losses.CorrelationLoss("pearson"),
 }
@@ -135,6 +136,7 @@ def test_without_a_negative_ap_is_perfect(name: str) -> None:
         (losses.IoUAwareBCELoss(), "alpha", (0.0, 0.25)),
         (losses.IoUAwareBCELoss(), "gamma", (0.0, 2.0)),
         (losses.TaskAlignedBCELoss(), "focus", (0.0, 2.0)),
+        (losses.EffectiveClassMarginLoss(), "background", (1.0, 6.3313)),
     ],
     ids=lambda value: str(value)[:40],
 )

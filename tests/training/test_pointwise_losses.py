@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from mapopt.data import ShapesConfig, Splits, make_shapes_splits
-from mapopt.training import Knobs, Recipe, Task, Trainer
+from mapopt.training import Fleet, Knobs, Recipe, Task, Trainer
 
 TRAINED: list[dict[str, Any]] = [
     {"loss": "mal"},
@@ -16,6 +17,7 @@ TRAINED: list[dict[str, Any]] = [
     {"loss": "task_aligned_bce", "assignment": "task_aligned"},
     {"loss": "task_aligned_bce", "assignment": "task_aligned", "loss_settings": {"focus": 2.0}},
     {"loss": "rank_sort", "assignment": "task_aligned"},
+    {"loss": "ecm"},
 ]
 
 
@@ -33,3 +35,21 @@ def test_a_few_dozen_steps_find_objects(given: dict[str, Any], easy: Splits) -> 
     interval = trainer.train(8 * 40)
     assert not interval.diverged
     assert trainer.evaluate().ap50 > before + 0.1
+
+
+def test_a_lane_counts_the_objects_of_its_own_data() -> None:
+    splits = [
+        make_shapes_splits(ShapesConfig(imbalance=imbalance), seed=0, train=32, val=8, test=8)
+        for imbalance in (1.0, 20.0)
+    ]
+    tasks = [Task(name="counted", splits=own, recipe=Recipe(loss="ecm", batch_size=8)) for own in splits]
+    fleet = Fleet(tasks, [0, 1])
+
+    def frequencies() -> torch.Tensor:
+        return fleet.detectors[0].loss.frequencies  # type: ignore[attr-defined]
+
+    counts = [torch.from_numpy(own.train.annotations.counts) for own in splits]
+    assert not torch.equal(*counts)
+    torch.testing.assert_close(frequencies(), torch.stack([own / own.sum() for own in counts]).float())
+    fleet.reset(1, 1, tasks[0])
+    torch.testing.assert_close(frequencies()[1], frequencies()[0])

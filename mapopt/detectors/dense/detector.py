@@ -79,6 +79,10 @@ class DenseDetector(Detector):
         """Sets the factors ``[classes]`` of a pointwise class loss's terms, of one lane."""
         self.loss.weigh_classes(lane, weights.to(self.device), lanes=self.lanes)
 
+    def count_classes(self, lane: int, counts: Tensor) -> None:
+        """Says how many objects of each class ``[classes]`` one lane has to train on."""
+        self.loss.count_classes(lane, counts.to(self.device), lanes=self.lanes)
+
     def losses(self, images: Tensor, targets: Targets, knobs: KnobTable, *, seed: int = 0) -> dict[str, Tensor]:
         """Returns the weighted losses per lane; see `Detector.losses`."""
         logits, boxes, priors = self.outputs(images)

@@ -22,7 +22,7 @@ from mapopt.losses.silence import check_own_loss
 KNOB_ATTRIBUTES = {"focal_gamma": "gamma"}
 """Which attribute of a loss a knob of ours sets, where the loss has it; a loss's own knobs set their namesakes."""
 
-FACTS = ("classes", "objects")
+FACTS = ("classes", "frequencies", "objects")
 """What is known of every logit, for losses that read it; see `mapopt.losses.ListLoss`."""
 
 Facts = dict[str, Tensor]
@@ -39,6 +39,7 @@ class DenseLoss:
     Attributes:
         assignment: name of what decides which location answers for which object.
         class_weights: ``[lanes, classes]`` factors of a pointwise loss's terms, or None.
+        frequencies: ``[lanes, classes]`` fractions of the objects to train on, or None where nobody has counted them.
         own_box: the box loss is a torchvision detector's, and what is computed here has no use.
 
     Raises:
@@ -65,6 +66,7 @@ class DenseLoss:
         self.balance = self.ranking.error_rate if objective.balance is None else objective.balance
         self.soft = self.ranking.soft_labels if objective.soft_labels is None else objective.soft_labels
         self.class_weights: Tensor | None = None
+        self.frequencies: Tensor | None = None
         self.auxiliary = [(make_loss(name), weight) for name, weight in objective.auxiliary.items()]
         for part in (self.ranking, *(loss for loss, _ in self.auxiliary)):
             check_own_loss(part)
@@ -119,6 +121,21 @@ class DenseLoss:
         if self.class_weights is None:
             self.class_weights = torch.ones((lanes, len(weights)), device=weights.device)
         self.class_weights[lane] = weights
+
+    def count_classes(self, lane: int, counts: Tensor, *, lanes: int) -> None:
+        """Says how many objects of each class ``[classes]`` there are to train on, for losses that read it.
+
+        A class without objects counts as having one.
+        """
+        counts = counts.to(torch.float32).clamp(min=1)
+        if self.frequencies is None:
+            self.frequencies = torch.full((lanes, len(counts)), 1 / len(counts), device=counts.device)
+        self.frequencies[lane] = counts / counts.sum()
+
+    @property
+    def reads(self) -> set[str]:
+        """What the losses read of every entry."""
+        return {name for loss in (self.ranking, *(loss for loss, _ in self.auxiliary)) for name in loss.reads}
 
     def __call__(
         self, logits: Tensor, boxes: Tensor, priors: Priors, targets: Targets, knobs: KnobTable
@@ -175,15 +192,29 @@ class DenseLoss:
 
     def _facts(self, logits: Tensor, assignment: Assignment, targets: Targets) -> Facts:
         """Returns what the losses read of every logit, each in the logits' shape."""
-        wanted = {name for loss in (self.ranking, *(loss for loss, _ in self.auxiliary)) for name in loss.reads}
-        facts: Facts = {}
+        wanted, facts = self.reads, Facts()
         if "classes" in wanted:
             facts["classes"] = torch.arange(logits.shape[-1], device=logits.device).expand(logits.shape)
+        if "frequencies" in wanted:
+            facts["frequencies"] = self._frequencies(logits)[:, None, None].expand(logits.shape)
         if "objects" in wanted:
             batch, objects = targets.labels.shape[1:]
             numbers = assignment.objects + objects * torch.arange(batch, device=logits.device)[:, None]
             facts["objects"] = torch.where(assignment.objects < 0, -1, numbers)[..., None].expand(logits.shape)
         return facts
+
+    def _frequencies(self, logits: Tensor) -> Tensor:
+        if self.frequencies is None:
+            raise ConfigError(
+                f"{type(self.ranking).__name__} reads how frequent the classes are, and nobody has counted them: call "
+                "count_classes of the detector first, as a trainer does, with the objects of each class"
+            )
+        if self.frequencies.shape[-1] != logits.shape[-1]:
+            raise ConfigError(
+                f"the objects of {self.frequencies.shape[-1]} classes were counted, but there are logits of "
+                f"{logits.shape[-1]}: give one count for each"
+            )
+        return self.frequencies.to(logits.device)
 
     def _class(
         self,

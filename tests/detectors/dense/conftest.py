@@ -36,8 +36,12 @@ def dense_loss() -> Callable[..., DenseLoss]:
 
     def make(loss: str | ListLoss = "focal", **settings: object) -> DenseLoss:
         if isinstance(loss, str):
-            return DenseLoss(Objective(loss=loss, **settings))  # type: ignore[arg-type]
-        return DenseLoss(Objective(**settings), loss=loss)  # type: ignore[arg-type]
+            criterion = DenseLoss(Objective(loss=loss, **settings))  # type: ignore[arg-type]
+        else:
+            criterion = DenseLoss(Objective(**settings), loss=loss)  # type: ignore[arg-type]
+        for lane, counts in enumerate([[6, 3, 1], [2, 7, 1]]):
+            criterion.count_classes(lane, torch.tensor(counts), lanes=2)
+        return criterion
 
     return make
 

@@ -4,11 +4,13 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
+from mapopt.detectors.dense.losses import DenseLoss
+from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
 from mapopt.losses import BOX_LOSSES, LOSSES, PointwiseLoss
 
 CLASSES = 3
-POINTWISE = {"focal", "bce", "quality_focal", "varifocal", "mal", "ia_bce", "task_aligned_bce"}
+POINTWISE = {"focal", "bce", "quality_focal", "varifocal", "mal", "ia_bce", "task_aligned_bce", "ecm"}
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -235,10 +237,14 @@ def test_class_weights_are_for_pointwise_losses(dense_loss):
         dense_loss("ap").weigh_classes(0, torch.ones(CLASSES), lanes=2)
 
 
+FREQUENCIES = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1]])
+"""Of the classes in each lane, as the fixture counts them."""
+
+
 class ReadingLoss(PointwiseLoss):
     """Keeps what it is given of every entry."""
 
-    reads = ("classes", "objects")
+    reads = ("classes", "objects", "frequencies")
 
     def entries(self, lists):
         self.given = {name: value.reshape(*lists.leading, -1) for name, value in lists.facts.items()}
@@ -259,7 +265,8 @@ def test_a_loss_is_given_what_it_reads_of_every_entry_in_every_scope(
         "image": lambda values: values.view(2, 2, 36, CLASSES),
         "batch": lambda values: values.view(2, 2, 36, CLASSES),
     }[scope]
-    classes, numbers = (shaped(loss.given[name]) for name in ("classes", "objects"))
+    classes, numbers, frequencies = (shaped(loss.given[name]) for name in ("classes", "objects", "frequencies"))
+    torch.testing.assert_close(frequencies, FREQUENCIES[:, None, None].expand(2, 2, 36, CLASSES))
     assert torch.equal(classes, torch.arange(CLASSES).expand(2, 2, 36, CLASSES))
     expected = torch.where(objects < 0, -1, objects + 4 * torch.arange(2)[:, None])
     assert torch.equal(numbers, expected[..., None].expand_as(numbers))
@@ -307,6 +314,24 @@ def test_what_no_detector_knows_of_an_entry_is_named(dense_loss):
 
     for settings in ({"memory": 8}, {"soft_labels": True}):
         with pytest.raises(
-            ConfigError, match="Ranking reads classes, objects, which is not known of scores in a memory"
+            ConfigError, match="Ranking reads classes, objects, frequencies, which is not known of scores in a memory"
         ):
             dense_loss(Ranking(), **settings)
+
+
+def test_frequencies_follow_from_counts_and_are_a_lanes_own(problem, knob_table):
+    criterion = DenseLoss(Objective(loss="ecm"))
+    message = "EffectiveClassMarginLoss reads how frequent the classes are, and nobody has counted them: call"
+    with pytest.raises(ConfigError, match=message):
+        criterion(*problem, knob_table(2))
+    criterion.count_classes(0, torch.tensor([7, 0, 3]), lanes=2)
+    before = criterion(*problem, knob_table(2))["class"]
+    assert criterion.frequencies[0].tolist() == pytest.approx([7 / 11, 1 / 11, 3 / 11])
+    criterion.count_classes(1, torch.tensor([1, 1, 98]), lanes=2)
+    after = criterion(*problem, knob_table(2))["class"]
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+    short = DenseLoss(Objective(loss="ecm"))
+    short.count_classes(0, torch.tensor([7, 3]), lanes=2)
+    with pytest.raises(ConfigError, match="the objects of 2 classes were counted, but there are logits of 3"):
+        short(*problem, knob_table(2))

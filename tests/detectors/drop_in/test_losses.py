@@ -11,9 +11,24 @@ from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.drop_in import replace_class_loss
-from mapopt.losses import ALRPLoss, APLoss, FocalLoss, ListLoss, RankSortLoss, VarifocalLoss
+from mapopt.errors import ConfigError
+from mapopt.losses import (
+    ALRPLoss,
+    APLoss,
+    EffectiveClassMarginLoss,
+    FocalLoss,
+    IoUAwareBCELoss,
+    ListLoss,
+    MatchabilityAwareLoss,
+    RankSortLoss,
+    TaskAlignedBCELoss,
+    VarifocalLoss,
+)
 
 CLASSES = 3
+COUNTS = [60, 30, 0]
+"""Objects of each class to train on; one without any counts as having one."""
+POINTWISE = [MatchabilityAwareLoss(), IoUAwareBCELoss(), TaskAlignedBCELoss(), EffectiveClassMarginLoss()]
 
 
 DENSE = ["retinanet", "fcos", "ssd"]
@@ -98,10 +113,10 @@ def watch(model: nn.Module, family: str, monkeypatch: pytest.MonkeyPatch) -> Cal
 
 def by_hand(loss: ListLoss, parts: Parts, first: int) -> Tensor:
     """The mean of the loss over the lists of classes, one after the other; of a pointwise one on one list."""
-    scores, labels = [[] for _ in range(CLASSES)], [[] for _ in range(CLASSES)]
-    for logits, boxes, objects, target in zip(*parts, strict=True):
+    scores, labels, objects = ([[] for _ in range(CLASSES)] for _ in range(3))
+    for image, (logits, boxes, matches, target) in enumerate(zip(*parts, strict=True)):
         for category in range(CLASSES):
-            for score, box, match in zip(logits[:, category], boxes, objects.tolist(), strict=True):
+            for score, box, match in zip(logits[:, category], boxes, matches.tolist(), strict=True):
                 if match == -2:
                     continue
                 label = score.new_zeros(())
@@ -109,13 +124,16 @@ def by_hand(loss: ListLoss, parts: Parts, first: int) -> Tensor:
                     label = box_iou(box[None], target["boxes"][match][None])[0, 0].clamp(min=1e-3)
                 scores[category].append(score)
                 labels[category].append(label if loss.soft_labels or not label else torch.ones(()))
+                objects[category].append(torch.tensor(1000 * image + match))
+    rarity = [[torch.tensor(max(1, count) / 91)] * len(column) for count, column in zip(COUNTS, scores, strict=True)]
     if loss.pointwise:
-        scores, labels = [list(chain(*scores))], [list(chain(*labels))]
-    values = [
-        loss(torch.stack(column), torch.stack(marks))
-        for column, marks in zip(scores, labels, strict=True)
-        if any(marks)
-    ]
+        scores, labels, objects, rarity = ([list(chain(*columns))] for columns in (scores, labels, objects, rarity))
+    values = []
+    for column, marks, numbers, rare in zip(scores, labels, objects, rarity, strict=True):
+        facts = {"objects": torch.stack(numbers), "frequencies": torch.stack(rare)}
+        if any(marks):
+            known = {name: facts[name] for name in loss.reads}
+            values.append(loss(torch.stack(column), torch.stack(marks), facts=known))
     return sum(values) / len(values)
 
 
@@ -127,12 +145,13 @@ def by_hand(loss: ListLoss, parts: Parts, first: int) -> Tensor:
         *(
             (family, loss)
             for family in ("retinanet", "faster_rcnn")
-            for loss in (APLoss(), ALRPLoss(), VarifocalLoss())
+            for loss in (APLoss(), ALRPLoss(), VarifocalLoss(), *POINTWISE)
         ),
     ],
 )
 def test_the_class_loss_is_the_loss_of_the_lists(family, loss, monkeypatch, build, losses_of, names):
-    model = replace_class_loss(build(family), loss)
+    labels = COUNTS if family in ("retinanet", "fcos") else [0, *COUNTS]  # the others' label 0 is the background
+    model = replace_class_loss(build(family), loss, class_counts=labels if "frequencies" in loss.reads else None)
     look = watch(model, family, monkeypatch)
     value = losses_of(model, family)[names(family)[0]]
     expected = by_hand(loss, look(), first=family not in ("retinanet", "fcos"))
@@ -267,3 +286,17 @@ def test_under_autocast_boxes_and_losses_are_computed_in_float32(family, monkeyp
         assert losses[name].dtype == torch.float32
         assert torch.allclose(losses[name], exact[name], rtol=0.2)
     sum(losses.values()).backward()
+
+
+def test_counts_of_the_classes_are_given_to_losses_that_read_them_and_to_no_others(build, losses_of):
+    model = build("fcos")
+    for loss, counts, message in [
+        ("ecm", None, "EffectiveClassMarginLoss reads how frequent the classes are: give class_counts, the objects of"),
+        ("focal", COUNTS, "class_counts were given with FocalLoss, which does not read how frequent the classes are"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            replace_class_loss(model, loss, class_counts=counts)
+        assert "compute_loss" not in vars(model.head)
+    replace_class_loss(model, "ecm", class_counts=[60, 30])
+    with pytest.raises(ConfigError, match="the objects of 2 classes were counted, but there are logits of 3"):
+        losses_of(model, "fcos")
