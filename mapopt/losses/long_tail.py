@@ -26,9 +26,9 @@ class EffectiveClassMarginLoss(PointwiseLoss):
         weight: factor of every entry; a number, or a tensor that broadcasts to the scores.
 
     Reference:
-        Cho, Kraehenbuehl, "Long-tail Detection with Effective Class-Margins", ECCV 2022, sections 4.2 and 4.3, with the
-        ratio of background of the authors' code, which is Mask R-CNN's. Differs: no class of its own for the
-        background, and no normalized last layer; per positive, not per sampled proposal.
+        Cho, Kraehenbuehl, "Long-tail Detection with Effective Class-Margins", ECCV 2022, with the ratio of background
+        of the authors' code, which is Mask R-CNN's. Differs: no class of its own for the background, and no normalized
+        last layer; per positive, not per sampled proposal.
 
     Example:
         >>> frequencies = torch.tensor([0.9, 0.1])[:, None]  # [classes, 1]: a list per class
