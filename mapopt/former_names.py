@@ -14,6 +14,9 @@ _MISTAKES = {"rate-too-high": "learning-rate-too-high", "rate-too-low": "learnin
 _PARTS = {"tune": "val"}
 _SPLITS = {"judge": "eval"}
 
+BALANCES: dict[Any, str] = {True: "values", False: "none", None: "former"}
+"""What the balance of an objective was before it had names, and its name now."""
+
 
 def _family(place: str) -> dict[str, str | Mapping[str, str]]:
     """Returns what was renamed in the settings of a family of instances, which stand at a place."""

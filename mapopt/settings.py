@@ -33,6 +33,16 @@ LEFT_OUT_WHEN_EMPTY = {"empty": "left out"}
 LEFT_OUT_AT_DEFAULT = {"default": "left out"}
 """Metadata of a field that files and hashes know nothing of while it is at its default, for the same reason."""
 
+
+def formerly(values: Mapping[Any, str]) -> dict[str, Mapping[Any, str]]:
+    """Returns the metadata of a field that had other values in earlier files.
+
+    Args:
+        values: what earlier files may hold, switches and null included, and its value now.
+    """
+    return {"formerly": values}
+
+
 MAX_YAML = 16 * 2**20
 """Bytes of a file of settings."""
 
@@ -81,10 +91,12 @@ def check_values(cls: type, values: Mapping[str, Any], where: str) -> dict[str, 
     mapopt.errors.ConfigError: train: images is 'many': expected a whole number.
     """
     hints = {name: hint for name, hint, _ in _fields(cls, orders=True)}
-    return {
-        name: value if dataclasses.is_dataclass(value) else _convert(hints[name], value, where, (name,), _ABSENT)
-        for name, value in values.items()
-    }
+    checked = {}
+    for name, value in values.items():
+        value = _of_today(cls, name, value)
+        kept = dataclasses.is_dataclass(value)
+        checked[name] = value if kept else _convert(hints[name], value, where, (name,), _ABSENT)
+    return checked
 
 
 def to_mapping(settings: Any) -> Any:
@@ -233,7 +245,7 @@ def _build(cls: type[Built], mapping: object, where: str, path: tuple[str, ...],
             raise ConfigError(f"{where}: {unknown_name(section, str(key), known)}")
         if name in values:
             raise ConfigError(f"{_place(where, (*path, name))} is given twice: give it once.")
-        values[name] = _convert(known[name][0], value, where, (*path, name), missing)
+        values[name] = _convert(known[name][0], _of_today(settings, name, value), where, (*path, name), missing)
     for name, (hint, required) in known.items():
         if name in values or not required:
             continue
@@ -246,6 +258,12 @@ def _build(cls: type[Built], mapping: object, where: str, path: tuple[str, ...],
         return cls(**values)
     except MapoptError as error:
         raise ConfigError(f"{_place(where, path)}: {error}") from None
+
+
+def _of_today(cls: Any, name: str, value: Any) -> Any:
+    """Returns the value of a field as a file of today would hold it."""
+    former = next(field.metadata.get("formerly") for field in dataclasses.fields(cls) if field.name == name)
+    return former.get(value, value) if former and isinstance(value, bool | str | None) else value
 
 
 def _convert(hint: Any, value: Any, where: str, path: tuple[str, ...], missing: object) -> Any:

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 
 from mapopt.errors import ConfigError
 from mapopt.settings import (
+    LEFT_OUT_AT_DEFAULT,
     NOT_A_SETTING,
+    check_values,
     describe,
     field_docs,
     flatten,
+    formerly,
     from_mapping,
     leaves,
     load_yaml,
@@ -110,6 +113,31 @@ def test_an_order_is_neither_read_nor_written() -> None:
     assert "order" not in to_mapping(Outer(name="a", order=True))
     with pytest.raises(ConfigError, match="unknown key 'order'"):
         from_mapping(Outer, {"name": "a", "order": True}, "x")
+
+
+def test_a_value_of_an_earlier_version_is_read_as_that_of_today() -> None:
+    @dataclass(frozen=True)
+    class Renamed:
+        side: Literal["left", "right"] = field(default="left", metadata=formerly({True: "right", None: "left"}))
+        flag: bool = False
+
+    for then, now in ((True, "right"), (None, "left"), ("right", "right")):
+        assert from_mapping(Renamed, {"side": then, "flag": True}, "x") == Renamed(now, True)
+        assert check_values(Renamed, {"side": then}, "x") == {"side": now}
+    for wrong in (False, 1, "up", [True]):
+        with pytest.raises(ConfigError, match="expected left or right"):
+            from_mapping(Renamed, {"side": wrong}, "x")
+
+
+def test_a_setting_at_its_default_can_be_left_out_of_files() -> None:
+    @dataclass(frozen=True)
+    class Later:
+        ratio: float = field(default=1.5, metadata=LEFT_OUT_AT_DEFAULT)
+        other: float = 1.5
+
+    assert to_mapping(Later()) == {"other": 1.5}
+    assert to_mapping(Later(ratio=0.0)) == {"ratio": 0.0, "other": 1.5}
+    assert from_mapping(Later, {}, "x") == Later()
 
 
 def test_required_settings_may_be_left_for_later() -> None:

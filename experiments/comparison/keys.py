@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mapopt.agents import Agent, agent_fingerprint, load_agent
 from mapopt.experiments.comparison.data import fingerprints
+from mapopt.losses.table import LOSS_TABLE
 from mapopt.registry import is_text, load
 from mapopt.settings import to_mapping
 from mapopt.sources import module_hash
@@ -120,7 +121,7 @@ def run_keys(
         "stored": _STORED,
         "budget": {"images": budget.images, "rounds": budget.rounds},
         "task": _task(task),
-        "recipe": _hashed(recipe, _RECIPE),
+        "recipe": _recipe(recipe),
         "knobs": _knobs(knobs),
         "controller": _controller(controller),
         "select": select,
@@ -185,6 +186,21 @@ def _task(task: TaskConfig) -> dict[str, Any]:
         # The folder may stand elsewhere tomorrow; what is in it decides.
         content["data"] = fingerprints(task)
     return content
+
+
+def _recipe(recipe: Recipe) -> dict[str, Any]:
+    content = _hashed(recipe, _RECIPE)
+    content["balance"] = _former_balance(recipe)
+    return content
+
+
+def _former_balance(recipe: Recipe) -> str | bool | None:
+    """Returns what the balance was called when runs were first stored: None where it is what it was by default."""
+    scaled = LOSS_TABLE[recipe.loss].is_error_rate if recipe.loss in LOSS_TABLE else None
+    by_default = {"former": True, "values": scaled is True, "none": scaled is False or recipe.is_detectors_own}
+    if by_default.get(recipe.balance):
+        return None
+    return {"values": True, "none": False}.get(recipe.balance, recipe.balance)
 
 
 def _controller(controller: ControllerConfig) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torchvision.models.detection.ssd import SSD
 from mapopt.detectors.assignments import DEFAULT_ASSIGNMENT
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.list_losses import IGNORED, Examples, ListLosses, pad_rows, part_crowds
-from mapopt.detectors.objective import Objective, Scope
+from mapopt.detectors.objective import OWN_LOSS, Balance, Objective, Scope
 from mapopt.errors import ConfigError
 from mapopt.losses import ListLoss, make_loss
 
@@ -34,7 +34,7 @@ def replace_class_loss(
     *,
     scope: Scope | None = None,
     box_loss: str = "giou",
-    balance: bool | None = None,
+    balance: Balance = "none",
     soft_labels: bool | None = None,
     class_counts: Sequence[int] | None = None,
 ) -> Model:
@@ -58,8 +58,8 @@ def replace_class_loss(
         scope: what is ranked as one list, "class", "image" or "batch"; None takes "class" for ranking losses, which
             makes them surrogates of mAP, and "batch" for pointwise ones.
         box_loss: name in `mapopt.losses.BOX_LOSSES`, or ``"torchvision"`` for the model's own, unchanged.
-        balance: scale the box loss to the size of the class loss at every step, as Rank & Sort proposes; None does so
-            for ranking losses, unless the box loss is torchvision's.
+        balance: how the box loss is scaled to the class loss at every step: "none"; "gradients", by their gradients at
+            the model's outputs; or "values", as Rank & Sort proposes. See `Objective`.
         soft_labels: give the loss how well predicted boxes fit, see `Objective`; None does so for losses that read it.
         class_counts: how many objects of every label there are to train on, from label 0, which may be the background
             or unused and then has 0; for losses that read how frequent the classes are, such as ``"ecm"``.
@@ -146,7 +146,10 @@ def cover_losses(model: nn.Module, loss: DenseLoss) -> ListLosses:
 def _dense_loss(loss: Any, settings: dict[str, Any]) -> DenseLoss:
     """Returns the losses that `replace_class_loss` was asked for."""
     if not isinstance(loss, Objective):
-        return DenseLoss(Objective(**settings), loss=make_loss(loss))
+        made = make_loss(loss)
+        if settings["balance"] in (None, "former"):
+            settings["balance"] = "values" if made.error_rate and settings["box_loss"] != OWN_LOSS else "none"
+        return DenseLoss(Objective(**settings), loss=made)
     given = [name for name, value in settings.items() if value != _DEFAULTS[name]]
     if given:
         raise ConfigError(
@@ -160,7 +163,7 @@ def _dense_loss(loss: Any, settings: dict[str, Any]) -> DenseLoss:
     return DenseLoss(loss)
 
 
-_DEFAULTS: dict[str, Any] = {"scope": None, "box_loss": "giou", "balance": None, "soft_labels": None}
+_DEFAULTS: dict[str, Any] = {"scope": None, "box_loss": "giou", "balance": "none", "soft_labels": None}
 
 
 class _Cover:

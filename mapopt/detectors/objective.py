@@ -13,14 +13,20 @@ from typing import Any, Literal, get_args
 from mapopt.bounds import WEIGHT
 from mapopt.detectors.assignments import ASSIGNMENTS, DEFAULT_ASSIGNMENT, check_assignment_settings
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.former_names import BALANCES
 from mapopt.losses.registry import BOX_LOSSES, LOSSES
-from mapopt.losses.table import check_loss_settings
-from mapopt.settings import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY
+from mapopt.losses.table import LOSS_TABLE, check_loss_settings
+from mapopt.settings import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY, formerly
 
 Scope = Literal["class", "image", "batch"]
 
+Balance = Literal["none", "values", "gradients", "former"]
+
 MEMORY = 10**8
 """Scores a list remembers at the most."""
+
+BALANCE_RATIO = 1.0
+"""How long the box loss's gradient at the outputs is by default, where it is balanced, over the class loss's."""
 
 OWN_LOSS = "torchvision"
 """Name of the loss that leaves a detector's own losses in place."""
@@ -46,9 +52,13 @@ class Objective:
     """giou, smooth_l1 or module:attribute; or "torchvision" for the box loss of one of its detectors."""
     scope: Scope | None = None
     """What a class loss ranks as one list; by default each class for ranking losses, the batch for pointwise ones."""
-    balance: bool | None = None
-    """Scale the box loss to the class loss at every step; by default for ranking losses whose value is an error rate,
-    that is all but ListNet, ListMLE and LambdaRank."""
+    balance: Balance = field(default="none", metadata=formerly(BALANCES))
+    """How the box loss is scaled to the class loss at every step: none; gradients, so that their gradients at the
+    detector's outputs keep a ratio; values, so that their values are equal, which costs most losses accuracy; former,
+    which earlier versions did by default: values where the class loss is an error rate, else none."""
+    balance_ratio: float = field(default=BALANCE_RATIO, metadata=LEFT_OUT_AT_DEFAULT)
+    """Of `balance` gradients: the length of the box loss's gradient over that of the class loss's, before the knobs
+    `box_weight` and `class_weight`."""
     soft_labels: bool | None = None
     """Give the class loss how well predicted boxes fit: as IoUs where it reads them, else as a list per IoU threshold;
     by default only losses that read IoUs get them."""
@@ -72,6 +82,7 @@ class Objective:
             choice = ASSIGNMENTS.choice(self.assignment, self.assignment_settings)
             object.__setattr__(self, "assignment", choice.name)
             object.__setattr__(self, "assignment_settings", choice.settings)
+        object.__setattr__(self, "balance", _balance_of_today(self.balance, self.loss))
         if self.is_detectors_own:
             self._check_nothing_is_given()
         else:
@@ -87,11 +98,7 @@ class Objective:
         check_assignment_settings(self.assignment, self.assignment_settings)
         if self.scope is not None and self.scope not in get_args(Scope):
             raise ConfigError(unknown_name("scope", self.scope, get_args(Scope)))
-        if self.box_loss == OWN_LOSS and self.balance:
-            raise ConfigError(
-                f"balance=True was given with box_loss '{OWN_LOSS}', which stays as it is: leave balance out, or name "
-                "a box loss of mapopt.losses"
-            )
+        self._check_balance()
         if not 0 <= self.memory <= MEMORY:
             raise ConfigError(f"memory is {self.memory}: expected a number of scores up to {MEMORY}, or 0 for none")
 
@@ -99,6 +106,20 @@ class Objective:
     def is_detectors_own(self) -> bool:
         """Whether a detector's own losses stay."""
         return self.loss == OWN_LOSS
+
+    def _check_balance(self) -> None:
+        if self.box_loss == OWN_LOSS and self.balance not in ("none", "former"):
+            raise ConfigError(
+                f"balance is '{self.balance}' with box_loss '{OWN_LOSS}', which stays as it is: leave balance out, or "
+                "name a box loss of mapopt.losses"
+            )
+        if self.balance != "gradients" and self.balance_ratio != BALANCE_RATIO:
+            raise ConfigError(
+                f"balance_ratio is {self.balance_ratio} with balance '{self.balance}', which has no use for it: set "
+                "balance to 'gradients', or leave it out"
+            )
+        if not 0 < self.balance_ratio <= WEIGHT:
+            raise ConfigError(f"balance_ratio is {self.balance_ratio}: expected a number above 0, up to {WEIGHT:.0f}")
 
     def _check_nothing_is_given(self) -> None:
         given = []
@@ -122,3 +143,13 @@ def _name_of_box_loss(given: Any) -> str:
             "function or a class that needs none"
         )
     return choice.name
+
+
+def _balance_of_today(given: Any, loss: str) -> str:
+    """Returns a balance by its name; "former" as what it was, as far as that is known without the loss."""
+    balance = BALANCES.get(given) if isinstance(given, bool | None) else given
+    if balance not in get_args(Balance):
+        raise ConfigError(unknown_name("balance", str(given), get_args(Balance)))
+    if balance == "former" and loss in LOSS_TABLE:
+        return "values" if LOSS_TABLE[loss].is_error_rate else "none"
+    return "none" if balance == "former" and loss == OWN_LOSS else str(balance)

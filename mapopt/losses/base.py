@@ -44,8 +44,8 @@ class ListLoss(nn.Module, ABC):
     Attributes:
         pointwise: every score is taken by itself; what is called a list only sets the normalization.
         soft_labels: the values of the labels matter (a positive's IoU), not only which are above 0.
-        error_rate: the value is a fraction of something that went wrong, at most about 1, as 1 - AP is: other losses of
-            a detector can be scaled to it.
+        error_rate: the value is a fraction of something that went wrong, at most about 1, as 1 - AP is: earlier
+            versions scaled a detector's box loss to it.
         saturates: the scores go through a sigmoid first, so that there is no gradient far from 0.
         reads: what else the loss wants to know of every entry, by name; see `forward`. A detector knows ``"classes"``,
             the position of its class; ``"frequencies"``, the fraction of the objects to train on that are of its class;

@@ -62,6 +62,13 @@ class LossEntry:
     """Of its constructor."""
     pointwise: bool = False
     """Whether every score is taken by itself."""
+    error_rate: bool = True
+    """Whether a ranking loss's value is a fraction of something that went wrong."""
+
+    @property
+    def is_error_rate(self) -> bool:
+        """Whether its value is a fraction of something that went wrong; a pointwise loss's never is."""
+        return self.error_rate and not self.pointwise
 
 
 _NUMBER = Parameter()
@@ -110,11 +117,13 @@ LOSS_TABLE: dict[str, LossEntry] = {
             },
         },
     ),
-    "listnet": LossEntry(where="mapopt.losses.listwise:ListNetLoss"),
-    "listmle": LossEntry(where="mapopt.losses.listwise:ListMLELoss"),
+    "listnet": LossEntry(where="mapopt.losses.listwise:ListNetLoss", error_rate=False),
+    "listmle": LossEntry(where="mapopt.losses.listwise:ListMLELoss", error_rate=False),
     "approx_ndcg": LossEntry(where="mapopt.losses.smooth_ranks:ApproxNDCGLoss", parameters={"temperature": _POSITIVE}),
     "lambda_ap": LossEntry(
-        where="mapopt.losses.lambda_ap:LambdaAPLoss", parameters={"temperature": _POSITIVE, "normalize": _FLAG}
+        where="mapopt.losses.lambda_ap:LambdaAPLoss",
+        parameters={"temperature": _POSITIVE, "normalize": _FLAG},
+        error_rate=False,
     ),
     "plackett_luce_ap": LossEntry(
         where="mapopt.losses.plackett_luce:PlackettLuceAPLoss",

@@ -143,8 +143,15 @@ def _checkpoint_of(path: Path, content: dict[str, Any]) -> Checkpoint:
         categories=record.categories,
         size=record.size,
         history=history,
-        settings=record.settings,
+        settings=_settings_of_today(record, described["recipe"]),
     )
+
+
+def _settings_of_today(record: _Record, recipe: Any) -> dict[str, Any]:
+    """Returns what a run was begun with, its recipe as a run of today would write it."""
+    if record.settings.get("recipe") != recipe:
+        return record.settings
+    return {**record.settings, "recipe": to_mapping(record.recipe)}
 
 
 def _checked_tensors(path: Path, tensors: Any) -> dict[str, torch.Tensor]:

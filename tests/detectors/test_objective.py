@@ -28,8 +28,9 @@ def test_a_recipe_is_an_objective_with_the_same_names():
     assert issubclass(Recipe, Objective)
     recipe = from_mapping(Recipe, {"loss": "rank_sort", "loss_settings": {"delta": 1.0}, "ema": 0.5}, "recipe.yaml")
     assert (recipe.loss, recipe.loss_settings, recipe.ema) == ("rank_sort", {"delta": 1.0}, 0.5)
-    later = {"assignment", "assignment_settings"}  # which files know nothing of while they are at their defaults
-    assert set(names) - later <= set(to_mapping(recipe))
+    later = {"assignment", "assignment_settings", "balance_ratio"}  # left out of files while they are at their defaults
+    assert set(names) <= {field.name for field in dataclasses.fields(recipe)}
+    assert {*names} - {*to_mapping(recipe)} == later
 
 
 def test_an_assignment_is_written_down_where_it_is_not_the_default():
@@ -66,7 +67,11 @@ def test_the_text_of_a_loss_of_ones_own_imports_nothing():
             {"loss": "torchvision", "memory": 9, "scope": "class"},
             "scope='class', memory=9 given with loss 'torchvision'",
         ),
-        ({"box_loss": "torchvision", "balance": True}, "balance=True was given with box_loss 'torchvision'"),
+        ({"box_loss": "torchvision", "balance": "values"}, "balance is 'values' with box_loss 'torchvision', which"),
+        ({"box_loss": "torchvision", "balance": "gradients"}, "balance is 'gradients' with box_loss 'torchvision'"),
+        ({"balance": "gradient"}, "unknown balance 'gradient': did you mean 'gradients'"),
+        ({"balance_ratio": 2.0}, "balance_ratio is 2.0 with balance 'none', which has no use for it: set balance to"),
+        ({"balance": "gradients", "balance_ratio": 0.0}, "balance_ratio is 0.0: expected a number above 0"),
     ],
 )
 def test_objectives_that_make_no_sense_are_named(settings, message):

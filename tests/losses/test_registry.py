@@ -34,6 +34,7 @@ def test_the_table_says_what_the_class_says(name: str) -> None:
     }
     assert set(entry.parameters) == set(parameters)
     assert entry.pointwise == loss.pointwise == issubclass(loss, PointwiseLoss)
+    assert entry.is_error_rate == loss.error_rate
     check_loss_settings(name, {key: parameter.default for key, parameter in parameters.items()})
 
 

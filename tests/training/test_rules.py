@@ -34,6 +34,7 @@ def weights_of(trainer: Trainer) -> torch.Tensor:
     [
         ({"ema": 0.9}, 1.0),
         ({"loss": "rank_sort", "memory": 500}, 1.0),
+        ({"loss": "ap", "balance": "gradients"}, 1.0),
         ({"class_balance": "sampling"}, 1.0),
         ({"class_balance": "weights"}, 1.0),
         ({"ema": 0.9, "loss": "rank_sort", "memory": 500}, 0.5),

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from mapopt.detectors.assignments import ASSIGNMENTS, Assigner
+from mapopt.detectors.dense.balance import by_gradients, by_values
 from mapopt.detectors.dense.geometry import Assignment, Priors, pairwise_iou
 from mapopt.detectors.interface import KnobTable, Targets
-from mapopt.detectors.objective import OWN_LOSS, Objective, Scope
+from mapopt.detectors.objective import OWN_LOSS, Balance, Objective, Scope
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import FocalLoss, ListLoss, PointwiseLoss, ScoreMemory, make_box_loss, make_loss, split_by_iou
 from mapopt.losses.silence import check_own_loss
@@ -63,7 +64,8 @@ class DenseLoss:
         self.assignment = objective.assignment
         self.assigner: Assigner = ASSIGNMENTS.make(objective.assignment, objective.assignment_settings)
         self.scope: Scope = objective.scope or ("batch" if self.pointwise else "class")
-        self.balance = self.ranking.error_rate if objective.balance is None else objective.balance
+        self.balance = _balance(objective, self.ranking)
+        self._ratio = objective.balance_ratio
         self.soft = self.ranking.soft_labels if objective.soft_labels is None else objective.soft_labels
         self.class_weights: Tensor | None = None
         self.frequencies: Tensor | None = None
@@ -156,6 +158,20 @@ class DenseLoss:
         self, logits: Tensor, boxes: Tensor, assignment: Assignment, targets: Targets, knobs: KnobTable
     ) -> dict[str, Tensor]:
         """Returns the weighted losses of locations that something else has assigned; arguments as in `__call__`."""
+        if self.balance != "gradients":
+            return self._terms(logits, boxes, assignment, targets, knobs)
+        # Gradients decide the value, so they are there even where the caller asks for none.
+        wanted = torch.is_grad_enabled()
+        with torch.enable_grad():
+            logits, boxes = (
+                values if values.requires_grad else values.detach().requires_grad_() for values in (logits, boxes)
+            )
+            terms = self._terms(logits, boxes, assignment, targets, knobs)
+        return terms if wanted else {name: value.detach() for name, value in terms.items()}
+
+    def _terms(
+        self, logits: Tensor, boxes: Tensor, assignment: Assignment, targets: Targets, knobs: KnobTable
+    ) -> dict[str, Tensor]:
         positive = assignment.objects >= 0
         index = assignment.objects.clamp(min=0)
         matched = targets.boxes.gather(2, index[..., None].expand(*index.shape, 4))
@@ -163,8 +179,11 @@ class DenseLoss:
         labels, where = self._labels(logits, boxes, matched, targets, assignment)
         facts = self._facts(logits, assignment, targets)
         class_term = self._class(logits, labels, where, knobs, targets.counted, facts)
-        if self.balance:
-            box = box * (class_term.detach() / box.detach().clamp(min=1e-6))
+        if self.balance == "values":
+            box = box * by_values(class_term, box)
+        elif self.balance == "gradients":
+            sides = torch.where(positive[..., None], matched[..., 2:] - matched[..., :2], 0.0)
+            box = box * by_gradients(class_term, box, scores=logits, boxes=boxes, sides=sides, ratio=self._ratio)
         return {"class": knobs["class_weight"] * class_term, "box": knobs["box_weight"] * box}
 
     def _box(self, boxes: Tensor, matched: Tensor, positive: Tensor) -> Tensor:
@@ -284,6 +303,13 @@ class DenseLoss:
         assert isinstance(value, Tensor)
         present = ((lists[1] > 0) & lists[2]).any(-1)
         return (value * present).sum(-1) / present.sum(-1).clamp(min=1)
+
+
+def _balance(objective: Objective, loss: ListLoss) -> Balance:
+    """Returns how the box loss is balanced; what earlier versions did, only the loss itself can say."""
+    if objective.balance != "former":
+        return objective.balance
+    return "values" if loss.error_rate else "none"
 
 
 def _as_lists(values: Tensor, scope: Scope) -> Tensor:

@@ -30,7 +30,7 @@ def descend(detector, images, targets, knobs, *, steps: int, rate: float) -> lis
 @pytest.mark.parametrize("loss", ["focal", "bce", "ap", "rank_sort"])
 def test_the_loss_falls_in_a_few_steps(loss, scene, knob_table):
     images, targets = scene(lanes=2)
-    detector = DenseDetector(TinyNetwork(3), DenseLoss(Objective(loss=loss, balance=False)), lanes=2, size=(64, 64))
+    detector = DenseDetector(TinyNetwork(3), DenseLoss(Objective(loss=loss, balance="none")), lanes=2, size=(64, 64))
     for lane in range(2):
         detector.initialize(lane, lane)
     values = descend(detector, images, targets, knob_table(2), steps=8, rate=0.003)

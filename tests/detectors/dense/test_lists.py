@@ -104,11 +104,11 @@ RANKING = [name for name in LOSSES if not LOSSES[name].pointwise]
 def test_a_temperature_ranks_divided_scores_and_the_others_get_the_true_chain(loss, problem, knob_table, dense_loss):
     logits, *rest = problem
     knobs = knob_table(2, temperature=[4.0, 0.5])
-    hot = dense_loss(loss, balance=False)(logits, *rest, knobs)["class"]
+    hot = dense_loss(loss, balance="none")(logits, *rest, knobs)["class"]
     gradient = torch.autograd.grad(hot.sum(), logits, retain_graph=True)[0]
     factor = knobs["temperature"][:, None, None, None]
     divided = (logits / factor).detach().requires_grad_()
-    expected = dense_loss(loss, balance=False)(divided, *rest, knob_table(2))["class"]
+    expected = dense_loss(loss, balance="none")(divided, *rest, knob_table(2))["class"]
     chain = torch.autograd.grad(expected.sum(), divided, retain_graph=True)[0]
     torch.testing.assert_close(hot, expected)
     torch.testing.assert_close(gradient, chain if error_driven(loss) else chain / factor)
@@ -120,8 +120,8 @@ def test_the_losses_with_an_error_driven_gradient_are_the_five_that_have_it_by_d
 
 
 def test_a_temperature_is_the_width_of_the_step_relative_to_its_own(problem, knob_table, dense_loss):
-    hot = dense_loss("ap", balance=False)(*problem, knob_table(2, temperature=3.0))["class"]
-    wide = dense_loss(make_loss("ap", {"delta": 3.0}), balance=False)(*problem, knob_table(2))["class"]
+    hot = dense_loss("ap", balance="none")(*problem, knob_table(2, temperature=3.0))["class"]
+    wide = dense_loss(make_loss("ap", {"delta": 3.0}), balance="none")(*problem, knob_table(2))["class"]
     gradients = [torch.autograd.grad(value.sum(), problem[0], retain_graph=True)[0] for value in (hot, wide)]
     torch.testing.assert_close(hot, wide)
     torch.testing.assert_close(*gradients)

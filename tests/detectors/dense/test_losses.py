@@ -17,7 +17,7 @@ POINTWISE = {"focal", "bce", "quality_focal", "varifocal", "mal", "ia_bce", "tas
 def test_every_loss_gives_each_lane_a_finite_gradient_in_logits_and_boxes(loss, problem, knob_table, dense_loss):
     logits, boxes, priors, targets = problem
     boxes.retain_grad()
-    losses = dense_loss(loss, balance=False)(logits, boxes, priors, targets, knob_table(2))
+    losses = dense_loss(loss, balance="none")(logits, boxes, priors, targets, knob_table(2))
     assert {name: value.shape for name, value in losses.items()} == {"class": (2,), "box": (2,)}
     sum(losses.values()).sum().backward()
     for gradient in (logits.grad, boxes.grad):
@@ -42,7 +42,7 @@ def test_lanes_do_not_see_each_other(loss, problem, knob_table, dense_loss, lane
             assert torch.allclose(together[name][lane], alone[name][0])
 
 
-@pytest.mark.parametrize("balance", [False, True])
+@pytest.mark.parametrize("balance", ["none", "values", "gradients"])
 @pytest.mark.parametrize("loss", ["focal", "ap"])
 def test_a_weight_scales_its_own_term_and_no_other(loss, balance, problem, knob_table, dense_loss):
     criterion = dense_loss(loss, balance=balance)
@@ -53,10 +53,12 @@ def test_a_weight_scales_its_own_term_and_no_other(loss, balance, problem, knob_
         assert torch.equal(doubled[other], plain[other])
 
 
-def test_balancing_makes_the_box_loss_as_large_as_the_class_loss_in_its_direction(problem, knob_table, dense_loss):
+def test_balancing_values_makes_the_box_loss_as_large_as_the_class_loss_in_its_direction(
+    problem, knob_table, dense_loss
+):
     logits, boxes, priors, targets = problem
     gradients = []
-    for balance in (False, True):
+    for balance in ("none", "values"):
         losses = dense_loss("ap", balance=balance)(logits, boxes, priors, targets, knob_table(2))
         gradients.append(torch.autograd.grad(losses["box"].sum(), boxes, retain_graph=True)[0].flatten(1))
     assert torch.allclose(losses["box"], losses["class"])
@@ -68,7 +70,6 @@ def test_ranking_losses_are_ranked_by_class_unless_asked_otherwise(dense_loss):
     for name in LOSSES:
         criterion = dense_loss(name)
         assert criterion.scope == ("batch" if LOSSES[name].pointwise else "class")
-    assert not dense_loss("ap", balance=False).balance
     assert dense_loss("ap", scope="image").scope == "image"
 
 
@@ -115,7 +116,7 @@ def test_ranking_by_image_and_by_batch_flatten_what_they_say(problem, knob_table
 
 def test_the_surrogate_weight_blends_the_ranking_loss_with_focal_loss(problem, knob_table, dense_loss):
     def value(loss, **changes):
-        return dense_loss(loss, balance=False)(*problem, knob_table(2, **changes))["class"]
+        return dense_loss(loss, balance="none")(*problem, knob_table(2, **changes))["class"]
 
     focal, ranking = value("focal"), value("ap")
     assert torch.allclose(value("ap", surrogate_weight=0.0), focal)
@@ -145,14 +146,14 @@ def test_a_location_in_a_crowd_gets_no_class_gradient(problem, knob_table, dense
 @pytest.mark.parametrize("loss", [name for name in LOSSES if LOSSES[name].soft_labels])
 def test_soft_losses_see_the_overlap_of_their_own_boxes(loss, problem, knob_table, dense_loss, assignment):
     logits, boxes, _, targets = problem
-    criterion = dense_loss(loss, balance=False)
+    criterion = dense_loss(loss, balance="none")
     assigned = assignment(problem, knob_table(2))
     index = assigned.objects.clamp(min=0)[..., None].expand(*assigned.objects.shape, 4)
     perfect = torch.where(assigned.objects[..., None] >= 0, targets.boxes.gather(2, index), boxes)
     first = criterion.evaluate(logits, boxes, assigned, targets, knob_table(2))
     second = criterion.evaluate(logits, perfect, assigned, targets, knob_table(2))
     assert not torch.allclose(first["class"], second["class"])
-    hard = dense_loss("ap", balance=False)
+    hard = dense_loss("ap", balance="none")
     assert torch.equal(
         hard.evaluate(logits, boxes, assigned, targets, knob_table(2))["class"],
         hard.evaluate(logits, perfect, assigned, targets, knob_table(2))["class"],
@@ -223,8 +224,17 @@ def test_an_auxiliary_loss_is_added_with_its_weight_and_leaves_the_labels_alone(
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_box_loss_is_scaled_to_the_class_loss_where_that_is_an_error_rate(loss, problem, knob_table, dense_loss):
-    default, plain = (dense_loss(loss, balance=value)(*problem, knob_table(2)) for value in (None, False))
+def test_no_loss_scales_the_box_loss_unless_asked(loss, problem, knob_table, dense_loss):
+    default, plain = (dense_loss(loss, **given)(*problem, knob_table(2)) for given in ({}, {"balance": "none"}))
+    assert torch.equal(default["box"], plain["box"])
+    assert not torch.allclose(default["box"], default["class"])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_formerly_the_box_loss_was_scaled_to_the_class_loss_where_that_is_an_error_rate(
+    loss, problem, knob_table, dense_loss
+):
+    default, plain = (dense_loss(loss, balance=value)(*problem, knob_table(2)) for value in ("former", "none"))
     scaled = loss not in (*POINTWISE, "listnet", "listmle", "lambda_ap")
     assert bool((default["box"] != plain["box"]).all()) == scaled
     if scaled:

@@ -11,6 +11,7 @@ from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.drop_in import replace_class_loss
+from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
 from mapopt.losses import (
     ALRPLoss,
@@ -162,7 +163,7 @@ def test_the_class_loss_is_the_loss_of_the_lists(family, loss, monkeypatch, buil
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_box_loss_is_the_mean_giou_loss_of_the_positives(family, monkeypatch, build, losses_of, names):
-    model = replace_class_loss(build(family), APLoss(), balance=False)
+    model = replace_class_loss(build(family), APLoss(), balance="none")
     look = watch(model, family, monkeypatch)
     value = losses_of(model, family)[names(family)[1]]
     each = [
@@ -174,16 +175,45 @@ def test_the_box_loss_is_the_mean_giou_loss_of_the_positives(family, monkeypatch
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_box_loss_is_balanced_for_ranking_losses_or_as_asked(family, build, losses_of, names):
-    for loss, balance, expected in (
-        (RankSortLoss(), None, True),
-        (RankSortLoss(), False, False),
-        (FocalLoss(), None, False),
-        (FocalLoss(), True, True),
+def test_the_values_of_the_two_losses_are_balanced_only_where_that_is_asked_for(family, build, losses_of, names):
+    for loss, given, expected in (
+        (RankSortLoss(), {}, False),
+        (RankSortLoss(), {"balance": "values"}, True),
+        (FocalLoss(), {"balance": "values"}, True),
+        # As earlier versions had it.
+        (RankSortLoss(), {"balance": True}, True),
+        (RankSortLoss(), {"balance": False}, False),
+        (RankSortLoss(), {"balance": None}, True),
+        (FocalLoss(), {"balance": None}, False),
     ):
-        losses = losses_of(replace_class_loss(build(family), loss, balance=balance), family)
+        losses = losses_of(replace_class_loss(build(family), loss, **given), family)
         classification, box = (losses[name] for name in names(family))
         assert torch.allclose(classification, box) == expected
+
+
+@pytest.mark.parametrize("family", ["retinanet", "fcos", "ssd", "faster_rcnn"])
+@pytest.mark.parametrize("loss", ["rank_sort", "focal"])
+def test_the_gradients_of_the_two_losses_can_be_balanced(family, loss, monkeypatch, build, losses_of, names):
+    evaluate, seen = DenseLoss.evaluate, []
+
+    def look(self, logits, boxes, assignment, targets, knobs):
+        seen.append((logits, boxes, assignment.objects, targets.boxes))
+        return evaluate(self, logits, boxes, assignment, targets, knobs)
+
+    monkeypatch.setattr(DenseLoss, "evaluate", look)
+    objective = Objective(loss=loss, balance="gradients", balance_ratio=0.3)
+    losses = losses_of(replace_class_loss(build(family), objective), family)
+    logits, boxes, objects, truth = seen[0]
+    of_class, of_boxes = (
+        torch.autograd.grad(losses[name], outputs, retain_graph=True)[0]
+        for name, outputs in zip(names(family), (logits, boxes), strict=True)
+    )
+    where = (objects >= 0).nonzero(as_tuple=True)
+    matched = truth[where[0], where[1], objects[where]]
+    sides = matched[:, 2:] - matched[:, :2]
+    of_boxes = of_boxes[where] * torch.cat([sides, sides], 1)
+    assert of_boxes.norm().item() == pytest.approx(0.3 * of_class.norm().item(), rel=1e-3)
+    assert of_class.norm() > 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -193,14 +223,14 @@ def test_everything_but_the_class_loss_can_stay_torchvisions(family, build, loss
     assert list(ours) == list(own)
     changed = {name for name in own if not torch.equal(own[name], ours[name])}
     assert changed == {names(family)[0]}
-    balanced = losses_of(replace_class_loss(build(family), RankSortLoss()), family)
+    balanced = losses_of(replace_class_loss(build(family), RankSortLoss(), balance="values"), family)
     assert {name for name in own if not torch.equal(own[name], balanced[name])} == set(names(family))
 
 
 @pytest.mark.parametrize("family", ["retinanet", "fcos", "ssd", "faster_rcnn"])
 @pytest.mark.parametrize("loss", [RankSortLoss(), FocalLoss()])
 def test_steps_of_sgd_reduce_the_losses_and_move_every_parameter(family, loss, build, losses_of):
-    model = replace_class_loss(build(family), loss, balance=False)
+    model = replace_class_loss(build(family), loss, balance="none")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     values = []
     for _ in range(6):
@@ -257,7 +287,7 @@ def test_crowd_regions_are_neither_objects_nor_background(family, build, batch, 
     before = {name: value.clone() for name, value in crowded.items()}
     values = []
     for target in (plain, crowded, {**plain, "iscrowd": torch.zeros(2, dtype=torch.int64)}):
-        model = replace_class_loss(build(family), FocalLoss(), balance=False)
+        model = replace_class_loss(build(family), FocalLoss(), balance="none")
         torch.manual_seed(5)
         values.append(model(images, [target, *targets[1:]]))
     without, within, unmarked = values
@@ -270,7 +300,7 @@ def test_crowd_regions_are_neither_objects_nor_background(family, build, batch, 
 
 @pytest.mark.parametrize("family", ["retinanet", "fcos", "ssd", "faster_rcnn"])
 def test_under_autocast_boxes_and_losses_are_computed_in_float32(family, monkeypatch, build, losses_of, names):
-    model = replace_class_loss(build(family), RankSortLoss(), balance=False)
+    model = replace_class_loss(build(family), RankSortLoss(), balance="none")
     exact = losses_of(model, family)
     evaluate, types = DenseLoss.evaluate, set()
 

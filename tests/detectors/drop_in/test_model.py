@@ -138,8 +138,8 @@ def test_other_models_losses_and_settings_are_refused(build, losses_of):
         replace_class_loss(model, RankSortLoss(), scope="clas")
     with pytest.raises(ConfigError, match="unknown box loss 'iou': did you mean 'giou'"):
         replace_class_loss(model, RankSortLoss(), box_loss="iou")
-    with pytest.raises(ConfigError, match="balance=True was given with box_loss 'torchvision', which stays as it is"):
-        replace_class_loss(model, RankSortLoss(), box_loss="torchvision", balance=True)
+    with pytest.raises(ConfigError, match="balance is 'values' with box_loss 'torchvision', which stays as it is"):
+        replace_class_loss(model, RankSortLoss(), box_loss="torchvision", balance="values")
     own = losses_of(build("retinanet"), "retinanet")
     assert all(torch.equal(value, own[name]) for name, value in losses_of(model, "retinanet").items())
 
@@ -153,11 +153,11 @@ def test_functions_and_whole_objectives_are_losses_too(build, losses_of):
         losses = losses_of(replace_class_loss(build("retinanet"), loss), "retinanet")
         values.append((losses["classification"].item(), losses["bbox_regression"].item()))
     assert values[0] != values[1] == values[2] == values[3]
-    plain = replace_class_loss(build("retinanet"), Objective(loss="rank_sort", balance=False, box_loss="torchvision"))
-    same = replace_class_loss(build("retinanet"), "rank_sort", balance=False, box_loss="torchvision")
+    plain = replace_class_loss(build("retinanet"), Objective(loss="rank_sort", balance="none", box_loss="torchvision"))
+    same = replace_class_loss(build("retinanet"), "rank_sort", balance="none", box_loss="torchvision")
     assert losses_of(plain, "retinanet") == losses_of(same, "retinanet")
     with pytest.raises(ConfigError, match="an Objective and scope, balance beside it: give all of them in the"):
-        replace_class_loss(build("retinanet"), Objective(), scope="class", balance=True)
+        replace_class_loss(build("retinanet"), Objective(), scope="class", balance="values")
     for objective in (Objective(loss="torchvision"), Objective(loss="ap", memory=9)):
         with pytest.raises(ConfigError, match=r"expected a loss of mapopt.losses and no memory"):
             replace_class_loss(build("retinanet"), objective)

@@ -51,7 +51,7 @@ def test_with_torchvisions_losses_the_numbers_are_torchvisions(family, scene, kn
 @pytest.mark.parametrize("loss", LOSSES)
 def test_everything_learns_and_the_loss_falls(family, loss, scene, knob_table, detector_of):
     images, targets = scene(size=SIZE)
-    detector = detector_of(family, loss, **({} if loss == "torchvision" else {"balance": False}))
+    detector = detector_of(family, loss, **({} if loss == "torchvision" else {"balance": "none"}))
     optimizer = torch.optim.Adam([detector.weights], lr=2e-3)
     values = []
     for _ in range(5):
@@ -148,7 +148,7 @@ def test_our_losses_ignore_crowd_regions(family, scene, knob_table, detector_of)
     crowded.boxes[..., -1, :] = torch.tensor([0.0, 0.0, SIZE, SIZE])
     crowded.crowd[..., -1] = True
     plain, ignoring = (
-        detector_of(family, "focal", balance=False).losses(images, objects, knob_table(), seed=0)
+        detector_of(family, "focal", balance="none").losses(images, objects, knob_table(), seed=0)
         for objects in (targets, crowded)
     )
     assert torch.allclose(plain["box"], ignoring["box"])
@@ -209,7 +209,7 @@ def test_names_and_settings_that_do_not_exist_are_refused(detector_of):
         detector_of("fcos", "foca")
     for setting in (
         {"scope": "image"},
-        {"balance": False},
+        {"balance": "values"},
         {"box_loss": "smooth_l1"},
         {"memory": 9},
         {"auxiliary": {"correlation": 0.2}},

@@ -22,8 +22,8 @@ from mapopt.training import Budget, Fleet, Knobs, Recipe, RunResult, Schedule, T
 
 RECIPES = {
     "focal": Recipe(),
-    "rank_sort": Recipe(loss="rank_sort", ema=0.9),
-    "ap_adamw": Recipe(loss="ap", scope="image", optimizer="adamw", class_balance="sampling"),
+    "rank_sort": Recipe(loss="rank_sort", balance="values", ema=0.9),
+    "ap_adamw": Recipe(loss="ap", balance="values", scope="image", optimizer="adamw", class_balance="sampling"),
     "bends_at_rounds_ends": Recipe(),
 }
 SCHEDULES = {"bends_at_rounds_ends": Schedule(warmup=0.25)}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from mapopt.experiments.comparison.config import load_experiment
+from mapopt.experiments.comparison import keys
+from mapopt.experiments.comparison.config import MethodConfig, load_experiment
 from mapopt.experiments.comparison.jobs import Job, make_job
+from mapopt.training import Recipe
 
 KEYS: dict[str, dict[str, dict[str, str]]] = {
     "bccd": {
@@ -142,3 +145,36 @@ def test_the_keys_of_the_shipped_experiments_are_those_of_their_first_runs(name:
         **expected,
         **{place: key for place, key in FORMER_AGENTS.items() if place[0] == name},
     }
+
+
+@pytest.mark.parametrize(
+    ("recipe", "hashed"),
+    [
+        # By default earlier versions balanced values, where the loss is an error rate; that they did is hashed as then.
+        ({"loss": "ap", "balance": "values"}, None),
+        ({"loss": "ap"}, False),
+        ({"loss": "ap", "balance": "gradients"}, "gradients"),
+        ({"loss": "listnet"}, None),
+        ({"loss": "listnet", "balance": "values"}, True),
+        ({}, None),
+        ({"balance": "values"}, True),
+        ({"loss": "torchvision"}, None),
+        ({"loss": "mapopt.losses:RankSortLoss", "balance": None}, None),
+        ({"loss": "mapopt.losses:RankSortLoss"}, False),
+    ],
+)
+def test_a_balance_is_hashed_by_what_it_was_called_when_runs_were_first_stored(
+    recipe: dict[str, Any], hashed: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content: dict[str, Any] = {}
+
+    def keep(given: dict[str, Any]) -> str:
+        content.update(given)
+        return ""
+
+    monkeypatch.setattr(keys, "_hash", keep)
+    experiment = load_experiment("default").with_methods({"one": MethodConfig(recipe=Recipe(**recipe))}, "one")
+    make_job(experiment, "shapes", "one")
+    assert content["recipe"]["balance"] == hashed
+    assert type(content["recipe"]["balance"]) is type(hashed)
+    assert "balance_ratio" not in content["recipe"]
