@@ -17,6 +17,7 @@ from mapopt.envs.detector_training.actions import ACTIONS
 from mapopt.envs.detector_training.features import FEATURES
 from mapopt.envs.detector_training.rewards import REWARDS
 from mapopt.envs.detector_training.settings import EnvSettings
+from mapopt.envs.families.base import plain_settings
 from mapopt.envs.families.registry import FAMILIES
 from mapopt.errors import ConfigError, MapoptError
 from mapopt.former_names import translate
@@ -153,7 +154,7 @@ def _family(family: InstanceFamily) -> dict[str, Any]:
     """Returns a family's settings with its name beside them."""
     cls = type(family)
     names = [name for name in FAMILIES if FAMILIES[name] is cls]
-    settings = to_mapping(family)
+    settings = plain_settings(family)
     try:
         json.dumps(settings)
     except TypeError as error:

@@ -49,7 +49,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     | weight_decay | 1e-07 to 0.1 | logarithmic | 0.0005 |
     | momentum | 0 to 0.99 | linear | 0.9 |
     | box_weight | 0.05 to 20 | logarithmic | 1 |
-    | class_weight | 0.05 to 20 | logarithmic | 1 |
+    | class_weight | 0.05 to 20 | logarithmic | the loss's |
     | focal_gamma | 0 to 5 | linear | 2 |
     | surrogate_weight | 0 to 1 | linear | 1 |
     | assign_iou | 0.05 to 0.9 | linear | 0.3 |

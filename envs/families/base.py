@@ -10,12 +10,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from mapopt.envs.numbering import MAX_INSTANCES, InstanceSplit, check_count, check_number, check_split
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.settings import to_mapping
 from mapopt.training.budget import Budget
 from mapopt.training.knobs import Knobs, Range, ranges
 from mapopt.training.recipe import Recipe
@@ -156,6 +157,15 @@ def ranges_of(family: InstanceFamily, names: Iterable[str]) -> Mapping[str, Rang
     if isinstance(recipe, Recipe):
         return recipe.ranges()
     return ranges() if set(names) <= set(ranges()) else family.instance(0).task.ranges
+
+
+def plain_settings(family: Any) -> dict[str, Any]:
+    """Returns a family's settings as plain values, with the class weight that its knobs leave open written down."""
+    settings: dict[str, Any] = to_mapping(family)
+    recipe, knobs = getattr(family, "recipe", None), getattr(family, "knobs", None)
+    if isinstance(settings, dict) and isinstance(recipe, Recipe) and isinstance(knobs, Knobs):
+        settings["knobs"] = to_mapping(recipe.settle(knobs))
+    return settings
 
 
 def check_band(name: str, band: tuple[float, float], low: float, high: float) -> None:

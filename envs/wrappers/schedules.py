@@ -18,11 +18,12 @@ import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
 from mapopt.envs.families import FAMILIES, InstanceFamily, NumberedFamily
+from mapopt.envs.families.base import plain_settings
 from mapopt.errors import ConfigError, MapoptError, StoreError, shown
 from mapopt.files import write_record
 from mapopt.former_names import translate, translate_description
 from mapopt.registry import is_text
-from mapopt.settings import from_mapping, to_mapping
+from mapopt.settings import from_mapping
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Decision
 from mapopt.training.controllers.fixed import SCHEDULE_FORMAT, SCHEDULE_VERSION, Replay, read_schedule
@@ -195,7 +196,7 @@ def _name_of(family: InstanceFamily) -> str:
 
 def _settings_of(family: InstanceFamily) -> dict[str, Any]:
     """Returns a family's settings as plain values; nothing of one that has others."""
-    settings: dict[str, Any] = to_mapping(family) if dataclasses.is_dataclass(family) else {}
+    settings = plain_settings(family) if dataclasses.is_dataclass(family) else {}
     try:
         return dict(json.loads(json.dumps(settings)))
     except TypeError:

@@ -189,7 +189,8 @@ class Experiment:
     def knobs(self, task: str, method: str) -> Knobs:
         """Returns a method's knobs on a task: its own settings, and over them what its search chose there."""
         config, outcome = self.methods[method], self.outcome(task, method)
-        return Knobs.from_dict({**config.knobs, **(outcome.knobs if outcome else {})}, config.recipe.ranges())
+        knobs = Knobs.from_dict({**config.knobs, **(outcome.knobs if outcome else {})}, config.recipe.ranges())
+        return config.recipe.settle(knobs)
 
     def outcome(self, task: str, method: str) -> Searched | None:
         """Returns what the search chose whose settings a method has on a task; None where nothing was searched."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.ssd import SSD
 
+from mapopt.bounds import WEIGHT
 from mapopt.detectors.assignments import DEFAULT_ASSIGNMENT
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.list_losses import IGNORED, Examples, ListLosses, pad_rows, part_crowds
@@ -37,6 +38,7 @@ def replace_class_loss(
     balance: Balance = "none",
     soft_labels: bool | None = None,
     class_counts: Sequence[int] | None = None,
+    class_weight: float | None = None,
 ) -> Model:
     """Makes a torchvision detector train with a loss of ours; it is called, moved, copied and saved as before.
 
@@ -63,6 +65,8 @@ def replace_class_loss(
         soft_labels: give the loss how well predicted boxes fit, see `Objective`; None does so for losses that read it.
         class_counts: how many objects of every label there are to train on, from label 0, which may be the background
             or unused and then has 0; for losses that read how frequent the classes are, such as ``"ecm"``.
+        class_weight: factor of the class loss; None takes the one that the loss starts from, `ListLoss.start_weight`,
+            or 1 where the box loss is balanced.
 
     Returns:
         the model itself.
@@ -81,6 +85,10 @@ def replace_class_loss(
     """
     settings = {"scope": scope, "box_loss": box_loss, "balance": balance, "soft_labels": soft_labels}
     dense = _dense_loss(loss, settings)
+    if class_weight is None:
+        class_weight = dense.ranking.start_weight() if dense.balance == "none" else 1.0
+    if not 0 <= class_weight <= WEIGHT:
+        raise ConfigError(f"class_weight is {class_weight}: expected a number from 0 to {WEIGHT:.0f}")
     if ("frequencies" in dense.reads) != (class_counts is not None):
         name = type(dense.ranking).__name__
         raise ConfigError(
@@ -88,7 +96,7 @@ def replace_class_loss(
             if class_counts is not None
             else f"{name} reads how frequent the classes are: give class_counts, the objects of every label from 0"
         )
-    losses = cover_losses(model, dense)
+    losses = cover_losses(model, dense, class_weight=class_weight)
     if class_counts is not None:
         dense.count_classes(0, torch.tensor(class_counts)[int(losses.background) :], lanes=1)
     return model
@@ -106,12 +114,13 @@ def restore_class_loss(model: Model) -> Model:
     return model
 
 
-def cover_losses(model: nn.Module, loss: DenseLoss) -> ListLosses:
+def cover_losses(model: nn.Module, loss: DenseLoss, *, class_weight: float = 1.0) -> ListLosses:
     """Puts losses of ours where a torchvision detector computes its own, instead of what was put there before.
 
     Args:
         model: one of torchvision's detectors.
         loss: what computes the losses.
+        class_weight: factor of the class loss, where no knobs say so.
 
     Raises:
         ConfigError: the model is not one of torchvision's detectors, or an assignment of ours is asked for.
@@ -133,7 +142,7 @@ def cover_losses(model: nn.Module, loss: DenseLoss) -> ListLosses:
             f"leave assignment at '{DEFAULT_ASSIGNMENT}', or use a dense detector of ours, such as tiny or resnet18"
         )
     restore_class_loss(model)
-    losses = ListLosses(loss, background=isinstance(model, SSD | FasterRCNN))
+    losses = ListLosses(loss, background=isinstance(model, SSD | FasterRCNN), class_weight=class_weight)
     _Transform(model.transform).install()
     if isinstance(model, FasterRCNN):
         _BoxHead(model.roi_heads, losses).install()

@@ -34,15 +34,17 @@ class ListLosses:
     Args:
         loss: what computes the losses.
         background: whether class 0 of the labels is the background, and has a column of the logits.
+        class_weight: factor of the class loss where there are no knobs.
 
     Attributes:
         background: whether class 0 of the labels is the background, and has a column of the logits.
         own_box: whether the model's own box loss stays.
-        knobs: values for the loss, ``[1]`` each; None weighs everything with 1 and leaves the loss as it is.
+        knobs: values for the loss, ``[1]`` each; None weighs the boxes with 1 and leaves the loss as it is.
     """
 
-    def __init__(self, loss: DenseLoss, *, background: bool) -> None:
+    def __init__(self, loss: DenseLoss, *, background: bool, class_weight: float = 1.0) -> None:
         self._loss, self.background, self.own_box = loss, background, loss.own_box
+        self._weights = {"class_weight": class_weight, "box_weight": 1.0, "surrogate_weight": 1.0}
         self.knobs: KnobTable | None = None
 
     def __call__(
@@ -61,9 +63,9 @@ class ListLosses:
         ignored = (matched == IGNORED) | (_in_crowds(places, examples) & (matched < 0))
         assignment = Assignment(matched.clamp(min=-1)[None], ignored[None])
         odds = log_odds(logits) if self.background else logits
-        knobs = self.knobs or dict.fromkeys(
-            ("class_weight", "box_weight", "surrogate_weight"), torch.ones(1, device=logits.device)
-        )
+        knobs = self.knobs or {
+            name: torch.full((1,), value, device=logits.device) for name, value in self._weights.items()
+        }
         terms = self._loss.evaluate(odds[None], boxes[None], assignment, targets, knobs)
         return terms["class"][0], terms["box"][0]
 

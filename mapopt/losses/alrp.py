@@ -17,6 +17,7 @@ from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.gradients import Component, error_driven, positive_mass, soft_ranks
 from mapopt.losses.sums.lists import Lists, PositiveTable
 from mapopt.losses.sums.ranking import Ranking
+from mapopt.losses.table import ERROR_DRIVEN_WEIGHT
 
 _SMALLEST_MASS = 1e-5  # with fewer false positives above it a positive makes no update; the published epsilon
 
@@ -40,6 +41,7 @@ class ALRPLoss(ListLoss):
     """
 
     soft_labels = True
+    default_class_weight = ERROR_DRIVEN_WEIGHT
 
     def __init__(
         self, delta: float | Tensor = 1.0, *, gradient: Literal["error-driven", "exact"] = "error-driven"

@@ -15,6 +15,7 @@ from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.gradients import Component, error_driven, soft_ranks
 from mapopt.losses.sums.lists import Lists
 from mapopt.losses.sums.ranking import Ranking
+from mapopt.losses.table import ERROR_DRIVEN_WEIGHT
 
 
 class APLoss(ListLoss):
@@ -32,6 +33,8 @@ class APLoss(ListLoss):
         Chen, Li, Lin, See, Wang, Duan, Chen, He, Zou, "Towards Accurate One-Stage Object Detection with AP-Loss",
         CVPR 2019. Differs: exact and sub-quadratic, and a class without positives gives 0.
     """
+
+    default_class_weight = ERROR_DRIVEN_WEIGHT
 
     def __init__(
         self,

@@ -46,6 +46,8 @@ class ListLoss(nn.Module, ABC):
         soft_labels: the values of the labels matter (a positive's IoU), not only which are above 0.
         error_rate: the value is a fraction of something that went wrong, at most about 1, as 1 - AP is: earlier
             versions scaled a detector's box loss to it.
+        default_class_weight: the weight of the loss beside a box loss of weight 1 from which a detector starts, where
+            nothing else is asked for.
         saturates: the scores go through a sigmoid first, so that there is no gradient far from 0.
         reads: what else the loss wants to know of every entry, by name; see `forward`. A detector knows ``"classes"``,
             the position of its class; ``"frequencies"``, the fraction of the objects to train on that are of its class;
@@ -70,6 +72,7 @@ class ListLoss(nn.Module, ABC):
     pointwise: bool = False
     soft_labels: bool = False
     error_rate: bool = True
+    default_class_weight: float = 1.0
     saturates: bool = False
     reads: tuple[str, ...] = ()
     knobs: Mapping[str, KnobRange] = {}
@@ -186,6 +189,13 @@ class ListLoss(nn.Module, ABC):
             >>> HingeLoss(margin=2.0)(torch.tensor([1.0, 0.0, -3.0]), torch.tensor([1.0, 0.0, 0.0]))
             tensor(1.)
         """
+
+    def start_weight(self) -> float:
+        """Returns the class weight that a detector starts from where nothing else is asked for.
+
+        An exact gradient shrinks with the error, as a pointwise loss's does, and starts from 1.
+        """
+        return 1.0 if getattr(self, "gradient", None) == "exact" else float(self.default_class_weight)
 
     def set_knobs(self, values: Mapping[str, Tensor], *, dimensions: int) -> None:
         """Sets the attributes that are knobs, so that they fit lists whose first dimension is the lanes'.

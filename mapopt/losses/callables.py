@@ -34,8 +34,9 @@ def as_list_loss(given: Any, settings: Mapping[str, Any] | None = None) -> ListL
         given: a `ListLoss`, which is returned as it is, or a class of them; a function
             ``f(scores, labels, where, **settings)`` of one list ``[n]`` that returns a scalar tensor; an object that is
             called so, such as an ``nn.Module``, or a class of such objects. Where it has attributes ``pointwise``,
-            ``soft_labels``, ``error_rate``, ``saturates`` or ``knobs``, they are the loss's; see `ListLoss`. A function
-            may also declare a knob by its annotation: ``margin: Annotated[float, Range(0.1, 4)] = 1.0``.
+            ``soft_labels``, ``error_rate``, ``saturates``, ``default_class_weight`` or ``knobs``, they are the loss's;
+            see `ListLoss`. A function may also declare a knob by its annotation:
+            ``margin: Annotated[float, Range(0.1, 4)] = 1.0``.
         settings: keyword arguments of the class or of the function. Those of a function become attributes of the loss.
 
     Raises:
@@ -87,6 +88,7 @@ class CallableLoss(ListLoss):
         self.soft_labels = bool(getattr(given, "soft_labels", False))
         self.error_rate = bool(getattr(given, "error_rate", False))
         self.saturates = bool(getattr(given, "saturates", False))
+        self.default_class_weight = float(getattr(given, "default_class_weight", 1.0))
         self.knobs = dict(getattr(given, "knobs", {})) or annotated_ranges(given)
         self.name = getattr(given, "__name__", type(given).__name__)
         self._keywords = inspect.isroutine(given)

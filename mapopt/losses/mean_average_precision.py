@@ -18,6 +18,7 @@ from mapopt.losses.sums.dominance import WrongPairs, wrong_pairs
 from mapopt.losses.sums.gradients import Component, error_driven, soft_ranks, wrong_mass
 from mapopt.losses.sums.lists import Lists, as_lists
 from mapopt.losses.sums.ranking import Ranking
+from mapopt.losses.table import ERROR_DRIVEN_WEIGHT
 
 
 class MeanAPLoss(ListLoss):
@@ -57,6 +58,7 @@ class MeanAPLoss(ListLoss):
     """
 
     soft_labels = True
+    default_class_weight = ERROR_DRIVEN_WEIGHT
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from mapopt.losses.sums.gradients import Component, error_driven, positive_mass,
 from mapopt.losses.sums.grid import EdgeCounter
 from mapopt.losses.sums.lists import Lists, totals
 from mapopt.losses.sums.ranking import Ranking
+from mapopt.losses.table import ERROR_DRIVEN_WEIGHT
 
 _SMALLEST_MASS = 1e-10  # below it there is nothing to distribute an error to; the published epsilon
 
@@ -38,6 +39,7 @@ class RankSortLoss(ListLoss):
     """
 
     soft_labels = True
+    default_class_weight = ERROR_DRIVEN_WEIGHT
 
     def __init__(
         self, delta: float | Tensor = 0.5, *, gradient: Literal["error-driven", "exact"] = "error-driven"

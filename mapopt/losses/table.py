@@ -64,6 +64,8 @@ class LossEntry:
     """Whether every score is taken by itself."""
     error_rate: bool = True
     """Whether a ranking loss's value is a fraction of something that went wrong."""
+    default_class_weight: float = 1.0
+    """Its weight beside a box loss of weight 1, from which a detector starts."""
 
     @property
     def is_error_rate(self) -> bool:
@@ -79,12 +81,28 @@ _FLAG = Parameter(kind=bool)
 _GRADIENT = Parameter(kind=str, words=("error-driven", "exact"))
 _ERROR_DRIVEN = {"delta": _POSITIVE, "gradient": _GRADIENT}
 
+ERROR_DRIVEN_WEIGHT = 0.25
+"""Class weight that error-driven losses start from: their gradient does not shrink as a ranking gets better, so at 1 it
+outweighs the boxes' in the end."""
+
 LOSS_TABLE: dict[str, LossEntry] = {
     # Ranking: what a score costs depends on the other scores.
-    "ap": LossEntry(where="mapopt.losses.average_precision:APLoss", parameters={**_ERROR_DRIVEN, "interpolate": _FLAG}),
-    "alrp": LossEntry(where="mapopt.losses.alrp:ALRPLoss", parameters=_ERROR_DRIVEN),
-    "rank_sort": LossEntry(where="mapopt.losses.rank_sort:RankSortLoss", parameters=_ERROR_DRIVEN),
-    "bucketed_rank_sort": LossEntry(where="mapopt.losses.rank_sort:BucketedRankSortLoss", parameters=_ERROR_DRIVEN),
+    "ap": LossEntry(
+        where="mapopt.losses.average_precision:APLoss",
+        parameters={**_ERROR_DRIVEN, "interpolate": _FLAG},
+        default_class_weight=ERROR_DRIVEN_WEIGHT,
+    ),
+    "alrp": LossEntry(
+        where="mapopt.losses.alrp:ALRPLoss", parameters=_ERROR_DRIVEN, default_class_weight=ERROR_DRIVEN_WEIGHT
+    ),
+    "rank_sort": LossEntry(
+        where="mapopt.losses.rank_sort:RankSortLoss", parameters=_ERROR_DRIVEN, default_class_weight=ERROR_DRIVEN_WEIGHT
+    ),
+    "bucketed_rank_sort": LossEntry(
+        where="mapopt.losses.rank_sort:BucketedRankSortLoss",
+        parameters=_ERROR_DRIVEN,
+        default_class_weight=ERROR_DRIVEN_WEIGHT,
+    ),
     "mean_ap": LossEntry(
         where="mapopt.losses.mean_average_precision:MeanAPLoss",
         parameters={
@@ -92,6 +110,7 @@ LOSS_TABLE: dict[str, LossEntry] = {
             "thresholds": Parameter(kind=str, words=("uniform", "coco")),
             "floor": _FRACTION,
         },
+        default_class_weight=ERROR_DRIVEN_WEIGHT,
     ),
     "smooth_ap": LossEntry(
         where="mapopt.losses.smooth_ranks:SmoothAPLoss", parameters={"temperature": _POSITIVE, "sigmoid": _FLAG}
@@ -177,6 +196,21 @@ LOSS_TABLE: dict[str, LossEntry] = {
     ),
 }
 """Every loss, in the order of the documentation."""
+
+
+def start_weight(name: str, settings: Mapping[str, Any] | None = None) -> float | None:
+    """Returns the class weight that a detector starts from, as `ListLoss.start_weight`, without making the loss.
+
+    Args:
+        name: key of `LOSS_TABLE`; of any other loss nothing is known, and None is returned.
+        settings: parameters that differ from the defaults.
+
+    >>> start_weight("ap"), start_weight("ap", {"gradient": "exact"}), start_weight("focal")
+    (0.25, 1.0, 1.0)
+    """
+    if name not in LOSS_TABLE:
+        return None
+    return 1.0 if (settings or {}).get("gradient") == "exact" else LOSS_TABLE[name].default_class_weight
 
 
 def check_loss_settings(name: str, settings: Mapping[str, Any] | None = None) -> None:

@@ -75,7 +75,7 @@ class Fleet:
         return [engine.seen[lane] for engine, lane in self._place]
 
     def set_knobs(self, knobs: Sequence[Knobs]) -> None:
-        """Sets every lane's knobs; they hold from the next step on.
+        """Sets every lane's knobs; they hold from the next step on. What they leave open is as in the lane's task.
 
         Raises:
             ConfigError: an own knob is missing, unknown or out of its range.
@@ -84,7 +84,7 @@ class Fleet:
             raise ConfigError(f"{len(knobs)} settings were given for {self.lanes} lanes")
         for (engine, lane), setting in zip(self._place, knobs, strict=True):
             setting.check(engine.tasks[lane].ranges)
-            engine.knobs[lane] = setting
+            engine.knobs[lane] = setting.filled_from(engine.tasks[lane].knobs)
 
     def train(
         self,
@@ -95,8 +95,15 @@ class Fleet:
         active: Sequence[bool] | None = None,
     ) -> list[Interval]:
         """Trains every active lane on `images` further images; see `LaneEngine.train`."""
-        starts = list(ramp_from) if ramp_from is not None else [None] * self.lanes
-        bends: list[Via] = list(via) if via is not None else [()] * self.lanes
+        tasks = self.tasks
+        starts = [
+            start and start.filled_from(task.knobs)
+            for start, task in zip(ramp_from or [None] * self.lanes, tasks, strict=True)
+        ]
+        bends: list[Via] = [
+            tuple((fraction, knobs.filled_from(task.knobs)) for fraction, knobs in points)
+            for points, task in zip(via or [()] * self.lanes, tasks, strict=True)
+        ]
         wanted = list(active) if active is not None else [True] * self.lanes
         intervals: list[Interval] = []
         for engine in self._engines:

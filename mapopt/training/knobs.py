@@ -58,6 +58,10 @@ class Range:
         return min(max(value, self.low), self.high)
 
 
+_OPEN = {"class_weight": 1.0}
+"""Knobs that can be left open, and what they count as without a task that settles them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Knobs:
     """What may change while a detector trains.
@@ -74,8 +78,9 @@ class Knobs:
     """SGD's momentum, or AdamW's first beta."""
     box_weight: Annotated[float, Range(0.05, 20.0, log=True)] = 1.0
     """Factor of the box loss."""
-    class_weight: Annotated[float, Range(0.05, 20.0, log=True)] = 1.0
-    """Factor of the class loss."""
+    class_weight: Annotated[float | None, Range(0.05, 20.0, log=True)] = None
+    """Factor of the class loss; where it is left open, a task takes the one that its loss starts from, and without a
+    task it counts as 1."""
     focal_gamma: Annotated[float, Range(0.0, 5.0)] = 2.0
     """How strongly the focal loss discounts what is already easy."""
     surrogate_weight: Annotated[float, Range(0.0, 1.0)] = 1.0
@@ -109,7 +114,8 @@ class Knobs:
 
     def __post_init__(self) -> None:
         for name, bounds in ranges().items():
-            _check(name, getattr(self, name), bounds)
+            if getattr(self, name) is not None or name not in _OPEN:
+                _check(name, getattr(self, name), bounds)
         for name, value in self.own.items():
             if name in ranges() or not name.isidentifier():
                 raise ConfigError(
@@ -124,8 +130,11 @@ class Knobs:
             return self.own[name]
         if name not in ranges():
             raise ConfigError(unknown_name("knob", name, [*ranges(), *self.own]))
-        value: float = getattr(self, name)
-        return value
+        return self._value(name)
+
+    def _value(self, name: str) -> float:
+        value = getattr(self, name)
+        return float(_OPEN[name] if value is None else value)
 
     def replace(self, **changes: float) -> Knobs:
         """Returns a copy with some knobs turned; of the own ones those that are there.
@@ -139,6 +148,15 @@ class Knobs:
         ours = {name: value for name, value in changes.items() if name not in self.own}
         own = {name: changes.get(name, value) for name, value in self.own.items()}
         return dataclasses.replace(self, own=own, **ours)
+
+    def filled_from(self, others: Knobs) -> Knobs:
+        """Returns the knobs with what they leave open taken from others.
+
+        >>> Knobs(lr=0.1).filled_from(Knobs(class_weight=0.25)).class_weight
+        0.25
+        """
+        missing = {name: getattr(others, name) for name in _OPEN if getattr(self, name) is None}
+        return dataclasses.replace(self, **missing) if any(missing.values()) else self
 
     def check(self, known: Mapping[str, Range]) -> None:
         """Raises ConfigError unless the own knobs are those of a task, each inside its range.
@@ -156,7 +174,7 @@ class Knobs:
 
     def as_dict(self) -> dict[str, float]:
         """Returns name to value: ours in the order of declaration, then the own ones."""
-        return {name: float(getattr(self, name)) for name in ranges()} | self.own
+        return {name: self._value(name) for name in ranges()} | self.own
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], known: Mapping[str, Range] | None = None) -> Knobs:
@@ -206,9 +224,12 @@ def blend(start: Knobs, end: Knobs, fraction: float) -> Knobs:
     >>> round(blend(Knobs(lr=0.1), Knobs(lr=0.3), 0.5).lr, 3)
     0.2
     """
-    ours, own = {}, {}
+    ours: dict[str, Any] = {}
+    own = {}
     for name, bounds in ranges().items():
-        first, last = float(getattr(start, name)), float(getattr(end, name))
+        if getattr(start, name) is None and getattr(end, name) is None:
+            continue
+        first, last = start.get(name), end.get(name)
         ours[name] = bounds.clip(first + fraction * (last - first))
     for name, last in end.own.items():
         first = start.get(name)

@@ -63,6 +63,7 @@ def advance(
         measures: what to measure on the val split beside AP.
     """
     watch = Stopwatch()
+    decisions = [_filled(decision, task) for decision, task in zip(decisions, fleet.tasks, strict=True)]
     fleet.set_knobs([decision.knobs for decision in decisions])
     intervals = fleet.train(
         images,
@@ -92,6 +93,11 @@ def advance(
             )
         )
     return rounds
+
+
+def _filled(decision: Decision, task: Task) -> Decision:
+    """Returns a decision with what its knobs leave open as in the task."""
+    return decision.turned(lambda knobs: knobs.filled_from(task.knobs))
 
 
 def _added(spent: float, before: Round | None) -> float | None:

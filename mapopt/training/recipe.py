@@ -12,10 +12,10 @@ from mapopt.bounds import check_whole
 from mapopt.detectors.objective import Objective
 from mapopt.detectors.registry import DETECTORS, check_detector_settings
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.losses.table import LOSS_TABLE
+from mapopt.losses.table import LOSS_TABLE, start_weight
 from mapopt.registry import is_text, load
 from mapopt.settings import LEFT_OUT_WHEN_EMPTY, check_values
-from mapopt.training.knobs import Range, ranges
+from mapopt.training.knobs import Knobs, Range, ranges
 from mapopt.training.optimizers.registry import OPTIMIZERS, averages_already
 from mapopt.training.optimizers.table import OPTIMIZER_TABLE
 from mapopt.training.own_knobs import OwnKnob, own_knobs
@@ -110,6 +110,31 @@ class Recipe(Objective):
     def own_knobs(self) -> dict[str, OwnKnob]:
         """The knobs that an own loss, detector or optimizer declares; imports these, and nothing for parts of ours."""
         return own_knobs(self._own_parts())
+
+    @cached_property
+    def class_weight(self) -> float:
+        """The weight of the class loss that a task starts from where its knobs leave it open.
+
+        It is the loss's own beside a box loss that is not balanced, else 1. Of a loss of one's own it imports the loss.
+        """
+        if self.is_detectors_own or self.balance != "none":
+            return 1.0
+        known = start_weight(self.loss, self.loss_settings)
+        if known is not None:
+            return known
+        from mapopt.losses import make_loss  # here, because a recipe of our parts is read without torch
+
+        weight, bounds = make_loss(self.loss, self.loss_settings).start_weight(), ranges()["class_weight"]
+        if not bounds.low <= weight <= bounds.high:
+            raise ConfigError(
+                f"loss '{self.loss}' has a default_class_weight of {weight:g}: expected {bounds.low:g} to "
+                f"{bounds.high:g}"
+            )
+        return weight
+
+    def settle(self, knobs: Knobs) -> Knobs:
+        """Returns knobs with the class weight that they leave open; own knobs are a task's to fill in."""
+        return knobs if knobs.class_weight is not None else knobs.filled_from(Knobs(class_weight=self.class_weight))
 
     def _own_parts(self) -> Iterator[tuple[str, Any, dict[str, Any]]]:
         """Yields the parts that are not ours: what messages call each, the part, and what it will be made with."""

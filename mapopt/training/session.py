@@ -160,7 +160,8 @@ def _config(settings: TrainSettings, device: torch.device, splits: Splits | None
     if splits is None:
         return to_mapping(settings.settle(device.type))
     about_images = {field.name for field in dataclasses.fields(DataSettings)}
-    stored = to_mapping(dataclasses.replace(settings, size=splits.train.size, device=device.type))
+    settled = dataclasses.replace(settings.settle(device.type), size=splits.train.size)
+    stored = to_mapping(settled)
     return {name: value for name, value in stored.items() if name not in about_images}
 
 

@@ -122,4 +122,4 @@ class TrainSettings(DataSettings):
     def settle(self, device_type: str) -> TrainSettings:
         """Returns the settings with what was left open decided."""
         size = self.size if self.data == SHAPES else self.size or FOLDER_SIZE
-        return dataclasses.replace(self, size=size, device=device_type)
+        return dataclasses.replace(self, size=size, device=device_type, knobs=self.recipe.settle(self.knobs))

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Task:
     """A detector's recipe with the data it is trained, selected and tested on.
 
-    Own knobs that are not given get the values that the recipe's own parts declare.
+    A class weight that is left open becomes the one that the class loss starts from, and own knobs that are not given
+    get the values that the recipe's own parts declare.
 
     Raises:
         ConfigError: an own knob is unknown or out of its range.
@@ -31,6 +32,7 @@ class Task:
     knobs: Knobs = field(default_factory=Knobs)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "knobs", self.recipe.settle(self.knobs))
         own = self.recipe.own_knobs
         if own or self.knobs.own:
             values = {name: knob.default for name, knob in own.items()} | self.knobs.own

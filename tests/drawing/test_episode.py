@@ -16,7 +16,7 @@ WHITE = 255
 def scene(*, knobs: int = 2, played: int = 3, rounds: int = 6, size: int = 32) -> RenderScene:
     rendered = []
     for name in list(ranges())[:knobs]:
-        value = getattr(Knobs(), name)
+        value = Knobs().get(name)
         rendered.append(RenderedKnob(name=name, values=(value,) * played, range=ranges()[name]))
     image = RenderedImage(
         pixels=np.full((size, size, 3), 90, dtype=np.uint8),

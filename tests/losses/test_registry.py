@@ -19,6 +19,7 @@ from mapopt.losses import (
     check_loss_settings,
     make_loss,
 )
+from mapopt.losses.table import start_weight
 from mapopt.registry import Choice
 
 SCORES, LABELS = torch.tensor([0.3, 0.1, -0.2, 0.4]), torch.tensor([0.9, 0.5, 0.0, 0.0])
@@ -35,6 +36,9 @@ def test_the_table_says_what_the_class_says(name: str) -> None:
     assert set(entry.parameters) == set(parameters)
     assert entry.pointwise == loss.pointwise == issubclass(loss, PointwiseLoss)
     assert entry.is_error_rate == loss.error_rate
+    assert entry.default_class_weight == loss.default_class_weight == start_weight(name) == loss().start_weight()
+    if "gradient" in parameters:
+        assert start_weight(name, {"gradient": "exact"}) == loss(gradient="exact").start_weight() == 1.0
     check_loss_settings(name, {key: parameter.default for key, parameter in parameters.items()})
 
 

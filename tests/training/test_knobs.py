@@ -52,6 +52,20 @@ def test_no_offset_leaves_the_ranges(offsets: list[float]) -> None:
     KnobSpace(NAMES).shift(offsets, Knobs(), scale=100)
 
 
+def test_a_class_weight_that_is_left_open_counts_as_1_until_it_is_filled_in() -> None:
+    left_open = Knobs(lr=0.1)
+    assert left_open.class_weight is None
+    assert left_open.get("class_weight") == left_open.as_dict()["class_weight"] == 1.0
+    assert blend(left_open, Knobs(lr=0.2), 0.5).class_weight is None
+    assert blend(left_open, Knobs(class_weight=2.0), 0.5).class_weight == 1.5
+    filled = left_open.filled_from(Knobs(class_weight=0.25, lr=0.5))
+    assert (filled.class_weight, filled.lr) == (0.25, 0.1)
+    assert filled.filled_from(Knobs(class_weight=3.0)) is filled
+    assert left_open.filled_from(Knobs()) is left_open
+    with pytest.raises(ConfigError, match="knob lr is None: expected a finite number"):
+        Knobs(lr=None)  # type: ignore[arg-type]
+
+
 def test_a_blend_is_linear_and_ends_where_it_should() -> None:
     start, end = Knobs(lr=0.1, augment=0.0), Knobs(lr=0.2, augment=1.0)
     assert blend(start, end, 0.0) == start

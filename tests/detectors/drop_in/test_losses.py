@@ -155,7 +155,7 @@ def test_the_class_loss_is_the_loss_of_the_lists(family, loss, monkeypatch, buil
     model = replace_class_loss(build(family), loss, class_counts=labels if "frequencies" in loss.reads else None)
     look = watch(model, family, monkeypatch)
     value = losses_of(model, family)[names(family)[0]]
-    expected = by_hand(loss, look(), first=family not in ("retinanet", "fcos"))
+    expected = loss.start_weight() * by_hand(loss, look(), first=family not in ("retinanet", "fcos"))
     assert value.shape == ()
     assert value.item() > 0
     assert torch.allclose(value, expected, rtol=1e-4)
@@ -189,6 +189,24 @@ def test_the_values_of_the_two_losses_are_balanced_only_where_that_is_asked_for(
         losses = losses_of(replace_class_loss(build(family), loss, **given), family)
         classification, box = (losses[name] for name in names(family))
         assert torch.allclose(classification, box) == expected
+
+
+@pytest.mark.parametrize("family", ["retinanet", "faster_rcnn"])
+def test_the_class_loss_weighs_what_it_starts_from_or_what_is_asked_for(family, build, losses_of, names):
+    name = names(family)[0]
+
+    def value(loss, **given):
+        return losses_of(replace_class_loss(build(family), loss, **given), family)[name].item()
+
+    one = value("ap", class_weight=1.0)
+    assert one > 0
+    assert value("ap") == pytest.approx(one / 4)
+    assert value(Objective(loss="ap")) == pytest.approx(one / 4)
+    assert value(Objective(loss="ap"), class_weight=3.0) == pytest.approx(one * 3)
+    assert value("ap", balance="gradients") == pytest.approx(one)
+    assert value("focal") == value("focal", class_weight=1.0)
+    with pytest.raises(ConfigError, match="class_weight is -1: expected a number from 0 to 1000000"):
+        replace_class_loss(build(family), "ap", class_weight=-1)
 
 
 @pytest.mark.parametrize("family", ["retinanet", "fcos", "ssd", "faster_rcnn"])

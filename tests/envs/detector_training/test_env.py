@@ -89,7 +89,7 @@ def test_a_policy_in_the_environment_equals_the_same_policy_in_a_run(
     result = run(Trainer(instance.task, seed=4), PolicyController(agent, instance.baseline), BUDGET)
     assert [played.val for played in env.lanes.histories[0]] == [played.val for played in result.history]
     assert [played.knobs for played in env.lanes.histories[0]] == [played.knobs for played in result.history]
-    assert env.lanes.histories[0][-1].knobs != Knobs()
+    assert env.lanes.histories[0][-1].knobs != instance.task.knobs
 
 
 @pytest.mark.parametrize("action", ["relative", "absolute", "discrete", "multi_discrete"])
@@ -211,7 +211,7 @@ def test_an_instance_may_bring_its_budget_and_its_baseline_to_every_interface() 
             assert info["val_ap"] == lane_info(rows[step][4], lane)["val_ap"]
     env.reset(seed=seeds[0])
     env.step(np.zeros(3))
-    assert env.lanes.histories[0][0].knobs == Knobs()
+    assert env.lanes.histories[0][0].knobs == Knobs(class_weight=1.0)
 
 
 def np_instance(seed: int) -> int:
