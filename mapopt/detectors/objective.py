@@ -25,8 +25,9 @@ Balance = Literal["none", "values", "gradients", "former"]
 MEMORY = 10**8
 """Scores a list remembers at the most."""
 
-BALANCE_RATIO = 1.0
-"""How long the box loss's gradient at the outputs is by default, where it is balanced, over the class loss's."""
+BALANCE_RATIO = 8.0
+"""How long the box loss's gradient at the outputs is by default, where it is balanced, over the class loss's: about
+what it is where AP-loss and Rank & Sort train the tiny detector well with a class weight of .25."""
 
 OWN_LOSS = "torchvision"
 """Name of the loss that leaves a detector's own losses in place."""
