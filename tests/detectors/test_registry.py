@@ -25,10 +25,14 @@ def test_only_the_tiny_detector_trains_lanes_at_once():
 
 @pytest.mark.parametrize("name", ["tiny", "resnet18", "ssdlite"])
 def test_what_was_asked_for_is_what_is_built(name, scene, knob_table):
-    detector = build_detector(name, Objective(loss="ap", scope="image", balance="none"), classes=3, size=(64, 64))
+    detector = build_detector(name, Objective(loss="ap", scope="image", balance="values"), classes=3, size=(64, 64))
     detector.initialize(0, 0)
     assert isinstance(detector, TorchvisionDetector) == (name in MODELS)
-    assert (type(detector.loss.ranking), detector.loss.scope, detector.loss.balance) == (LOSSES["ap"], "image", False)
+    assert (type(detector.loss.ranking), detector.loss.scope, detector.loss.balance) == (
+        LOSSES["ap"],
+        "image",
+        "values",
+    )
     assert detector.classes == 3
     assert detector.decay.shape == detector.weights.shape[1:]
     images, _ = scene()
