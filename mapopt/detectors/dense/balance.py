@@ -33,8 +33,9 @@ def by_gradients(
     The lengths are those of a lane's whole gradient: the class loss's with respect to its scores, the box loss's with
     respect to the predicted boxes, in units of the sides of the objects that they answer for. So a factor depends
     neither on the size of the images nor on how a detector encodes boxes. What a class loss sends into the boxes, as
-    aLRP's localization part does, is neither counted nor scaled. The factor is 1 where the boxes have no gradient,
-    because there is no object, and where a length is not finite, which the terms themselves then show.
+    the localization part of aLRP and of mean_ap does, is neither counted nor scaled. The factor is 1 where the boxes
+    have no gradient, because there is no object, and where a length is not finite, which the terms themselves then
+    show.
 
     Args:
         class_term: ``[lanes]``, a lane's from its own scores.
