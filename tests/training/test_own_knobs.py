@@ -71,15 +71,15 @@ def test_a_task_knows_the_knobs_of_its_own_parts_and_fills_in_their_values(
 
 
 def test_an_own_knob_is_read_and_turned_as_ours_are() -> None:
-    knobs = Knobs(own={"sharpness": 2})
+    knobs = Knobs(class_weight=1.0, own={"sharpness": 2})
     turned = knobs.replace(sharpness=3.0, lr=0.1)
     assert (turned.get("sharpness"), turned.get("lr"), turned.lr) == (3.0, 0.1, 0.1)
     assert knobs.get("sharpness") == 2.0
     assert list(turned.as_dict()) == [*ranges(), "sharpness"]
     assert Knobs.from_record(turned.as_dict()) == turned
     assert Knobs.from_dict({"sharpness": 3.0}, ranges() | OWN).own == {"sharpness": 3.0}
-    assert hash(turned) == hash(Knobs(lr=0.1))
-    assert turned != Knobs(lr=0.1)
+    assert hash(turned) == hash(Knobs(lr=0.1, class_weight=1.0))
+    assert turned != Knobs(lr=0.1, class_weight=1.0)
 
 
 def test_a_space_a_blend_and_a_table_hold_own_knobs() -> None:

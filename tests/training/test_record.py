@@ -32,8 +32,8 @@ def make_round(index: int, *, ap: float = 0.25, ramp: bool = False, diverged: bo
     )
     return Round(
         index=index,
-        knobs=Knobs(lr=0.05),
-        ramp_from=Knobs(lr=0.1) if ramp else None,
+        knobs=Knobs(lr=0.05, class_weight=1.0),
+        ramp_from=Knobs(lr=0.1, class_weight=1.0) if ramp else None,
         interval=interval,
         val=Scores(ap=ap, ap50=0.5, ap75=0.125, ar100=0.375, per_category=(0.2, 0.3)),
         images=64 * (index + 1),
