@@ -196,7 +196,7 @@ def _name_of(family: InstanceFamily) -> str:
 
 def _settings_of(family: InstanceFamily) -> dict[str, Any]:
     """Returns a family's settings as plain values; nothing of one that has others."""
-    settings = plain_settings(family) if dataclasses.is_dataclass(family) else {}
+    settings: dict[str, Any] = plain_settings(family) if dataclasses.is_dataclass(family) else {}
     try:
         return dict(json.loads(json.dumps(settings)))
     except TypeError:

@@ -153,5 +153,5 @@ from mapopt.training.recipe import Recipe
 print(Recipe(loss="alrp").settle(Knobs(lr=0.3)) == Knobs(lr=0.3, class_weight=0.25))
 print(Recipe(loss="torchvision", detector="fcos").settle(Knobs()).class_weight)
 print("torch" in sys.modules)"""
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.split() == ["True", "1.0", "False"]
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.split() == ["True", "1.0", "False"]

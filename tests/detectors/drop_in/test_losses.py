@@ -198,12 +198,12 @@ def test_the_class_loss_weighs_what_it_starts_from_or_what_is_asked_for(family, 
     def value(loss, **given):
         return losses_of(replace_class_loss(build(family), loss, **given), family)[name].item()
 
-    one = value("ap", class_weight=1.0)
-    assert one > 0
-    assert value("ap") == pytest.approx(one / 4)
-    assert value(Objective(loss="ap")) == pytest.approx(one / 4)
-    assert value(Objective(loss="ap"), class_weight=3.0) == pytest.approx(one * 3)
-    assert value("ap", balance="gradients") == pytest.approx(one)
+    whole = value("ap", class_weight=1.0)
+    assert whole > 0
+    assert value("ap") == pytest.approx(whole / 4)
+    assert value(Objective(loss="ap")) == pytest.approx(whole / 4)
+    assert value(Objective(loss="ap"), class_weight=3.0) == pytest.approx(whole * 3)
+    assert value("ap", balance="gradients") == pytest.approx(whole)
     assert value("focal") == value("focal", class_weight=1.0)
     with pytest.raises(ConfigError, match="class_weight is -1: expected a number from 0 to 1000000"):
         replace_class_loss(build(family), "ap", class_weight=-1)
