@@ -70,7 +70,7 @@ def test_knobs_that_leave_it_open_later_take_the_tasks(make_task: MakeTask) -> N
     ramped, constant = Trainer(task, seed=0), Trainer(task, seed=0)
     for each, start in ((ramped, Knobs(lr=0.1)), (constant, Knobs(lr=0.1, class_weight=0.5))):
         each.set_knobs(Knobs(lr=0.1))
-        each.train(8, ramp_from=start)
+        each.train(8, ramp_from=start, via=((0.5, start),))
     assert torch.equal(weights_of(ramped), weights_of(constant))
 
 
@@ -79,12 +79,12 @@ class Careless:
     """A controller that does not start from the task's knobs."""
 
     def decide(self, history: Sequence[object], task: object, budget: object) -> Decision:
-        return Decision(knobs=Knobs(lr=0.1), ramp_from=Knobs(lr=0.2))
+        return Decision(knobs=Knobs(lr=0.1), ramp_from=Knobs(lr=0.2), via=((0.5, Knobs(lr=0.3)),))
 
 
 def test_a_record_says_what_was_trained_with(make_task: MakeTask) -> None:
     played = run(Trainer(make_task(loss="ap")), Careless(), Budget(images=8, rounds=1)).history[0]
-    assert (played.knobs.class_weight, played.ramp_from.class_weight) == (0.25, 0.25)  # type: ignore[union-attr]
+    assert [knobs.class_weight for _, knobs in played.points] == [0.25] * 3
 
 
 def test_train_compare_and_the_environments_zero_action_agree(small_splits: Splits, tmp_path: Path) -> None:
