@@ -45,7 +45,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
 
     | knob | range | scale | default |
     | --- | --- | --- | --- |
-    | lr | 1e-05 to 3 | logarithmic | 0.2 |
+    | lr | 1e-05 to 3 | logarithmic | the optimizer's |
     | weight_decay | 1e-07 to 0.1 | logarithmic | 0.0005 |
     | momentum | 0 to 0.99 | linear | 0.9 |
     | box_weight | 0.05 to 20 | logarithmic | 1 |

@@ -160,7 +160,7 @@ def ranges_of(family: InstanceFamily, names: Iterable[str]) -> Mapping[str, Rang
 
 
 def plain_settings(family: Any) -> dict[str, Any]:
-    """Returns a family's settings as plain values, with the class weight that its knobs leave open written down."""
+    """Returns a family's settings as plain values, with what its knobs leave open written down."""
     settings: dict[str, Any] = to_mapping(family)
     recipe, knobs = getattr(family, "recipe", None), getattr(family, "knobs", None)
     if isinstance(settings, dict) and isinstance(recipe, Recipe) and isinstance(knobs, Knobs):

@@ -100,8 +100,9 @@ class RescueFamily(SceneFamily):
         super().__post_init__()
         check_choice("mistakes", self.mistakes, MISTAKES)
         object.__setattr__(self, "mistakes", tuple(self.mistakes))
+        right = self.recipe.settle(self.knobs)
         for name in self.mistakes:
-            MISTAKES[name].check(name, self.knobs)
+            MISTAKES[name].check(name, right)
         kinds = len(self.mistakes)
         if self.count % kinds:
             lower = self.count // kinds * kinds
@@ -120,10 +121,11 @@ class RescueFamily(SceneFamily):
         """Returns the instance of a number in ``[0, count)``."""
         name = self.mistake_of(number)
         mistake = MISTAKES[name]
-        knobs = mistake.knobs(self.knobs, np.random.default_rng(self.seed_of(number)))
+        right = self.recipe.settle(self.knobs)
+        knobs = mistake.knobs(right, np.random.default_rng(self.seed_of(number)))
         if mistake.knob:
-            wrong, right = knobs.get(mistake.knob), self.knobs.get(mistake.knob)
-            special = f"mistake {name}: {mistake.knob} {wrong:.3g} instead of {right:.3g}"
+            given, best = knobs.get(mistake.knob), right.get(mistake.knob)
+            special = f"mistake {name}: {mistake.knob} {given:.3g} instead of {best:.3g}"
         else:
             special = f"mistake {name}: {mistake.text}"
         splits = self.draw(self.scenes, number)

@@ -51,6 +51,9 @@ class TaskInfo:
     train_images: int
     batch_size: int
     knobs: Knobs
-    """The task's own setting, from which controllers start."""
+    """The task's own setting, from which controllers start; nothing in it is left open."""
     ranges: Mapping[str, Range] = field(default_factory=our_ranges, hash=False)
     """Name -> range of every knob: ours, and those that the task's own parts declare."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "knobs", self.knobs.settled())

@@ -58,7 +58,7 @@ class Range:
         return min(max(value, self.low), self.high)
 
 
-_OPEN = {"class_weight": 1.0}
+_OPEN = {"lr": 0.2, "class_weight": 1.0}
 """Knobs that can be left open, and what they count as without a task that settles them."""
 
 
@@ -70,12 +70,13 @@ class Knobs:
         ConfigError: a value lies outside its range or is not finite.
     """
 
-    lr: Annotated[float, Range(1e-5, 3.0, log=True)] = 0.2
-    """Learning rate of this moment, warm-up and decay included."""
+    lr: Annotated[float | None, Range(1e-5, 3.0, log=True)] = None
+    """Learning rate of this moment, warm-up and decay included; where it is left open, a task takes its optimizer's,
+    and without a task it counts as 0.2. With optimizers that find their own it is a factor of it."""
     weight_decay: Annotated[float, Range(1e-7, 1e-1, log=True)] = 5e-4
     """Decoupled from norms and biases, which never decay."""
     momentum: Annotated[float, Range(0.0, 0.99)] = 0.9
-    """SGD's momentum, or AdamW's first beta."""
+    """SGD's momentum, or the first beta of AdamW and its relatives."""
     box_weight: Annotated[float, Range(0.05, 20.0, log=True)] = 1.0
     """Factor of the box loss."""
     class_weight: Annotated[float | None, Range(0.05, 20.0, log=True)] = None
@@ -157,6 +158,14 @@ class Knobs:
         """
         missing = {name: getattr(others, name) for name in _OPEN if getattr(self, name) is None}
         return dataclasses.replace(self, **missing) if any(missing.values()) else self
+
+    def settled(self) -> Knobs:
+        """Returns the knobs with what they leave open as it counts without a task.
+
+        >>> Knobs().settled().lr
+        0.2
+        """
+        return self.filled_from(Knobs.from_record(_OPEN))
 
     def check(self, known: Mapping[str, Range]) -> None:
         """Raises ConfigError unless the own knobs are those of a task, each inside its range.

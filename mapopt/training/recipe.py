@@ -16,7 +16,7 @@ from mapopt.losses.table import LOSS_TABLE, start_weight
 from mapopt.registry import is_text, load
 from mapopt.settings import LEFT_OUT_WHEN_EMPTY, check_values
 from mapopt.training.knobs import Knobs, Range, ranges
-from mapopt.training.optimizers.registry import OPTIMIZERS, averages_already
+from mapopt.training.optimizers.registry import OPTIMIZERS, averages_already, default_lr
 from mapopt.training.optimizers.table import OPTIMIZER_TABLE
 from mapopt.training.own_knobs import OwnKnob, own_knobs
 
@@ -132,8 +132,26 @@ class Recipe(Objective):
             )
         return weight
 
+    @cached_property
+    def lr(self) -> float:
+        """The learning rate that a task starts from where its knobs leave it open: its optimizer's.
+
+        Of an optimizer of one's own it imports the optimizer.
+        """
+        rate, bounds = default_lr(self.optimizer, otherwise=Knobs().get("lr")), ranges()["lr"]
+        if not bounds.low <= rate <= bounds.high:
+            raise ConfigError(
+                f"optimizer '{self.optimizer}' has a default_lr of {rate:g}: expected {bounds.low:g} to {bounds.high:g}"
+            )
+        return rate
+
     def settle(self, knobs: Knobs) -> Knobs:
-        """Returns knobs with the class weight that they leave open; own knobs are a task's to fill in."""
+        """Returns knobs with the learning rate and the class weight that they leave open.
+
+        Own knobs are a task's to fill in.
+        """
+        if knobs.lr is None:
+            knobs = knobs.filled_from(Knobs(lr=self.lr))
         return knobs if knobs.class_weight is not None else knobs.filled_from(Knobs(class_weight=self.class_weight))
 
     def _own_parts(self) -> Iterator[tuple[str, Any, dict[str, Any]]]:

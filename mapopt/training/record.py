@@ -162,7 +162,7 @@ def describe_round(played: Round, budget: Budget) -> str:
         return f"round {played.index + 1:{width}}/{budget.rounds}  images {played.images}  diverged: not finite"
     return (
         f"round {played.index + 1:{width}}/{budget.rounds}  images {played.images:{len(str(budget.images))}}  "
-        f"val AP {played.val.ap:.4f}  AP50 {played.val.ap50:.4f}  lr {played.knobs.lr:.3g}  "
+        f"val AP {played.val.ap:.4f}  AP50 {played.val.ap50:.4f}  lr {played.knobs.get('lr'):.3g}  "
         f"loss {interval.class_loss + interval.box_loss:.4f}  gradient {interval.gradient_norm:.3g}  "
         f"{played.seconds:.1f} s"
     )

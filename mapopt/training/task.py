@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Task:
     """A detector's recipe with the data it is trained, selected and tested on.
 
-    A class weight that is left open becomes the one that the class loss starts from, and own knobs that are not given
-    get the values that the recipe's own parts declare.
+    A learning rate that is left open becomes the optimizer's, a class weight the one that the class loss starts from,
+    and own knobs that are not given get the values that the recipe's own parts declare.
 
     Raises:
         ConfigError: an own knob is unknown or out of its range.

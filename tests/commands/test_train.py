@@ -158,7 +158,7 @@ def test_resuming_where_nothing_is_begins(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--knobs.lr", "0.123"], f"was begun with knobs.lr {Knobs().lr}, not 0.123."),
+        (["--knobs.lr", "0.123"], f"was begun with knobs.lr {Knobs().settled().lr}, not 0.123."),
         (["--seed", "4"], "was begun with seed 0, not 4."),
         (["--images", "128"], "was begun with images 64, not 128."),
         (["--controller", "plateau"], "was begun with controller schedule, not plateau."),

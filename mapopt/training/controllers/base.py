@@ -77,7 +77,7 @@ class Controller(Protocol):
 
     >>> class Halves:
     ...     def decide(self, history, task, budget):
-    ...         return Decision(knobs=task.knobs.replace(lr=task.knobs.lr / 2 ** len(history)))
+    ...         return Decision(knobs=task.knobs.replace(lr=task.knobs.get("lr") / 2 ** len(history)))
     >>> from mapopt.training.testing import check_controller
     >>> check_controller(Halves())
     """
@@ -93,7 +93,7 @@ def measures_of(controller: Controller) -> tuple[Measure, ...]:
 
 def with_rate(knobs: Knobs, fraction: float) -> Knobs:
     """Returns the knobs with a fraction of their learning rate, which stays inside its range."""
-    return knobs if fraction == 1.0 else knobs.replace(lr=ranges()["lr"].clip(knobs.lr * fraction))
+    return knobs if fraction == 1.0 else knobs.replace(lr=ranges()["lr"].clip(knobs.get("lr") * fraction))
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

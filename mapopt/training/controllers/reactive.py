@@ -44,9 +44,9 @@ class Plateau:
             if stalled >= self.rounds:
                 fraction, stalled = fraction * self.factor, 0
         warm = Schedule(shape="constant", warmup=self.warmup, warmup_from=self.warmup_from)
-        base = task.knobs.lr
+        base = task.knobs.get("lr")
         return warm.decide(history, task, budget).turned(
-            lambda knobs: with_rate(task.knobs, fraction * knobs.lr / base)
+            lambda knobs: with_rate(task.knobs, fraction * knobs.get("lr") / base)
         )
 
 

@@ -164,4 +164,4 @@ CONTROLLER_PROPERTIES: dict[str, Callable[[ControllerCase], None]] = {
 
 def _shown(decision: Any) -> str:
     stop = f", stop={decision.stop!r}" if decision.stop else ""
-    return f"lr={decision.knobs.lr:g}{stop}"
+    return f"lr={decision.knobs.get('lr'):g}{stop}"

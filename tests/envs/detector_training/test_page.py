@@ -56,7 +56,8 @@ def test_the_sections_are_those_of_gymnasiums_pages() -> None:
 def test_the_table_of_knobs_is_that_of_the_code() -> None:
     scale = {True: "logarithmic", False: "linear"}
     defaults = {name: getattr(Knobs(), name) for name in ranges()}
-    texts = {name: "the loss's" if value is None else f"{value:g}" for name, value in defaults.items()}
+    left_open = {"lr": "the optimizer's", "class_weight": "the loss's"}
+    texts = {name: left_open[name] if value is None else f"{value:g}" for name, value in defaults.items()}
     assert rows("Action space") == [
         f"| {name} | {bounds.low:g} to {bounds.high:g} | {scale[bounds.log]} | {texts[name]} |"
         for name, bounds in ranges().items()
