@@ -11,21 +11,21 @@ from mapopt.lazy import attach
 if TYPE_CHECKING:
     from mapopt.experiments.comparison.compare import compare as compare
     from mapopt.experiments.comparison.compare import plot as plot
-    from mapopt.experiments.comparison.compare import search as search
     from mapopt.experiments.comparison.config import Experiment as Experiment
     from mapopt.experiments.comparison.config import MethodConfig as MethodConfig
-    from mapopt.experiments.comparison.config import SearchConfig as SearchConfig
-    from mapopt.experiments.comparison.config import Searched as Searched
     from mapopt.experiments.comparison.config import TaskConfig as TaskConfig
     from mapopt.experiments.comparison.config import load_experiment as load_experiment
     from mapopt.experiments.comparison.controllers import ControllerConfig as ControllerConfig
-    from mapopt.experiments.comparison.search import SearchOutcome as SearchOutcome
     from mapopt.experiments.comparison.store import Store as Store
     from mapopt.experiments.comparison.stored_run import StoredRun as StoredRun
     from mapopt.experiments.reporting.report import summarize as summarize
     from mapopt.experiments.reporting.summary import MethodSummary as MethodSummary
     from mapopt.experiments.reporting.summary import Summary as Summary
     from mapopt.experiments.reporting.summary import TaskSummary as TaskSummary
+    from mapopt.experiments.searching.outcome import SearchOutcome as SearchOutcome
+    from mapopt.experiments.searching.search import search as search
+    from mapopt.experiments.searching.settings import SearchConfig as SearchConfig
+    from mapopt.experiments.searching.settings import Searched as Searched
 else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
@@ -34,9 +34,9 @@ else:
             "Experiment": "mapopt.experiments.comparison.config",
             "MethodConfig": "mapopt.experiments.comparison.config",
             "MethodSummary": "mapopt.experiments.reporting.summary",
-            "SearchConfig": "mapopt.experiments.comparison.config",
-            "SearchOutcome": "mapopt.experiments.comparison.search",
-            "Searched": "mapopt.experiments.comparison.config",
+            "SearchConfig": "mapopt.experiments.searching.settings",
+            "SearchOutcome": "mapopt.experiments.searching.outcome",
+            "Searched": "mapopt.experiments.searching.settings",
             "Store": "mapopt.experiments.comparison.store",
             "StoredRun": "mapopt.experiments.comparison.stored_run",
             "Summary": "mapopt.experiments.reporting.summary",
@@ -45,7 +45,7 @@ else:
             "compare": "mapopt.experiments.comparison.compare",
             "load_experiment": "mapopt.experiments.comparison.config",
             "plot": "mapopt.experiments.comparison.compare",
-            "search": "mapopt.experiments.comparison.compare",
+            "search": "mapopt.experiments.searching.search",
             "summarize": "mapopt.experiments.reporting.report",
         },
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OnExperiment(Command):
+class OnExperiment(Command):
     """What the commands about an experiment share."""
 
     config_holds_flags: ClassVar[bool] = False
@@ -63,11 +63,12 @@ class _OnExperiment(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare(_OnExperiment):
+class Compare(OnExperiment):
     """Train every method on every task with every seed at equal budget, test once, and report with intervals.
 
     Runs that the store already has are not trained again; a comparison that was stopped goes on where it was. Runs
-    that other code made are refused until --accept-stored counts them or --redo trains them again.
+    that other code made are refused until --accept-stored counts them or --redo trains them again. Settings that
+    `mapopt search` chose are read from OUT/EXPERIMENT/searched.yaml where the experiment says nothing of them.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -81,29 +82,20 @@ class Compare(_OnExperiment):
     """Count stored runs that other code made (another version of mapopt or torch, or another kind of device)."""
     redo: bool = field(default=False, metadata=NOT_A_SETTING)
     """Train such runs again."""
-    search: bool = False
-    """Search the methods' settings on other seeds instead, and print the section to keep in the configuration. The
-    outcomes are kept in OUT, too, so that a search that was stopped goes on."""
 
     def run(self) -> None:
-        """Compares, or searches."""
+        """Compares."""
         check_device(self.device)
         self.settings()
-        about_stored: Options = {"accept_stored": self.accept_stored, "redo": self.redo}
-        options: Options = {**self.options(), **about_stored, "workers": self.workers}
-        if self.search:
-            from mapopt.experiments.comparison.compare import search
-            from mapopt.experiments.comparison.search import as_yaml
-
-            print(as_yaml(search(self.config, methods=self.methods, out=self.out, **options)))
-            return
         from mapopt.experiments.comparison.compare import compare
 
+        about_stored: Options = {"accept_stored": self.accept_stored, "redo": self.redo}
+        options: Options = {**self.options(), **about_stored, "workers": self.workers}
         compare(self.config, methods=self.methods, out=self.out, **options)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plot(_OnExperiment):
+class Plot(OnExperiment):
     """Draw a comparison's table, summary.json and figures again from its store, without training.
 
     Runs that other code made are among them, and a note says so. A report on some of the runs goes into a folder of its

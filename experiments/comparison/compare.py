@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,22 +9,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-from mapopt.bounds import WORKERS
-from mapopt.devices import choose_device
-from mapopt.errors import ConfigError, StoreError
+from mapopt.errors import StoreError
 from mapopt.experiments.comparison.config import Experiment
 from mapopt.experiments.comparison.data import splits_of
 from mapopt.experiments.comparison.executors import run_jobs
 from mapopt.experiments.comparison.expected import expected_seconds
 from mapopt.experiments.comparison.jobs import Job, Plan, all_jobs, train_job
-from mapopt.experiments.comparison.options import Config, Methods, Options, make_experiment
-from mapopt.experiments.comparison.search import (
-    SearchJob,
-    SearchOutcome,
-    combinations,
-    kept_outcomes,
-    search_job,
-    search_jobs,
+from mapopt.experiments.comparison.options import (
+    Config,
+    Methods,
+    Options,
+    about_stored,
+    device_of,
+    make_experiment,
+    workers_of,
 )
 from mapopt.experiments.comparison.standing import missing_jobs, stored_runs
 from mapopt.experiments.comparison.store import Store
@@ -35,7 +31,6 @@ from mapopt.experiments.reporting.report import summarize
 from mapopt.experiments.reporting.summary import Summary
 from mapopt.files import write_json
 from mapopt.locks import lock_folder
-from mapopt.waiting import Waiting
 
 Listener = Callable[[Any], None]
 
@@ -46,7 +41,8 @@ def compare(
     """Trains every method on every task with every seed at equal budget, tests once, and returns what came of it.
 
     Runs that the store already has are not trained again; a comparison that was stopped goes on where it was. What
-    other code made is refused unless the options accept it or have it done again. The summary is also written to
+    other code made is refused unless the options accept it or have it done again. What `search` chose for a method is
+    read from ``OUT/EXPERIMENT/searched.yaml`` where the experiment says nothing of it. The summary is also written to
     ``OUT/EXPERIMENT/summary.json``, or of some of the runs to a folder in ``OUT/EXPERIMENT/selections``. A script that
     takes more than one worker calls this below ``if __name__ == "__main__":``, because workers import the script.
 
@@ -64,11 +60,11 @@ def compare(
     Example:
         ``compare(methods={"baseline": None, "hinge": Recipe(loss="mine:HingeLoss")}, seeds=4, workers=2)``
     """
-    experiment = make_experiment(config, methods, options)
-    device, workers = _device(options), _workers(options)
+    experiment = make_experiment(config, methods, options, out=out)
+    device, workers = device_of(options), workers_of(options)
     store, jobs = Store(Path(out)), all_jobs(experiment, device=device)
     with lock_folder(store.root / experiment.name):
-        missing, standing = missing_jobs(jobs, store, lanes=experiment.lanes, **_about_stored(options))
+        missing, standing = missing_jobs(jobs, store, lanes=experiment.lanes, **about_stored(options))
         with _listening(options) as report:
             report(
                 Plan(
@@ -103,83 +99,8 @@ def plot(
     Raises:
         StoreError: the store holds no runs of this experiment as it is configured now.
     """
-    experiment = make_experiment(config, methods, options)
+    experiment = make_experiment(config, methods, options, out=out)
     return _summarize(experiment, all_jobs(experiment), Store(Path(out)), options, any_device=True)
-
-
-def search(
-    config: Config = "default", *, methods: Methods = (), out: str | Path = "runs", **options: Unpack[Options]
-) -> list[SearchOutcome]:
-    """Searches the settings of every method that has a grid, on every task, on seeds that no comparison uses.
-
-    Outcomes are kept in ``OUT/EXPERIMENT/searches``, so a search that was stopped goes on where it was.
-
-    Args:
-        config: the experiment; what it says of earlier searches has no influence.
-        methods: as for `compare`.
-        out: the store.
-        options: as for `compare`.
-
-    Returns:
-        one outcome per task and method, by method.
-
-    Raises:
-        ConfigError: no method has a grid.
-        StoreError: a kept outcome cannot be read.
-    """
-    experiment = make_experiment(config, methods, options)
-    device, workers = _device(options), _workers(options)
-    folder = Path(out) / experiment.name
-    jobs = search_jobs(experiment, folder / "searches", device=device)
-    with lock_folder(folder), _listening(options) as report:
-        missing, outcomes = kept_outcomes(jobs, **_about_stored(options))
-        for outcome in outcomes:
-            report(outcome)
-
-        kept = len(outcomes)
-        with _waiting_for_searches(missing, options, workers=workers) as waiting:
-
-            def keep(event: Any) -> None:
-                if isinstance(event, SearchOutcome):
-                    outcomes.append(event)
-                    waiting.advance(len(outcomes) - kept)
-                report(event)
-
-            run_jobs(partial(search_job, device=device), missing, keep, workers=workers)
-    order = list(experiment.methods)
-    return sorted(outcomes, key=lambda outcome: order.index(outcome.method))
-
-
-def _waiting_for_searches(missing: Sequence[SearchJob], options: Options, *, workers: int) -> Waiting:
-    """Returns what says beside the output, which is to be kept, about how long searches take."""
-    trained = [
-        replace(search.job, seeds=tuple(range(len(combinations(search.search.grid)) * search.search.seeds)))
-        for search in missing
-    ]
-    shown = bool(options.get("report")) and bool(missing)
-    seconds = expected_seconds(trained, [], workers=workers)
-    return Waiting(
-        "searching",
-        total=len(missing),
-        unit="searches",
-        expected=seconds,
-        stream=sys.stderr,
-        announce=shown,
-        quiet=not shown,
-    )
-
-
-def _device(options: Options) -> str:
-    return str(choose_device(options.get("device", "auto")))
-
-
-def _workers(options: Options) -> int:
-    workers = options.get("workers", 0)
-    if not 0 <= workers <= WORKERS:
-        raise ConfigError(f"workers is {workers}: expected up to {WORKERS} processes, or 0 for one per core")
-    if workers:
-        return workers
-    return 1 if _device(options).startswith("cuda") else max(1, len(os.sched_getaffinity(0)))
 
 
 @contextmanager
@@ -202,10 +123,6 @@ def _listening(options: Options) -> Iterator[Listener]:
             yield report
     else:
         yield report
-
-
-def _about_stored(options: Options) -> dict[str, bool]:
-    return {"accept_stored": options.get("accept_stored", False), "redo": options.get("redo", False)}
 
 
 def _summarize(

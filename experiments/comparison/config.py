@@ -14,9 +14,13 @@ from typing import Any, Literal
 from mapopt.data import ShapesConfig
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.experiments.comparison.controllers import ControllerConfig
+from mapopt.experiments.searching.candidates import check_search, with_changes
+from mapopt.experiments.searching.changes import Changes
+from mapopt.experiments.searching.searched_file import path_beside, read_searched
+from mapopt.experiments.searching.settings import SearchConfig, Searched
 from mapopt.former_names import translate
 from mapopt.paths import check_name
-from mapopt.settings import LEFT_OUT_WHEN_EMPTY, from_mapping, load_settings
+from mapopt.settings import from_mapping, load_settings
 from mapopt.training import Budget, Knobs, Recipe
 
 SEARCH_SEEDS = 1000
@@ -45,32 +49,6 @@ class TaskConfig:
     """Fractions by which real images that are one set are divided into train, val and test."""
     bits: int = 16
     """How many bits of real images with 16 bits are in use."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchConfig:
-    """What a method's settings are chosen from, on each task by itself."""
-
-    grid: dict[str, list[float]] = field(default_factory=dict)
-    """Knob -> the values tried, all combinations."""
-    seeds: int = 4
-    """Seeds per combination."""
-    of: str | None = None
-    """The method whose settings this method takes over; the cost of their search counts here, too."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Searched:
-    """What a search chose for a method on a task, and what it cost."""
-
-    knobs: dict[str, float]
-    runs: int
-    images: int
-    """Trained on."""
-    seconds: float
-    """By the clock."""
-    processor_seconds: float | None = field(default=None, metadata=LEFT_OUT_WHEN_EMPTY)
-    """Of the processor; unknown where only the clock was read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +104,7 @@ class Experiment:
     select: Literal["best", "last"] = "best"
     """Which weights are tested: those of the round with the best val AP, or the last."""
     searched: dict[str, dict[str, Searched]] = field(default_factory=dict)
-    """Task -> method -> the outcome of its search, as `mapopt compare --search` prints it."""
+    """Task -> method -> the outcome of its search, as `mapopt search` writes it."""
 
     def __post_init__(self) -> None:
         if not self.tasks or not self.methods:
@@ -186,11 +164,26 @@ class Experiment:
         """Returns what tables and figures call a method."""
         return self.methods[method].label or method
 
-    def knobs(self, task: str, method: str) -> Knobs:
-        """Returns a method's knobs on a task: its own settings, and over them what its search chose there."""
+    def chosen(self, task: str, method: str) -> MethodConfig:
+        """Returns a method as it is trained on a task: its own settings, and in their place what its search chose.
+
+        Raises:
+            ConfigError: what the search chose makes no method, or a round is no whole number of steps of its batch.
+        """
         config, outcome = self.methods[method], self.outcome(task, method)
-        knobs = Knobs.from_dict({**config.knobs, **(outcome.knobs if outcome else {})}, config.recipe.ranges())
-        return config.recipe.settle(knobs)
+        if outcome is None:
+            return config
+        # A borrower's controller is what makes it another method.
+        controller = {} if config.search.of is not None else outcome.controller
+        changes = Changes(knobs=outcome.knobs, recipe=outcome.recipe, controller=controller)
+        chosen: MethodConfig = with_changes(config, changes, f"what was searched for method '{method}' on '{task}'")
+        self.budget.check(chosen.recipe.batch_size)
+        return chosen
+
+    def knobs(self, task: str, method: str) -> Knobs:
+        """Returns a method's knobs on a task."""
+        chosen = self.chosen(task, method)
+        return chosen.recipe.settle(Knobs.from_dict(chosen.knobs, chosen.recipe.ranges()))
 
     def outcome(self, task: str, method: str) -> Searched | None:
         """Returns what the search chose whose settings a method has on a task; None where nothing was searched."""
@@ -213,17 +206,65 @@ def load_experiment(config: str | Path | Mapping[str, Any] | Experiment) -> Expe
     if not isinstance(config, str | Path):
         kind = type(config).__name__
         raise ConfigError(f"config is of type {kind}: expected a file, a name, a mapping or an Experiment")
-    shipped = CONFIGS / f"{config}.yaml"
-    path = shipped if not Path(config).is_file() and shipped.is_file() else Path(config)
+    path = config_path(config)
+    experiment = _read(load_settings(path), str(path))
+    beside = path_beside(path)
+    return filled(experiment, read_searched(beside), str(beside)) if beside.is_file() else experiment
+
+
+def config_path(config: str | Path) -> Path:
+    """Returns where the configuration of an experiment is.
+
+    Args:
+        config: a file, or the name of a shipped experiment.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    path = CONFIGS / f"{config}.yaml" if str(config) in shipped() and not Path(config).is_file() else Path(config)
     if not path.is_file():
-        names = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-        raise ConfigError(f"{config}: no such file; give a configuration file, or one of {', '.join(names)}")
-    return _read(load_settings(path), str(path))
+        raise ConfigError(f"{config}: no such file; give a configuration file, or one of {', '.join(shipped())}")
+    return path
+
+
+def shipped() -> list[str]:
+    """Returns the names of the experiments that come with mapopt."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml") if "." not in path.stem)
+
+
+def filled(experiment: Experiment, found: Mapping[str, Mapping[str, Searched]], where: str) -> Experiment:
+    """Returns an experiment with what a search found, where the experiment itself says nothing of it.
+
+    Args:
+        experiment: its own section ``searched`` goes before.
+        found: task -> method -> what was chosen; tasks and methods that the experiment does not have are left out.
+        where: what messages call the source.
+
+    Raises:
+        ConfigError: what was chosen makes no method.
+    """
+    wanted = {*experiment.methods, *(method.search.of for method in experiment.methods.values())}
+    searched = {
+        task: {name: outcome for name, outcome in found.get(task, {}).items() if name in wanted}
+        | experiment.searched.get(task, {})
+        for task in experiment.tasks
+    }
+    changed = replace(experiment, searched={task: outcomes for task, outcomes in searched.items() if outcomes})
+    try:
+        _check_searches(changed)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return changed
 
 
 def _read(content: Any, where: str) -> Experiment:
     experiment: Experiment = from_mapping(Experiment, translate(content, "experiment"), where)
     _check_searches(experiment)
+    for name, method in experiment.methods.items():
+        try:
+            check_search(method, method.search)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: method '{name}': {error}") from None
     return experiment
 
 
@@ -241,8 +282,5 @@ def _check_searches(experiment: Experiment) -> None:
         # A method that is left out may still lend what was searched for it.
         if method.search.of is not None and method.search.of not in {*experiment.methods, *outcomes}:
             raise ConfigError(unknown_name("method to take the search from", method.search.of, experiment.methods))
-        for knob in method.search.grid:
-            if knob not in method.recipe.ranges():
-                raise ConfigError(unknown_name("knob in the search grid", knob, method.recipe.ranges()))
         for task in experiment.tasks:
             experiment.knobs(task, name)

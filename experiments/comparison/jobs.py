@@ -121,7 +121,7 @@ def make_job(
     Raises:
         MapoptError: a part of the user's own or an agent is not there or not usable, or a folder cannot be read.
     """
-    config, outcome = experiment.methods[method], experiment.outcome(task, method)
+    config, outcome = experiment.chosen(task, method), experiment.outcome(task, method)
     data, knobs = experiment.tasks[task], experiment.knobs(task, method)
     _check_own_parts(config.recipe)
     config.controller.make()

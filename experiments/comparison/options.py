@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
-from mapopt.errors import ConfigError, unknown_name
-from mapopt.experiments.comparison.config import (
-    Experiment,
-    MethodConfig,
-    SearchConfig,
-    load_experiment,
-)
+from mapopt.bounds import WORKERS
+from mapopt.devices import choose_device
+from mapopt.errors import ConfigError, StoreError, unknown_name
+from mapopt.experiments.comparison.config import Experiment, MethodConfig, filled, load_experiment
 from mapopt.experiments.comparison.controllers import ControllerConfig
+from mapopt.experiments.searching.searched_file import NAME, read_searched
+from mapopt.experiments.searching.settings import SearchConfig
 from mapopt.registry import text_of
 from mapopt.settings import from_mapping
 from mapopt.training import Recipe
@@ -54,11 +54,18 @@ class Options(TypedDict, total=False):
     """Print as the command does, and draw the figures."""
 
 
-def make_experiment(config: Config, methods: Methods, options: Options) -> Experiment:
+def make_experiment(config: Config, methods: Methods, options: Options, *, out: str | Path | None = None) -> Experiment:
     """Returns the experiment as the options have it.
+
+    Args:
+        config: the experiment.
+        methods: names, or methods by name; see `compare`.
+        options: what else is asked for.
+        out: the store whose searches chose what the experiment says nothing of; None takes the experiment as it is.
 
     Raises:
         ConfigError: an option, a method or a task is unknown, or an experiment's file is wrong.
+        StoreError: the store's search was one for other settings, images or spaces.
     """
     for name in options:
         if name not in Options.__annotations__:
@@ -69,11 +76,13 @@ def make_experiment(config: Config, methods: Methods, options: Options) -> Exper
         methods = ()
     elif isinstance(methods, str):
         raise ConfigError(f"methods is '{methods}': expected a list of names, such as ['{methods}']")
-    experiment = experiment.only(methods, options.get("tasks", ()))
     data, agent = options.get("data"), options.get("agent")
     reference, seeds = options.get("reference"), options.get("seeds")
     if data is not None:
         experiment = experiment.with_data(_name_of_data(data))
+    if out is not None:
+        experiment = _with_stored_search(experiment, Path(out) / experiment.name / NAME)
+    experiment = experiment.only(methods, options.get("tasks", ()))
     if agent is not None:
         experiment = _with_agent(experiment, str(agent))
     return replace(
@@ -81,6 +90,58 @@ def make_experiment(config: Config, methods: Methods, options: Options) -> Exper
         reference=experiment.reference if reference is None else reference,
         seeds=experiment.seeds if seeds is None else seeds,
     )
+
+
+def device_of(options: Options) -> str:
+    """Returns the device that the options ask for."""
+    return str(choose_device(options.get("device", "auto")))
+
+
+def workers_of(options: Options) -> int:
+    """Returns how many processes the options ask for.
+
+    Raises:
+        ConfigError: it is no number of processes.
+    """
+    workers = options.get("workers", 0)
+    if not 0 <= workers <= WORKERS:
+        raise ConfigError(f"workers is {workers}: expected up to {WORKERS} processes, or 0 for one per core")
+    if workers:
+        return workers
+    return 1 if device_of(options).startswith("cuda") else max(1, len(os.sched_getaffinity(0)))
+
+
+def about_stored(options: Options) -> dict[str, bool]:
+    """Returns what the options say of runs that other code made."""
+    return {"accept_stored": options.get("accept_stored", False), "redo": options.get("redo", False)}
+
+
+def _with_stored_search(experiment: Experiment, path: Path) -> Experiment:
+    """Returns the experiment with what a search of it chose, if there was one."""
+    if not path.is_file():
+        return experiment
+    from mapopt.experiments.searching.ladders import ladders_of
+
+    searchable = any(method.search.space for method in experiment.methods.values())
+    asked = (
+        {(task, each.method): each.asked for each in ladders_of(experiment) for task in each.tasks}
+        if searchable
+        else {}
+    )
+    found = read_searched(path)
+    taken = {
+        task: {method: outcome for method, outcome in by_method.items() if (task, method) in asked}
+        for task, by_method in found.items()
+    }
+    for task, by_method in taken.items():
+        for method, outcome in by_method.items():
+            own = method in experiment.searched.get(task, {})
+            if not own and outcome.asked != asked[task, method]:
+                raise StoreError(
+                    f"{path}: what it has of method '{method}' on task '{task}' was searched with other settings, "
+                    "images or another space than the experiment has now: run `mapopt search` again, or remove the file"
+                )
+    return filled(experiment, taken, str(path))
 
 
 def _with_places(config: Config, methods: Methods) -> Config:

@@ -15,7 +15,6 @@ from rich.progress import Progress as Bars
 
 from mapopt.experiments.comparison.executors import WorkerDied
 from mapopt.experiments.comparison.jobs import Plan, Progress
-from mapopt.experiments.comparison.search import SearchOutcome
 from mapopt.experiments.reporting.places import SELECTIONS, SUMMARY
 from mapopt.experiments.reporting.terminal import print_summary
 from mapopt.losses import make_loss
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class TerminalProgress:
-    """Shows what a comparison or a search reports; a context in which its bars are there."""
+    """Shows what a comparison reports; a context in which its bars are there."""
 
     def __init__(self) -> None:
         self._console = _console()
@@ -69,8 +68,6 @@ class TerminalProgress:
             self._begin(event)
         elif isinstance(event, Progress):
             self._advance(event)
-        elif isinstance(event, SearchOutcome):
-            self._print_outcome(event)
         elif isinstance(event, WorkerDied):
             self._console.print(str(event), highlight=False)
 
@@ -111,14 +108,6 @@ class TerminalProgress:
             if not self._console.is_terminal:
                 left = self._waiting.remaining() if self._waiting is not None else ""
                 self._console.print(f"{label}, {left}" if left else label)
-
-    def _print_outcome(self, outcome: SearchOutcome) -> None:
-        self._console.print(f"# {outcome.task}, {outcome.method}: {outcome.seconds:.0f} s", highlight=False)
-        for tried in outcome.tried:
-            spread = " ".join(f"{value:.3f}" for value in tried.val_ap)
-            lost = f", {tried.diverged} diverged" if tried.diverged else ""
-            text = f"#   {tried.knobs}: val AP {tried.mean:.4f} ({spread}{lost})"
-            self._console.print(text, highlight=False)
 
 
 def print_and_draw(summary: Summary, runs: Sequence[StoredRun], folder: Path, recipes: Mapping[str, Recipe]) -> None:

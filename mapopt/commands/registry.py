@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "predict": "mapopt.commands.predict:Predict",
     "train-agent": "mapopt.agents.commands.train_agent:TrainAgent",
     "watch": "mapopt.agents.commands.watch:Watch",
+    "search": "mapopt.experiments.commands.search:Search",
     "compare": "mapopt.experiments.commands.compare:Compare",
     "plot": "mapopt.experiments.commands.compare:Plot",
     "bench losses": "mapopt.experiments.commands.bench:BenchLosses",
@@ -35,6 +36,9 @@ SUMMARIES: dict[str, str] = {
     "predict": "Find objects in images, and draw them.",
     "train-agent": "Train an agent with PPO on detector training; it is stored as weights and JSON, and resumable.",
     "watch": "Play an episode of an agent, print a line per round, and write it as a video (GIF or MP4).",
+    "search": (
+        "Search the settings of methods in the spaces that an experiment gives them, by val AP on seeds of their own."
+    ),
     "compare": (
         "Train every method on every task with every seed at equal budget, test once, and report with intervals."
     ),

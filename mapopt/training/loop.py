@@ -6,7 +6,7 @@ that val AP selected.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,7 +40,7 @@ class RunResult:
     val: Scores
     """At the selected round. Selection makes it optimistic: the gap to the test shows by how much."""
     test: Report | None
-    """None for a diverged run, which counts as AP 0."""
+    """None for a diverged run, which counts as AP 0, and where the test split was left alone."""
 
 
 def advance(
@@ -128,6 +128,7 @@ def run_fleet(
     *,
     observer: Observer | None = None,
     select: Select = "best",
+    tested: bool = True,
 ) -> list[RunResult]:
     """Runs every lane under its own controller, from its beginning to its test.
 
@@ -137,8 +138,13 @@ def run_fleet(
         budget: images and rounds, the same for every lane.
         observer: called after every round of every lane.
         select: which weights are tested: those of the round with the best val AP, or the last.
+        tested: whether the test split is read at the end; a search, which chooses by val AP alone, leaves it alone.
     """
-    return _run(fleet, controllers, budget, [[] for _ in range(fleet.lanes)], {}, observer, None, select)
+    histories: list[list[Round]] = [[] for _ in range(fleet.lanes)]
+    best: dict[int, Snapshot] = {}
+    stopped = _play(fleet, controllers, budget, histories, best, observer, None, select)
+    reports = _test(fleet, best) if tested else [None] * fleet.lanes
+    return _conclude(fleet, histories, stopped, reports, select)
 
 
 def run(
@@ -164,11 +170,12 @@ def run(
         best: state of the best of them.
         select: which weights are tested.
     """
-    kept = {0: best} if best is not None else {}
-    return _run(trainer.fleet, [controller], budget, [list(history)], kept, observer, checkpoints, select)[0]
+    kept, histories = {0: best} if best is not None else {}, [list(history)]
+    stopped = _play(trainer.fleet, [controller], budget, histories, kept, observer, checkpoints, select)
+    return _conclude(trainer.fleet, histories, stopped, _test(trainer.fleet, kept), select)[0]
 
 
-def _run(
+def _play(
     fleet: Fleet,
     controllers: Sequence[Controller],
     budget: Budget,
@@ -177,7 +184,12 @@ def _run(
     observer: Observer | None,
     checkpoints: CheckpointFolder | None,
     select: Select,
-) -> list[RunResult]:
+) -> list[str]:
+    """Plays rounds until the budgets are spent, adds them to `histories`, and notes the selected states in `best`.
+
+    Returns:
+        why each lane was stopped; empty where it was not.
+    """
     budget.check(fleet.tasks[0].recipe.batch_size)
     stopped = [_ended(history) for history in histories]
     measures = sorted({measure for controller in controllers for measure in measures_of(controller)})
@@ -211,15 +223,23 @@ def _run(
             if observer is not None:
                 observer(lane, played)
             stopped[lane] = stopped[lane] or _ended(histories[lane])
-    return _conclude(fleet, histories, stopped, best, select)
+    return stopped
+
+
+def _test(fleet: Fleet, best: Mapping[int, Snapshot]) -> list[Report]:
+    """Puts every lane's selected state back, and tests it."""
+    for lane, snapshot in best.items():
+        fleet.restore(lane, snapshot)
+    return fleet.evaluate("test", mode="full")
 
 
 def _conclude(
-    fleet: Fleet, histories: list[list[Round]], stopped: list[str], best: dict[int, Snapshot], select: Select
+    fleet: Fleet,
+    histories: Sequence[Sequence[Round]],
+    stopped: Sequence[str],
+    reports: Sequence[Report | None],
+    select: Select,
 ) -> list[RunResult]:
-    for lane, snapshot in best.items():
-        fleet.restore(lane, snapshot)
-    reports = fleet.evaluate("test", mode="full")
     results = []
     for lane, history in enumerate(histories):
         diverged = bool(_ended(history))
