@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from mapopt.agents import Agent
 from mapopt.training.checkpoint import Checkpoint
@@ -29,6 +30,18 @@ budget: {images: 160, rounds: 5}
 tasks: {shapes: {images: [16, 8, 8]}}
 methods: {baseline: {}, plateau: {controller: {kind: plateau}}}
 seeds: 4
+lanes: 2
+"""
+SEARCH = """
+name: small
+budget: {images: 160, rounds: 5}
+tasks: {shapes: {images: [16, 8, 8]}}
+methods:
+  baseline:
+    search:
+      settings: 6
+      space: {recipe.optimizer: [sgd, adamw], knobs.lr: {low: 0.01, high: 0.1}}
+      halving: {rungs: [{seeds: 1}, {settings: 2, seeds: 3}]}
 lanes: 2
 """
 SLOW_WRITES = """
@@ -46,14 +59,17 @@ if __name__ == "__main__":
 """A command whose writes take long, so that many kills fall into them."""
 
 
+KINDS = ["train", "compare", "search", "train-agent"]
+
+
 def command_of(kind: str, folder: Path) -> list[str]:
     out = ["--out", str(folder / "out"), "--device", "cpu"]
     if kind == "train":
         flags = [*SCENES, "--recipe.batch-size", "8", "--images", "320", "--rounds", "20"]
         return ["train", *flags, *out, "--resume"]
-    if kind == "compare":
-        (folder / "small.yaml").write_text(EXPERIMENT)
-        return ["compare", "--config", str(folder / "small.yaml"), "--workers", "2", *out]
+    if kind in ("compare", "search"):
+        (folder / "small.yaml").write_text(EXPERIMENT if kind == "compare" else SEARCH)
+        return [kind, "--config", str(folder / "small.yaml"), "--workers", "2", *out]
     flags = ["--budget.images", "32", "--budget.rounds", "2", "--iterations", "6", "--workers", "1", "--lanes", "2"]
     return ["train-agent", *flags, *out, "--resume"]
 
@@ -88,6 +104,13 @@ def outcome(kind: str, folder: Path) -> object:
             record = json.loads(path.read_text())
             runs[str(path.relative_to(out))] = (record["key"], record["test"], record["val"], record["selected"])
         return runs
+    if kind == "search":
+        runs = {}
+        for path in sorted((out / "small" / "searches").iterdir()):
+            record = json.loads(path.read_text())
+            runs[path.name] = (record["curve"], record["val_ap"], record["knobs"], record["recipe"])
+        searched = yaml.safe_load((out / "small" / "searched.yaml").read_text())["searched"]["shapes"]["baseline"]
+        return runs, {**searched, "seconds": 0, "processor_seconds": 0}
     state = torch.load(out / "training.pt", weights_only=True)
     policy = {name: value.numpy().tobytes() for name, value in state["policy"].items()}
     returns = [entry["episode_return"] for entry in json.loads((out / "progress.json").read_text())]
@@ -123,16 +146,16 @@ def kill_often(kind: str, kills: int, seed: int, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["train", "compare", "train-agent"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_command_ends_with_the_bits_of_the_unbroken_one(kind: str, tmp_path: Path) -> None:
     kill_often(kind, 2, 0, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["train", "compare", "train-agent"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_of_two_processes_on_one_folder_the_second_is_refused(kind: str, tmp_path: Path) -> None:
     first = start(kind, tmp_path)
-    locked = tmp_path / "out" / ("small" if kind == "compare" else "")
+    locked = tmp_path / "out" / ("small" if kind in ("compare", "search") else "")
     while not locked.is_dir():
         assert first.poll() is None
         time.sleep(0.02)
@@ -151,9 +174,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=40, help="of all commands together")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    kinds = ["train", "compare", "train-agent"]
-    for position, kind in enumerate(kinds):
-        count = len(range(position, options.kills, len(kinds)))
+    for position, kind in enumerate(KINDS):
+        count = len(range(position, options.kills, len(KINDS)))
         with tempfile.TemporaryDirectory() as folder:
             kill_often(kind, count, options.seed, Path(folder))
         print(f"{kind}: killed in {count} runs, all with the bits of the unbroken one", flush=True)

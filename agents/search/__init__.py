@@ -1,1 +1,1 @@
-"""What a search may try and what it tries next: spaces of settings, strategies, halving, and how it judges them."""
+"""What a search may try and what it tries next: spaces of settings, strategies, halving, and their scores."""

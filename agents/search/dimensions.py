@@ -30,7 +30,7 @@ class Dimension(Protocol):
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """The values that a wrong one would be found among: all choices, or the ends of a range."""
+        """What stands for all of its values: every choice, or the lowest and the highest number."""
 
 
 @dataclass(frozen=True)

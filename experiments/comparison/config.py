@@ -232,12 +232,12 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("*.yaml") if "." not in path.stem)
 
 
-def filled(experiment: Experiment, found: Mapping[str, Mapping[str, Searched]], where: str) -> Experiment:
+def filled(experiment: Experiment, choices: Mapping[str, Mapping[str, Searched]], where: str) -> Experiment:
     """Returns an experiment with what a search found, where the experiment itself says nothing of it.
 
     Args:
         experiment: its own section ``searched`` goes before.
-        found: task -> method -> what was chosen; tasks and methods that the experiment does not have are left out.
+        choices: task -> method -> what was chosen; tasks and methods that the experiment does not have are left out.
         where: what messages call the source.
 
     Raises:
@@ -245,7 +245,7 @@ def filled(experiment: Experiment, found: Mapping[str, Mapping[str, Searched]], 
     """
     wanted = {*experiment.methods, *(method.search.of for method in experiment.methods.values())}
     searched = {
-        task: {name: outcome for name, outcome in found.get(task, {}).items() if name in wanted}
+        task: {name: outcome for name, outcome in choices.get(task, {}).items() if name in wanted}
         | experiment.searched.get(task, {})
         for task in experiment.tasks
     }

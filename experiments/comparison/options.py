@@ -10,10 +10,11 @@ from typing import Any, TypedDict
 
 from mapopt.bounds import WORKERS
 from mapopt.devices import choose_device
-from mapopt.errors import ConfigError, StoreError, unknown_name
-from mapopt.experiments.comparison.config import Experiment, MethodConfig, filled, load_experiment
+from mapopt.errors import ConfigError, unknown_name
+from mapopt.experiments.comparison.config import Experiment, MethodConfig, load_experiment
 from mapopt.experiments.comparison.controllers import ControllerConfig
-from mapopt.experiments.searching.searched_file import NAME, read_searched
+from mapopt.experiments.searching.candidates import check_search
+from mapopt.experiments.searching.searched_file import NAME
 from mapopt.experiments.searching.settings import SearchConfig
 from mapopt.registry import text_of
 from mapopt.settings import from_mapping
@@ -70,18 +71,21 @@ def make_experiment(config: Config, methods: Methods, options: Options, *, out: 
     for name in options:
         if name not in Options.__annotations__:
             raise ConfigError(unknown_name("option", name, Options.__annotations__))
-    experiment = load_experiment(_with_places(config, methods))
+    experiment = configured = load_experiment(_with_places(config, methods))
+    data, agent = options.get("data"), options.get("agent")
+    reference, seeds = options.get("reference"), options.get("seeds")
+    if data is not None:
+        experiment = configured = configured.with_data(_name_of_data(data))
     if isinstance(methods, Mapping):
         experiment = _with_methods(experiment, methods)
         methods = ()
     elif isinstance(methods, str):
         raise ConfigError(f"methods is '{methods}': expected a list of names, such as ['{methods}']")
-    data, agent = options.get("data"), options.get("agent")
-    reference, seeds = options.get("reference"), options.get("seeds")
-    if data is not None:
-        experiment = experiment.with_data(_name_of_data(data))
-    if out is not None:
-        experiment = _with_stored_search(experiment, Path(out) / experiment.name / NAME)
+    stored = None if out is None else Path(out) / experiment.name / NAME
+    if stored is not None and stored.is_file():
+        from mapopt.experiments.searching.stored_search import with_stored_search
+
+        experiment = with_stored_search(experiment, stored, lenders=configured)
     experiment = experiment.only(methods, options.get("tasks", ()))
     if agent is not None:
         experiment = _with_agent(experiment, str(agent))
@@ -114,34 +118,6 @@ def workers_of(options: Options) -> int:
 def about_stored(options: Options) -> dict[str, bool]:
     """Returns what the options say of runs that other code made."""
     return {"accept_stored": options.get("accept_stored", False), "redo": options.get("redo", False)}
-
-
-def _with_stored_search(experiment: Experiment, path: Path) -> Experiment:
-    """Returns the experiment with what a search of it chose, if there was one."""
-    if not path.is_file():
-        return experiment
-    from mapopt.experiments.searching.ladders import ladders_of
-
-    searchable = any(method.search.space for method in experiment.methods.values())
-    asked = (
-        {(task, each.method): each.asked for each in ladders_of(experiment) for task in each.tasks}
-        if searchable
-        else {}
-    )
-    found = read_searched(path)
-    taken = {
-        task: {method: outcome for method, outcome in by_method.items() if (task, method) in asked}
-        for task, by_method in found.items()
-    }
-    for task, by_method in taken.items():
-        for method, outcome in by_method.items():
-            own = method in experiment.searched.get(task, {})
-            if not own and outcome.asked != asked[task, method]:
-                raise StoreError(
-                    f"{path}: what it has of method '{method}' on task '{task}' was searched with other settings, "
-                    "images or another space than the experiment has now: run `mapopt search` again, or remove the file"
-                )
-    return filled(experiment, taken, str(path))
 
 
 def _with_places(config: Config, methods: Methods) -> Config:
@@ -188,6 +164,8 @@ def _with_methods(experiment: Experiment, methods: Mapping[str, Any]) -> Experim
         if given is None and name not in experiment.methods:
             raise ConfigError(unknown_name("method", name, experiment.methods))
         chosen[name] = experiment.methods[name] if given is None else make_method(given, name)
+        if given is not None:
+            check_search(chosen[name], chosen[name].search)
     return experiment.with_methods(chosen, next(iter(chosen)))
 
 

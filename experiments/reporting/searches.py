@@ -15,9 +15,8 @@ from mapopt.evaluation.numbers import duration, short
 from mapopt.evaluation.text_tables import new_table, print_table
 from mapopt.experiments.comparison.executors import WorkerDied
 from mapopt.experiments.searching.candidates import described
-from mapopt.experiments.searching.climbing import SearchPlan, SearchProgress
+from mapopt.experiments.searching.climbing import SearchEnd, SearchPlan, SearchProgress
 from mapopt.experiments.searching.outcome import RungOutcome, SearchOutcome, Tried
-from mapopt.experiments.searching.search import SearchEnd
 from mapopt.waiting import Waiting
 
 SHOWN = 3
@@ -57,8 +56,8 @@ class SearchTerminal:
         if isinstance(event, SearchPlan):
             self._plan = event
             self._print(
-                f"{event.experiment}: {_count(event.searches, 'search', 'searches')} of {_count(event.settings, 'setting')}, "
-                f"{event.images:,} images in all; runs are kept in {event.folder}"
+                f"{event.experiment}: {_count(event.searches, 'search', 'searches')} of "
+                f"{_count(event.settings, 'setting')}, {event.images:,} images in all; runs are kept in {event.folder}"
             )
         elif isinstance(event, SearchProgress):
             self._advance(event)
@@ -90,7 +89,8 @@ class SearchTerminal:
         if progress.fleet is None:
             self._waiting.advance(progress.images)
             self._print(
-                f"{_count(progress.runs, 'run')} needed now, {progress.missing} missing, in {_count(progress.fleets, 'fleet')}"
+                f"{_count(progress.runs, 'run')} needed now, {progress.missing} missing, in "
+                f"{_count(progress.fleets, 'fleet')}"
             )
             return
         done = progress.fleet.done
@@ -99,15 +99,15 @@ class SearchTerminal:
             job, count = progress.fleet.fleet.jobs[0], len(progress.fleet.fleet.jobs)
             outlook = self._waiting.remaining()
             self._print(
-                f"{_count(count, 'run')} of {job.recipe.optimizer}, {job.recipe.loss}, batch "
-                f"{job.recipe.batch_size}: best val AP {short(progress.fleet.val_ap)}{', ' + outlook if outlook else ''}"
+                f"{_count(count, 'run')} of {job.recipe.optimizer}, {job.recipe.loss}, batch {job.recipe.batch_size}: "
+                f"best val AP {short(progress.fleet.val_ap)}{', ' + outlook if outlook else ''}"
             )
 
     def _print_rung(self, rung: RungOutcome) -> None:
         last = rung.number == rung.rungs
         heading = (
-            f"{_name(rung.method, rung.tasks)}: rung {rung.number} of {rung.rungs}, {_count(len(rung.tried), 'setting')}, "
-            f"{_count(rung.seeds, 'seed')}, {rung.images:,} images a run"
+            f"{_name(rung.method, rung.tasks)}: rung {rung.number} of {rung.rungs}, "
+            f"{_count(len(rung.tried), 'setting')}, {_count(rung.seeds, 'seed')}, {rung.images:,} images a run"
         )
         shown = rung.tried if last else rung.tried[:SHOWN]
         self._print(f"{heading}:" if last else f"{heading}; the best:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from mapopt.training.knobs import Knobs
 
 DRAWS = 2000
 """Settings that are drawn to see every choice of a space come up; small spaces need a few."""
+
+IDLE = 100
+"""Draws in a row without anything new after which nothing is expected any more."""
 
 
 def candidate(method: Any, setting: Mapping[str, Any], where: str) -> Any:
@@ -59,7 +63,7 @@ def described(setting: Mapping[str, Any]) -> str:
 def check_search(method: Any, search: SearchConfig) -> None:
     """Raises ConfigError unless the space of a search can be tried: every name, and a method with every choice.
 
-    What depends on other choices is tried beside choices that it depends on, so the message names a whole setting.
+    Choices that may not stand beside each other are found by trying every two of them that can be chosen together.
     """
     knobs = method.recipe.ranges()
     space = search.read_space(knobs)
@@ -83,35 +87,40 @@ def check_search(method: Any, search: SearchConfig) -> None:
 
 
 def _every_choice(space: Space) -> Iterator[Setting]:
-    """Yields settings until every choice of every case, and either end of every range, was in one.
+    """Yields settings until every choice of every case, and every two choices, were in one, as far as many draws tell.
 
     Raises:
-        ConfigError: some case never came up, because what it asks for excludes itself.
+        ConfigError: some choice never came up, because what its case asks for excludes itself.
     """
-    open_choices = {
+    singles = {
         (name, number, end)
         for name, cases in space.cases.items()
         for number, case in enumerate(cases)
         for end in range(len(case.dimension.ends))
     }
-    generator = np.random.default_rng(0)
+    met: set[Any] = set()
+    generator, idle = np.random.default_rng(0), 0
     for _ in range(DRAWS):
-        if not open_choices:
-            return
-        met: set[tuple[str, int, int]] = set()
+        chosen: list[tuple[str, int, int]] = []
 
-        def choose(name: str, dimension: Dimension, met: set[tuple[str, int, int]] = met) -> Any:
+        def choose(name: str, dimension: Dimension, chosen: list[tuple[str, int, int]] = chosen) -> Any:
             number = next(n for n, case in enumerate(space.cases[name]) if case.dimension is dimension)
             end = int(generator.integers(len(dimension.ends)))
-            met.add((name, number, end))
+            chosen.append((name, number, end))
             return dimension.ends[end]
 
         setting = space.walk(choose)
-        if met & open_choices:
-            open_choices -= met
+        # A knob's value stands beside any other: its range is all that is asked of it.
+        others = [each for each in chosen if not each[0].startswith("knobs.")]
+        new = {*chosen, *itertools.combinations(others, 2)} - met
+        idle = 0 if new else idle + 1
+        if idle > IDLE and singles <= met:
+            return
+        if new:
+            met |= new
             yield setting
-    if open_choices:
-        name, number, end = sorted(open_choices)[0]
+    if singles - met:
+        name, number, end = min(singles - met)
         value = shown(space.cases[name][number].dimension.ends[end])
         raise ConfigError(
             f"{name} in the search space was never {value} in {DRAWS} draws: look at what its when asks for"

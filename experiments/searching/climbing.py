@@ -53,6 +53,15 @@ class SearchProgress:
     """What one fleet says; None where runs are needed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchEnd:
+    """What is reported last: where the outcome is."""
+
+    paths: tuple[Path, ...]
+    unread: tuple[str, ...]
+    """Methods for which the configuration has settings of its own, which go before what was found."""
+
+
 def climb_all(ladders: Sequence[Ladder], folder: Path, options: Options, report: Report) -> list[SearchOutcome]:
     """Climbs all ladders, and returns what came of them in their order.
 

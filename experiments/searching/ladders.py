@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mapopt.agents.search.halving import Rung
-from mapopt.agents.search.judging import JUDGES
+from mapopt.agents.search.scoring import SCORERS
 from mapopt.agents.search.space import Setting
 from mapopt.agents.search.strategies import STRATEGIES, Scored, Strategy
 from mapopt.errors import ConfigError, MapoptError
@@ -130,7 +130,7 @@ class Ladder:
         Raises:
             ConfigError: a setting makes no method that can be trained.
         """
-        budget = self.budget(rung)
+        budget, budgets = self.budget(rung), [*map(self.budget, self.rungs), self.experiment.budget]
         numbers = range(SEARCH_SEEDS, SEARCH_SEEDS + self.seeds(rung))
         plain = replace(self.experiment, searched={}, reference=self.method)
         listed = []
@@ -138,20 +138,15 @@ class Ladder:
             where = f"the search of '{self.method}'"
             method = candidate(self.config, setting, where)
             try:
+                # What is wrong with a later rung is said before the first one trains.
+                for later in budgets:
+                    later.check(method.recipe.batch_size)
                 tried = replace(plain, methods={self.method: method}, budget=budget)
                 made = [make_job(tried, task, self.method, device=self.device) for task in self.tasks]
             except MapoptError as error:
                 raise type(error)(f"{where}, {described(setting)}: {error}") from None
             listed.append([replace(job, seeds=(number,)) for job in made for number in numbers])
         return listed
-
-    @property
-    def asked(self) -> str:
-        """Hash of what is searched: the method, its space, the tasks and their images, and the budget."""
-        plain = replace(self.experiment, searched={})
-        keys = [make_job(plain, task, self.method).keys.asked for task in self.tasks]
-        content = json.dumps([keys, to_mapping(self.config.search)], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def climb(self) -> Climb:
         """Climbs the rungs."""
@@ -165,7 +160,7 @@ class Ladder:
                 jobs = self.jobs(settings, rung)
                 runs = yield [job for each in jobs for job in each]
             used |= {name_of(job): runs[name_of(job)] for each in jobs for job in each}
-            tried = self._judge(settings, jobs, runs)
+            tried = self._scored(settings, jobs, runs)
             outcome = RungOutcome(
                 method=self.method,
                 tasks=self.tasks,
@@ -181,7 +176,7 @@ class Ladder:
         return SearchOutcome(
             method=self.method,
             tasks=self.tasks,
-            asked=self.asked,
+            asked=asked_of(self.experiment, self.method, self.tasks),
             rungs=tuple(outcomes),
             runs=len(used),
             images=sum(run.images for run in used.values()),
@@ -196,23 +191,26 @@ class Ladder:
         jobs = self.jobs(settings, rung)
         while True:
             left = count - len(settings)
-            new = strategy.ask(min(left, strategy.batch) if strategy.batch else left)
+            try:
+                new = strategy.ask(min(left, strategy.batch) if strategy.batch else left)
+            except ConfigError as error:
+                raise ConfigError(f"the search of '{self.method}': {error}") from None
             settings += new
             jobs += self.jobs(new, rung)
             runs = yield [job for each in jobs for job in each]
-            strategy.tell([Scored(tried.setting, tried.score) for tried in self._judge(settings, jobs, runs)])
+            strategy.tell([Scored(tried.setting, tried.score) for tried in self._scored(settings, jobs, runs)])
             if len(settings) >= count:
                 return settings, jobs, runs
 
-    def _judge(self, settings: Sequence[Setting], jobs: Sequence[Sequence[Job]], runs: Runs) -> list[Tried]:
+    def _scored(self, settings: Sequence[Setting], jobs: Sequence[Sequence[Job]], runs: Runs) -> list[Tried]:
         """Returns what the settings came to, in their order."""
         reached = [[runs[name_of(job)] for job in each] for each in jobs]
         val_ap = [
             {task: tuple(run.val_ap for run in each if run.task == task) for task in self.tasks} for each in reached
         ]
         means = np.array([[np.mean(each[task]) for task in self.tasks] for each in val_ap])
-        judge: Any = JUDGES.find(self.config.search.judge)
-        scores = np.asarray(judge(means), dtype=np.float64)
+        scorer: Any = SCORERS.find(self.config.search.scorer)
+        scores = np.asarray(scorer(means), dtype=np.float64)
         return [
             Tried(
                 setting=setting,
@@ -223,6 +221,14 @@ class Ladder:
             )
             for setting, aps, score, each in zip(settings, val_ap, scores, reached, strict=True)
         ]
+
+
+def asked_of(experiment: Experiment, method: str, tasks: Sequence[str]) -> str:
+    """Returns a hash of what is searched: the method, its space, the tasks and their images, and the budget."""
+    plain = replace(experiment, searched={}, reference=method)
+    keys = [make_job(plain, task, method).keys.asked for task in tasks]
+    content = json.dumps([keys, to_mapping(experiment.methods[method].search)], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def ladders_of(experiment: Experiment, *, seed: int = 0, device: str = "cpu") -> list[Ladder]:

@@ -28,7 +28,7 @@ class Tried:
     val_ap: dict[str, tuple[float, ...]]
     """Task -> at the selected round, per seed; 0 where a run diverged."""
     score: float
-    """What it was judged by, relative to the other settings of its rung."""
+    """By which it was placed, relative to the other settings of its rung."""
     diverged: int
     """Runs of all tasks together."""
 
@@ -112,6 +112,7 @@ class SearchOutcome:
             processor_seconds=None if self.processor_seconds is None else round(self.processor_seconds, 1),
             val_ap=round(tried.mean(task), 4),
             interval=None if ends is None else (round(ends[0], 4), round(ends[1], 4)),
+            tasks=self.tasks if len(self.tasks) > 1 else (),
             asked=self.asked,
         )
 

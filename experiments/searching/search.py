@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,24 +17,13 @@ from mapopt.experiments.comparison.options import (
     device_of,
     make_experiment,
 )
-from mapopt.experiments.searching.climbing import climb_all
+from mapopt.experiments.searching.climbing import Report, SearchEnd, climb_all
 from mapopt.experiments.searching.ladders import ladders_of
 from mapopt.experiments.searching.outcome import SearchOutcome
 from mapopt.experiments.searching.runs import FOLDER
 from mapopt.experiments.searching.searched_file import NAME, path_beside, write_searched
 from mapopt.experiments.searching.settings import Searched
 from mapopt.locks import lock_folder
-
-Report = Callable[[Any], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchEnd:
-    """What is reported last: where the outcome is."""
-
-    paths: tuple[Path, ...]
-    unread: tuple[str, ...]
-    """Methods for which the configuration has settings of its own, which go before what was found."""
 
 
 def search(
@@ -93,9 +81,9 @@ def search(
     return outcomes
 
 
-def _sections(found: Iterator[tuple[str, str, Searched]]) -> dict[str, dict[str, Searched]]:
+def _sections(choices: Iterator[tuple[str, str, Searched]]) -> dict[str, dict[str, Searched]]:
     sections: dict[str, dict[str, Searched]] = {}
-    for task, method, searched in found:
+    for task, method, searched in choices:
         sections.setdefault(task, {})[method] = searched
     return sections
 

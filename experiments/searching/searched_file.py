@@ -83,8 +83,8 @@ def write_searched(path: Path, chosen: Chosen, best_of_each: Chosen, *, command:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _merged(before: Chosen, found: Chosen) -> dict[str, dict[str, Searched]]:
-    return {task: {**before.get(task, {}), **found.get(task, {})} for task in dict.fromkeys([*before, *found])}
+def _merged(before: Chosen, added: Chosen) -> dict[str, dict[str, Searched]]:
+    return {task: {**before.get(task, {}), **added.get(task, {})} for task in dict.fromkeys([*before, *added])}
 
 
 def _lines(section: Mapping[str, Mapping[str, object]]) -> list[str]:

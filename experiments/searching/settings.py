@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mapopt.agents.search.halving import Halving
-from mapopt.agents.search.judging import JUDGES
 from mapopt.agents.search.reading import read_space
+from mapopt.agents.search.scoring import SCORERS
 from mapopt.agents.search.space import Space
 from mapopt.agents.search.strategies import STRATEGIES
 from mapopt.bounds import check_whole
@@ -43,8 +43,8 @@ class SearchConfig:
     tasks: Literal["each", "all"] = "each"
     """each: every task has a search and a setting of its own. all: one search over all tasks, and one setting that is
     calibrated across them; the best of each task is said beside it."""
-    judge: str = "relative"
-    """What a setting is judged by on several tasks: relative, the mean of AP relative to the task's best, or rank, the
+    scorer: str = "relative"
+    """What a setting is scored by on several tasks: relative, the mean of AP relative to the task's best, or rank, the
     mean fraction of the others that it beats; or module:attribute."""
     of: str | None = None
     """The method whose knobs and recipe, as far as they were searched, this method takes over with its own controller;
@@ -59,7 +59,7 @@ class SearchConfig:
             object.__setattr__(self, "grid", {})
             object.__setattr__(self, "strategy", "grid")
         STRATEGIES.check_name(self.strategy)
-        JUDGES.check_name(self.judge)
+        SCORERS.check_name(self.scorer)
         check_whole("seeds", self.seeds, 1)
         check_whole("settings", self.settings)
         if self.of is not None and self.space:
@@ -97,5 +97,7 @@ class Searched:
     """Of the chosen setting on this task, mean over the seeds of the last rung."""
     interval: tuple[float, float] | None = field(default=None, metadata=LEFT_OUT_WHEN_EMPTY)
     """The ends of its 95 % interval; unknown of a single seed."""
+    tasks: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
+    """For which the setting was chosen, where that is not this task alone."""
     asked: str = field(default="", metadata=LEFT_OUT_WHEN_EMPTY)
     """Hash of what was searched: method, space, tasks and budget."""

@@ -71,28 +71,6 @@ def test_a_comparison_is_trained_once_taken_up_where_it_was_and_drawn_again(
     assert "holds no runs of the reference method 'baseline'" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_a_search_prints_the_section_to_keep_and_is_not_done_twice(
-    config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    search = ["compare", "--config", str(config), "--search", "--workers", "1", "--device", "cpu", "--out"]
-    assert main([*search, str(tmp_path / "runs")]) == 0
-    out = capsys.readouterr().out
-    section = out[out.index("searched:") :]
-    config.write_text(CONFIG + section)
-    searched = load_experiment(config).searched["shapes"]["baseline"]
-    assert (searched.runs, searched.images) == (4, 64)
-    assert searched.knobs["lr"] in (0.1, 0.2)
-    (kept,) = (tmp_path / "runs" / "small" / "searches").iterdir()
-    before = kept.stat().st_mtime_ns
-    assert main([*search, str(tmp_path / "runs")]) == 0, "what was found before has no influence on what is searched"
-    assert capsys.readouterr().out == out
-    assert kept.stat().st_mtime_ns == before
-    kept.write_text("{")
-    assert main([*search, str(tmp_path / "runs")]) == 2
-    assert "Remove it to search again" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

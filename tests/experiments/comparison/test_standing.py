@@ -16,7 +16,7 @@ from mapopt.agents import Agent
 from mapopt.cli import main
 from mapopt.errors import ConfigError, StoreError
 from mapopt.experiments.comparison import keys
-from mapopt.experiments.comparison.compare import compare, plot, search
+from mapopt.experiments.comparison.compare import compare, plot
 from mapopt.experiments.comparison.expected import expected_seconds
 from mapopt.experiments.comparison.jobs import Job, Plan, all_jobs, make_job
 from mapopt.experiments.comparison.options import make_experiment
@@ -200,29 +200,6 @@ def test_flags_say_what_is_to_become_of_stored_runs(
     assert "4 of 4 stored runs were made by other code" in out
     assert main([*flags, "--accept-stored", "--redo"]) == 2
     assert "give one of them" in capsys.readouterr().err
-
-
-def test_outcomes_of_former_searches_are_accepted_by_name_or_searched_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings: Any = {"out": tmp_path, "workers": 1, "device": "cpu"}
-    outcomes = search(SMALL, **settings)
-    assert outcomes[0].processor_seconds is not None
-    (path,) = (tmp_path / "small" / "searches").iterdir()
-    from mapopt.experiments.comparison.search import search_jobs
-
-    (job,) = search_jobs(make_experiment(SMALL, (), {}), tmp_path / "small" / "searches")
-    assert job.path == path
-    path.rename(job.former)
-    with pytest.raises(StoreError, match=r"1 of 1 searches were made by other code .* Give --accept-stored"):
-        search(SMALL, **settings)
-    assert search(SMALL, **settings, accept_stored=True) == outcomes
-    assert not path.exists()
-    again = search(SMALL, **settings, redo=True)
-    assert again[0].tried == outcomes[0].tried
-    assert path.exists()
-    with pytest.raises(ConfigError, match="give one of them"):
-        search(SMALL, **settings, redo=True, accept_stored=True)
 
 
 def test_how_long_it_takes_is_known_from_runs_like_it(fill: Callable[..., Store]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mapopt.registry import Registry
 
-Judge = Callable[[np.ndarray], np.ndarray]
+Scorer = Callable[[np.ndarray], np.ndarray]
 """Takes val APs ``[settings, tasks]``, means over the seeds, to scores ``[settings]``, the higher the better."""
 
 
@@ -34,14 +34,15 @@ def rank(values: np.ndarray) -> np.ndarray:
     >>> rank(np.array([[0.4, 0.1], [0.3, 0.3], [0.2, 0.3]])).round(3).tolist()
     [0.5, 0.625, 0.375]
     """
-    others = max(1, len(values) - 1)
+    if len(values) == 1:
+        return np.ones(1)
     beaten = (values[:, None] > values[None]).sum(axis=1) + ((values[:, None] == values[None]).sum(axis=1) - 1) / 2
-    return (beaten / others).mean(axis=1)
+    return (beaten / (len(values) - 1)).mean(axis=1)
 
 
-JUDGES: Registry[Judge] = Registry(
-    "judge of a search",
-    {"relative": "mapopt.agents.search.judging:relative", "rank": "mapopt.agents.search.judging:rank"},
+SCORERS: Registry[Scorer] = Registry(
+    "scorer",
+    {"relative": "mapopt.agents.search.scoring:relative", "rank": "mapopt.agents.search.scoring:rank"},
     check=lambda part: "" if callable(part) else "is no function of val APs [settings, tasks]",
 )
 """Each is a function of val APs ``[settings, tasks]`` that returns scores ``[settings]``."""
