@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from mapopt.cli import main
+from mapopt.experiments import load_experiment
 from mapopt.losses import LOSSES
 from mapopt.training import OPTIMIZERS
 from mapopt.training.optimizers.table import OPTIMIZER_TABLE
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = ["losses.md"]
+LINKED = [*PAGES, "search.md"]
 WITH_PYTHON = ["../README.md", "losses.md", "own_parts.md"]
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -74,7 +77,7 @@ def test_the_readmes_environment_plays_an_episode(capsys: pytest.CaptureFixture[
     assert 0 <= float(tested) <= 1
 
 
-@pytest.mark.parametrize("page", [*PAGES, "optimizers.md", "benchmarks.md", "../README.md"])
+@pytest.mark.parametrize("page", [*LINKED, "optimizers.md", "benchmarks.md", "../README.md"])
 def test_command_lines_on_a_page_are_understood(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for _, code in blocks(page, "") for line in code.splitlines() if line.startswith("mapopt ")]
     assert lines
@@ -83,7 +86,17 @@ def test_command_lines_on_a_page_are_understood(page: str, capsys: pytest.Captur
         assert status == 0, f"{line}\n{capsys.readouterr().err}"
 
 
-@pytest.mark.parametrize("page", PAGES)
+def test_searches_on_a_page_are_read() -> None:
+    baseline, *spaces, equal = [yaml.safe_load(code) for _, code in blocks("search.md", "yaml")]
+    experiment = {"name": "page", "budget": {"images": 12800, "rounds": 20}, "tasks": {"shapes": {}}}
+    (space,) = spaces
+    methods = {**baseline["methods"], **equal["methods"], "steps": {"search": {**space, "settings": 4}}}
+    read = load_experiment({**experiment, "methods": methods})
+    assert read.methods["baseline"].search.halving.counts(96) == [96, 32, 12]
+    assert read.methods["focal"].search == read.methods["rank_sort"].search
+
+
+@pytest.mark.parametrize("page", LINKED)
 def test_links_within_a_page_lead_to_a_heading(page: str) -> None:
     text = read(page)
     links = set(re.findall(r"\]\(#([^)]+)\)", text))

@@ -80,7 +80,7 @@ class Random:
         space: to draw from.
         seed: of the draws; the same for every method, so that methods with one space try the same settings.
         together: settings in a row that have the same values of ``recipe.`` names, so that so many at least train as
-            lanes of one fleet, which costs half of what single ones do. What they have in common is drawn less often.
+            lanes of one fleet, which costs less. What they have in common is drawn less often.
 
     Reference: J. Bergstra, Y. Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 13, 2012.
     """

@@ -50,7 +50,7 @@ class Options(TypedDict, total=False):
     device: str
     """cpu, cuda, cuda:N, or auto, which takes a GPU if there is one."""
     progress: Callable[[Any], None] | None
-    """Is called with what is reported meanwhile: a `Plan`, then a `Progress` or a `SearchOutcome` at a time."""
+    """Is called with what is reported meanwhile: a `Plan`, then a `Progress` at a time."""
     report: bool
     """Print as the command does, and draw the figures."""
 
