@@ -105,5 +105,5 @@ from mapopt.training.recipe import Recipe
 print(Recipe(optimizer="muon").settle(Knobs()).lr)
 print(Recipe(optimizer="prodigy").settle(Knobs(lr=0.5)).lr)
 print("torch" in sys.modules)"""
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.split() == ["0.02", "0.5", "False"]
+    given = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert given.split() == ["0.02", "0.5", "False"]
