@@ -24,7 +24,7 @@ class Search(OnExperiment):
 
     examples: ClassVar[tuple[str, ...]] = (
         "mapopt search --config losses --methods focal rank_sort --workers 2",
-        "mapopt search --config mine.yaml --beside-config",
+        "mapopt search --config default --methods baseline --beside-config",
     )
 
     workers: int = 0

@@ -103,7 +103,9 @@ class ListLoss(nn.Module, ABC):
         Raises:
             DataError: shapes or types do not fit, or labels are outside their domain.
         """
-        return torch.stack(list(self.components(scores, labels, where, facts=facts).values())).sum()
+        # An own loss that knows of no facts may write its components without them.
+        known = {} if facts is None else {"facts": facts}
+        return torch.stack(list(self.components(scores, labels, where, **known).values())).sum()
 
     @not_traced
     def components(

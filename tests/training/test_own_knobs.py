@@ -66,7 +66,7 @@ def test_a_task_knows_the_knobs_of_its_own_parts_and_fills_in_their_values(
     assert task.knobs.get("sharpness") == 10.0
     assert dict(task.ranges) == dict(task.info.ranges) == ranges() | OWN
     assert make_task(optimizer=own_optimizer, knobs={"own": {"sharpness": 2.0}}).knobs.get("sharpness") == 2.0
-    assert make_task().knobs == Knobs(class_weight=1.0)
+    assert make_task().knobs == Knobs().settled()
     assert make_task().ranges == ranges()
 
 

@@ -105,7 +105,9 @@ def test_what_is_not_there_or_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigError, match="lane 0 was never reset: call reset"):
         env.get_state()
     env.reset(seed=0)
-    other = DetectorTrainingEnv(**{**ARGUMENTS, "family": replace(FAMILY, recipe=Recipe(batch_size=4))})
+    other = DetectorTrainingEnv(
+        **{**ARGUMENTS, "family": replace(FAMILY, recipe=Recipe(batch_size=4, loss="rank_sort"))}
+    )
     with pytest.raises(CheckpointError, match="does not fit"):
         other.set_state(env.get_state())
     with pytest.raises(gymnasium.error.ResetNeeded):
