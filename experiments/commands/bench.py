@@ -92,7 +92,7 @@ class BenchAP(EvaluatorSettings, _Bench):
 
 @dataclass(frozen=True, kw_only=True)
 class BenchFleet(FleetSettings, _Bench):
-    """Measure training many lanes as one network, where the time of a round goes, and what an update costs.
+    """Measure training many lanes as one network, where a round's time goes, and what an update costs.
 
     A round is 40 steps of 16 images and an evaluation on 128: the network, non-maximum suppression on the device, one
     transfer of the boxes that are left, and AP. Updates of a large detector's numbers stand beside torch's optimizers.

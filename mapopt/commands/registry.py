@@ -45,7 +45,7 @@ SUMMARIES: dict[str, str] = {
     "plot": "Draw a comparison's table, summary.json and figures again from its store, without training.",
     "bench losses": "Measure what ranking losses cost and how well they stand for AP.",
     "bench ap": "Measure time and memory of AP beside pycocotools and the packages that others offer for it.",
-    "bench fleet": "Measure training many lanes as one network, where the time of a round goes, and what an update costs.",
+    "bench fleet": "Measure training many lanes as one network, where a round's time goes, and what an update costs.",
     "bench env": "Measure environment steps a second by lanes and image size, and where the time of a step goes.",
     "bench cli": "Measure the processor time of every command's help and of a mistyped flag.",
 }
