@@ -23,7 +23,7 @@ def silent_value(loss: ListLoss, *, seed: int = 0) -> float:
 
     A value of 0 asks for no gradient, and says nothing.
 
-    >>> silent_value(CallableLoss(lambda scores, labels, where: (scores[labels > 0] < 0).float().mean() + 1))
+    >>> silent_value(CallableLoss(lambda scores, labels, where: (scores > scores.max()).float().mean() + 2))
     2.0
     >>> silent_value(CallableLoss(lambda scores, labels, where: (1 - scores[labels > 0]).mean()))
     0.0

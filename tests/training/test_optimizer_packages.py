@@ -117,7 +117,7 @@ def dog(*, layerwise: bool = False, gamma: float = 8.0, **settings: Any) -> Call
     return start
 
 
-def muon(*, ratio: float = 0.015, **settings: Any) -> Callable[[torch.Tensor, Knobs], Step]:
+def muon(*, ratio: float = 0.2, **settings: Any) -> Callable[[torch.Tensor, Knobs], Step]:
     def start(weights: torch.Tensor, knobs: Knobs) -> Step:
         stem, norm, tall, head = (torch.nn.Parameter(part.clone()) for part in weights.split([16, 3, 8, 8]))
         flat = [torch.nn.Parameter(stem.detach().view(4, 4)), torch.nn.Parameter(tall.detach().view(4, 2))]
