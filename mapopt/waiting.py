@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import IO, ClassVar
+from typing import IO, ClassVar, Self
 
 from mapopt.stopwatch import duration
 
@@ -53,7 +53,7 @@ class Waiting:
         self._began = self._said = time.monotonic()
         self._ended = threading.Event()
 
-    def __enter__(self) -> Waiting:
+    def __enter__(self) -> Self:
         """Says about how long it will take, and begins to watch the time."""
         self._began = time.monotonic()
         if self._announce and (self._total is None or self._total > self._done):
@@ -80,10 +80,20 @@ class Waiting:
         if said:
             self._said = time.monotonic()
 
+    @classmethod
+    def watched(cls) -> bool:
+        """Says whether some work is watched, as that of a command is."""
+        return bool(Waiting._current)
+
+    @property
+    def gone(self) -> float:
+        """How many seconds it has taken so far."""
+        return time.monotonic() - self._began
+
     @property
     def left(self) -> float | None:
         """About how many seconds are left; None where nothing tells."""
-        gone, steps = time.monotonic() - self._began, self._done - self._first
+        gone, steps = self.gone, self._done - self._first
         if self._total is not None and steps > 0:
             return gone / steps * (self._total - self._done)
         # What takes longer than was expected takes nobody knows how long.
@@ -103,7 +113,7 @@ class Waiting:
     def describe(self) -> str:
         """Says how it goes."""
         parts = [] if self._total is None else [f"{self._done} of {self._total} {self._unit}"]
-        parts.append(f"{duration(time.monotonic() - self._began)} gone")
+        parts.append(f"{duration(self.gone)} gone")
         return f"{self._what}: " + ", ".join([*parts, *([self.remaining()] if self.remaining() else [])])
 
     @property

@@ -37,6 +37,7 @@ LAYERS = {
     "mapopt.lazy": 0,
     "mapopt.locks": 0,
     "mapopt.output": 0,
+    "mapopt.passes": 0,
     "mapopt.paths": 0,
     "mapopt.processes": 0,
     "mapopt.registry": 0,
@@ -194,6 +195,7 @@ def test_the_bottom_is_flat() -> None:
         "mapopt.settings": reading,
         "mapopt.weights": {"mapopt.errors", "mapopt.files", "mapopt.paths"},
         "mapopt.waiting": {"mapopt.stopwatch"},
+        "mapopt.passes": {"mapopt.stopwatch", "mapopt.waiting"},
     }
     for module, path in MODULES:
         if LAYERS[part_of(module)] == 0:

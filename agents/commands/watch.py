@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,11 +15,14 @@ from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, EnvSettings
 from mapopt.envs.families.registry import FAMILIES
 from mapopt.errors import ConfigError
 from mapopt.locks import lock_file
+from mapopt.passes import steps
 from mapopt.registry import Choice
 from mapopt.settings import NOT_A_SETTING
-from mapopt.training import CONTROLLERS, Budget, Controller
+from mapopt.training import CONTROLLERS, Budget, Controller, expected_run_seconds
+from mapopt.waiting import Waiting
 
 if TYPE_CHECKING:
+    from mapopt.drawing import RenderScene
     from mapopt.envs.detector_training.lanes import DetectorTrainingLanes
     from mapopt.envs.wrappers import RecordedSchedule
 
@@ -98,22 +103,35 @@ class Watch(Command):
             instance = recorded.instance if instance is None and self.family is None else instance
             cut = len(recorded.decisions)  # A recording that was cut short is cut where it was.
 
-        def begin(lanes: DetectorTrainingLanes) -> None:
-            if recorded is not None:
-                print(_differences(recorded, lanes), end="", flush=True)
+        with ExitStack() as stack:
+            work: list[Waiting] = []
 
-        played = play(
-            controller,
-            settings,
-            start=Start(instance=instance or 0, seed=self.seed, cut=cut),
-            knobs=self.knobs or _recorded_knobs(recorded),
-            begin=begin,
-            report=lambda scene: print(describe_scene(scene), flush=True),
-        )
+            def begin(lanes: DetectorTrainingLanes) -> None:
+                if recorded is not None:
+                    print(_differences(recorded, lanes), end="", flush=True)
+                work.append(stack.enter_context(_watched(lanes)))
+
+            def report(scene: RenderScene) -> None:
+                work[0].advance(len(scene.ap))
+                print("  ".join(filter(None, [describe_scene(scene), work[0].remaining()])), flush=True)
+
+            played = play(
+                controller,
+                settings,
+                start=Start(instance=instance or 0, seed=self.seed, cut=cut),
+                knobs=self.knobs or _recorded_knobs(recorded),
+                begin=begin,
+                report=report,
+            )
         diverged = bool(played.info["diverged"])
         ending = "diverged: a loss or gradient was not finite; " if diverged else ""
         print(f"{ending}final val AP {played.info['val_ap']:.4f}, test AP {played.info['test_ap']:.4f}", flush=True)
-        write_video(self.out, [draw_scene(scene, width=self.size) for scene in played.scenes], fps=self.fps)
+        pictures = []
+        with steps("drawing", len(played.scenes), "pictures") as drawing:
+            for scene in played.scenes:
+                pictures.append(draw_scene(scene, width=self.size))
+                drawing.advance(len(pictures))
+        write_video(self.out, pictures, fps=self.fps)
         print(f"wrote {len(played.scenes)} pictures to {self.out}")
         return int(diverged)
 
@@ -179,6 +197,15 @@ class Watch(Command):
         from mapopt.training import make_controller
 
         return make_controller(self.policy, self.policy_settings)
+
+
+def _watched(lanes: DetectorTrainingLanes) -> Waiting:
+    """Returns what says how long an episode takes, on the standard error, and how much of it is left."""
+    task, budget = lanes.fleet.tasks[0], lanes.budget_of(0)
+    expected = expected_run_seconds(
+        task.recipe.detector, task.splits.train.size, images=budget.images, device=lanes.device
+    )
+    return Waiting("playing", total=budget.rounds, expected=expected, stream=sys.stderr)
 
 
 def family_settings(data: Path | None) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from rich.console import Console
 from mapopt.evaluation.text_tables import print_table
 from mapopt.experiments.bench.average_precision_tables import table, times_page
 from mapopt.experiments.bench.evaluator_cost import EvaluatorCost
+from mapopt.experiments.bench.expected import evaluators_seconds
 from mapopt.experiments.bench.peers.average_precision import PEERS, PYCOCOTOOLS, Peer
 from mapopt.experiments.bench.peers.ours import our_bootstrap, our_lanes, ours
 from mapopt.experiments.bench.peers.sets import SETS, SetSize
 from mapopt.experiments.bench.peers.workers import PeerError, Turn, Worker
 from mapopt.experiments.bench.settings import EvaluatorSettings
 from mapopt.files import write_json
+from mapopt.passes import Parts
 
 PATIENCE = 30.0
 """Seconds on a set after which an evaluator gets no further turn."""
@@ -50,10 +52,12 @@ def bench_evaluators(settings: EvaluatorSettings, *, seed: int) -> list[Evaluato
     """
     console = Console(width=None if sys.stdout.isatty() else 150)
     costs = []
-    for name in dict.fromkeys(settings.sets):
-        measured = measure(name, evaluators(name, peers=settings.peers), repeats=settings.repeats, seed=seed)
-        print_table(table(measured, SETS[name]), console)
-        costs += measured
+    with Parts("bench ap", evaluators_seconds(settings)) as parts:
+        for name in dict.fromkeys(settings.sets):
+            measured = measure(name, evaluators(name, peers=settings.peers), repeats=settings.repeats, seed=seed)
+            print_table(table(measured, SETS[name]), console)
+            costs += measured
+            parts.done(name)
     return costs
 
 

@@ -15,7 +15,9 @@ from rich.table import Table
 from mapopt.commands.registry import COMMANDS
 from mapopt.errors import MapoptError
 from mapopt.evaluation.text_tables import new_table, print_table
+from mapopt.experiments.bench.expected import command_line_seconds
 from mapopt.experiments.bench.settings import CommandLineSettings
+from mapopt.waiting import Waiting
 
 MISTYPED = "--sed"
 """A flag that no command has; every command has --seed."""
@@ -39,16 +41,20 @@ def bench_command_line(settings: CommandLineSettings) -> tuple[AnswerCost, ...]:
     Raises:
         MapoptError: a command ends otherwise than it should.
     """
-    costs = tuple(
-        AnswerCost(
-            command=name,
-            help=_fastest([*name.split(), "--help"], settings.repeats, status=0),
-            mistyped=_fastest([*name.split(), MISTYPED, "1"], settings.repeats, status=2),
-        )
-        for name in settings.commands or COMMANDS
-    )
+    names, costs = list(settings.commands or COMMANDS), []
+    expected = command_line_seconds(settings) * len(names)
+    with Waiting("bench cli", total=len(names), unit="commands", expected=expected, stream=sys.stderr) as work:
+        for name in names:
+            costs.append(
+                AnswerCost(
+                    command=name,
+                    help=_fastest([*name.split(), "--help"], settings.repeats, status=0),
+                    mistyped=_fastest([*name.split(), MISTYPED, "1"], settings.repeats, status=2),
+                )
+            )
+            work.advance(len(costs), said=False)
     print_table(_table(costs), Console(width=None if sys.stdout.isatty() else 150))
-    return costs
+    return tuple(costs)
 
 
 def processor_seconds(words: Sequence[str], *, status: int) -> float:

@@ -24,9 +24,11 @@ from mapopt.envs.post_processing.synthetic import SyntheticCandidates
 from mapopt.envs.sb3 import FleetVecEnv
 from mapopt.evaluation.text_tables import new_table, print_table
 from mapopt.experiments.bench.cost import fastest_of
+from mapopt.experiments.bench.expected import environments_seconds
 from mapopt.experiments.bench.fleet import device_name
 from mapopt.experiments.bench.round import STEPS, VAL_IMAGES, RoundCost, cost_of, round_table
 from mapopt.experiments.bench.settings import EnvironmentSettings
+from mapopt.passes import Parts
 from mapopt.training import Budget
 
 BUDGET = Budget(images=STEPS * 16 * 100, rounds=100)
@@ -86,26 +88,29 @@ def bench_environments(settings: EnvironmentSettings, *, seed: int, device: torc
         device: where their detectors train.
     """
     console = Console(width=None if sys.stdout.isatty() else 170)
-    steps = [
-        measure_step(lanes, size, repeats=settings.repeats, seed=seed, device=device)
-        for size in settings.sizes
-        for lanes in settings.lanes
-    ]
     name = device_name(device, settings.threads)
-    print_table(rate_table(steps, title=f"DetectorTraining-v0 ({name})"), console)
-    names, costs = [f"{step.lanes} of {step.size} px" for step in steps], [step.cost for step in steps]
-    print_table(round_table(names, costs, title=f"a step of DetectorTraining-v0 ({name})"), console)
+    steps: list[StepCost] = []
     interfaces: list[InterfaceCost] = []
-    if settings.workers:
-        interfaces = measure_interfaces(
-            max(settings.lanes), workers=settings.workers, repeats=settings.repeats, seed=seed, device=device
-        )
-        title = f"{settings.workers} processes of one thread, 48 px ({device.type})"
-        print_table(interface_table(interfaces, title=title), console)
     rates: dict[str, float] = {}
-    if settings.steps:
-        rates = measure_post_processing(settings.steps, settings.repeats, seed)
-        print_table(_rewards_table(rates), console)
+    with Parts("bench env", environments_seconds(settings)) as parts:
+        for size in dict.fromkeys(settings.sizes):
+            for lanes in settings.lanes:
+                steps.append(measure_step(lanes, size, repeats=settings.repeats, seed=seed, device=device))
+            parts.done(f"{size} px")
+        print_table(rate_table(steps, title=f"DetectorTraining-v0 ({name})"), console)
+        names, costs = [f"{step.lanes} of {step.size} px" for step in steps], [step.cost for step in steps]
+        print_table(round_table(names, costs, title=f"a step of DetectorTraining-v0 ({name})"), console)
+        if settings.workers:
+            interfaces = measure_interfaces(
+                max(settings.lanes), workers=settings.workers, repeats=settings.repeats, seed=seed, device=device
+            )
+            title = f"{settings.workers} processes of one thread, 48 px ({device.type})"
+            print_table(interface_table(interfaces, title=title), console)
+            parts.done("processes")
+        if settings.steps:
+            rates = measure_post_processing(settings.steps, settings.repeats, seed)
+            print_table(_rewards_table(rates), console)
+            parts.done("post-processing")
     return EnvironmentCosts(fleets=tuple(steps), interfaces=tuple(interfaces), post_processing_steps_per_second=rates)
 
 

@@ -12,9 +12,11 @@ from rich.table import Table
 from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.evaluation.text_tables import new_table, print_table
 from mapopt.experiments.bench.cost import fastest_of
+from mapopt.experiments.bench.expected import fleet_seconds
 from mapopt.experiments.bench.round import RoundCost, measure_round, round_table
 from mapopt.experiments.bench.settings import FleetSettings
 from mapopt.experiments.bench.updates import UpdateCost, measure_updates, update_table
+from mapopt.passes import Parts
 from mapopt.training import Fleet, Task
 
 
@@ -55,17 +57,21 @@ def bench_fleet(settings: FleetSettings, *, seed: int, device: torch.device) -> 
     """
     console = Console(width=None if sys.stdout.isatty() else 150)
     name = device_name(device, settings.threads)
-    fleets = [measure_fleet(lanes, settings.steps, settings.repeats, device, seed) for lanes in settings.lanes]
-    print_table(_table(fleets, name), console)
-    # A single lane is padded to two on a CPU, so it costs what two do.
-    many = sorted({*settings.lanes, 2} - {1})
-    rounds = [LanesRound(lanes=lanes, cost=measure_round(lanes, settings.repeats, device, seed)) for lanes in many]
-    title = f"a round of the fleet ({name})"
-    print_table(round_table([str(lanes) for lanes in many], [played.cost for played in rounds], title=title), console)
-    updates = measure_updates(settings.numbers, settings.repeats, device, seed) if settings.numbers else []
-    if updates:
-        title = f"an update of {settings.numbers:,} numbers of one lane ({name})"
-        print_table(update_table(updates, title=title), console)
+    with Parts("bench fleet", fleet_seconds(settings)) as parts:
+        fleets = [measure_fleet(lanes, settings.steps, settings.repeats, device, seed) for lanes in settings.lanes]
+        print_table(_table(fleets, name), console)
+        parts.done("steps")
+        # A single lane is padded to two on a CPU, so it costs what two do.
+        many = sorted({*settings.lanes, 2} - {1})
+        rounds = [LanesRound(lanes=lanes, cost=measure_round(lanes, settings.repeats, device, seed)) for lanes in many]
+        title, costs = f"a round of the fleet ({name})", [played.cost for played in rounds]
+        print_table(round_table([str(lanes) for lanes in many], costs, title=title), console)
+        parts.done("rounds")
+        updates = measure_updates(settings.numbers, settings.repeats, device, seed) if settings.numbers else []
+        if updates:
+            title = f"an update of {settings.numbers:,} numbers of one lane ({name})"
+            print_table(update_table(updates, title=title), console)
+            parts.done("updates")
     return FleetCosts(fleets=tuple(fleets), rounds=tuple(rounds), updates=tuple(updates))
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from mapopt.evaluation.text_tables import print_table
 from mapopt.experiments.bench import loss_peers, loss_tables
 from mapopt.experiments.bench.claims import Claim, check_claims
+from mapopt.experiments.bench.expected import losses_seconds
 from mapopt.experiments.bench.fidelity import (
     Descent,
     Fidelity,
@@ -30,6 +31,7 @@ from mapopt.experiments.bench.problems import KINDS
 from mapopt.experiments.bench.settings import LossSettings
 from mapopt.files import write_json
 from mapopt.losses.sums.engines import load_kernels
+from mapopt.passes import Parts
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,16 @@ def bench_losses(settings: LossSettings, *, seed: int, device: torch.device) -> 
     for note in notes:
         console.print(note)
     measured = Measured(seed=seed, device=where, threads=settings.threads, torch=torch.__version__, notes=notes)
-    if "time" in settings.parts:
-        _measure_time(measured, settings, on_scores, device, console)
-        rows = loss_peers.on_embeddings(peers, repeats=settings.repeats, device=device, seed=seed)
-        measured.embeddings.extend(rows)
-        if rows:
-            print_table(loss_tables.embeddings(rows), console)
-    losses |= {contender.name: loss_peers.by_list(contender) for contender in on_scores}
-    _measure_quality(measured, settings, losses, console)
+    with Parts("bench losses", losses_seconds(settings)) as parts:
+        if "time" in settings.parts:
+            _measure_time(measured, settings, on_scores, device, console)
+            rows = loss_peers.on_embeddings(peers, repeats=settings.repeats, device=device, seed=seed)
+            measured.embeddings.extend(rows)
+            if rows:
+                print_table(loss_tables.embeddings(rows), console)
+            parts.done("time")
+        losses |= {contender.name: loss_peers.by_list(contender) for contender in on_scores}
+        _measure_quality(measured, settings, losses, console, parts)
     if "time" in settings.parts:
         measured.claims.extend(check_claims(measured.points, measured.differences))
         print_table(loss_tables.claims(measured.claims), console)
@@ -124,7 +128,7 @@ def _measure_time(
 
 
 def _measure_quality(
-    measured: Measured, settings: LossSettings, losses: dict[str, LossPerList], console: Console
+    measured: Measured, settings: LossSettings, losses: dict[str, LossPerList], console: Console, parts: Parts
 ) -> None:
     """Measures what depends on numbers only, on the CPU."""
     seed = measured.seed
@@ -132,14 +136,17 @@ def _measure_quality(
         measured.fidelity.extend(measure_fidelities(losses, KINDS, lists=settings.lists, seed=seed))
         for table in loss_tables.fidelity(measured.fidelity):
             print_table(table, console)
+        parts.done("fidelity")
     if "descent" in settings.parts:
         sort = partial(descend, seeds=settings.seeds, limit=settings.steps, seed=seed)
         measured.descent.extend(sort(name, loss) for name, loss in losses.items())
         print_table(loss_tables.descent(measured.descent), console)
+        parts.done("descent")
     if "mass" in settings.parts:
         for name, loss in losses.items():
             measured.mass.extend(measure_mass(name, loss, candidates=4000, seed=seed))
         print_table(loss_tables.mass(measured.mass), console)
+        parts.done("mass")
 
 
 def _has(point: Point, count: float) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from mapopt.data.memory import check_memory
 from mapopt.data.options import check_bits
 from mapopt.data.pixels import letterbox, letterbox_scale
 from mapopt.errors import ConfigError, DataError
+from mapopt.passes import steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,13 +108,11 @@ class ImageSet:
             turned[position], peaks[position] = opened.turned, opened.peak
             pixels[position] = letterbox(opened.image, size=size, scale=float(scale[position]))
 
-        if workers == 0:
-            for position in range(len(paths)):
-                decode(position)
-        else:
-            with ThreadPoolExecutor(workers) as pool:
-                for _ in pool.map(decode, range(len(paths))):
-                    pass
+        with steps("reading", len(paths), "images") as work, ExitStack() as stack:
+            places = range(len(paths))
+            pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers else None
+            for position, _ in enumerate(pool.map(decode, places) if pool else map(decode, places)):
+                work.advance(position + 1)
         annotations = annotations.with_remarks(_about_turns(turned), _about_depth(peaks, bits))
         return cls(annotations=annotations, size=size, pixels=pixels, scale=torch.from_numpy(scale))
 

@@ -25,7 +25,7 @@ Picture: TypeAlias = str | Path | Image.Image | NDArray[Any] | Tensor
 """A file or a folder of files; a PIL image; an array ``[h, w, 3]`` or ``[h, w]``; or a tensor ``[3, h, w]``. Numbers
 are whole from 0 to 255, or floating from 0 to 1."""
 
-_TOGETHER = 256
+TOGETHER = 256
 """Images in memory at once."""
 
 
@@ -76,15 +76,18 @@ class PictureSet:
             ids=none,
         )
 
-    def parts(self, notes: Annotations, size: tuple[int, int]) -> Iterator[tuple[int, ImageSet]]:
+    def parts(
+        self, notes: Annotations, size: tuple[int, int], *, together: int = TOGETHER
+    ) -> Iterator[tuple[int, ImageSet]]:
         """Yields the images at one size, some at a time, each time with the position of the first.
 
         Args:
             notes: what `notes` returned.
             size: (height, width) that they are fitted into.
+            together: how many at once.
         """
-        for start in range(0, len(self), _TOGETHER):
-            some = np.arange(start, min(start + _TOGETHER, len(self)))
+        for start in range(0, len(self), together):
+            some = np.arange(start, min(start + together, len(self)))
             chosen = notes.select(some)
             scale = letterbox_scale(chosen.widths, chosen.heights, size=size)
             pixels = torch.stack(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mapopt.training.controllers.registry import make_controller as make_controller
     from mapopt.training.engine import Snapshot as Snapshot
     from mapopt.training.expected import expected_image_seconds as expected_image_seconds
+    from mapopt.training.expected import expected_run_seconds as expected_run_seconds
     from mapopt.training.fleet import Fleet as Fleet
     from mapopt.training.fleet import Trainer as Trainer
     from mapopt.training.history import Interval as Interval
@@ -94,6 +95,7 @@ else:
             "blend": "mapopt.training.knobs",
             "describe_round": "mapopt.training.record",
             "expected_image_seconds": "mapopt.training.expected",
+            "expected_run_seconds": "mapopt.training.expected",
             "make_controller": "mapopt.training.controllers.registry",
             "make_optimizer": "mapopt.training.optimizers.registry",
             "ranges": "mapopt.training.knobs",

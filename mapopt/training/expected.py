@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mapopt.detectors.registry import DETECTORS, supports_lanes
+
+if TYPE_CHECKING:
+    import torch
 
 _SECONDS = 0.0006
 """Of a core, for an image of 48 x 48 pixels in the tiny detector, training and evaluation."""
+
+
+def expected_run_seconds(
+    detector: str, size: tuple[int, int], *, images: int, device: torch.device | str
+) -> float | None:
+    """Returns about how many seconds a single run takes; None where nothing is known of its detector or device.
+
+    >>> round(expected_run_seconds("tiny", (48, 48), images=1000, device="cpu"), 3)
+    1.2
+    """
+    rate = expected_image_seconds(detector, size)
+    # A lane alone is padded with an idle one on the CPU.
+    return None if rate is None or str(device).startswith("cuda") else 2 * rate * images
 
 
 def expected_image_seconds(detector: str, size: tuple[int, int]) -> float | None:

@@ -20,6 +20,7 @@ from mapopt.detectors.objective import OWN_LOSS, Objective
 from mapopt.detectors.registry import DETECTORS, build_detector, supports_lanes
 from mapopt.errors import CheckpointError
 from mapopt.metrics import Detections
+from mapopt.passes import steps
 from mapopt.postprocessing.apply import apply_settings
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.settings import PostProcessingSettings, check_classes
@@ -112,16 +113,22 @@ class LoadedDetector:
         everything = self._knobs | {"score_threshold": torch.zeros_like(self._knobs["score_threshold"])}
         return self._run(images, self._detector.candidates, everything)
 
+    @property
+    def batch(self) -> int:
+        """How many images it looks at at once."""
+        return max(1, _BATCH_PIXELS // (self.size[0] * self.size[1]) // self._lanes)
+
     @torch.no_grad()
     def _run(self, images: ImageSet, how: Callable[[Tensor, KnobTable], Boxes], knobs: KnobTable) -> Boxes:
-        batch = max(1, _BATCH_PIXELS // (self.size[0] * self.size[1]) // self._lanes)
         columns: dict[str, list[Tensor]] = {name: [] for name in Boxes.__dataclass_fields__}
-        for start in range(0, len(images), batch):
-            pixels = images.pixels[start : start + batch].to(self._device).float()
-            boxes = how(pixels.expand(self._lanes, *pixels.shape), knobs)
-            first = boxes.lanes == 0
-            for name, column in columns.items():
-                column.append(getattr(boxes, name)[first].cpu() + (start if name == "images" else 0))
+        with steps("detecting in", len(images), "images") as work:
+            for start in range(0, len(images), self.batch):
+                pixels = images.pixels[start : start + self.batch].to(self._device).float()
+                boxes = how(pixels.expand(self._lanes, *pixels.shape), knobs)
+                first = boxes.lanes == 0
+                for name, column in columns.items():
+                    column.append(getattr(boxes, name)[first].cpu() + (start if name == "images" else 0))
+                work.advance(min(start + self.batch, len(images)))
         return Boxes(**{name: torch.cat(column) for name, column in columns.items()})
 
 

@@ -24,7 +24,7 @@ from mapopt.metrics import STATS
 from mapopt.settings import to_mapping
 from mapopt.training.checkpoint import CheckpointFolder
 from mapopt.training.controllers.base import Controller
-from mapopt.training.expected import expected_image_seconds
+from mapopt.training.expected import expected_run_seconds
 from mapopt.training.fleet import Trainer
 from mapopt.training.history import Round
 from mapopt.training.loop import Observer, RunResult, run
@@ -184,9 +184,9 @@ def _play(
             observers.append(recorder)
         if progress:
             task = trainer.task
-            rate = expected_image_seconds(task.recipe.detector, task.splits.train.size)
-            # A lane alone is padded with an idle one on the CPU.
-            expected = None if rate is None or settings.device.startswith("cuda") else 2 * rate
+            expected = expected_run_seconds(
+                task.recipe.detector, task.splits.train.size, images=1, device=settings.device
+            )
             observers.append(stack.enter_context(ProgressPrinter(settings.budget, history=history, expected=expected)))
 
         def observe(lane: int, played: Round) -> None:

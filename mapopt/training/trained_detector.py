@@ -17,11 +17,12 @@ from mapopt.data.datasets import DetectionDataset, images_from_dataset, is_datas
 from mapopt.data.images import ImageSet
 from mapopt.data.layouts import Part
 from mapopt.data.loading import DataSource, load_splits
-from mapopt.data.pictures import Picture, PictureSet
+from mapopt.data.pictures import TOGETHER, Picture, PictureSet
 from mapopt.data.settings import DataSettings
 from mapopt.data.splits import Splits
 from mapopt.errors import CheckpointError, ConfigError, unknown_name
 from mapopt.metrics import Detections, GroundTruth, Report, evaluate
+from mapopt.passes import steps
 from mapopt.settings import from_mapping
 from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.inference import LoadedDetector
@@ -78,9 +79,12 @@ class TrainedDetector(LoadedDetector):
     def detect_pictures(self, pictures: PictureSet) -> Detections:
         """Returns all boxes in original pixels; images and labels are named by their positions."""
         columns = []
-        for start, images in pictures.parts(pictures.notes(self.categories), self.size):
-            part = self.detect(images)
-            columns.append((part.boxes, part.scores, part.labels, part.image_ids + start))
+        notes, together = pictures.notes(self.categories), min(self.batch, TOGETHER)
+        with steps("detecting in", len(pictures), "images") as work:
+            for start, images in pictures.parts(notes, self.size, together=together):
+                part = self.detect(images)
+                columns.append((part.boxes, part.scores, part.labels, part.image_ids + start))
+                work.advance(start + len(images))
         return Detections(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
     def evaluate(self, data: DataSource | DetectionDataset | ImageSet | None = None, *, split: Part = "test") -> Report:

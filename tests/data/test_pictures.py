@@ -12,14 +12,13 @@ from mapopt.data.pictures import PictureSet
 from mapopt.errors import DataError
 
 
-def test_a_part_is_a_set_at_one_size_and_knows_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mapopt.data.pictures._TOGETHER", 2)
+def test_a_part_is_a_set_at_one_size_and_knows_its_place() -> None:
     pictures = PictureSet([np.full((20 + number, 40, 3), 50 * number, dtype=np.uint8) for number in range(5)])
     notes = pictures.notes(["a", "b"])
     assert len(pictures) == len(notes) == 5
     assert notes.heights.tolist() == [20, 21, 22, 23, 24]
     assert notes.category_names == ("a", "b")
-    parts = list(pictures.parts(notes, (16, 16)))
+    parts = list(pictures.parts(notes, (16, 16), together=2))
     assert [(start, len(images)) for start, images in parts] == [(0, 2), (2, 2), (4, 1)]
     assert parts[2][1].pixels.shape == (1, 3, 16, 16)
     assert parts[1][1].pixels[1, :, 0, 0].tolist() == [150, 150, 150]
