@@ -60,15 +60,15 @@ class Steps(Waiting):
 
     def __init__(self, what: str, *, total: int, unit: str, stream: IO[str] | None = None) -> None:
         super().__init__(what, total=total, unit=unit, stream=stream or sys.stderr, announce=False)
-        self._told = False
+        self._announced = False
         self._bar: Any = None
 
     def advance(self, done: int, *, said: bool = False) -> None:
         """Notes how many steps are done."""
         super().advance(done, said=said)
         left = self.left
-        if not self._told and left and self.gone + left >= LONG:
-            self._told = True
+        if not self._announced and left and self.gone + left >= LONG:
+            self._announced = True
             self._print(f"{self._what} {self._total} {self._unit} takes about {duration(self.gone + left)}")
             if self._out.isatty():
                 self._bar = _new_bar(self._out, self._total)
