@@ -190,7 +190,10 @@ class StrictLoader(yaml.SafeLoader):
                     None, None, f"{shown(key_node.value, 40)} is there twice", key_node.start_mark
                 )
             seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(seen):
+            raise yaml.constructor.ConstructorError(None, None, "two keys are the same number", node.start_mark)
+        return mapping
 
     def construct_whole_number(self, node: yaml.ScalarNode) -> int:
         """Returns a whole number of at most 64 bits."""

@@ -11,7 +11,7 @@ import dataclasses
 import inspect
 import textwrap
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -47,6 +47,20 @@ MAX_YAML = 16 * 2**20
 """Bytes of a file of settings."""
 
 _ABSENT = object()
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """Annotation of a type whose values are written in ways that its parts do not tell."""
+
+    words: str
+    """What is expected, as a file spells it."""
+    flag: str
+    """What is expected behind a flag."""
+    metavar: str
+    """The same in short, for help."""
+    read: Callable[[Sequence[str]], Any]
+    """Reads the words behind a flag; ValueError where they are no such value."""
 
 
 def from_mapping(cls: type[Built], mapping: object, where: str, *, missing: object = _ABSENT) -> Built:
@@ -195,6 +209,12 @@ def field_docs(cls: type) -> Iterator[tuple[str, str]]:
                 yield node.target.id, " ".join(str(following.value.value).split("\n\n")[0].split())
 
 
+def form_of(hint: Any) -> Form | None:
+    """Returns the form in which a type's values are written, if it is annotated with one."""
+    notes = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((note for note in notes if isinstance(note, Form)), None)
+
+
 def describe(hint: Any, *, flag: bool = False) -> str:
     """Says in words what values a type has, as a file spells them or as a flag does.
 
@@ -202,6 +222,9 @@ def describe(hint: Any, *, flag: bool = False) -> str:
     ('2 values: a whole number, a whole number', 'best, last or none, or null')
     """
     null = "None" if flag else "null"
+    form = form_of(hint)
+    if form is not None:
+        return form.flag if flag else form.words
     hint = _bare(hint)
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
@@ -268,6 +291,12 @@ def _of_today(cls: Any, name: str, value: Any) -> Any:
 
 def _convert(hint: Any, value: Any, where: str, path: tuple[str, ...], missing: object) -> Any:
     """Returns a value as its type wants it."""
+    if form_of(hint) is not None:
+        try:
+            return _convert(_bare(hint), value, where, path, missing)
+        except ConfigError:
+            # None of the ways to write it; which part of which is wrong says less than what is expected.
+            raise _wrong(where, path, value, hint) from None
     hint = _bare(hint)
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
@@ -286,9 +315,12 @@ def _convert(hint: Any, value: Any, where: str, path: tuple[str, ...], missing: 
         if not isinstance(value, Mapping):
             raise _wrong(where, path, value, hint)
         for key in value:
-            if not isinstance(key, str):
+            if args[0] is str and not isinstance(key, str):
                 raise ConfigError(f"{_place(where, path)} has the key {shown(key)}: expected a text. Put it in quotes.")
-        return {key: _convert(args[1], item, where, (*path, key), missing) for key, item in value.items()}
+        return {
+            _convert(args[0], key, where, path, missing): _convert(args[1], item, where, (*path, str(key)), missing)
+            for key, item in value.items()
+        }
     if hint is Path and isinstance(value, str | Path):
         try:
             return check_path(value)

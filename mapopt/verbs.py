@@ -29,7 +29,7 @@ from mapopt.training.knobs import Knobs, ranges
 from mapopt.training.recipe import Recipe
 from mapopt.training.run_files import checkpoint_path
 from mapopt.training.session import train_detector
-from mapopt.training.settings import TrainSettings
+from mapopt.training.settings import SECTIONS, TrainSettings
 from mapopt.training.trained_detector import TrainedDetector
 from mapopt.training.trained_run import TrainedRun
 
@@ -223,4 +223,7 @@ def _choice(controller: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
         choice = CONTROLLERS.choice(controller, settings)
     except ConfigError:
         return {"controller": f"{type(controller).__module__}:{type(controller).__qualname__}"}
+    if choice.name in SECTIONS:
+        section = from_mapping(type(SECTIONS[choice.name]), choice.settings, "controller_settings")
+        return {"controller": choice.name, "controller_settings": {}, choice.name: section}
     return {"controller": choice.name, "controller_settings": choice.settings}

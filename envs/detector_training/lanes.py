@@ -30,7 +30,7 @@ from mapopt.envs.families.registry import FAMILIES
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.metrics import Report
 from mapopt.training.budget import Budget
-from mapopt.training.controllers.base import Decision
+from mapopt.training.controllers.base import Decision, check_knobs
 from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Fleet
 from mapopt.training.history import Round
@@ -105,8 +105,10 @@ class DetectorTrainingLanes:
         self.family, self.device = self.settings.make_family(), choose_device(self.settings.device)
         chosen = self.settings.features
         chosen = (*self.reward.features, *DEFAULT_FEATURES) if chosen is None else chosen
-        known = ranges_of(self.family, (*self.action.knobs, *knobs_of(chosen)))
+        baseline = self.action.baseline
+        known = ranges_of(self.family, (*self.action.knobs, *knobs_of(chosen), *getattr(baseline, "moves", ())))
         KnobSpace(self.action.knobs, known)
+        check_knobs(baseline, known)
         family: Any = self.family
         if type(family) in FAMILIES.values() and not family.budgets:
             # Ours say what recipe their instances have; those of somebody's own are checked instance by instance.

@@ -279,6 +279,8 @@ def _check_searches(experiment: Experiment) -> None:
             if name not in experiment.methods and name not in lenders:
                 raise ConfigError(unknown_name(f"method under 'searched: {task}'", name, experiment.methods))
     for name, method in experiment.methods.items():
+        if method.controller.kind == "schedule":
+            method.controller.schedule.check_knobs(method.recipe.ranges())
         # A method that is left out may still lend what was searched for it.
         if method.search.of is not None and method.search.of not in {*experiment.methods, *outcomes}:
             raise ConfigError(unknown_name("method to take the search from", method.search.of, experiment.methods))

@@ -226,10 +226,8 @@ def _knob_curve(runs: Sequence[StoredRun], name: str, method: str, label: str) -
     values = np.full((len(runs), len(ends), len(fraction)), np.nan)
     for place, run in enumerate(runs):
         for index, played in enumerate(run.rounds):
-            places = [at for at, _ in played.points]
-            jumps = [at == after for at, after in zip(places, [*places[1:], None], strict=True)]
-            places = [at - _JUMP if jumps_here else at for at, jumps_here in zip(places, jumps, strict=True)]
-            values[place, index] = np.interp(fraction, places, [_knob(knobs, name) for _, knobs in played.points])
+            places, way = zip(*((at, _knob(knobs, name)) for at, knobs in played.points), strict=True)
+            values[place, index] = np.interp(fraction, places, way)
     if np.isnan(values).all():  # another method's own knob
         low = middle = high = values[0].ravel()
     else:

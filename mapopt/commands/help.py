@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import tyro
 
 from mapopt.commands.command import Command
-from mapopt.settings import field_docs
+from mapopt.settings import field_docs, form_of
 
 MAX_WIDTH = 120
 """Columns that help fills: longer lines are hard to read."""
@@ -96,8 +96,15 @@ def _with_default(text: str, value: Any) -> str:
     if value is None or value is False or value in ("", (), {}, []):
         return text
     items = value if isinstance(value, tuple | list) else value.items() if isinstance(value, dict) else [value]
-    words = " ".join(" ".join(map(str, item)) if isinstance(item, tuple) else str(item) for item in items)
-    return f"{text} (default: {words})".lstrip()
+    return f"{text} (default: {' '.join(map(_word, items))})".lstrip()
+
+
+def _word(item: Any) -> str:
+    """Returns an item of a default as flags spell it: the entry of a table, a point of two numbers, or a value."""
+    if not isinstance(item, tuple):
+        return str(item)
+    is_point = len(item) == 2 and all(isinstance(part, float) for part in item)
+    return ":".join(f"{part:g}" for part in item) if is_point else " ".join(map(_word, item))
 
 
 def _values(hint: Any, *, switch: bool = False) -> str:
@@ -115,7 +122,7 @@ def _values(hint: Any, *, switch: bool = False) -> str:
     if origin in (Union, types.UnionType):
         return "|".join("None" if member is type(None) else _values(member) for member in args)
     if origin is dict:
-        return "NAME VALUE ..."
+        return f"NAME {_values(args[1])}" if form_of(args[1]) else "NAME VALUE ..."
     if origin in (tuple, list):
         return f"{_values(args[0])} ..." if origin is list or Ellipsis in args else " ".join(map(_values, args))
     if hint is bool:

@@ -169,7 +169,8 @@ def _suggest(given: str, known: dict[str, Any]) -> str:
         return f": did you mean '{_flag(switch)} False'?"
     inner = [name for name in known if name.rpartition(".")[2] == given.rpartition(".")[2]]
     near = inner or difflib.get_close_matches(given, list(known), n=1)
-    if f"{section}.own" in known and not (near and near[0].startswith(f"{section}.")):
+    siblings = [name.rpartition(".")[2] for name in known if name.startswith(f"{section}.")]
+    if f"{section}.own" in known and not inner and not difflib.get_close_matches(last, siblings, n=1):
         return f": the knob '{last}' of a part of your own is set by {_flag(f'{section}.own')} {last} VALUE."
     return f": did you mean '{_flag(near[0])}'?" if near else "."
 

@@ -1,7 +1,7 @@
-"""Flags that take names with values, such as ``--recipe.loss-settings margin 0.3 gradient exact``.
+"""Flags whose words are read here and not by tyro: tables, and values that are written in a form of their own.
 
-They are read here and not by tyro, which would take a table from a configuration file for a fixed set of flags: what is
-given on the command line takes the place of the file's table.
+A table takes names with values, such as ``--recipe.loss-settings margin 0.3 gradient exact``. tyro would take one from
+a configuration file for a fixed set of flags; here, what is given on the command line takes the place of the file's.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from mapopt.errors import ConfigError
-from mapopt.settings import describe
+from mapopt.settings import Form, describe, form_of
 
 Settings = TypeVar("Settings")
 
 
-def read_tables(
-    default: object, given: Mapping[str, Sequence[str]], hints: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """Returns every table of a command: from its flag, else as the configuration file has it.
+def read_tables(default: object, given: Mapping[str, Sequence[str]], hints: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns every value of a command that is read here: from its flag, else as the configuration file has it.
 
     Args:
         default: the command as the configuration file has it.
@@ -32,7 +30,7 @@ def read_tables(
     """
     tables = {}
     for name, hint in hints.items():
-        if get_origin(hint) is dict:
+        if _is_read_here(hint):
             table: Any = default
             for part in name.split("."):
                 table = getattr(table, part)
@@ -40,12 +38,16 @@ def read_tables(
     return tables
 
 
+def _is_read_here(hint: Any) -> bool:
+    return get_origin(hint) is dict or form_of(hint) is not None
+
+
 def without_tables(arguments: Sequence[str], hints: Mapping[str, Any]) -> list[str]:
     """Returns the words of a command line without those that belong to tables."""
     words, inside = [], False
     for word in arguments:
         if word.startswith("--"):
-            inside = get_origin(hints.get(word[2:].partition("=")[0].replace("-", "_"))) is dict
+            inside = _is_read_here(hints.get(word[2:].partition("=")[0].replace("-", "_")))
         if not inside:
             words.append(word)
     return words
@@ -58,13 +60,42 @@ def replace_value(settings: Settings, name: str, value: Any) -> Settings:
     return dataclasses.replace(settings, **{first: inner})  # type: ignore[type-var]
 
 
-def _read(name: str, words: Sequence[str], hint: Any) -> dict[str, Any]:
+def _read(name: str, words: Sequence[str], hint: Any) -> Any:
     flag = "--" + name.replace("_", "-")
+    form = form_of(hint)
+    if form is not None:
+        return _formed(flag, words, form)
+    form = form_of(get_args(hint)[1])
+    if form is not None:
+        return _read_forms(flag, words, form)
     if len(words) % 2:
         raise ConfigError(f"{flag} is '{' '.join(words)}': expected names with values, such as margin 0.3")
     return {
         key: _value(f"{flag} {key}", text, get_args(hint)[1]) for key, text in zip(words[::2], words[1::2], strict=True)
     }
+
+
+def _formed(what: str, words: Sequence[str], form: Form) -> Any:
+    """Returns the value that words stand for."""
+    try:
+        return form.read(words)
+    except ValueError:
+        raise ConfigError(f"{what} is '{' '.join(words)}': expected {form.flag}") from None
+
+
+def _read_forms(flag: str, words: Sequence[str], form: Form) -> dict[str, Any]:
+    """Returns names with values of several words each."""
+    values: dict[str, list[str]] = {}
+    name = ""
+    for word in words:
+        if word.isidentifier():
+            name = word
+            values[name] = []
+        elif not name:
+            raise ConfigError(f"{flag} is '{' '.join(words)}': expected names, each with {form.flag}")
+        else:
+            values[name].append(word)
+    return {name: _formed(f"{flag} {name}", own, form) for name, own in values.items()}
 
 
 def _value(what: str, text: str, hint: Any) -> Any:

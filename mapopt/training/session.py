@@ -23,7 +23,7 @@ from mapopt.files import write_json
 from mapopt.metrics import STATS
 from mapopt.settings import to_mapping
 from mapopt.training.checkpoint import CheckpointFolder
-from mapopt.training.controllers.base import Controller
+from mapopt.training.controllers.base import Controller, check_knobs
 from mapopt.training.expected import expected_run_seconds
 from mapopt.training.fleet import Trainer
 from mapopt.training.history import Round
@@ -107,6 +107,7 @@ def _train(
     trainer = Trainer(task, settings.seed, device=device)
     if controller is None:
         controller = settings.make_controller()
+    check_knobs(controller, task.ranges)
     states = CheckpointFolder(
         folder=out or Path(),
         recipe=settings.recipe,

@@ -59,7 +59,8 @@ class TrainSettings(DataSettings):
     knobs: Knobs = field(default_factory=Knobs)
     """What may change while it trains: the values to start from."""
     schedule: Schedule = field(default_factory=Schedule)
-    """Of --controller schedule."""
+    """Of --controller schedule: the learning rate, and every other knob that is to move, from its FIRST to its LAST
+    value over the run, or through points AT a fraction of the run, such as 0:0 0.7:0 0.75:1."""
     plateau: Plateau = field(default_factory=Plateau)
     """Of --controller plateau."""
 

@@ -17,6 +17,7 @@ from mapopt.agents.zoo import FOLDER, ZOO, find_agent
 from mapopt.envs.detector_training.observations import observation_names, observe
 from mapopt.errors import AgentError
 from mapopt.files import sealed
+from mapopt.settings import to_mapping
 from mapopt.training import Budget, Interval, Knobs, KnobSpace, Round, Schedule, Scores, TaskInfo
 
 TASK = TaskInfo(name="t", classes=3, train_images=16, batch_size=4, knobs=Knobs())
@@ -86,6 +87,16 @@ def test_a_silent_agent_is_the_baseline() -> None:
     agent = make_agent()
     silent = Agent(tuple((w * 0, b * 0) for w, b in agent.layers), agent.knobs, 10.0, {"shape": "cosine"}, NAMES)
     assert PolicyController(silent).decide((), TASK, BUDGET) == Schedule().decide((), TASK, BUDGET)
+
+
+def test_an_agent_moves_away_from_a_schedule_of_several_knobs(tmp_path: Path) -> None:
+    schedule = Schedule(assign_iou=(0.25, 0.45), surrogate_weight={0: 0, 0.7: 0, 0.75: 1})
+    agent = dataclasses.replace(make_agent(), baseline=to_mapping(schedule))
+    agent.save(tmp_path / "a")
+    again = Agent.load(tmp_path / "a")
+    assert again.fingerprint == agent.fingerprint != make_agent().fingerprint
+    silent = dataclasses.replace(again, layers=tuple((w * 0, b * 0) for w, b in again.layers))
+    assert PolicyController(silent).decide((), TASK, BUDGET) == schedule.decide((), TASK, BUDGET)
 
 
 def test_the_open_loop_repeats_the_mean_actions_at_their_fraction_of_the_budget() -> None:

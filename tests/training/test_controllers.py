@@ -105,7 +105,7 @@ def test_a_warm_up_ends_where_it_says_at_every_step(warmup_rounds: float) -> Non
         (0.03, (0.55, 0.85)),
         (0.15, (0.151, 0.158, 0.7)),  # two in the round in which the warm-up ends
         (0.33, (0.2, 0.33, 0.9)),  # one that the warm-up is not over at, and one where it ends
-        (0.0, (0.3, 0.1 + 0.2, 0.6)),  # twice the same, one with a rounding error
+        (0.0, (0.35, 0.35 + 1e-12, 0.6)),  # twice the same, one with a rounding error
         (0.0, (0.85, 0.25)),  # in any order
         (0.2, (0.5 + 0.5 / 70, 1.0)),  # in the middle of a step
     ],

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.history import Measure, Round
-from mapopt.training.knobs import Knobs, ranges
+from mapopt.training.knobs import Knobs, Range, ranges
 from mapopt.training.ramps import Via, checked_via
 
 
@@ -89,6 +89,18 @@ class Controller(Protocol):
 def measures_of(controller: Controller) -> tuple[Measure, ...]:
     """Returns what a controller wants to be measured of every round beside AP: its ``measures``, if it has any."""
     return getattr(controller, "measures", ())
+
+
+def check_knobs(controller: Controller, known: Mapping[str, Range]) -> None:
+    """Raises ConfigError where a controller is to move knobs that a task does not have, or out of their ranges.
+
+    Args:
+        controller: one that has a method ``check_knobs`` says so itself; any other is taken as it is.
+        known: name -> range of all of the task's knobs, as `mapopt.training.Task.ranges`.
+    """
+    check = getattr(controller, "check_knobs", None)
+    if check is not None:
+        check(known)
 
 
 def with_rate(knobs: Knobs, fraction: float) -> Knobs:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mapopt.errors import ConfigError, MapoptError, StoreError, shown
 from mapopt.files import read_json_lines, read_record
 from mapopt.training.budget import Budget, TaskInfo
-from mapopt.training.controllers.base import Decision, check_range, with_rate
+from mapopt.training.controllers.base import Decision, with_rate
+from mapopt.training.controllers.moves import KnobMoves
+from mapopt.training.controllers.rate import RateShape
 from mapopt.training.history import JSON_LINES, Round
+from mapopt.training.knobs import Knobs
 from mapopt.training.ramps import TOLERANCE
 
 SCHEDULE_FORMAT, SCHEDULE_VERSION = "mapopt schedule", 3
@@ -29,82 +31,44 @@ class Constant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """A learning rate that follows the budget: a linear warm-up, then cosine, steps or nothing.
+class Schedule(KnobMoves, RateShape):
+    """A learning rate that follows the budget, a linear warm-up, then cosine, steps or nothing; and knobs that move.
 
-    A step has the learning rate of its middle, wherever rounds begin and end: a warm-up may end and steps may fall
-    inside a round. Only cosine, which is no straight line, is one between the round's ends, or from where the warm-up
-    ends to the end of that round.
+    A step has the values of its middle, wherever rounds begin and end: a warm-up may end, steps may fall and a knob may
+    bend or jump inside a round. Only cosine, which is no straight line, is one between the round's ends, or from a bend
+    inside a round to the next. What is not read at every step is that of the round's end: the batch's fraction, and
+    what only the evaluation reads; where a knob jumps there, the value before.
 
-    Reference: I. Loshchilov, F. Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017, equation 5
-    (one period); P. Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 2.2 (the warm-up).
+    Raises:
+        ConfigError: a setting is out of its range, or a knob's points are not inside the run or do not rise.
+
+    >>> schedule = Schedule(assign_iou=(0.25, 0.45), surrogate_weight={0: 0, 0.7: 0, 0.75: 1})
+    >>> schedule.moved(Knobs(), 0.725).surrogate_weight
+    0.5
     """
 
-    shape: Literal["cosine", "steps", "constant"] = "cosine"
-    """How the learning rate falls after the warm-up."""
-    warmup: float = 0.05
-    """Fraction of the budget that the warm-up takes."""
-    warmup_from: float = 0.1
-    """Fraction of the learning rate that the warm-up begins at."""
-    final: float = 0.01
-    """Fraction of the learning rate that cosine ends at."""
-    milestones: tuple[float, ...] = (0.6, 0.85)
-    """Fractions of the budget after which steps divide the learning rate."""
-    factor: float = 0.1
-    """What steps multiply the learning rate with."""
-
     def __post_init__(self) -> None:
-        check_range("warmup", self.warmup, 0, 1)
-        check_range("warmup_from", self.warmup_from, 0, 1)
-        check_range("final", self.final, 0, 1)
-        check_range("factor", self.factor, 0, 1)
-        for milestone in self.milestones:
-            check_range("milestones", milestone, 0, 1)
-        if self.shape not in ("cosine", "steps", "constant"):
-            raise ConfigError(f"schedule shape is {self.shape!r}: expected cosine, steps or constant")
-
-    def fraction(self, progress: float) -> float:
-        """Returns the fraction of the learning rate after a fraction of the budget; where steps jump, that after it."""
-        if progress < self.warmup:
-            return self.warmup_from + (1 - self.warmup_from) * progress / self.warmup
-        if self.shape == "cosine":
-            done = (progress - self.warmup) / max(1e-9, 1 - self.warmup)
-            return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
-        if self.shape == "steps":
-            # The tolerance keeps a milestone that falls on a round's end from coming one round late.
-            return self.factor ** sum(progress >= milestone - TOLERANCE for milestone in self.milestones)
-        return 1.0
+        RateShape.__post_init__(self)
+        KnobMoves.__post_init__(self)
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
-        """Returns the schedule's learning rate at the coming round's ends, and where it bends or jumps inside."""
+        """Returns the knobs at the coming round's ends, and where they bend or jump inside."""
+        self.check_knobs(task.ranges)
         begin, end = len(history) / budget.rounds, (len(history) + 1) / budget.rounds
-        via = []
-        for bend in self._bends():
-            if begin + TOLERANCE < bend < end - TOLERANCE:
-                place = bend * budget.rounds - len(history)
-                sides = dict.fromkeys((self._before(bend), self.fraction(bend)))
-                via += [(place, with_rate(task.knobs, fraction)) for fraction in sides]
-        return Decision(
-            knobs=with_rate(task.knobs, self._before(end)),
-            ramp_from=with_rate(task.knobs, self.fraction(begin)),
-            via=tuple(via),
-        )
+        via: list[tuple[float, Knobs]] = []
+        last = begin
+        for bend in sorted({*self.bends(), *(at for points in self.moves.values() for at, _ in points)}):
+            # Of two that are the same but for rounding, one is enough.
+            if last + TOLERANCE < bend < end - TOLERANCE:
+                place, last = bend * budget.rounds - len(history), bend
+                sides = dict.fromkeys((self._at(task, bend, before=True), self._at(task, bend)))
+                via += [(place, knobs) for knobs in sides]
+        return Decision(knobs=self._at(task, end, before=True), ramp_from=self._at(task, begin), via=tuple(via))
 
-    def _bends(self) -> list[float]:
-        """Returns the fractions of the budget at which the learning rate is no straight line, rising."""
-        bends = [self.warmup]
-        for milestone in sorted(self.milestones) if self.shape == "steps" else ():
-            # Before the warm-up ends, steps wait; and of two that are the same but for rounding, one is enough.
-            if milestone > bends[-1] + TOLERANCE:
-                bends.append(milestone)
-        return bends
-
-    def _before(self, progress: float) -> float:
-        """Returns what `fraction` comes to from below, which is another value where steps jump."""
-        if self.shape != "steps" or progress < self.warmup - TOLERANCE:
-            return self.fraction(progress)
-        passed = sum(progress > milestone + TOLERANCE for milestone in self.milestones)
-        return 1.0 if progress <= self.warmup + TOLERANCE else self.factor**passed
+    def _at(self, task: TaskInfo, progress: float, *, before: bool = False) -> Knobs:
+        """Returns a task's knobs after a fraction of the budget; where they jump, those after it or those before."""
+        fraction = self.fraction_before(progress) if before else self.fraction(progress)
+        return self.moved(with_rate(task.knobs, fraction), progress, before=before)
 
 
 @dataclass(frozen=True)

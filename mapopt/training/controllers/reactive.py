@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget, TaskInfo
-from mapopt.training.controllers.base import Controller, Decision, check_range, measures_of, with_rate
+from mapopt.training.controllers.base import Controller, Decision, check_knobs, check_range, measures_of, with_rate
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.history import Measure, Round
+from mapopt.training.knobs import Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,10 @@ class Patience:
     def measures(self) -> tuple[Measure, ...]:
         """What the inner controller wants to be measured."""
         return measures_of(self.controller)
+
+    def check_knobs(self, known: Mapping[str, Range]) -> None:
+        """Raises ConfigError where the inner controller is to move knobs that a task does not have."""
+        check_knobs(self.controller, known)
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the inner controller's decision, with the order to stop if it is time."""

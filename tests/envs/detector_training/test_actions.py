@@ -71,7 +71,11 @@ def form_of(action: Action) -> str:
     return next(form for form, kind in ACTIONS.items() if isinstance(action, kind))
 
 
-@pytest.mark.parametrize("baseline", [Schedule(), Schedule(shape="steps"), Plateau(), Constant()], ids=repr)
+MOVING = Schedule(warmup=0.07, augment={0: 0.1, 0.55: 0.9}, nms_iou=((0.0, 0.6), (0.42, 0.6), (0.42, 0.4), (1.0, 0.5)))
+"""A schedule that moves a knob of the action and another, inside rounds and with a jump."""
+
+
+@pytest.mark.parametrize("baseline", [Schedule(), Schedule(shape="steps"), MOVING, Plateau(), Constant()], ids=repr)
 @pytest.mark.parametrize("form", ["relative", "discrete", "multi_discrete"])
 def test_doing_nothing_is_the_baseline_bit_for_bit(form: str, baseline: object) -> None:
     action = make_action(form, knobs=("lr", "augment"), baseline=baseline)  # type: ignore[arg-type]

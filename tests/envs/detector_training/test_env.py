@@ -13,6 +13,7 @@ import torch
 
 from mapopt.agents.agent import Agent
 from mapopt.agents.policy import PolicyController
+from mapopt.envs.detector_training.action_forms import RelativeAction
 from mapopt.envs.detector_training.actions import SCALE
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.detector_training.features import FEATURES
@@ -22,6 +23,7 @@ from mapopt.envs.families import FAMILIES, Instance, NumberedFamily, ShapesFamil
 from mapopt.envs.lanes import lane_info
 from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget
+from mapopt.training.controllers.base import Decision
 from mapopt.training.controllers.fixed import Constant, Schedule
 from mapopt.training.fleet import Trainer
 from mapopt.training.knobs import Knobs
@@ -69,7 +71,27 @@ def test_doing_nothing_is_the_baselines_run_bit_for_bit(
         assert replace(ours.interval, seconds=0.0, processor_seconds=0.0) == replace(
             theirs.interval, seconds=0.0, processor_seconds=0.0
         )
-        assert (ours.knobs, ours.ramp_from) == (theirs.knobs, theirs.ramp_from)
+        assert Decision.of(ours) == Decision.of(theirs)
+
+
+def test_the_zero_action_over_a_schedule_that_moves_other_knobs_is_a_run_with_it(tiny_family: MakeFamily) -> None:
+    schedule = Schedule(warmup=0.0, assign_iou=(0.1, 0.8), augment={0: 0, 0.5: 1})
+    env = make(
+        knobs=None, family=tiny_family("shapes"), action=RelativeAction(knobs=("lr", "augment"), baseline=schedule)
+    )
+    play(env, np.zeros(2), options={"instance": 2, "training_seed": 7})
+    result = run(Trainer(tiny_family("shapes").instance(2).task, seed=7), schedule, BUDGET)
+    played = env.lanes.histories[0]
+    assert [Decision.of(ours) for ours in played] == [Decision.of(theirs) for theirs in result.history]
+    assert any(ours.via for ours in played)
+    assert [ours.val for ours in played] == [theirs.val for theirs in result.history]
+    assert [ours.knobs.assign_iou for ours in played][-1] == 0.8
+
+
+def test_a_baseline_that_moves_a_knob_of_nobody_is_refused_when_the_environment_is_made() -> None:
+    action = RelativeAction(knobs=("lr",), baseline=Schedule(own={"margin": (0.0, 1.0)}))
+    with pytest.raises(ConfigError, match="unknown knob in the schedule 'margin'"):
+        make(knobs=None, action=action)
 
 
 @pytest.mark.parametrize("reward", ["gain", "f1", "oLRP"])

@@ -194,6 +194,20 @@ def test_a_controller_has_one_key_however_it_is_spelt() -> None:
     steps = {"kind": "schedule", "schedule": {"shape": "steps"}}
     assert key(steps) == key({"kind": "schedule", "settings": {"shape": "steps"}}) != key({"kind": "schedule"})
     assert key({"kind": "agent"}) == key({"kind": "agent", "settings": {"agent": "ppo-shapes"}})
+    moving = [{"assign_iou": [0.25, 0.45]}, {"assign_iou": {0: 0.25, 1: 0.45}}, {"assign_iou": [[0, 0.25], [1, 0.45]]}]
+    keys = {key({"kind": "schedule", "schedule": section}) for section in moving}
+    keys |= {key({"kind": "schedule", "settings": section}) for section in moving}
+    assert len(keys) == 1
+    assert keys.isdisjoint(
+        [key({"kind": "schedule"}), key({"kind": "schedule", "settings": {"assign_iou": [0.25, 0.5]}})]
+    )
+    assert key({"kind": "schedule", "schedule": {"assign_iou": []}}) == key({"kind": "schedule"})
+
+
+def test_a_schedule_that_moves_a_knob_of_nobody_is_named_with_the_configuration() -> None:
+    own = {"kind": "schedule", "schedule": {"own": {"margin": [0.0, 1.0]}}}
+    with pytest.raises(ConfigError, match="unknown knob in the schedule 'margin'"):
+        load_experiment({**to_mapping(load_experiment(SMALL)), "methods": {"baseline": {"controller": own}}})
 
 
 def test_settings_that_came_after_the_first_runs_count_where_they_are_given() -> None:
