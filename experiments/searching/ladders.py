@@ -205,8 +205,10 @@ class Ladder:
     def _scored(self, settings: Sequence[Setting], jobs: Sequence[Sequence[Job]], runs: Runs) -> list[Tried]:
         """Returns what the settings came to, in their order."""
         reached = [[runs[name_of(job)] for job in each] for each in jobs]
+        # By the jobs' names of the tasks: a run may have been kept when its task was called otherwise.
         val_ap = [
-            {task: tuple(run.val_ap for run in each if run.task == task) for task in self.tasks} for each in reached
+            {task: tuple(runs[name_of(job)].val_ap for job in each if job.task == task) for task in self.tasks}
+            for each in jobs
         ]
         means = np.array([[np.mean(each[task]) for task in self.tasks] for each in val_ap])
         scorer: Any = SCORERS.find(self.config.search.scorer)

@@ -82,16 +82,29 @@ class Climber:
     def __init__(self) -> None:
         self.waves: list[list[Job]] = []
         """What was asked for, wave by wave."""
+        self.runs: dict[str, SearchRun] = {}
+        """What was given in the last climb."""
 
     def climb(self, ladder: Ladder, val_ap_of: ValAp, **changes: Any) -> SearchOutcome:
-        runs: dict[str, SearchRun] = {}
+        self.runs = {}
+
+        def train(jobs: list[Job]) -> None:
+            self.waves.append(jobs)
+            self.runs |= {name_of(job): made_up(job, val_ap_of(job), **changes) for job in jobs}
+
+        return self._climb(ladder, train)
+
+    def climb_again(self, ladder: Ladder) -> SearchOutcome:
+        """Climbs with the runs that are there, and with no others."""
+        return self._climb(ladder, lambda jobs: None)
+
+    def _climb(self, ladder: Ladder, train: Callable[[list[Job]], None]) -> SearchOutcome:
         climb = ladder.climb()
         jobs = next(climb)
         while True:
-            self.waves.append(jobs)
-            runs |= {name_of(job): made_up(job, val_ap_of(job), **changes) for job in jobs}
+            train(jobs)
             try:
-                jobs = climb.send(runs)
+                jobs = climb.send(self.runs)
             except StopIteration as end:
                 outcome: SearchOutcome = end.value
                 return outcome

@@ -235,3 +235,14 @@ def test_a_grid_of_knobs_is_short_for_a_space(small: Experiment) -> None:
     search = small.methods["plateau"].search
     assert search == SearchConfig(space={"knobs.lr": [0.1, 0.2]}, strategy="grid", seeds=1)
     assert load_experiment(to_mapping(small)) == small
+
+
+def test_a_task_that_is_called_otherwise_by_now_finds_its_runs(small: Experiment, climber: Any) -> None:
+    ladder = ladder_of(small, space=WIDE, strategy_settings={})
+    before = climber.climb(ladder, closeness)
+    tasks = {"simple": small.tasks["easy"], "difficult": small.tasks["hard"]}
+    renamed = ladder_of(replace(small, tasks=tasks), space=WIDE, strategy_settings={})
+    after = climber.climb_again(renamed)
+    assert after.tasks == ("simple", "difficult")
+    assert [tried.score for tried in after.tried] == [tried.score for tried in before.tried]
+    assert after.best.val_ap == {"simple": before.best.val_ap["easy"], "difficult": before.best.val_ap["hard"]}
