@@ -89,7 +89,7 @@ def replace_class_loss(
         class_weight = dense.ranking.start_weight() if dense.balance == "none" else 1.0
     if not 0 <= class_weight <= WEIGHT:
         raise ConfigError(f"class_weight is {class_weight}: expected a number from 0 to {WEIGHT:.0f}")
-    if ("frequencies" in dense.reads) != (class_counts is not None):
+    if ("frequencies" in dense.facts.reads) != (class_counts is not None):
         name = type(dense.ranking).__name__
         raise ConfigError(
             f"class_counts were given with {name}, which does not read how frequent the classes are: leave them out"
@@ -156,6 +156,12 @@ def _dense_loss(loss: Any, settings: dict[str, Any]) -> DenseLoss:
     """Returns the losses that `replace_class_loss` was asked for."""
     if not isinstance(loss, Objective):
         made = make_loss(loss)
+        if made.remembers and made is not loss:
+            name = type(made).__name__
+            raise ConfigError(
+                f"replace_class_loss got {name} by name or class, but it remembers what it has seen: give an object, "
+                f"{name}(), and save its state_dict() beside the model's"
+            )
         if settings["balance"] in (None, "former"):
             settings["balance"] = "values" if made.error_rate and settings["box_loss"] != OWN_LOSS else "none"
         return DenseLoss(Objective(**settings), loss=made)
@@ -164,12 +170,14 @@ def _dense_loss(loss: Any, settings: dict[str, Any]) -> DenseLoss:
         raise ConfigError(
             f"replace_class_loss got an Objective and {', '.join(given)} beside it: give all of them in the Objective"
         )
-    if loss.is_detectors_own or loss.memory:
+    dense = None if loss.is_detectors_own else DenseLoss(loss)
+    if dense is None or dense.remembers:
         raise ConfigError(
             f"replace_class_loss got an Objective with loss '{loss.loss}' and memory {loss.memory}; expected a loss of "
-            "mapopt.losses and no memory, which is state that the model would have to keep"
+            "mapopt.losses and no memory, which is state that the model would have to keep; a loss that remembers "
+            "something by itself is given as an object"
         )
-    return DenseLoss(loss)
+    return dense
 
 
 _DEFAULTS: dict[str, Any] = {"scope": None, "box_loss": "giou", "balance": "none", "soft_labels": None}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mapopt.losses.listwise import ListMLELoss as ListMLELoss
     from mapopt.losses.listwise import ListNetLoss as ListNetLoss
     from mapopt.losses.long_tail import EffectiveClassMarginLoss as EffectiveClassMarginLoss
+    from mapopt.losses.long_tail import EqualizedFocalLoss as EqualizedFocalLoss
     from mapopt.losses.mean_average_precision import MeanAPLoss as MeanAPLoss
     from mapopt.losses.pairwise_error import APELoss as APELoss
     from mapopt.losses.parameterized import ParameterizedAPLoss as ParameterizedAPLoss
@@ -70,6 +71,7 @@ else:
             "ListMLELoss": "mapopt.losses.listwise",
             "ListNetLoss": "mapopt.losses.listwise",
             "EffectiveClassMarginLoss": "mapopt.losses.long_tail",
+            "EqualizedFocalLoss": "mapopt.losses.long_tail",
             "MeanAPLoss": "mapopt.losses.mean_average_precision",
             "as_list_loss": "mapopt.losses.callables",
             "APELoss": "mapopt.losses.pairwise_error",

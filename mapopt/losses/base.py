@@ -52,6 +52,8 @@ class ListLoss(nn.Module, ABC):
         reads: what else the loss wants to know of every entry, by name; see `forward`. A detector knows ``"classes"``,
             the position of its class; ``"frequencies"``, the fraction of the objects to train on that are of its class;
             ``"objects"``, a number for the object that it answers for, in every list its own, or -1.
+        remembers: names of the buffers in which the loss keeps what it has seen, see `prepare`. Zeros are the state in
+            which it has seen nothing.
         knobs: name -> range (`mapopt.training.Range`) of attributes that may change while a detector trains, as ours
             do. The attribute's value is the default. A trainer sets it at every step; read it with `per_list`.
 
@@ -75,6 +77,7 @@ class ListLoss(nn.Module, ABC):
     default_class_weight: float = 1.0
     saturates: bool = False
     reads: tuple[str, ...] = ()
+    remembers: tuple[str, ...] = ()
     knobs: Mapping[str, KnobRange] = {}
 
     @not_traced
@@ -198,6 +201,18 @@ class ListLoss(nn.Module, ABC):
         An exact gradient shrinks with the error, as a pointwise loss's does, and starts from 1.
         """
         return 1.0 if getattr(self, "gradient", None) == "exact" else float(self.default_class_weight)
+
+    def prepare(self, *, lanes: int, classes: int, device: torch.device | str = "cpu") -> None:
+        """Makes room for what the loss `remembers`, for lists of so many lanes and classes, and forgets everything.
+
+        Each buffer is then ``[lanes, ...]``, is changed at every call with scores that require a gradient while the
+        loss is in training mode, and is a part of ``state_dict()``. Most losses remember nothing.
+        """
+
+    def remembered(self) -> dict[str, Tensor]:
+        """Returns the buffers that the loss `remembers`, by name; none before `prepare`."""
+        kept = {name: getattr(self, name) for name in self.remembers}
+        return {name: value for name, value in kept.items() if value is not None}
 
     def set_knobs(self, values: Mapping[str, Tensor], *, dimensions: int) -> None:
         """Sets the attributes that are knobs, so that they fit lists whose first dimension is the lanes'.

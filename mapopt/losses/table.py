@@ -189,6 +189,11 @@ LOSS_TABLE: dict[str, LossEntry] = {
         parameters={"background": _POSITIVE, "weight": _NUMBER},
         pointwise=True,
     ),
+    "efl": LossEntry(
+        where="mapopt.losses.long_tail:EqualizedFocalLoss",
+        parameters={"alpha": _NUMBER, "base_gamma": _POSITIVE, "scale": _NUMBER, "weight": _NUMBER},
+        pointwise=True,
+    ),
     # Auxiliary: beside another loss.
     "correlation": LossEntry(
         where="mapopt.losses.quality:CorrelationLoss",

@@ -46,7 +46,7 @@ def test_a_lane_counts_the_objects_of_its_own_data() -> None:
     fleet = Fleet(tasks, [0, 1])
 
     def frequencies() -> torch.Tensor:
-        return fleet.detectors[0].loss.frequencies  # type: ignore[attr-defined]
+        return fleet.detectors[0].loss.facts.frequencies  # type: ignore[attr-defined]
 
     counts = [torch.from_numpy(own.train.annotations.counts) for own in splits]
     assert not torch.equal(*counts)

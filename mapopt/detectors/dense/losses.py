@@ -13,21 +13,16 @@ from torch import Tensor
 
 from mapopt.detectors.assignments import ASSIGNMENTS, Assigner
 from mapopt.detectors.dense.balance import by_gradients, by_values
+from mapopt.detectors.dense.facts import EntryFacts, Facts
 from mapopt.detectors.dense.geometry import Assignment, Priors, pairwise_iou
 from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.detectors.objective import OWN_LOSS, Balance, Objective, Scope
-from mapopt.errors import ConfigError, unknown_name
+from mapopt.errors import ConfigError
 from mapopt.losses import FocalLoss, ListLoss, PointwiseLoss, ScoreMemory, make_box_loss, make_loss, split_by_iou
 from mapopt.losses.silence import check_own_loss
 
 KNOB_ATTRIBUTES = {"focal_gamma": "gamma"}
 """Which attribute of a loss a knob of ours sets, where the loss has it; a loss's own knobs set their namesakes."""
-
-FACTS = ("classes", "frequencies", "objects")
-"""What is known of every logit, for losses that read it; see `mapopt.losses.ListLoss`."""
-
-Facts = dict[str, Tensor]
-"""Each ``[lanes, batch, locations, classes]``."""
 
 
 class DenseLoss:
@@ -40,7 +35,7 @@ class DenseLoss:
     Attributes:
         assignment: name of what decides which location answers for which object.
         class_weights: ``[lanes, classes]`` factors of a pointwise loss's terms, or None.
-        frequencies: ``[lanes, classes]`` fractions of the objects to train on, or None where nobody has counted them.
+        facts: what is known of every logit, for losses that read it.
         own_box: the box loss is a torchvision detector's, and what is computed here has no use.
 
     Raises:
@@ -68,11 +63,15 @@ class DenseLoss:
         self._ratio = objective.balance_ratio
         self.soft = self.ranking.soft_labels if objective.soft_labels is None else objective.soft_labels
         self.class_weights: Tensor | None = None
-        self.frequencies: Tensor | None = None
         self.auxiliary = [(make_loss(name), weight) for name, weight in objective.auxiliary.items()]
-        for part in (self.ranking, *(loss for loss, _ in self.auxiliary)):
+        for _, part in self._losses:
             check_own_loss(part)
-        self._check_reads(objective)
+        self.facts = EntryFacts([part for _, part in self._losses])
+        if self.ranking.reads and (objective.memory or (self.soft and not self.ranking.soft_labels)):
+            raise ConfigError(
+                f"{type(self.ranking).__name__} reads {', '.join(self.ranking.reads)}, which is not known of scores in "
+                "a memory or in a list per IoU threshold: leave memory at 0 and soft_labels at False"
+            )
         if objective.memory and (self.pointwise or self.scope == "image"):
             raise ConfigError(
                 f"memory is {objective.memory} with {type(self.ranking).__name__} and scope '{self.scope}': only a "
@@ -81,31 +80,25 @@ class DenseLoss:
         self._memory_size = objective.memory
         self._memory: ScoreMemory | None = None
 
-    def _check_reads(self, objective: Objective) -> None:
-        """Raises ConfigError unless what the losses read is known of every entry that they will see."""
-        for loss in (self.ranking, *(loss for loss, _ in self.auxiliary)):
-            for name in loss.reads:
-                if name not in FACTS:
-                    raise ConfigError(f"{type(loss).__name__} reads: {unknown_name('fact', name, FACTS)}")
-        if self.ranking.reads and (objective.memory or (self.soft and not self.ranking.soft_labels)):
-            raise ConfigError(
-                f"{type(self.ranking).__name__} reads {', '.join(self.ranking.reads)}, which is not known of scores in "
-                "a memory or in a list per IoU threshold: leave memory at 0 and soft_labels at False"
-            )
-
     def prepare(self, *, lanes: int, classes: int, device: torch.device) -> None:
-        """Makes room for what is remembered from step to step; without a memory there is nothing to do."""
+        """Makes room for what is remembered from step to step, by a memory or by the losses."""
+        for _, loss in self._losses:
+            loss.prepare(lanes=lanes, classes=classes, device=device)
         if self._memory_size:
             lists = classes if self.scope == "class" else 1
             self._memory = ScoreMemory(self._memory_size, (lanes, lists), device=device)
 
     def buffers(self) -> dict[str, Tensor]:
         """Returns what is remembered from step to step, each ``[lanes, ...]``."""
-        memory = self._memory
-        return {} if memory is None else {f"memory.{name}": value for name, value in memory.named_buffers()}
+        buffers = {
+            f"{place}.{name}": value for place, loss in self._losses for name, value in loss.remembered().items()
+        }
+        if self._memory is not None:
+            buffers |= {f"memory.{name}": value for name, value in self._memory.named_buffers()}
+        return buffers
 
     def forget(self, lane: int) -> None:
-        """Empties the memory of one lane."""
+        """Forgets what is remembered of one lane."""
         for value in self.buffers().values():
             value[lane] = 0
 
@@ -129,15 +122,18 @@ class DenseLoss:
 
         A class without objects counts as having one.
         """
-        counts = counts.to(torch.float32).clamp(min=1)
-        if self.frequencies is None:
-            self.frequencies = torch.full((lanes, len(counts)), 1 / len(counts), device=counts.device)
-        self.frequencies[lane] = counts / counts.sum()
+        self.facts.count_classes(lane, counts, lanes=lanes)
 
     @property
-    def reads(self) -> set[str]:
-        """What the losses read of every entry."""
-        return {name for loss in (self.ranking, *(loss for loss, _ in self.auxiliary)) for name in loss.reads}
+    def remembers(self) -> bool:
+        """Whether there is a state that goes on from step to step."""
+        return bool(self._memory_size) or any(loss.remembers for _, loss in self._losses)
+
+    @property
+    def _losses(self) -> list[tuple[str, ListLoss]]:
+        """The class losses, and what their state is called by."""
+        further = [(f"auxiliary.{place}", loss) for place, (loss, _) in enumerate(self.auxiliary)]
+        return [("loss", self.ranking), *further]
 
     def __call__(
         self, logits: Tensor, boxes: Tensor, priors: Priors, targets: Targets, knobs: KnobTable
@@ -177,7 +173,8 @@ class DenseLoss:
         matched = targets.boxes.gather(2, index[..., None].expand(*index.shape, 4))
         box = self._box(boxes, matched, positive)
         labels, where = self._labels(logits, boxes, matched, targets, assignment)
-        facts = self._facts(logits, assignment, targets)
+        self._make_room(logits)
+        facts = self.facts(logits, assignment, objects=targets.labels.shape[-1])
         class_term = self._class(logits, labels, where, knobs, targets.counted, facts)
         if self.balance == "values":
             box = box * by_values(class_term, box)
@@ -209,31 +206,11 @@ class DenseLoss:
         where = ~assignment.ignored if targets.counted is None else ~assignment.ignored & targets.counted[..., None]
         return labels, where[..., None].expand_as(labels)
 
-    def _facts(self, logits: Tensor, assignment: Assignment, targets: Targets) -> Facts:
-        """Returns what the losses read of every logit, each in the logits' shape."""
-        wanted, facts = self.reads, Facts()
-        if "classes" in wanted:
-            facts["classes"] = torch.arange(logits.shape[-1], device=logits.device).expand(logits.shape)
-        if "frequencies" in wanted:
-            facts["frequencies"] = self._frequencies(logits)[:, None, None].expand(logits.shape)
-        if "objects" in wanted:
-            batch, objects = targets.labels.shape[1:]
-            numbers = assignment.objects + objects * torch.arange(batch, device=logits.device)[:, None]
-            facts["objects"] = torch.where(assignment.objects < 0, -1, numbers)[..., None].expand(logits.shape)
-        return facts
-
-    def _frequencies(self, logits: Tensor) -> Tensor:
-        if self.frequencies is None:
-            raise ConfigError(
-                f"{type(self.ranking).__name__} reads how frequent the classes are, and nobody has counted them: call "
-                "count_classes of the detector first, as a trainer does, with the objects of each class"
-            )
-        if self.frequencies.shape[-1] != logits.shape[-1]:
-            raise ConfigError(
-                f"the objects of {self.frequencies.shape[-1]} classes were counted, but there are logits of "
-                f"{logits.shape[-1]}: give one count for each"
-            )
-        return self.frequencies.to(logits.device)
+    def _make_room(self, logits: Tensor) -> None:
+        """Prepares losses that nobody has prepared, as where torchvision's detectors are trained by others."""
+        for _, loss in self._losses:
+            if loss.remembers and not loss.remembered():
+                loss.prepare(lanes=logits.shape[0], classes=logits.shape[-1], device=logits.device)
 
     def _class(
         self,

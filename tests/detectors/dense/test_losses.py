@@ -336,7 +336,7 @@ def test_frequencies_follow_from_counts_and_are_a_lanes_own(problem, knob_table)
         criterion(*problem, knob_table(2))
     criterion.count_classes(0, torch.tensor([7, 0, 3]), lanes=2)
     before = criterion(*problem, knob_table(2))["class"]
-    assert criterion.frequencies[0].tolist() == pytest.approx([7 / 11, 1 / 11, 3 / 11])
+    assert criterion.facts.frequencies[0].tolist() == pytest.approx([7 / 11, 1 / 11, 3 / 11])
     criterion.count_classes(1, torch.tensor([1, 1, 98]), lanes=2)
     after = criterion(*problem, knob_table(2))["class"]
     assert before[0] == after[0]
