@@ -37,7 +37,7 @@ MEMBERS: dict[str, ListLoss] = {
 # Losses of torch's own operations; the others have autograd functions of their own.
 DIFFERENTIABLE = [
     *["listnet", "listmle", "focal", "bce", "quality_focal", "varifocal", "mal", "ia_bce", "task_aligned_bce"],
-    *["ecm", "correlation"],
+    *["ecm", "efl", "correlation"],
 ]
 EXTREMES = (-math.inf, math.inf, -1e4, 1e4, -1e38, 1e38)
 

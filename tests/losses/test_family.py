@@ -48,6 +48,7 @@ MEMBERS: dict[str, ListLoss] = {
     "task_aligned_bce": losses.TaskAlignedBCELoss(),
     "task_aligned_bce, focused": losses.TaskAlignedBCELoss(focus=2.0),
     "ecm": losses.EffectiveClassMarginLoss(),
+    "efl": losses.EqualizedFocalLoss(),
     "correlation": losses.CorrelationLoss(),
     "correlation, pearson": losses.CorrelationLoss("pearson"),
 }
@@ -137,6 +138,8 @@ def test_without_a_negative_ap_is_perfect(name: str) -> None:
         (losses.IoUAwareBCELoss(), "gamma", (0.0, 2.0)),
         (losses.TaskAlignedBCELoss(), "focus", (0.0, 2.0)),
         (losses.EffectiveClassMarginLoss(), "background", (1.0, 6.3313)),
+        (losses.EqualizedFocalLoss(), "alpha", (0.25, 0.5)),
+        (losses.EqualizedFocalLoss(), "base_gamma", (1.0, 2.0)),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -18,6 +18,7 @@ TRAINED: list[dict[str, Any]] = [
     {"loss": "task_aligned_bce", "assignment": "task_aligned", "loss_settings": {"focus": 2.0}},
     {"loss": "rank_sort", "assignment": "task_aligned"},
     {"loss": "ecm"},
+    {"loss": "efl"},
 ]
 
 
@@ -53,3 +54,21 @@ def test_a_lane_counts_the_objects_of_its_own_data() -> None:
     torch.testing.assert_close(frequencies(), torch.stack([own / own.sum() for own in counts]).float())
     fleet.reset(1, 1, tasks[0])
     torch.testing.assert_close(frequencies()[1], frequencies()[0])
+
+
+def test_what_a_loss_remembers_belongs_to_a_lane(easy: Splits) -> None:
+    task = Task(name="easy", splits=easy, recipe=Recipe(loss="efl", batch_size=8))
+    fleet = Fleet(task, [0, 1])
+    fleet.train(32)
+    state = [fleet.snapshot(lane).tensors["buffer.loss.raised"] for lane in (0, 1)]
+    assert all(kept.shape == (3,) and (kept > 0).any() for kept in state)
+    assert not torch.equal(*state)
+    fleet.evaluate("val"), fleet.losses("val")
+    fleet.train(32, active=[True, False])
+    rested, trained = (fleet.snapshot(lane).tensors["buffer.loss.raised"] for lane in (1, 0))
+    assert torch.equal(rested, state[1])
+    assert not torch.equal(trained, state[0])
+    fleet.restore(0, fleet.snapshot(1))
+    assert torch.equal(fleet.snapshot(0).tensors["buffer.loss.raised"], state[1])
+    fleet.reset(1, 1)
+    assert not fleet.snapshot(1).tensors["buffer.loss.raised"].any()

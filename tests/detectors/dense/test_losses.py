@@ -10,7 +10,7 @@ from mapopt.errors import ConfigError
 from mapopt.losses import BOX_LOSSES, LOSSES, PointwiseLoss
 
 CLASSES = 3
-POINTWISE = {"focal", "bce", "quality_focal", "varifocal", "mal", "ia_bce", "task_aligned_bce", "ecm"}
+POINTWISE = {"focal", "bce", "quality_focal", "varifocal", "mal", "ia_bce", "task_aligned_bce", "ecm", "efl"}
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -345,3 +345,52 @@ def test_frequencies_follow_from_counts_and_are_a_lanes_own(problem, knob_table)
     short.count_classes(0, torch.tensor([7, 3]), lanes=2)
     with pytest.raises(ConfigError, match="the objects of 2 classes were counted, but there are logits of 3"):
         short(*problem, knob_table(2))
+
+
+def pulls(loss, problem, knobs, objects):
+    """What a loss's gradient pulls up and down in all, ``[lanes, classes]`` each."""
+    logits = problem[0].detach().requires_grad_()
+    value = loss(logits, *problem[1:], knobs)["class"]
+    (gradient,) = torch.autograd.grad(value.sum(), logits)
+    positive = class_labels(problem, objects) > 0
+    return [torch.where(chosen, gradient.abs(), 0.0).sum((1, 2)).double() for chosen in (positive, ~positive)]
+
+
+@pytest.mark.parametrize("scope", ["class", "image", "batch"])
+def test_equalized_focal_loss_remembers_what_pulled_each_class_of_each_lane(
+    scope, problem, knob_table, dense_loss, assignment
+):
+    knobs, criterion = knob_table(2), dense_loss("efl", scope=scope)
+    criterion.prepare(lanes=2, classes=CLASSES, device=torch.device("cpu"))
+    criterion(*problem, knobs)
+    raised, lowered = pulls(dense_loss("focal", scope=scope), problem, knobs, assignment(problem, knobs).objects)
+    if scope == "batch":  # the mean over lists divides what a list's loss pulls
+        torch.testing.assert_close(criterion.buffers()["loss.raised"], raised, rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(criterion.buffers()["loss.lowered"], lowered, rtol=1e-5, atol=1e-8)
+    present = raised > 0
+    assert torch.equal(criterion.buffers()["loss.raised"] > 0, present)
+    assert present.any()
+
+
+def test_a_state_belongs_to_a_lane_and_is_forgotten_with_it(problem, knob_table, dense_loss, lane_of):
+    logits, boxes, priors, targets = problem
+    together, alone = dense_loss("efl"), dense_loss("bce", auxiliary={"efl": 1.0})
+    for criterion, lanes in ((together, 2), (alone, 1)):
+        criterion.prepare(lanes=lanes, classes=CLASSES, device=torch.device("cpu"))
+    assert set(together.buffers()) == {"loss.raised", "loss.lowered"}
+    assert set(alone.buffers()) == {"auxiliary.0.raised", "auxiliary.0.lowered"}
+    for scale in (1.0, 0.5):
+        together(logits * scale, boxes, priors, targets, knob_table(2))
+        alone(logits[1:] * scale, boxes[1:], priors, lane_of(targets, 1), knob_table())
+    for name in ("raised", "lowered"):
+        assert torch.equal(together.buffers()[f"loss.{name}"][1], alone.buffers()[f"auxiliary.0.{name}"][0])
+    together.forget(0)
+    assert [bool(value[lane].any()) for value in together.buffers().values() for lane in (0, 1)] == [False, True] * 2
+
+
+def test_a_loss_that_nobody_prepared_is_prepared_by_the_first_logits(problem, knob_table, dense_loss):
+    criterion = dense_loss("efl")
+    assert criterion.buffers() == {}
+    first, second = (criterion(*problem, knob_table(2))["class"] for _ in range(2))
+    assert criterion.buffers()["loss.raised"].shape == (2, CLASSES)
+    assert not torch.allclose(first, second)

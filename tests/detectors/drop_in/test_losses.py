@@ -12,11 +12,13 @@ from torchvision.ops import box_iou, generalized_box_iou_loss
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.drop_in import replace_class_loss
 from mapopt.detectors.objective import Objective
+from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
 from mapopt.losses import (
     ALRPLoss,
     APLoss,
     EffectiveClassMarginLoss,
+    EqualizedFocalLoss,
     FocalLoss,
     IoUAwareBCELoss,
     ListLoss,
@@ -348,3 +350,20 @@ def test_counts_of_the_classes_are_given_to_losses_that_read_them_and_to_no_othe
     replace_class_loss(model, "ecm", class_counts=[60, 30])
     with pytest.raises(ConfigError, match="the objects of 2 classes were counted, but there are logits of 3"):
         losses_of(model, "fcos")
+
+
+@pytest.mark.parametrize("family", ["retinanet", "faster_rcnn"])
+def test_a_loss_that_remembers_is_given_as_an_object_which_keeps_what_it_has_seen(family, build, losses_of):
+    for given in ("efl", EqualizedFocalLoss, Objective(loss="efl")):
+        with pytest.raises(ConfigError, match=r"EqualizedFocalLoss by name or class, but it remem|given as an object"):
+            replace_class_loss(build(family), given)
+    loss, kept = EqualizedFocalLoss(), []
+    model = replace_class_loss(build(family), loss)
+    for _ in range(2):
+        losses_of(model, family)
+        kept.append(loss.lowered.clone())
+    assert loss.ratios.shape == (1, CLASSES)
+    assert (kept[1] > kept[0]).all()
+    assert (kept[0] > 0).all()
+    assert set(loss.state_dict()) == {"raised", "lowered"}
+    assert not any("raised" in name for name in model.state_dict())

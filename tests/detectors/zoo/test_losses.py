@@ -142,6 +142,24 @@ def test_class_weights_and_a_memory_change_our_losses(family, scene, knob_table,
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_long_tail_losses_know_counts_and_keep_a_state(family, scene, knob_table, detector_of):
+    images, targets = scene(size=SIZE)
+    values = []
+    for counts in ([1, 1, 1], [100, 10, 1]):
+        detector = detector_of(family, "ecm")
+        detector.count_classes(0, torch.tensor(counts))
+        values.append(detector.losses(images, targets, knob_table(), seed=0)["class"])
+    assert not torch.allclose(*values)
+    detector = detector_of(family, "efl")
+    detector.losses(images, targets, knob_table(), seed=0)
+    kept = detector.buffers()["loss.lowered"]
+    assert (kept[0, -3:] > 0).all()
+    detector.initialize(0, 0)
+    assert not detector.buffers()["loss.lowered"].any()
+    detector_of(family, "torchvision").count_classes(0, torch.tensor([1, 1, 1]))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_our_losses_ignore_crowd_regions(family, scene, knob_table, detector_of):
     images, targets = scene(size=SIZE)
     crowded = Targets(pad(targets.boxes, (0, 0, 0, 1)), pad(targets.labels, (0, 1)), pad(targets.crowd, (0, 1)))
