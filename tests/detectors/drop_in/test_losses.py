@@ -12,7 +12,6 @@ from torchvision.ops import box_iou, generalized_box_iou_loss
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.drop_in import replace_class_loss
 from mapopt.detectors.objective import Objective
-from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
 from mapopt.losses import (
     ALRPLoss,
