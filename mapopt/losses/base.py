@@ -161,8 +161,8 @@ class ListLoss(nn.Module, ABC):
                     f"{type(self).__name__}.evaluate returned '{name}' of {given}; expected a tensor with one value "
                     f"per list, {list(ranked.shape)}"
                 )
-            value = torch.where(ranked, value, 0.0).to(lists.type)
-            finished[name] = value.masked_fill(lists.bad, torch.nan)
+            value = (value if lists.all_ranked else torch.where(ranked, value, 0.0)).to(lists.type)
+            finished[name] = value.masked_fill(lists.bad, torch.nan) if lists.has_bad else value
         return finished
 
     @abstractmethod

@@ -173,7 +173,5 @@ def _updates(
     wrong = quality * number - worse
     by_quality, by_number = pairs.below(torch.stack([quality * part, part]))
     received = (by_quality - quality * by_number) * table.present
-    sort = Component(
-        value=table.mean(wrong / total), positives=received - wrong * part, negatives=torch.zeros_like(part)
-    )
+    sort = Component(value=table.mean(wrong / total), positives=received - wrong * part, negatives=None)
     return rank, sort

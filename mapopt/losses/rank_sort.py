@@ -74,7 +74,7 @@ class RankSortLoss(ListLoss):
         sorting = _sorting_error(positives, ranking.sums.mass(ranking.positives, errors), wrong, wrong_errors)
         pushed = sorting * (wrong > _SMALLEST_MASS) * table.present / table.count
         received = pairs.below((pushed / wrong.clamp_min(_SMALLEST_MASS))[None])[0] * table.present
-        sort = Component(value=table.mean(sorting), positives=received - pushed, negatives=torch.zeros_like(received))
+        sort = Component(value=table.mean(sorting), positives=received - pushed, negatives=None)
         return dict(zip(["rank", "sort"], error_driven(ranking, rank, sort), strict=True))
 
     def _ranking(self, lists: Lists, delta: float | Tensor) -> Ranking:

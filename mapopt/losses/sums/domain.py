@@ -14,6 +14,8 @@ from torch import Tensor
 from mapopt.errors import DataError
 from mapopt.losses.sums.compiler import refuse_vmap
 
+LARGEST_LABEL = 1.001  # an overlap of equal boxes may round to just above 1
+
 
 def as_tensor(name: str, given: Any, *, beside: Tensor | None = None) -> Tensor:
     """Returns a tensor of an argument that may be an array or a nested list of numbers.
@@ -109,10 +111,10 @@ def check_labels(labels: Tensor, keep: Tensor | None, lowest: float, highest: fl
     Raises:
         DataError: they are not.
     """
-    if not highest <= _LARGEST:  # NaN, too: another may hide behind it
+    if not highest <= LARGEST_LABEL:  # NaN, too: another may hide behind it
         counted = labels if keep is None else labels.masked_fill(~keep, 0.0)
         large = counted.nan_to_num(0.0).max().item()
-        if large > _LARGEST:
+        if large > LARGEST_LABEL:
             raise DataError(
                 f"labels go up to {large:g}; expected 0 for negatives and a quality in (0, 1] for positives: encode "
                 "class numbers as one list per class, and an ignore index such as 255 as where=False"
@@ -136,6 +138,5 @@ def compressed(scores: Tensor) -> Tensor:
     return torch.where(scores.abs() > _FAR, scores.sign() * _FAR * (1.0 + beyond), scores)
 
 
-_LARGEST = 1.001  # an overlap of equal boxes may round to just above 1
 _FAR = 2.0**32
 _FURTHEST = 2.0**127  # about the largest number in float32

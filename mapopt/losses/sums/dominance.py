@@ -1,9 +1,10 @@
 """Sums over wrongly sorted pairs of positives: one with the lower label but not clearly the lower score.
 
-Rank & Sort compares the positives with each other by label and score at once. Few positives are compared pair by
-pair, in one matrix; many by a wavelet tree: the positives in the order of their scores, halved again and again by the
-bits of their labels' ranks, with running sums at every level. A query walks down the levels, for all positives at
-once, so P log P work does what P squared pairs would.
+Rank & Sort and mean AP compare the positives with each other by label and score at once. Few positives are compared
+pair by pair; many by a wavelet tree: the positives in the order of their scores, halved again and again by the bits of
+their labels' ranks, with running sums at every level. A query walks down the levels, for all positives at once, so
+P log P work does what P squared pairs would. Each list goes by its own number of positives, and sums run in the order
+of its positives: what the other lists are changes no bit.
 
 Reference:
     Grossi, Gupta, Vitter, "High-order entropy-compressed text indexes", SODA 2003 (wavelet trees);
@@ -12,15 +13,18 @@ Reference:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mapopt.losses.sums.compiled_pairs import CompiledPairs
+from mapopt.losses.sums.engines import loaded_kernels
 from mapopt.losses.sums.lists import PositiveTable
 
-LARGEST_MATRIX = 1_000_000  # pairs up to which the matrix is faster, whether of one list of 1000 or 48 lists of 144
+LARGEST_MATRIX = 512  # positives of a list up to which pairs are compared one by one
 _BLOCK = 250_000  # pairs held at once
 
 
@@ -45,22 +49,76 @@ class WrongPairs(Protocol):
 
 
 def wrong_pairs(table: PositiveTable, labels: Tensor, width: float | Tensor) -> WrongPairs:
-    """Returns the pairs of positives with labels ``[lists, P]``, as a matrix or as a tree.
+    """Returns the pairs of positives with labels ``[lists, P]``, pair by pair or as a tree.
 
     Args:
         table: the positives.
         labels: their labels.
         width: of the ramp H, a number or ``[lists, 1]``.
     """
-    pairs = labels.numel() * labels.shape[-1]
-    return (PairMatrix if pairs <= LARGEST_MATRIX else PairTree)(table, labels, width)
+    if labels.shape[-1] <= LARGEST_MATRIX:
+        return _one_by_one(table.thresholds, table.present, labels, width)
+    many = table.count[:, 0] > LARGEST_MATRIX
+    if bool(many.all()):
+        return PairTree(table.thresholds, table.present, labels, width)
+    return _Divided(table, labels, width, many)
+
+
+def _one_by_one(thresholds: Tensor, present: Tensor, labels: Tensor, width: float | Tensor) -> WrongPairs:
+    kernels = loaded_kernels(thresholds)
+    if kernels is None:
+        return PairMatrix(thresholds, present, labels, width)
+    return CompiledPairs(kernels, thresholds, present, labels, width)
+
+
+class _Divided:
+    """Lists of few positives pair by pair, and the others as a tree."""
+
+    def __init__(self, table: PositiveTable, labels: Tensor, width: float | Tensor, many: Tensor) -> None:
+        self._parts: list[tuple[Tensor, int, WrongPairs]] = []
+        kinds: tuple[tuple[Tensor, Callable[..., WrongPairs]], ...] = ((~many, _one_by_one), (many, PairTree))
+        for chosen, kind in kinds:
+            rows = chosen.nonzero()[:, 0]
+            size = int(table.count[rows].max())
+            part = (values[rows, :size] for values in (table.thresholds, table.present, labels))
+            own_width = width[rows] if isinstance(width, Tensor) else width
+            self._parts.append((rows, size, kind(*part, own_width)))
+
+    def above(self, values: Tensor) -> Tensor:
+        """Sums over what is above, as in `WrongPairs`."""
+        return self._joined(values, lambda pairs, part: pairs.above(part))
+
+    def below(self, values: Tensor) -> Tensor:
+        """Sums over what is below, as in `WrongPairs`."""
+        return self._joined(values, lambda pairs, part: pairs.below(part))
+
+    def above_density(self, values: Tensor) -> Tensor:
+        """As `above`, with the derivative of H."""
+        return self._joined(values, lambda pairs, part: pairs.above_density(part))
+
+    def below_density(self, values: Tensor) -> Tensor:
+        """As `below`, with the derivative of H."""
+        return self._joined(values, lambda pairs, part: pairs.below_density(part))
+
+    def _joined(self, values: Tensor, sums: Callable[[WrongPairs, Tensor], Tensor]) -> Tensor:
+        result = torch.zeros_like(values)
+        for rows, size, pairs in self._parts:
+            result[:, rows, :size] = sums(pairs, values[:, rows, :size])
+        return result
 
 
 class PairMatrix:
-    """All pairs, ``[lists, i, j]``, block by block where they are many. Arguments as in `wrong_pairs`."""
+    """All pairs, ``[lists, i, j]``, block by block where they are many.
 
-    def __init__(self, table: PositiveTable, labels: Tensor, width: float | Tensor) -> None:
-        self._scores = torch.where(table.present > 0, table.thresholds, 0.0)
+    Args:
+        thresholds: the positives' scores ``[lists, P]``, ascending.
+        present: ``[lists, P]``, 1 for a positive and 0 for padding.
+        labels: ``[lists, P]``.
+        width: of the ramp H, a number or ``[lists, 1]``.
+    """
+
+    def __init__(self, thresholds: Tensor, present: Tensor, labels: Tensor, width: float | Tensor) -> None:
+        self._scores = torch.where(present > 0, thresholds, 0.0)
         self._width = width
         self._rank = torch.searchsorted(labels.sort(dim=-1).values, labels).to(self._scores.dtype)
         lists, size = self._scores.shape
@@ -85,14 +143,19 @@ class PairMatrix:
         """As `below`, with the derivative of H."""
         return self._below(values, slopes=True) / self._width
 
+    # Running sums add one pair after the other, as compiled loops do, and zeros of padding change nothing. A matrix
+    # product would be faster, but its order of adding depends on the size of the matrix, and so on the other lists.
+
     def _above(self, values: Tensor, *, slopes: bool) -> Tensor:
-        sums = [_times(values, self._block(part, slopes).transpose(1, 2)) for part in self._parts]
+        sums = [(values[:, :, None] * self._block(part, slopes)).cumsum(-1)[..., -1] for part in self._parts]
         return torch.cat(sums, -1)
 
     def _below(self, values: Tensor, *, slopes: bool) -> Tensor:
         total = torch.zeros_like(values)
         for part in self._parts:
-            total += _times(values[..., part], self._block(part, slopes))
+            products = values[:, :, part, None] * self._block(part, slopes)
+            products[:, :, 0] += total
+            total = products.cumsum(-2)[:, :, -1]
         return total
 
     def _block(self, part: slice, slopes: bool) -> Tensor:
@@ -112,17 +175,14 @@ class PairMatrix:
         return pairs
 
 
-def _times(values: Tensor, pairs: Tensor) -> Tensor:
-    return (values.transpose(0, 1) @ pairs).transpose(0, 1)
-
-
 class PairTree:
-    """The pairs as a wavelet tree. Arguments as in `wrong_pairs`."""
+    """The pairs as a wavelet tree. Arguments as in `PairMatrix`."""
 
-    def __init__(self, table: PositiveTable, labels: Tensor, width: float | Tensor) -> None:
+    def __init__(self, thresholds: Tensor, present: Tensor, labels: Tensor, width: float | Tensor) -> None:
+        labels = labels.masked_fill(present == 0, torch.inf)  # the highest: how much there is moves no other rank
         # A ramp reaches half a width: longer gaps between scores may shrink to a width, which keeps the running sums
         # small and therefore accurate. Padding follows at such gaps.
-        gaps = table.thresholds.diff(dim=-1, prepend=table.thresholds[:, :1])
+        gaps = thresholds.diff(dim=-1, prepend=thresholds[:, :1])
         gaps = torch.where(gaps.isfinite(), gaps, torch.inf)
         self._scores = torch.minimum(gaps, torch.as_tensor(width, dtype=gaps.dtype, device=gaps.device)).cumsum(-1)
         self._width = width

@@ -1,12 +1,16 @@
-"""When the compiled passes over the scores pay: on a processor, for long lists, in a process that has seen many.
+"""When compiled passes take over from torch's operations: on a processor, in a process that has seen many lists.
 
-Loading them costs a process a second, and compiling them several once on a machine. So torch does the work until it
-has cost the process about as much, as `mapopt.metrics.engines` does for AP. Both give the same bits, so the change is
-never seen.
+Loading them costs a process about a second, and compiling them several once on a machine. So torch does the work until
+it has cost the process about as much, as `mapopt.metrics.engines` does for AP; where numba is loaded already, which is
+most of it, they come sooner. Both give the same bits, so the change is never seen.
 """
 
 from __future__ import annotations
 
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -17,10 +21,10 @@ from mapopt import compiling
 PATIENCE = 0.5
 """Seconds of torch's work in one process after which the compiled kernels are loaded."""
 
-LONG = 8192
-"""Scores from which compiled passes pay; below, both take a fraction of a millisecond."""
+PATIENCE_BESIDE_NUMBA = 0.1
+"""The same where numba was imported already, for images or for AP."""
 
-_SECONDS_PER_SCORE = 3e-8  # of torch's passes, measured on one core at 1e5 scores
+_SECONDS_PER_CALL, _SECONDS_PER_SCORE = 1e-3, 3e-8  # of torch's operations; measured on one core
 
 
 @dataclass
@@ -35,13 +39,18 @@ _choice = _Choice()
 
 
 def kernels_for(scores: Tensor) -> ModuleType | None:
-    """Returns `mapopt.losses.sums.kernels` where they work best for ``[lists, m]`` scores by now, else None."""
-    if scores.device.type != "cpu" or scores.numel() < LONG:
+    """Returns `mapopt.losses.sums.kernels` where they are to sum over ``[lists, m]`` scores by now, else None."""
+    if scores.device.type != "cpu":
         return None
-    if _choice.kernels is None and _choice.spent < PATIENCE:
-        _choice.spent += _SECONDS_PER_SCORE * scores.numel()
+    if _choice.kernels is None and _choice.spent < (PATIENCE_BESIDE_NUMBA if "numba" in sys.modules else PATIENCE):
+        _choice.spent += _SECONDS_PER_CALL + _SECONDS_PER_SCORE * scores.numel()
         return None
     return _choice.kernels if load_kernels() else None
+
+
+def loaded_kernels(scores: Tensor) -> ModuleType | None:
+    """Returns the same if they are loaded: for passes that alone would not be worth it."""
+    return _choice.kernels if scores.device.type == "cpu" else None
 
 
 def load_kernels() -> bool:
@@ -49,3 +58,17 @@ def load_kernels() -> bool:
     if _choice.kernels is None:
         _choice.kernels = compiling.load_kernels("mapopt.losses.sums.kernels")
     return _choice.kernels is not None
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """Leaves all work inside to torch's operations, as in a process that has just begun; for tests and benchmarks.
+
+    What is loaded inside is used inside.
+    """
+    global _choice
+    before, _choice = _choice, _Choice(spent=-math.inf)
+    try:
+        yield
+    finally:
+        _choice = before

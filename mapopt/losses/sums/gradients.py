@@ -11,6 +11,8 @@ Reference:
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +31,13 @@ class Component:
     Attributes:
         value: ``[lists]``.
         positives: the update of each positive's score ``[lists, P]``, 0 for padding.
-        negatives: ``[lists, P]``; a negative's update is the sum of these over the positives, weighted by H.
+        negatives: ``[lists, P]``; a negative's update is the sum of these over the positives, weighted by H. None
+            where no negative is moved.
     """
 
     value: Tensor
     positives: Tensor
-    negatives: Tensor
+    negatives: Tensor | None
 
 
 def error_driven(ranking: Ranking, *components: Component) -> tuple[Tensor, ...]:
@@ -95,11 +98,16 @@ class _ErrorDriven(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
         columns = [gradient[:, None] for gradient in upstream]
-        positives = sum(column * update[0] for column, update in zip(columns, ctx.updates, strict=True))
-        negatives = sum(column * update[1] for column, update in zip(columns, ctx.updates, strict=True))
-        ranking = ctx.ranking
+        ranking, (moves, spreads) = ctx.ranking, zip(*ctx.updates, strict=True)
+        positives, negatives = _weighted(columns, moves), _weighted(columns, spreads)
         gradient = ranking.to_lists(ranking.sums.spread(ranking.negatives, negatives))
         return ranking.table.put(gradient, positives).to(ctx.type), None, None
+
+
+def _weighted(columns: Sequence[Tensor], updates: Sequence[Tensor | None]) -> Tensor:
+    """Sums the updates ``[lists, P]`` that there are, each times its column ``[lists, 1]``."""
+    parts = (column * part for column, part in zip(columns, updates, strict=True) if part is not None)
+    return functools.reduce(torch.add, parts)
 
 
 class _NegativeMass(torch.autograd.Function):

@@ -46,11 +46,6 @@ class EdgeCounter:
         self._steps = int(occupied[:, :cells].max()).bit_length()
         self._padded = pad(edges, (0, 2**self._steps), value=torch.nan)  # NaN: never reached, not even by infinity
 
-    @property
-    def grid(self) -> tuple[Tensor, Tensor, Tensor]:
-        """On a CPU: the edges in earlier cells ``[lists, cells + 1]``, where the cells begin, and cells per unit."""
-        return self._before, self._low, self._scale
-
     def count(self, scores: Tensor) -> Tensor:
         """Returns the number of edges at or below each score, ``[lists, m]`` int64; scores must not be NaN."""
         if not self._use_grid:

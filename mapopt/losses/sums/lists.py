@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mapopt.losses.sums.domain import as_fact, as_tensor, check_labels, check_lists, compressed
+from mapopt.losses.sums.domain import LARGEST_LABEL, as_fact, as_tensor, check_labels, check_lists, compressed
+from mapopt.losses.sums.engines import loaded_kernels
 
 
 class Lists:
@@ -38,6 +40,7 @@ class Lists:
         negative: bool ``[lists, n]``.
         bad: bool ``[lists]``, True where a score or label that counts is NaN, or a score is infinite otherwise than a
             negative's -inf.
+        has_bad: False where no list is bad, without asking a device for it.
         facts: what else is known of every entry, by name, each ``[lists, n]``.
 
     Raises:
@@ -63,13 +66,30 @@ class Lists:
         self.type = scores.dtype
         self.scores = scores.reshape(flat)
         self.labels = labels.to(scores.dtype).reshape(flat)
-        self._has_bad = self._extreme = False
+        self.has_bad = self._extreme = False
+        if self._survey(keep):
+            return
         self.bad = self._clean(keep)
         self.positive = self.labels > 0
         self.negative = self.labels == 0
         if keep is not None:
             self.positive = self.positive & keep
             self.negative = self.negative & keep
+
+    def _survey(self, keep: Tensor | None) -> bool:
+        """Finds positives and negatives in one compiled pass, where that is loaded and all numbers are ordinary."""
+        kernels = loaded_kernels(self.scores)
+        if kernels is None:
+            return False
+        masks, count = np.empty((2, *self.scores.shape), np.bool_), np.empty(len(self.scores), np.int64)
+        kept = np.empty((0, 0), np.bool_) if keep is None else array_of(keep)
+        numbers = (array_of(self.scores), array_of(self.labels))
+        if not kernels.survey(*numbers, kept, _EXTREME, LARGEST_LABEL, *masks, count):
+            return False
+        self.positive, self.negative = map(torch.from_numpy, masks)
+        self.count, self.bad = torch.from_numpy(count), torch.from_numpy(np.zeros(len(count), np.bool_))
+        self.all_ranked = bool(count.all())
+        return True
 
     def _clean(self, keep: Tensor | None) -> Tensor:
         """Checks the labels, finds NaN, and replaces what is not finite so that it cannot leak."""
@@ -93,7 +113,7 @@ class Lists:
             self.labels = self.labels.masked_fill(~keep, 0.0)
         if self._extreme and accumulation_type(self.scores.device) == torch.float64:
             self.scores, self.labels = self.scores.double(), self.labels.double()  # differences must not overflow
-        self._has_bad = True
+        self.has_bad = True
         self.scores = self.scores.masked_fill((self.scores == -torch.inf) & (self.labels <= 0), _MASKED)
         self.scores = self.scores.masked_fill(self.scores.isinf(), torch.nan)
         return (self.scores.isnan() | self.labels.isnan()).any(-1)
@@ -102,6 +122,11 @@ class Lists:
     def count(self) -> Tensor:
         """The number of positives of each list, ``[lists]`` int64."""
         return self.positive.sum(-1)
+
+    @cached_property
+    def all_ranked(self) -> bool:
+        """Whether every list is known to have a positive, without asking a device for it."""
+        return False
 
     @cached_property
     def table(self) -> PositiveTable:
@@ -116,7 +141,7 @@ class Lists:
         that no ramp is left between neighboring numbers, all beyond 2^32 are moved closer, in their order.
         """
         scores = self.scores.detach()
-        if self._has_bad:
+        if self.has_bad:
             scores = scores.nan_to_num(0.0, torch.inf, -torch.inf)
         return compressed(scores) if self._extreme else scores
 
@@ -132,12 +157,25 @@ class PositiveTable:
     Attributes:
         thresholds: scores of the positives ``[lists, P]``, float64, ascending, infinite where there is none. P is at
             least 1.
-        present: float64 ``[lists, P]``, 1 for a positive and 0 for padding.
+        filled: bool ``[lists, P]``, where there is a positive.
+        present: the same, 1 for a positive and 0 for padding, float64.
         columns: where each came from, int64 ``[lists, P]``, 0 for padding.
         count: number of positives, at least 1, float64 ``[lists, 1]``.
     """
 
     def __init__(self, lists: Lists) -> None:
+        kernels = loaded_kernels(lists.scores)
+        if kernels is None:
+            self._tabulate(lists)
+            return
+        count = lists.count.numpy()
+        shape = (count.size, max(int(count.max()), 1) if count.size else 1)
+        table = (np.empty(shape), np.empty(shape, np.bool_), np.empty(shape), np.empty(shape, np.int64))
+        kernels.tabulate(array_of(lists.known_scores), array_of(lists.positive), *table)
+        self.thresholds, self.filled, self.present, self.columns = map(torch.from_numpy, table)
+        self.count = torch.from_numpy(np.maximum(count, 1.0)[:, None])
+
+    def _tabulate(self, lists: Lists) -> None:
         rows, columns = lists.positive.nonzero(as_tuple=True)
         count = lists.count
         width = max(int(count.max()), 1) if count.numel() else 1
@@ -150,7 +188,8 @@ class PositiveTable:
         padded[rows, slots] = columns
         self.thresholds, order = thresholds.sort(dim=-1, stable=True)
         self.columns = padded.gather(-1, order)
-        self.present = (torch.arange(width, device=rows.device) < count[:, None]).to(exact)
+        self.filled = torch.arange(width, device=rows.device) < count[:, None]
+        self.present = self.filled.to(exact)
         self.count = count.clamp(min=1).to(exact)[:, None]
 
     def take(self, values: Tensor) -> Tensor:
@@ -220,6 +259,11 @@ def column_blocks(values: Tensor, *, entries: int = 32768) -> Iterator[slice]:
     size = max(entries // max(lists, 1), 1024) if values.device.type == "cpu" else max(columns, 1)
     for start in range(0, columns, size):
         yield slice(start, min(start + size, columns))
+
+
+def array_of(values: Tensor) -> np.ndarray:
+    """Returns the numbers of a tensor on the processor as compiled passes take them."""
+    return values.detach().contiguous().numpy()
 
 
 def accumulation_type(device: torch.device) -> torch.dtype:

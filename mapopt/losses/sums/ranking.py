@@ -1,7 +1,9 @@
 """One call's lists with their positives, and the sums over pairs that every ranking loss is made of.
 
-Two decisions are made here, by what is cheapest. Negatives so far below every positive that no ramp reaches them are
-left out first, where they are most of the list. And a handful of positives is handled pair by pair, many by bins.
+What does the sums is decided here. On a processor they are always those of bins, compiled or not, which have the same
+bits and do not depend on the other lists: a lane of a fleet must not notice how many there are. Elsewhere every
+operation costs a launch, and pairs written out are the fewest for a handful of positives. Where torch does the work,
+negatives so far below every positive that no ramp reaches them are left out first, if they are most of the list.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import torch
 from torch import Tensor
 
 from mapopt.losses.sums.bins import Bins
+from mapopt.losses.sums.compiled_bins import CompiledBins
+from mapopt.losses.sums.engines import kernels_for
 from mapopt.losses.sums.lists import Lists
 from mapopt.losses.sums.slots import Slots
 
@@ -64,17 +68,24 @@ class Ranking:
     ) -> None:
         self.lists = lists
         self.table = table = lists.table
-        thresholds = table.thresholds + shift
+        shifted = isinstance(shift, Tensor) or shift != 0.0
+        thresholds = table.thresholds + shift if shifted else table.thresholds
         scores = lists.known_scores if scores is None else scores
-        reached = lists.negative & (scores > _not_above(thresholds[:, :1] - delta, scores.dtype))
-        self._packing = _Packing.of(reached)
-        if self._packing is not None:
-            scores, reached = self._packing.pack(scores), self._packing.filled
-        few = thresholds.shape[-1] <= _few(*scores.shape)
-        self.sums: PairSums = (Slots if few else Bins)(thresholds, table.present, delta)
-        self.negatives = self.sums.locate(scores, reached)
-        present = table.present > 0
-        self.positives = self.sums.locate(torch.where(present, table.thresholds, 0.0), present)
+        self._packing: _Packing | None = None
+        kernels, own = kernels_for(scores), table.thresholds
+        self.sums: PairSums
+        if kernels is not None:
+            self.sums, counted = CompiledBins(kernels, thresholds, table.present, delta), lists.negative
+        else:
+            own = torch.where(table.filled, own, 0.0)
+            counted = lists.negative & (scores > _not_above(thresholds[:, :1] - delta, scores.dtype))
+            self._packing = _Packing.of(counted)
+            if self._packing is not None:
+                scores, counted = self._packing.pack(scores), self._packing.filled
+            few = thresholds.shape[-1] <= _few(scores)
+            self.sums = (Slots if few else Bins)(thresholds, table.present, delta)
+        self.negatives = self.sums.locate(scores, counted)
+        self.positives = self.sums.locate(own, table.filled)
 
     def to_lists(self, values: Tensor) -> Tensor:
         """Brings values of the negatives, as the sums return them, to their places in the lists ``[lists, n]``."""
@@ -123,14 +134,7 @@ def _not_above(values: Tensor, dtype: torch.dtype) -> Tensor:
 _PACKING_FACTOR = 4  # pack where at most one entry in so many is left; measured at 1e3 to 1e6 scores
 
 
-def _few(lists: int, size: int) -> int:
-    """The number of positives up to which writing out the pairs beats the bins, from times measured on one core.
-
-    Compiled bins cost 0.4 ms and 11 ns a score more than the set-up that both need, pairs 5 us and 3.4 ns a score for
-    each positive. Small batches of lists always go to the bins, whose results do not depend on the other lists to the
-    last bit: a lane of a fleet must not notice how many there are.
-    """
-    scores = lists * size
-    if lists > 1 and scores < 500_000:
-        return 0
-    return int((400 + 0.011 * scores) / (5 + 0.0034 * scores))
+def _few(scores: Tensor) -> int:
+    """The number of positives up to which pairs written out beat the bins for ``[lists, m]`` scores."""
+    # Pairs cost 5 us and 3.4 ns a score for each positive, bins 0.4 ms and 11 ns a score, on one core.
+    return 0 if scores.device.type == "cpu" else int((400 + 0.011 * scores.numel()) / (5 + 0.0034 * scores.numel()))
