@@ -185,9 +185,7 @@ def mass(
 
 
 @compiled
-def density(
-    totals: _Doubles, number: NDArray[np.int64], places: _Indices, width: _Doubles, result: _Doubles
-) -> None:
+def density(totals: _Doubles, number: NDArray[np.int64], places: _Indices, width: _Doubles, result: _Doubles) -> None:
     """Writes the weight that lies in each positive's ramp per unit of its width, ``[lists, P]``."""
     running = np.empty(totals.shape[2] + 1, np.float64)
     for row in range(totals.shape[1]):

@@ -186,5 +186,5 @@ def _weights(
     """Writes W_ij for some j."""
     for j in range(first, end):
         place = (scores[j] - scores[i]) / width
-        ramp, rises = min(max(place + 0.5, 0.0), 1.0), (place >= -0.5) & (place < 0.5)
-        weights[j] = (float(rises) if slopes else ramp) if labels[j] < labels[i] else 0.0
+        ramp, rises = min(max(place + 0.5, 0.0), 1.0), 1.0 if (place >= -0.5) & (place < 0.5) else 0.0
+        weights[j] = (rises if slopes else ramp) if labels[j] < labels[i] else 0.0
