@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mapopt.errors import ConfigError, DataError
 from mapopt.losses import APLoss, Lists, MeanAPLoss, make_loss
-from mapopt.losses.sums import dominance, ranking
+from mapopt.losses.sums import dominance, engines, ranking
 
 COCO = {"thresholds": "coco", "floor": 0.0}
 BARE = {"floor": 0.0}  # q is the label itself
@@ -221,13 +221,16 @@ def test_the_exact_form_has_the_gradient_of_the_formula(seed: int, assert_same: 
 def test_all_engines_agree(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     scores, labels = problem(0, 3, 300)
     results = []
-    for few in (0, 10**6):
-        for largest in (0, 10**9):
-            monkeypatch.setattr(ranking, "_few", lambda lists, size, few=few: few)
+    for few, compiled in ((0, False), (10**6, False), (0, True)):
+        for largest in (0, 90, 10**9):
+            monkeypatch.setattr(ranking, "_few", lambda scores, few=few: few)
             monkeypatch.setattr(dominance, "LARGEST_MATRIX", largest)
             leaf = labels.clone().requires_grad_()
-            value, slopes = with_gradient(MeanAPLoss(gradient=form), scores, leaf)
-            results.append((value, slopes, leaf.grad, MeanAPLoss().box_weights(scores, labels)))
+            with engines.without_kernels():
+                if compiled:
+                    engines.load_kernels()
+                value, slopes = with_gradient(MeanAPLoss(gradient=form), scores, leaf)
+                results.append((value, slopes, leaf.grad, MeanAPLoss().box_weights(scores, labels)))
     for result in results[1:]:
         for part, first in zip(result, results[0], strict=True):
             torch.testing.assert_close(part, first, rtol=1e-10, atol=1e-13)

@@ -48,7 +48,7 @@ def test_the_tree_and_the_matrix_equal_loops_over_pairs(
         "below_density": torch.einsum("lij,cli->clj", slope, values),
     }
     for kind in (PairMatrix, PairTree):
-        pairs = kind(table, labels, width)
+        pairs = kind(table.thresholds, table.present, labels, width)
         for name, value in expected.items():
             sums = getattr(pairs, name)(values) * table.present
             torch.testing.assert_close(sums, value * table.present, rtol=1e-9, atol=1e-10)
@@ -57,6 +57,7 @@ def test_the_tree_and_the_matrix_equal_loops_over_pairs(
 @pytest.mark.parametrize("kind", [PairMatrix, PairTree])
 def test_well_sorted_positives_have_exactly_no_wrong_pairs(kind: type) -> None:
     lists = Lists(torch.arange(200.0)[None], torch.linspace(0.1, 1, 200)[None])
-    pairs = kind(lists.table, lists.table.take(lists.labels).double(), 0.3)
+    table = lists.table
+    pairs = kind(table.thresholds, table.present, table.take(lists.labels).double(), 0.3)
     assert not pairs.above(lists.table.present[None]).any()
     assert not pairs.below(lists.table.present[None]).any()

@@ -1,18 +1,19 @@
 """What is left out, and which of the two engines is taken, must not be seen in the result."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
 
 from mapopt import losses
 from mapopt.losses import ListLoss
-from mapopt.losses.sums import ranking
+from mapopt.losses.sums import engines, ranking
 from mapopt.losses.sums.bins import Bins
 from mapopt.losses.sums.lists import Lists
 from mapopt.losses.sums.ranking import Ranking
-from mapopt.losses.sums.slots import Slots
 
-KINDS = [losses.APLoss, losses.ALRPLoss, losses.RankSortLoss, losses.MeanAPLoss]
+KINDS = [losses.APLoss, losses.ALRPLoss, losses.RankSortLoss, losses.BucketedRankSortLoss, losses.MeanAPLoss]
 
 
 def problem(*, separated: float) -> tuple[Tensor, Tensor]:
@@ -29,6 +30,14 @@ def gradient(loss: ListLoss, scores: Tensor, labels: Tensor) -> Tensor:
     return scores.grad
 
 
+@pytest.fixture
+def by_torch() -> Iterator[None]:
+    """No kernel is loaded."""
+    with engines.without_kernels():
+        yield
+
+
+@pytest.mark.usefixtures("by_torch")
 @pytest.mark.parametrize("form", ["error-driven", "exact"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_packing_and_the_choice_of_engine_change_nothing(
@@ -39,22 +48,27 @@ def test_packing_and_the_choice_of_engine_change_nothing(
     results = []
     for few in (0, 10**6):
         for factor in (10**6, 1):
-            monkeypatch.setattr(ranking, "_few", lambda lists, size, few=few: few)
+            monkeypatch.setattr(ranking, "_few", lambda scores, few=few: few)
             monkeypatch.setattr(ranking, "_PACKING_FACTOR", factor)
             results.append((loss(scores, labels), gradient(loss, scores, labels)))
     for value, slope in results[1:]:
         torch.testing.assert_close(value, results[0][0], rtol=1e-12, atol=1e-14)
         torch.testing.assert_close(slope, results[0][1], rtol=1e-10, atol=1e-14)
+    assert torch.equal(results[1][0], results[0][0]), "of bins, packing changes no bit"
+    assert torch.equal(results[1][1], results[0][1])
 
 
-def test_few_positives_are_looped_over_and_many_are_binned() -> None:
-    scores = torch.randn(1, 5000)
-    for number, kind in ((1, Slots), (5, Slots), (300, Bins)):
-        labels = torch.zeros(1, 5000)
-        labels[0, :number] = 1
-        assert isinstance(Ranking(Lists(scores, labels), 1.0).sums, kind)
+@pytest.mark.usefixtures("by_torch")
+def test_on_a_processor_positives_are_binned_and_elsewhere_a_handful_goes_pair_by_pair() -> None:
+    for lists, number in ((1, 1), (1, 5), (3, 5), (1, 300)):
+        labels = torch.zeros(lists, 5000)
+        labels[:, :number] = 1
+        assert isinstance(Ranking(Lists(torch.randn(lists, 5000), labels), 1.0).sums, Bins)
+    assert ranking._few(torch.zeros(1, 5000)) == 0
+    assert ranking._few(torch.zeros(1, 5000, device="meta")) == 20
 
 
+@pytest.mark.usefixtures("by_torch")
 def test_negatives_that_no_ramp_reaches_are_left_out() -> None:
     scores, labels = problem(separated=8.0)
     assert Ranking(Lists(scores, labels), 1.0).negatives.bin.shape[1] < 40
@@ -62,12 +76,18 @@ def test_negatives_that_no_ramp_reaches_are_left_out() -> None:
     assert Ranking(Lists(scores, labels), 1.0).negatives.bin.shape[1] == 400
 
 
+@pytest.mark.usefixtures("by_torch")
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_to_the_last_bit_a_list_does_not_notice_the_others(kind: type[ListLoss]) -> None:
+def test_to_the_last_bit_a_list_does_not_notice_the_others(kind: type[ListLoss], compiled: bool) -> None:
+    if compiled:
+        engines.load_kernels()
     generator = torch.Generator().manual_seed(0)
-    scores = torch.randn(24, 500, generator=generator)
+    scores = torch.randn(24, 900, generator=generator)
     number = torch.randint(1, 50, (24, 1), generator=generator)
-    labels = torch.rand(24, 500, generator=generator) * (torch.arange(500) < number)
+    number[[3, 7, 20], 0] = torch.tensor([180, 400, 850])  # one of them too many to be compared pair by pair
+    labels = torch.rand(24, 900, generator=generator) * (torch.arange(900) < number)
+    labels = labels.gather(-1, torch.rand(24, 900, generator=generator).argsort(-1))
 
     def of(rows: slice) -> tuple[dict[str, Tensor], Tensor]:
         some = scores[rows].clone().requires_grad_()
@@ -76,7 +96,7 @@ def test_to_the_last_bit_a_list_does_not_notice_the_others(kind: type[ListLoss])
         return values, some.grad
 
     together, slopes = of(slice(None))
-    for rows in (slice(0, 2), slice(5, 9), slice(9, 24)):
+    for rows in (*(slice(row, row + 1) for row in (0, 3, 7, 20)), slice(0, 2), slice(5, 9), slice(9, 24)):
         values, some_slopes = of(rows)
         for name, value in values.items():
             assert torch.equal(value, together[name][rows])
