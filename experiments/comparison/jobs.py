@@ -186,8 +186,9 @@ def train_job(job: Job, report: Callable[[Progress], None], *, store: Store, dev
 
 def _check_own_parts(recipe: Recipe) -> None:
     """Imports the parts of a recipe that are the user's own, so that what is wrong with them is said at once."""
-    if is_text(recipe.loss):
-        make_loss(recipe.loss, recipe.loss_settings)
+    for name, settings in ((recipe.loss, recipe.loss_settings), (recipe.blend_with, recipe.blend_settings)):
+        if is_text(name):
+            make_loss(name, settings)
     for name in recipe.auxiliary:
         make_loss(name)
     parts: list[tuple[Registry[Any], str]] = [

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mapopt.detectors.dense.tiny import TinyNetwork as TinyNetwork
     from mapopt.detectors.drop_in import replace_class_loss as replace_class_loss
     from mapopt.detectors.drop_in import restore_class_loss as restore_class_loss
+    from mapopt.detectors.drop_in import weigh_class_loss as weigh_class_loss
     from mapopt.detectors.interface import Detector as Detector
     from mapopt.detectors.interface import KnobTable as KnobTable
     from mapopt.detectors.interface import Targets as Targets
@@ -63,6 +64,7 @@ else:
             "from_module": "mapopt.detectors.own",
             "replace_class_loss": "mapopt.detectors.drop_in",
             "restore_class_loss": "mapopt.detectors.drop_in",
+            "weigh_class_loss": "mapopt.detectors.drop_in",
             "supports_lanes": "mapopt.detectors.registry",
         },
     )

@@ -1,14 +1,13 @@
 """torchvision's own detectors with a loss of ours, in anybody's training script: one call to begin, one to undo it.
 
 torchvision decides what a location is and which object it answers for; the loss sees the logits as lists. A model
-keeps its class, its parameters and its keys: all that changes is that some of its methods are covered, in the
-instance, by objects of this module. They are copied and pickled with it, and go when they are taken away.
+keeps its class, its parameters and its keys: some methods are covered, in the instance, by `mapopt.detectors.covers`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +16,9 @@ from torchvision.models.detection.ssd import SSD
 
 from mapopt.bounds import WEIGHT
 from mapopt.detectors.assignments import DEFAULT_ASSIGNMENT
+from mapopt.detectors.covers import BoxHeadCover, DenseHeadCover, HeadCover, TransformCover, covers_of
 from mapopt.detectors.dense.losses import DenseLoss
-from mapopt.detectors.list_losses import IGNORED, Examples, ListLosses, pad_rows, part_crowds
+from mapopt.detectors.list_losses import ListLosses
 from mapopt.detectors.objective import OWN_LOSS, Balance, Objective, Scope
 from mapopt.errors import ConfigError
 from mapopt.losses import ListLoss, make_loss
@@ -87,8 +87,7 @@ def replace_class_loss(
     dense = _dense_loss(loss, settings)
     if class_weight is None:
         class_weight = dense.ranking.start_weight() if dense.balance == "none" else 1.0
-    if not 0 <= class_weight <= WEIGHT:
-        raise ConfigError(f"class_weight is {class_weight}: expected a number from 0 to {WEIGHT:.0f}")
+    _check_weight("class_weight", class_weight, WEIGHT)
     if ("frequencies" in dense.facts.reads) != (class_counts is not None):
         name = type(dense.ranking).__name__
         raise ConfigError(
@@ -102,15 +101,51 @@ def replace_class_loss(
     return model
 
 
+def weigh_class_loss(
+    model: Model, *, surrogate_weight: float | None = None, class_weight: float | None = None
+) -> Model:
+    """Changes weights of the class loss of a model that `replace_class_loss` was called on, between two steps.
+
+    A ranking loss is faded in from the model's own class loss by `Objective(loss=..., blend_with="torchvision")` and a
+    `surrogate_weight` that rises from 0.
+
+    Args:
+        model: whose weights to change.
+        surrogate_weight: fraction of a ranking loss, 0 to 1; the rest is what the objective blends it with. 1 at first.
+        class_weight: factor of the class loss.
+
+    Returns:
+        the model itself.
+
+    Raises:
+        ConfigError: a weight is out of its range, or the model has its own class loss.
+    """
+    heads = [cover for cover in covers_of(model) if isinstance(cover, HeadCover)]
+    if not heads:
+        raise ConfigError(
+            f"weigh_class_loss got a model {_describe(model)} with its own class loss: call replace_class_loss first"
+        )
+    for name, value, high in (("surrogate_weight", surrogate_weight, 1.0), ("class_weight", class_weight, WEIGHT)):
+        if value is not None:
+            _check_weight(name, value, high)
+            for head in heads:
+                head.losses.weights[name] = float(value)
+    return model
+
+
+def _check_weight(name: str, value: float, high: float) -> None:
+    if not 0 <= value <= high:
+        raise ConfigError(f"{name} is {value}: expected a number from 0 to {high:.0f}")
+
+
 def restore_class_loss(model: Model) -> Model:
     """Gives a model its own losses back; of a model that has them, nothing changes.
 
     Returns:
         the model itself.
     """
-    for module in model.modules():
-        for cover in [value for value in vars(module).values() if isinstance(value, _Cover)]:
-            cover.remove()
+    for cover in covers_of(model):
+        cover.remove()
     return model
 
 
@@ -143,12 +178,12 @@ def cover_losses(model: nn.Module, loss: DenseLoss, *, class_weight: float = 1.0
         )
     restore_class_loss(model)
     losses = ListLosses(loss, background=isinstance(model, SSD | FasterRCNN), class_weight=class_weight)
-    _Transform(model.transform).install()
+    TransformCover(model.transform).install()
     if isinstance(model, FasterRCNN):
-        _BoxHead(model.roi_heads, losses).install()
+        BoxHeadCover(model.roi_heads, losses).install()
     else:
         place = model if isinstance(model, SSD) else model.head
-        _DenseHead(place, losses, model.box_coder, centerness=isinstance(model, FCOS)).install()
+        DenseHeadCover(place, losses, model.box_coder, centerness=isinstance(model, FCOS)).install()
     return losses
 
 
@@ -183,151 +218,5 @@ def _dense_loss(loss: Any, settings: dict[str, Any]) -> DenseLoss:
 _DEFAULTS: dict[str, Any] = {"scope": None, "box_loss": "giou", "balance": "none", "soft_labels": None}
 
 
-class _Cover:
-    """Stands, in one module, before the method of its class; copied and pickled with the module."""
-
-    method: ClassVar[str]
-
-    def __init__(self, module: Any) -> None:
-        self.module = module
-        self._before = vars(module).get(self.method)
-
-    def own(self, *arguments: Any) -> Any:
-        """Calls what is covered."""
-        if self._before is not None:
-            return self._before(*arguments)
-        return getattr(type(self.module), self.method)(self.module, *arguments)
-
-    def install(self) -> None:
-        """Covers the method."""
-        setattr(self.module, self.method, self)
-
-    def remove(self) -> None:
-        """Uncovers it."""
-        delattr(self.module, self.method)
-        if self._before is not None:
-            setattr(self.module, self.method, self._before)
-
-
-class _Transform(_Cover):
-    """Takes crowd regions out of the objects, for all that follows."""
-
-    method = "forward"
-
-    def __call__(self, images: Any, targets: Examples | None = None) -> Any:
-        images, targets = self.own(images, targets)
-        return images, None if targets is None else [part_crowds(target) for target in targets]
-
-
-class _DenseHead(_Cover):
-    """The losses of a one-stage detector."""
-
-    method = "compute_loss"
-
-    def __init__(self, module: Any, losses: ListLosses, coder: Any, *, centerness: bool) -> None:
-        super().__init__(module)
-        self._losses, self._coder, self._centerness = losses, coder, centerness
-
-    def __call__(
-        self, targets: Examples, head_outputs: dict[str, Tensor], anchors: list[Tensor], matched_idxs: list[Tensor]
-    ) -> dict[str, Tensor]:
-        logits, places = _widen(head_outputs["cls_logits"]), _widen(torch.stack(anchors))
-        self._losses.check(targets, logits.shape[-1])
-        with torch.autocast(logits.device.type, enabled=False):
-            deltas = _widen(head_outputs["bbox_regression"])
-            decode = self._coder.decode if self._centerness else self._coder.decode_single
-            boxes = decode(deltas.flatten(0, 1), places.flatten(0, 1)).view(places.shape)
-            classification, box = self._losses(logits, boxes, torch.stack(matched_idxs), places, targets)
-        terms = {"classification": classification, "bbox_regression": box}
-        if not (self._centerness or self._losses.own_box):
-            return terms
-        # Their class loss is thrown away, so it needs no gradient.
-        outputs = {**head_outputs, "cls_logits": head_outputs["cls_logits"].detach()}
-        return _merge(self.own(targets, outputs, anchors, matched_idxs), terms, "bbox_regression", self._losses)
-
-
-class _BoxHead(_Cover):
-    """The losses of Faster R-CNN's box head, on the proposals it sampled; what else it computes is left alone."""
-
-    method = "forward"
-
-    def __init__(self, module: Any, losses: ListLosses) -> None:
-        super().__init__(module)
-        self._losses = losses
-
-    def __call__(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        targets: Examples | None = None,
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        heads = self.module
-        if not heads.training:
-            return self.own(features, proposals, image_shapes, targets)
-        assert targets is not None
-        sampled: list[list[Tensor]] = []
-        predicted: list[Tensor] = []
-        select, before = heads.select_training_samples, vars(heads).get("select_training_samples")
-
-        def record_samples(*arguments: Any) -> Any:
-            sampled.extend(samples := select(*arguments))
-            return samples
-
-        def record_outputs(module: nn.Module, inputs: Any, outputs: tuple[Tensor, Tensor]) -> None:
-            # Here, because torchvision's own class loss is next, and knows no better than to crash.
-            self._losses.check(targets, outputs[0].shape[-1])
-            predicted.extend(outputs)
-
-        hook = heads.box_predictor.register_forward_hook(record_outputs)
-        heads.select_training_samples = record_samples
-        try:
-            result, own = self.own(features, proposals, image_shapes, targets)
-        finally:
-            hook.remove()
-            del heads.select_training_samples
-            if before is not None:
-                heads.select_training_samples = before
-        logits, deltas = predicted
-        places, matched, labels, _ = sampled
-        classification, box = self._terms(logits, deltas, places, matched, labels, targets)
-        return result, _merge(
-            own, {"loss_classifier": classification, "loss_box_reg": box}, "loss_box_reg", self._losses
-        )
-
-    def _terms(
-        self,
-        logits: Tensor,
-        deltas: Tensor,
-        places: list[Tensor],
-        matched: list[Tensor],
-        labels: list[Tensor],
-        examples: Examples,
-    ) -> tuple[Tensor, Tensor]:
-        counts = [len(column) for column in labels]
-        # Each proposal's box is the one that the head draws for the proposal's own class.
-        own = deltas.view(len(deltas), -1, 4)[torch.arange(len(deltas), device=deltas.device), torch.cat(labels)]
-        with torch.autocast(logits.device.type, enabled=False):
-            boxes = self.module.box_coder.decode_single(_widen(own), _widen(torch.cat(places)))
-            objects = [torch.where(label > 0, match, -1) for label, match in zip(labels, matched, strict=True)]
-            return self._losses(
-                pad_rows(_widen(logits).split(counts)),
-                pad_rows(boxes.split(counts)),
-                pad_rows(objects, IGNORED),
-                pad_rows([_widen(boxes_of_image) for boxes_of_image in places]),
-                examples,
-            )
-
-
-def _merge(own: dict[str, Tensor], terms: dict[str, Tensor], box: str, losses: ListLosses) -> dict[str, Tensor]:
-    """Returns the model's own losses with ours in their places, but for a box loss that stays."""
-    return own | {name: value for name, value in terms.items() if not (losses.own_box and name == box)}
-
-
 def _describe(thing: object) -> str:
     return f"class {thing.__name__}" if isinstance(thing, type) else f"of type {type(thing).__name__}"
-
-
-def _widen(values: Tensor) -> Tensor:
-    """In half precision an anchor at 600 pixels is off by up to 2."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))

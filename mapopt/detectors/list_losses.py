@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mapopt.detectors.dense.geometry import Assignment, in_crowd
-from mapopt.detectors.dense.losses import DenseLoss
+from mapopt.detectors.dense.losses import DenseLoss, OwnClassLoss
 from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.errors import ConfigError
 
@@ -39,16 +39,33 @@ class ListLosses:
     Attributes:
         background: whether class 0 of the labels is the background, and has a column of the logits.
         own_box: whether the model's own box loss stays.
-        knobs: values for the loss, ``[1]`` each; None weighs the boxes with 1 and leaves the loss as it is.
+        weights: values of knobs where there are no others.
+        knobs: values for the loss, ``[1]`` each; None takes the weights and leaves the loss as it is.
     """
 
     def __init__(self, loss: DenseLoss, *, background: bool, class_weight: float = 1.0) -> None:
         self._loss, self.background, self.own_box = loss, background, loss.own_box
-        self._weights = {"class_weight": class_weight, "box_weight": 1.0, "surrogate_weight": 1.0}
+        self.weights = {"class_weight": class_weight, "box_weight": 1.0, "surrogate_weight": 1.0}
         self.knobs: KnobTable | None = None
 
+    @property
+    def needs_own(self) -> bool:
+        """Whether the model's own class loss is a part of the loss now."""
+        return self._loss.partner is None and self._loss.blends(self._table(torch.device("cpu")))
+
+    def _table(self, device: torch.device) -> KnobTable:
+        given = {name: torch.full((1,), value, device=device) for name, value in self.weights.items()}
+        return self.knobs or given
+
     def __call__(
-        self, logits: Tensor, boxes: Tensor, matched: Tensor, places: Tensor, examples: Examples
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        matched: Tensor,
+        places: Tensor,
+        examples: Examples,
+        *,
+        own: OwnClassLoss | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Returns the class loss and the box loss, scalars.
 
@@ -58,15 +75,13 @@ class ListLosses:
             matched: ``[batch, n]`` positions among the examples of an image, or -1 (background), or -2 (ignored).
             places: ``[batch, n, 4]`` anchors or proposals.
             examples: the objects of each image.
+            own: what the logits were made of, and the model's own class loss where it is needed.
         """
         targets = self._targets(examples, boxes)
         ignored = (matched == IGNORED) | (_in_crowds(places, examples) & (matched < 0))
         assignment = Assignment(matched.clamp(min=-1)[None], ignored[None])
         odds = log_odds(logits) if self.background else logits
-        knobs = self.knobs or {
-            name: torch.full((1,), value, device=logits.device) for name, value in self._weights.items()
-        }
-        terms = self._loss.evaluate(odds[None], boxes[None], assignment, targets, knobs)
+        terms = self._loss.evaluate(odds[None], boxes[None], assignment, targets, self._table(logits.device), own=own)
         return terms["class"][0], terms["box"][0]
 
     def check(self, examples: Examples, columns: int) -> None:

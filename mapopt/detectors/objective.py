@@ -60,6 +60,11 @@ class Objective:
     balance_ratio: float = field(default=BALANCE_RATIO, metadata=LEFT_OUT_AT_DEFAULT)
     """Of `balance` gradients: the length of the box loss's gradient over that of the class loss's, before the knobs
     `box_weight` and `class_weight`."""
+    blend_with: str = field(default="focal", metadata=LEFT_OUT_AT_DEFAULT)
+    """What a ranking loss is blended with while the knob `surrogate_weight` is below 1: a pointwise loss by its name or
+    module:attribute, or "torchvision" for the class loss of one of its detectors."""
+    blend_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    """Parameters of that loss that differ from its defaults."""
     soft_labels: bool | None = None
     """Give the class loss how well predicted boxes fit: as IoUs where it reads them, else as a list per IoU threshold;
     by default only losses that read IoUs get them."""
@@ -83,11 +88,16 @@ class Objective:
             choice = ASSIGNMENTS.choice(self.assignment, self.assignment_settings)
             object.__setattr__(self, "assignment", choice.name)
             object.__setattr__(self, "assignment_settings", choice.settings)
+        if not isinstance(self.blend_with, str):
+            choice = LOSSES.choice(self.blend_with, self.blend_settings)
+            object.__setattr__(self, "blend_with", choice.name)
+            object.__setattr__(self, "blend_settings", choice.settings)
         object.__setattr__(self, "balance", _balance_of_today(self.balance, self.loss))
         if self.is_detectors_own:
             self._check_nothing_is_given()
         else:
             check_loss_settings(self.loss, self.loss_settings)
+            self._check_blend()
         if not isinstance(self.box_loss, str):
             object.__setattr__(self, "box_loss", _name_of_box_loss(self.box_loss))
         if self.box_loss != OWN_LOSS:
@@ -107,6 +117,26 @@ class Objective:
     def is_detectors_own(self) -> bool:
         """Whether a detector's own losses stay."""
         return self.loss == OWN_LOSS
+
+    def _check_blend(self) -> None:
+        if self.blend_with != OWN_LOSS:
+            check_loss_settings(self.blend_with, self.blend_settings)
+        elif self.blend_settings:
+            raise ConfigError(
+                f"blend_settings {', '.join(self.blend_settings)} with blend_with '{OWN_LOSS}', which has none: leave "
+                "them out"
+            )
+        if self.blend_with in LOSS_TABLE and not LOSS_TABLE[self.blend_with].pointwise:
+            raise ConfigError(
+                f"blend_with is '{self.blend_with}', which is no pointwise loss: expected one, such as focal or "
+                f"quality_focal, or '{OWN_LOSS}'"
+            )
+        given = self.blend_with != "focal" or self.blend_settings
+        if given and self.loss in LOSS_TABLE and LOSS_TABLE[self.loss].pointwise:
+            raise ConfigError(
+                f"blend_with is '{self.blend_with}' with loss '{self.loss}', which is pointwise itself and blended "
+                "with nothing: leave it out, or give a ranking loss"
+            )
 
     def _check_balance(self) -> None:
         if self.box_loss == OWN_LOSS and self.balance not in ("none", "former"):

@@ -85,7 +85,8 @@ class Knobs:
     focal_gamma: Annotated[float, Range(0.0, 5.0)] = 2.0
     """How strongly the focal loss discounts what is already easy."""
     surrogate_weight: Annotated[float, Range(0.0, 1.0)] = 1.0
-    """Fraction of the recipe's ranking loss in the class loss; the rest is focal. Ignored without a ranking loss."""
+    """Fraction of the recipe's ranking loss in the class loss; the rest is its `blend_with`, by default focal loss.
+    Ignored without a ranking loss."""
     assign_iou: Annotated[float, Range(0.05, 0.9)] = 0.3
     """IoU of its prior from which a location is a positive of an object; every object keeps its best location."""
     augment: Annotated[float, Range(0.0, 1.0)] = 0.3

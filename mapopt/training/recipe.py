@@ -23,7 +23,7 @@ from mapopt.training.own_knobs import OwnKnob, own_knobs
 BATCH_SIZE = 2**20
 """Images a step at the most."""
 
-_PARTS = ("loss", "box_loss", "assignment", "detector", "optimizer")
+_PARTS = ("loss", "box_loss", "blend_with", "assignment", "detector", "optimizer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,8 @@ class Recipe(Objective):
 
     def _own_parts(self) -> Iterator[tuple[str, Any, dict[str, Any]]]:
         """Yields the parts that are not ours: what messages call each, the part, and what it will be made with."""
-        for name, settings in ((self.loss, self.loss_settings), *((name, {}) for name in self.auxiliary)):
+        losses = [(self.loss, self.loss_settings), (self.blend_with, self.blend_settings)]
+        for name, settings in (*losses, *((name, {}) for name in self.auxiliary)):
             if is_text(name):
                 from mapopt.losses import make_loss  # here, because a recipe of our parts is read without torch
 

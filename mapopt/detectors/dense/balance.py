@@ -40,14 +40,14 @@ def by_gradients(
     Args:
         class_term: ``[lanes]``, a lane's from its own scores.
         box_term: ``[lanes]``, a lane's from its own boxes.
-        scores: ``[lanes, ...]`` of which the class loss is a function.
+        scores: ``[lanes, ...]`` of which the class loss is a function; of a single lane in any shape.
         boxes: ``[lanes, ..., 4]`` xyxy, of which the box loss is a function.
         sides: ``[lanes, ..., 2]`` width and height of the objects, in pixels.
         ratio: of the lengths.
     """
     of_class = _gradient(class_term, scores)
     of_boxes = _gradient(box_term, boxes) * torch.cat([sides, sides], dim=-1)
-    long, short = _length(of_class), _length(of_boxes)
+    long, short = _length(of_class if len(class_term) > 1 else of_class[None]), _length(of_boxes)
     factor = (ratio * long / short).to(box_term.dtype)
     return torch.where((short > 0) & torch.isfinite(factor), factor, 1.0)
 

@@ -37,7 +37,11 @@ def build_resnet18(request: DetectorRequest) -> DenseDetector:
 
 def _loss(name: str, request: DetectorRequest) -> DenseLoss:
     objective = request.objective
-    for what, given, such in (("loss", objective.loss, "focal"), ("box_loss", objective.box_loss, "giou")):
+    for what, given, such in (
+        ("loss", objective.loss, "focal"),
+        ("box_loss", objective.box_loss, "giou"),
+        ("blend_with", objective.blend_with, "focal"),
+    ):
         if given == OWN_LOSS:
             raise ConfigError(
                 f"{what} '{OWN_LOSS}' with detector '{name}': expected a loss of mapopt.losses, such as {such}"

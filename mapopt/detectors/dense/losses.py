@@ -6,23 +6,35 @@ list per batch is what the published code ranks; one per image is what focal los
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mapopt.detectors.assignments import ASSIGNMENTS, Assigner
 from mapopt.detectors.dense.balance import by_gradients, by_values
-from mapopt.detectors.dense.facts import EntryFacts, Facts
+from mapopt.detectors.dense.entries import Entries
+from mapopt.detectors.dense.facts import EntryFacts
 from mapopt.detectors.dense.geometry import Assignment, Priors, pairwise_iou
+from mapopt.detectors.dense.lists import as_lists, forget_uncounted, tempered
 from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.detectors.objective import OWN_LOSS, Balance, Objective, Scope
 from mapopt.errors import ConfigError
-from mapopt.losses import FocalLoss, ListLoss, PointwiseLoss, ScoreMemory, make_box_loss, make_loss, split_by_iou
+from mapopt.losses import ListLoss, PointwiseLoss, ScoreMemory, make_box_loss, make_loss, split_by_iou
 from mapopt.losses.silence import check_own_loss
 
 KNOB_ATTRIBUTES = {"focal_gamma": "gamma"}
 """Which attribute of a loss a knob of ours sets, where the loss has it; a loss's own knobs set their namesakes."""
+
+
+@dataclass(frozen=True)
+class OwnClassLoss:
+    """The class outputs of a detector with a class loss of its own, of one lane."""
+
+    outputs: Tensor
+    """What the logits are made of, in any shape: where the gradient of the class loss is measured."""
+    value: Tensor | None = None
+    """The class loss that the detector makes of them, a scalar; None where nobody asks for it."""
 
 
 class DenseLoss:
@@ -37,6 +49,7 @@ class DenseLoss:
         class_weights: ``[lanes, classes]`` factors of a pointwise loss's terms, or None.
         facts: what is known of every logit, for losses that read it.
         own_box: the box loss is a torchvision detector's, and what is computed here has no use.
+        partner: what a ranking loss is blended with; None for a torchvision detector's own class loss.
 
     Raises:
         ConfigError: a name is unknown, the losses are a detector's own, a loss of a user's own sends no gradient, or
@@ -54,7 +67,7 @@ class DenseLoss:
                 f"soft_labels is on, but {type(self.ranking).__name__} only knows positives and negatives: use "
                 "quality_focal or varifocal, or a ranking loss"
             )
-        self.focal = FocalLoss()
+        self.partner = _partner(objective)
         self.box_loss = make_box_loss("giou" if self.own_box else objective.box_loss)
         self.assignment = objective.assignment
         self.assigner: Assigner = ASSIGNMENTS.make(objective.assignment, objective.assignment_settings)
@@ -132,8 +145,9 @@ class DenseLoss:
     @property
     def _losses(self) -> list[tuple[str, ListLoss]]:
         """The class losses, and what their state is called by."""
+        partner = [] if self.partner is None else [("blend_with", self.partner)]
         further = [(f"auxiliary.{place}", loss) for place, (loss, _) in enumerate(self.auxiliary)]
-        return [("loss", self.ranking), *further]
+        return [("loss", self.ranking), *partner, *further]
 
     def __call__(
         self, logits: Tensor, boxes: Tensor, priors: Priors, targets: Targets, knobs: KnobTable
@@ -151,36 +165,68 @@ class DenseLoss:
         return self.evaluate(logits, boxes, assignment, targets, knobs)
 
     def evaluate(
-        self, logits: Tensor, boxes: Tensor, assignment: Assignment, targets: Targets, knobs: KnobTable
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        assignment: Assignment,
+        targets: Targets,
+        knobs: KnobTable,
+        *,
+        own: OwnClassLoss | None = None,
     ) -> dict[str, Tensor]:
-        """Returns the weighted losses of locations that something else has assigned; arguments as in `__call__`."""
+        """Returns the weighted losses of locations that something else has assigned.
+
+        Args:
+            logits: as in `__call__`.
+            boxes: as in `__call__`.
+            assignment: which object each location answers for.
+            targets: the objects.
+            knobs: values per lane.
+            own: of a detector that has a class loss of its own.
+        """
         if self.balance != "gradients":
-            return self._terms(logits, boxes, assignment, targets, knobs)
+            return self._terms(logits, boxes, assignment, targets, knobs, own)
         # Gradients decide the value, so they are there even where the caller asks for none.
         wanted = torch.is_grad_enabled()
         with torch.enable_grad():
             logits, boxes = (
                 values if values.requires_grad else values.detach().requires_grad_() for values in (logits, boxes)
             )
-            terms = self._terms(logits, boxes, assignment, targets, knobs)
+            terms = self._terms(logits, boxes, assignment, targets, knobs, own)
         return terms if wanted else {name: value.detach() for name, value in terms.items()}
 
+    def blends(self, knobs: KnobTable) -> bool:
+        """Says whether something is blended into the class loss now; it waits for the device."""
+        return not self.pointwise and bool((knobs["surrogate_weight"] < 1).any())
+
     def _terms(
-        self, logits: Tensor, boxes: Tensor, assignment: Assignment, targets: Targets, knobs: KnobTable
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        assignment: Assignment,
+        targets: Targets,
+        knobs: KnobTable,
+        own: OwnClassLoss | None,
     ) -> dict[str, Tensor]:
         positive = assignment.objects >= 0
         index = assignment.objects.clamp(min=0)
         matched = targets.boxes.gather(2, index[..., None].expand(*index.shape, 4))
         box = self._box(boxes, matched, positive)
-        labels, where = self._labels(logits, boxes, matched, targets, assignment)
+        blended = self.blends(knobs)
+        soft = self.soft or any(loss.soft_labels for loss, _ in self.auxiliary)
+        soft = soft or (blended and self.partner is not None and self.partner.soft_labels)
+        labels, where = self._labels(logits, boxes, matched, targets, assignment, soft=soft)
         self._make_room(logits)
         facts = self.facts(logits, assignment, objects=targets.labels.shape[-1])
-        class_term = self._class(logits, labels, where, knobs, targets.counted, facts)
+        entries = Entries(logits, labels, where, facts, knobs, targets.counted)
+        class_term = self._class(entries, own, blended=blended)
         if self.balance == "values":
             box = box * by_values(class_term, box)
         elif self.balance == "gradients":
             sides = torch.where(positive[..., None], matched[..., 2:] - matched[..., :2], 0.0)
-            box = box * by_gradients(class_term, box, scores=logits, boxes=boxes, sides=sides, ratio=self._ratio)
+            # Under no_grad nothing leads back to a detector's outputs.
+            scores = own.outputs if own is not None and own.outputs.requires_grad else logits
+            box = box * by_gradients(class_term, box, scores=scores, boxes=boxes, sides=sides, ratio=self._ratio)
         return {"class": knobs["class_weight"] * class_term, "box": knobs["box_weight"] * box}
 
     def _box(self, boxes: Tensor, matched: Tensor, positive: Tensor) -> Tensor:
@@ -190,13 +236,20 @@ class DenseLoss:
         return torch.where(positive, each, 0.0).sum((1, 2)) / positive.sum((1, 2)).clamp(min=1)
 
     def _labels(
-        self, logits: Tensor, boxes: Tensor, matched: Tensor, targets: Targets, assignment: Assignment
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        matched: Tensor,
+        targets: Targets,
+        assignment: Assignment,
+        *,
+        soft: bool,
     ) -> tuple[Tensor, Tensor]:
         positive = assignment.objects >= 0
         category = targets.labels.gather(2, assignment.objects.clamp(min=0).flatten(2))
         category = torch.where(positive, category, logits.shape[-1])
         value = torch.ones_like(boxes[..., 0])
-        if self.soft or any(loss.soft_labels for loss, _ in self.auxiliary):
+        if soft:
             overlap = pairwise_iou(boxes.flatten(0, -2)[:, None].float(), matched.flatten(0, -2)[:, None].float())
             # A positive stays one however badly its box fits. Losses with a localization part send a gradient
             # through the label to the box, the others treat it as a constant.
@@ -212,68 +265,52 @@ class DenseLoss:
             if loss.remembers and not loss.remembered():
                 loss.prepare(lanes=logits.shape[0], classes=logits.shape[-1], device=logits.device)
 
-    def _class(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        where: Tensor,
-        knobs: KnobTable,
-        counted: Tensor | None,
-        facts: Facts,
-    ) -> Tensor:
-        main_labels = labels if self.soft else (labels > 0).to(labels.dtype)
-        value = self._main(logits, main_labels, where, knobs, counted, facts)
-        for loss, weight in self.auxiliary:
-            value = value + weight * self._per_lane(loss, "batch", logits, labels, where, knobs, None, facts)
-        return value
-
-    def _main(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        where: Tensor,
-        knobs: KnobTable,
-        counted: Tensor | None,
-        facts: Facts,
-    ) -> Tensor:
+    def _class(self, entries: Entries, own: OwnClassLoss | None, *, blended: bool) -> Tensor:
+        """Returns the class loss per lane."""
         if self.pointwise:
-            if self.class_weights is not None and isinstance(self.ranking, PointwiseLoss):
-                weights = self.class_weights[:, None, None, :].expand(logits.shape)
-                self.ranking.weight = _as_lists(weights, self.scope)
-            return self._per_lane(self.ranking, self.scope, logits, labels, where, knobs, None, facts)
-        fraction = knobs["surrogate_weight"]
-        value = fraction * self._per_lane(self.ranking, self.scope, logits, labels, where, knobs, counted, facts)
-        if bool((fraction < 1).any()):
-            focal = self._per_lane(self.focal, "batch", logits, (labels > 0).to(labels.dtype), where, knobs)
-            value = value + (1 - fraction) * focal
+            self._weigh_entries(self.ranking, self.scope, entries.logits)
+        value = self._per_lane(self.ranking, self.scope, entries, entries.labels_for(soft=self.soft))
+        if blended:
+            fraction = entries.knobs["surrogate_weight"]
+            value = fraction * value + (1 - fraction) * self._blended(entries, own)
+        for loss, weight in self.auxiliary:
+            value = value + weight * self._per_lane(loss, "batch", entries, entries.labels)
         return value
 
-    def _per_lane(
-        self,
-        loss: ListLoss,
-        scope: Scope,
-        logits: Tensor,
-        labels: Tensor,
-        where: Tensor,
-        knobs: KnobTable,
-        counted: Tensor | None = None,
-        facts: Facts | None = None,
-    ) -> Tensor:
+    def _blended(self, entries: Entries, own: OwnClassLoss | None) -> Tensor:
+        """Returns the loss per lane that a ranking loss is blended with."""
+        if self.partner is None:
+            if own is None or own.value is None:
+                raise ConfigError(
+                    f"blend_with is '{OWN_LOSS}', but this detector has no class loss of its own: expected a pointwise "
+                    "loss of mapopt.losses, such as focal"
+                )
+            return own.value.reshape(1)
+        self._weigh_entries(self.partner, "batch", entries.logits)
+        return self._per_lane(self.partner, "batch", entries, entries.labels_for(soft=self.partner.soft_labels))
+
+    def _weigh_entries(self, loss: ListLoss, scope: Scope, logits: Tensor) -> None:
+        """Gives a pointwise loss the weight of its class for every entry."""
+        if self.class_weights is not None and isinstance(loss, PointwiseLoss):
+            loss.weight = as_lists(self.class_weights[:, None, None, :].expand(logits.shape), scope)
+
+    def _per_lane(self, loss: ListLoss, scope: Scope, entries: Entries, labels: Tensor) -> Tensor:
         """Returns a loss's value per lane: the mean over the lane's lists that contain a positive."""
-        known = {name: _as_lists((facts or {})[name], scope) for name in loss.reads}
-        lists = tuple(_as_lists(values, scope) for values in (logits, labels, where))
+        knobs = entries.knobs
+        known = {name: as_lists(entries.facts[name], scope) for name in loss.reads}
+        lists = tuple(as_lists(values, scope) for values in (entries.logits, labels, entries.where))
         for knob, attribute in KNOB_ATTRIBUTES.items():
             if knob in knobs and hasattr(loss, attribute):
                 setattr(loss, attribute, knobs[knob][:, None, None])
         loss.set_knobs(knobs, dimensions=3)
         if self._memory is not None and loss is self.ranking:
-            entries = lists[0].shape[-1]
+            count = lists[0].shape[-1]
             lists = self._memory(*lists)
-            if counted is not None:
-                _forget_uncounted(self._memory, lists, entries, counted)
+            if entries.counted is not None:
+                forget_uncounted(self._memory, lists, count, entries.counted)
         if loss is self.ranking and not self.pointwise and "temperature" in knobs:
             # Dividing by 1 changes no bit, and the memory has kept the scores as they were.
-            lists = (_tempered(loss, lists[0], knobs["temperature"][:, None, None]), *lists[1:])
+            lists = (tempered(loss, lists[0], knobs["temperature"][:, None, None]), *lists[1:])
         if self.soft and loss is self.ranking and not loss.soft_labels:
             lists = tuple(values.flatten(1, 2) for values in split_by_iou(*lists))
         value = sum(loss.lists(*lists, facts=known).values())
@@ -282,57 +319,20 @@ class DenseLoss:
         return (value * present).sum(-1) / present.sum(-1).clamp(min=1)
 
 
+def _partner(objective: Objective) -> ListLoss | None:
+    """Returns what a ranking loss is blended with; None for a detector's own class loss."""
+    if objective.blend_with == OWN_LOSS:
+        return None
+    partner = make_loss(objective.blend_with, objective.blend_settings)
+    if not partner.pointwise:
+        raise ConfigError(
+            f"blend_with is '{objective.blend_with}', which is no pointwise loss: expected one, such as focal"
+        )
+    return partner
+
+
 def _balance(objective: Objective, loss: ListLoss) -> Balance:
     """Returns how the box loss is balanced; what earlier versions did, only the loss itself can say."""
     if objective.balance != "former":
         return objective.balance
     return "values" if loss.error_rate else "none"
-
-
-def _as_lists(values: Tensor, scope: Scope) -> Tensor:
-    """Reshapes ``[lanes, batch, locations, classes]`` to ``[lanes, lists, n]``."""
-    if scope == "class":
-        return values.permute(0, 3, 1, 2).flatten(2)
-    if scope == "image":
-        return values.flatten(2)
-    return values.flatten(1)[:, None]
-
-
-def _tempered(loss: ListLoss, scores: Tensor, temperature: Tensor) -> Tensor:
-    """Divides the scores ``[lanes, lists, n]`` by temperatures ``[lanes, 1, 1]``.
-
-    An error-driven update is made of errors, not of slopes: it has no scale that the chain rule could carry back.
-    """
-    if getattr(loss, "gradient", None) == "error-driven":
-        return _Divided.apply(scores, temperature)
-    return scores / temperature
-
-
-class _Divided(torch.autograd.Function):
-    """Divides; the gradient passes as it is."""
-
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor, divisor: Tensor) -> Tensor:
-        return scores / divisor
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
-        return upstream, None
-
-
-def _forget_uncounted(memory: ScoreMemory, lists: tuple[Tensor, ...], entries: int, counted: Tensor) -> None:
-    """Closes the gap that images which do not count leave in a memory, so that it holds as many scores as it can.
-
-    Args:
-        memory: what is corrected; it has remembered the first of `lists`.
-        lists: scores, labels and where ``[lanes, lists, entries + size]``: the batch's, image by image, then older.
-        entries: of the batch, per list.
-        counted: bool ``[lanes, batch]``, the images that count first.
-    """
-    size = memory.scores.shape[-1]
-    used = counted.sum(1) * (entries // counted.shape[1])
-    place = torch.arange(size, device=counted.device)
-    place = place + (place >= used[:, None]) * (entries - used[:, None])
-    for name, values in zip(("scores", "labels", "where"), lists, strict=True):
-        chosen = values.detach().gather(-1, place[:, None].expand(*values.shape[:-1], size))
-        setattr(memory, name, chosen.to(getattr(memory, name).dtype))

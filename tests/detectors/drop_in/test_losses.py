@@ -215,9 +215,9 @@ def test_the_class_loss_weighs_what_it_starts_from_or_what_is_asked_for(family, 
 def test_the_gradients_of_the_two_losses_can_be_balanced(family, loss, monkeypatch, build, losses_of, names):
     evaluate, seen = DenseLoss.evaluate, []
 
-    def look(self, logits, boxes, assignment, targets, knobs):
-        seen.append((logits, boxes, assignment.objects, targets.boxes))
-        return evaluate(self, logits, boxes, assignment, targets, knobs)
+    def look(self, logits, boxes, assignment, targets, knobs, *, own):
+        seen.append((own.outputs, boxes, assignment.objects, targets.boxes))
+        return evaluate(self, logits, boxes, assignment, targets, knobs, own=own)
 
     monkeypatch.setattr(DenseLoss, "evaluate", look)
     objective = Objective(loss=loss, balance="gradients", balance_ratio=0.3)
@@ -323,9 +323,9 @@ def test_under_autocast_boxes_and_losses_are_computed_in_float32(family, monkeyp
     exact = losses_of(model, family)
     evaluate, types = DenseLoss.evaluate, set()
 
-    def look(self, logits, boxes, assignment, targets, knobs):
+    def look(self, logits, boxes, assignment, targets, knobs, *, own):
         types.update((logits.dtype, boxes.dtype, targets.boxes.dtype))
-        return evaluate(self, logits, boxes, assignment, targets, knobs)
+        return evaluate(self, logits, boxes, assignment, targets, knobs, own=own)
 
     monkeypatch.setattr(DenseLoss, "evaluate", look)
     with torch.autocast("cpu", torch.bfloat16):

@@ -239,3 +239,17 @@ def test_names_and_settings_that_do_not_exist_are_refused(detector_of):
         detector_of("fcos").weigh_classes(0, torch.ones(3))
     with pytest.raises(ConfigError, match="unknown weights of small_fcos 'DEFAULT'"):
         detector_of("fcos", weights="DEFAULT")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_knob_fades_a_ranking_in_from_the_models_own_loss(family, scene, knob_table, detector_of):
+    images, targets = scene(size=SIZE)
+    own = detector_of(family).losses(images, targets, knob_table(class_weight=2.0), seed=0)
+    faded = detector_of(family, "rank_sort", blend_with="torchvision", box_loss="torchvision")
+    start, middle = (
+        faded.losses(images, targets, knob_table(surrogate_weight=fraction, class_weight=2.0), seed=0)
+        for fraction in (0.0, 0.5)
+    )
+    assert all(torch.equal(start[name], value) for name, value in own.items())
+    assert not torch.allclose(middle["class"], own["class"])
+    assert torch.equal(middle["box"], own["box"])

@@ -1,0 +1,60 @@
+"""How the logits of a batch become lists: per class, per image or one for all, tempered, and without padding images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mapopt.detectors.objective import Scope
+from mapopt.losses import ListLoss, ScoreMemory
+
+
+def as_lists(values: Tensor, scope: Scope) -> Tensor:
+    """Reshapes ``[lanes, batch, locations, classes]`` to ``[lanes, lists, n]``."""
+    if scope == "class":
+        return values.permute(0, 3, 1, 2).flatten(2)
+    if scope == "image":
+        return values.flatten(2)
+    return values.flatten(1)[:, None]
+
+
+def tempered(loss: ListLoss, scores: Tensor, temperature: Tensor) -> Tensor:
+    """Divides the scores ``[lanes, lists, n]`` by temperatures ``[lanes, 1, 1]``.
+
+    An error-driven update is made of errors, not of slopes: it has no scale that the chain rule could carry back.
+    """
+    if getattr(loss, "gradient", None) == "error-driven":
+        return _Divided.apply(scores, temperature)
+    return scores / temperature
+
+
+class _Divided(torch.autograd.Function):
+    """Divides; the gradient passes as it is."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, divisor: Tensor) -> Tensor:
+        return scores / divisor
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        return upstream, None
+
+
+def forget_uncounted(memory: ScoreMemory, lists: tuple[Tensor, ...], entries: int, counted: Tensor) -> None:
+    """Closes the gap that images which do not count leave in a memory, so that it holds as many scores as it can.
+
+    Args:
+        memory: what is corrected; it has remembered the first of `lists`.
+        lists: scores, labels and where ``[lanes, lists, entries + size]``: the batch's, image by image, then older.
+        entries: of the batch, per list.
+        counted: bool ``[lanes, batch]``, the images that count first.
+    """
+    size = memory.scores.shape[-1]
+    used = counted.sum(1) * (entries // counted.shape[1])
+    place = torch.arange(size, device=counted.device)
+    place = place + (place >= used[:, None]) * (entries - used[:, None])
+    for name, values in zip(("scores", "labels", "where"), lists, strict=True):
+        chosen = values.detach().gather(-1, place[:, None].expand(*values.shape[:-1], size))
+        setattr(memory, name, chosen.to(getattr(memory, name).dtype))
