@@ -11,11 +11,18 @@ from functools import lru_cache
 import numpy as np
 
 _WEIGHTED = 3  # stream of the numbers that draw images with unequal probabilities
+_REPEATED = 4  # stream of the numbers that round how often an image is repeated
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def sample_order(
-    seed: int, start: int, count: int, size: int, *, probabilities: np.ndarray | None = None
+    seed: int,
+    start: int,
+    count: int,
+    size: int,
+    *,
+    probabilities: np.ndarray | None = None,
+    repeats: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns which images are the ones from `start` on: each epoch is one permutation of the set.
 
@@ -25,6 +32,9 @@ def sample_order(
         count: how many to name.
         size: images in the training set.
         probabilities: ``[size]`` with which images are drawn instead, with replacement and without epochs.
+        repeats: ``[size]`` how often an image comes in an epoch on average, at least 1. An epoch then is the sum of
+            these long, rounded, and each image comes as often as its number says, rounded down or up; which of the two
+            is drawn anew for every epoch.
 
     Returns:
         int64 ``[count]``, positions in the set.
@@ -36,13 +46,29 @@ def sample_order(
         drawn = sample_uniforms(seed, start, count, 1, stream=_WEIGHTED)[:, 0]
         bounds = np.cumsum(probabilities)
         return np.searchsorted(bounds / bounds[-1], drawn, side="right").clip(max=size - 1)
+    length = size if repeats is None else max(1, round(float(repeats.sum())))
     seen = np.arange(start, start + count)
-    epochs = seen // size
+    epochs = seen // length
     order = np.empty(count, dtype=np.int64)
     for epoch in np.unique(epochs):
         chosen = epochs == epoch
-        order[chosen] = _permutation(seed, int(epoch), size)[seen[chosen] % size]
+        order[chosen] = _permutation(seed, int(epoch), length)[seen[chosen] % length]
+        if repeats is not None:
+            order[chosen] = _repeated(seed, int(epoch), repeats, length)[order[chosen]]
     return order
+
+
+def _repeated(seed: int, epoch: int, repeats: np.ndarray, length: int) -> np.ndarray:
+    """Returns the images of an epoch with repeats, int64 ``[length]``, in their own order.
+
+    Systematic sampling: one number is drawn, and image after image counts the whole numbers that it passes. So every
+    epoch is equally long, where rounding each image by itself would make them differ.
+    """
+    ends = repeats.cumsum() * (length / repeats.sum())
+    ends[-1] = length
+    passed = np.floor(ends + sample_uniforms(seed, epoch, 1, 1, stream=_REPEATED)[0, 0])
+    counts = np.diff(passed, prepend=0).astype(np.int64)
+    return np.arange(len(repeats)).repeat(counts)
 
 
 def sample_uniforms(seed: int, start: int, count: int, numbers: int, *, stream: int = 0) -> np.ndarray:

@@ -99,14 +99,14 @@ class Detector(Protocol):
         self.weights.grad = None
 
     def weigh_classes(self, lane: int, weights: Tensor) -> None:
-        """Sets the factors ``[classes]`` of a pointwise class loss's terms, of one lane.
+        """Sets the factors ``[classes]`` of a pointwise class loss's terms or of a ranking loss's lists, of one lane.
 
         Raises:
             ConfigError: the class loss takes none.
         """
         raise ConfigError(
-            f"class weights for the losses of {type(self).__name__}, which takes none: leave class_balance at 'none' "
-            "or 'sampling'"
+            f"class weights for the losses of {type(self).__name__}, which takes none: leave class_balance at 'none', "
+            "or use 'sampling' or 'repeat-factor'"
         )
 
     def count_classes(self, lane: int, counts: Tensor) -> None:

@@ -180,7 +180,7 @@ class ModuleDetector(Detector):
         return {name: value[None] for name, value in self.model.named_buffers()} | remembered
 
     def weigh_classes(self, lane: int, weights: Tensor) -> None:
-        """Sets the factors ``[classes]`` of a pointwise class loss's terms, of one lane.
+        """Sets the factors ``[classes]`` of a pointwise class loss's terms or of a ranking's lists, of one lane.
 
         Raises:
             ConfigError: the losses are the module's own.

@@ -15,6 +15,7 @@ from mapopt.data.augment import Draw, augment_boxes, augment_images, draw, visib
 from mapopt.data.order import sample_order
 from mapopt.detectors.interface import Targets
 from mapopt.metrics import GroundTruth
+from mapopt.training.class_balance import balanced_probabilities, repeat_factors
 
 
 class DeviceSet:
@@ -46,31 +47,6 @@ class DeviceSet:
             categories=np.arange(len(notes.category_ids)),
         )
 
-    @property
-    def class_weights(self) -> Tensor:
-        """Factors ``[classes]`` inverse to the classes' frequencies; over all objects their mean is 1."""
-        counts = self.images.annotations.counts.clip(min=1)
-        return torch.from_numpy(counts.sum() / (len(counts) * counts)).float()
-
-    @cached_property
-    def balanced_probabilities(self) -> np.ndarray:
-        """The probabilities ``[images]`` with which images are drawn so that classes come equally often.
-
-        A class is drawn, then one of the images that hold it. Images without objects keep their fraction.
-
-        Reference: Shen, Lin, Huang, "Relay Backpropagation for Effective Learning of Deep Convolutional Neural
-        Networks", ECCV 2016 (class-aware sampling).
-        """
-        notes = self.images.annotations
-        holds = np.zeros((len(self), len(notes.category_ids)), dtype=bool)
-        holds[notes.images, notes.labels] = True
-        empty = ~holds.any(1)
-        holding = holds[:, holds.any(0)] / holds.sum(0)[holds.any(0)]
-        probabilities = np.full(len(self), 1 / len(self))
-        if holding.size:
-            probabilities[~empty] = (holding.mean(1) * (~empty).mean())[~empty]
-        return probabilities
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -94,6 +70,7 @@ def make_plan(
     device: torch.device,
     *,
     balanced: bool = False,
+    repeat_threshold: float = 0.0,
     playing: Sequence[int] | None = None,
 ) -> Plan:
     """Plans an interval.
@@ -105,13 +82,21 @@ def make_plan(
         strengths: per lane, the augmentation strength of each image of the interval.
         device: where the plan is needed.
         balanced: draw images so that every class comes equally often, instead of every image once an epoch.
+        repeat_threshold: repeat images in an epoch for classes that fewer than this fraction of the images hold.
         playing: lanes that train, by default all.
     """
     count = len(strengths[0])
     lanes = list(zip(seeds, seen, sets, strengths, strict=True))
     order = np.stack(
         [
-            sample_order(seed, start, count, len(own), probabilities=own.balanced_probabilities if balanced else None)
+            sample_order(
+                seed,
+                start,
+                count,
+                len(own),
+                probabilities=balanced_probabilities(own.images.annotations) if balanced else None,
+                repeats=repeat_factors(own.images.annotations, repeat_threshold) if repeat_threshold else None,
+            )
             for seed, start, own, _ in lanes
         ]
     )

@@ -22,6 +22,7 @@ from mapopt.postprocessing.boxes import Boxes
 from mapopt.registry import Choice
 from mapopt.stopwatch import Stopwatch
 from mapopt.training.batches import DeviceSet, Plan, make_batch, make_plan
+from mapopt.training.class_balance import tell_classes
 from mapopt.training.device_sets import DeviceSets
 from mapopt.training.evaluated import EVALUATED, evaluating
 from mapopt.training.first_gradients import FirstGradients
@@ -107,10 +108,7 @@ class LaneEngine:
         self.knobs[lane] = self.tasks[lane].knobs
         self.diverged[lane] = False
         self.detector.initialize(lane, seed)
-        counts = self.tasks[lane].splits.train.annotations.counts
-        self.detector.count_classes(lane, torch.from_numpy(counts))
-        if self.recipe.class_balance == "weights":
-            self.detector.weigh_classes(lane, self._set(lane, "train").class_weights)
+        tell_classes(self.detector, lane, self.recipe, self.tasks[lane].splits.train.annotations)
         self.renew(lane)
 
     def renew(self, lane: int) -> None:
@@ -156,6 +154,7 @@ class LaneEngine:
             steps.per_image("augment"),
             self.device,
             balanced=self.recipe.class_balance == "sampling",
+            repeat_threshold=self.recipe.repeat_threshold if self.recipe.class_balance == "repeat-factor" else 0.0,
             playing=[lane for lane, trains in enumerate(asked) if trains],
         )
         log = IntervalLog(self.lanes, self.device)

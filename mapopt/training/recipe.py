@@ -14,7 +14,7 @@ from mapopt.detectors.registry import DETECTORS, check_detector_settings
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses.table import LOSS_TABLE, start_weight
 from mapopt.registry import is_text, load
-from mapopt.settings import LEFT_OUT_WHEN_EMPTY, check_values
+from mapopt.settings import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY, check_values
 from mapopt.training.knobs import Knobs, Range, ranges
 from mapopt.training.optimizers.registry import OPTIMIZERS, averages_already, default_lr
 from mapopt.training.optimizers.table import OPTIMIZER_TABLE
@@ -22,6 +22,9 @@ from mapopt.training.own_knobs import OwnKnob, own_knobs
 
 BATCH_SIZE = 2**20
 """Images a step at the most."""
+
+REPEAT_THRESHOLD = 0.3
+"""Fraction of the images from which a class is not repeated. LVIS has .001, with 1203 classes."""
 
 _PARTS = ("loss", "box_loss", "blend_with", "assignment", "detector", "optimizer")
 
@@ -35,9 +38,14 @@ class Recipe(Objective):
     retinanet_resnet18, fcos_resnet18, faster_rcnn_resnet18; or module:attribute for one of your own."""
     detector_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """What a detector of your own is built with, where it differs from its defaults."""
-    class_balance: Literal["none", "weights", "sampling"] = "none"
-    """How rare classes are helped: a pointwise loss weighted by inverse frequency, or images drawn so that every class
-    comes equally often."""
+    class_balance: Literal["none", "weights", "sampling", "repeat-factor"] = "none"
+    """How rare classes are helped: weights by inverse frequency, of a pointwise loss's terms or of a ranking loss's
+    lists; sampling, images drawn so that every class comes equally often; or repeat-factor, images of rare classes
+    repeated in every epoch."""
+    class_balance_power: float = field(default=1.0, metadata=LEFT_OUT_AT_DEFAULT)
+    """Of weights: the power of the inverse frequencies; 1 gives every class the same weight in all."""
+    repeat_threshold: float = field(default=REPEAT_THRESHOLD, metadata=LEFT_OUT_AT_DEFAULT)
+    """Of repeat-factor: a class that a smaller fraction f of the images hold is repeated sqrt(threshold / f) times."""
     optimizer: str = "sgd"
     """sgd, adamw, nadamw or muon; prodigy or dog, which find their learning rate (--knobs.lr is a factor of it);
     schedule_free_adamw, for --controller constant; or module:attribute for one of your own or of torch's, such as
@@ -71,17 +79,35 @@ class Recipe(Objective):
             raise ConfigError(f"clip is {self.clip}: expected a positive gradient norm")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema is {self.ema}: expected 0 (no average) or a decay below 1, such as 0.99")
-        if self.class_balance == "weights" and self.is_detectors_own:
-            raise ConfigError("class_balance is 'weights' with a detector's own losses: name a loss, such as focal")
-        if self.class_balance == "weights" and self.loss in LOSS_TABLE and not LOSS_TABLE[self.loss].pointwise:
-            raise ConfigError(
-                f"class_balance is 'weights' with loss '{self.loss}': expected a pointwise loss, such as focal; a "
-                "ranking loss gives every class the same weight by itself"
-            )
+        self._check_class_balance()
         check_detector_settings(self.detector, self.detector_settings)
         OPTIMIZERS.check_name(self.optimizer)
         if self.ema and self.optimizer in OPTIMIZER_TABLE and OPTIMIZER_TABLE[self.optimizer].averages:
             raise ConfigError(averages_already(self.optimizer, self.ema))
+
+    def _check_class_balance(self) -> None:
+        if self.class_balance == "weights" and self.is_detectors_own:
+            raise ConfigError("class_balance is 'weights' with a detector's own losses: name a loss, such as focal")
+        ranking = self.loss in LOSS_TABLE and not LOSS_TABLE[self.loss].pointwise
+        if self.class_balance == "weights" and ranking and self.scope not in (None, "class"):
+            raise ConfigError(
+                f"class_balance is 'weights' with loss '{self.loss}' and scope '{self.scope}', whose lists have no "
+                "class: expected scope 'class', or a pointwise loss, such as focal"
+            )
+        for name, of, default in (
+            ("class_balance_power", "weights", 1.0),
+            ("repeat_threshold", "repeat-factor", REPEAT_THRESHOLD),
+        ):
+            value = getattr(self, name)
+            if self.class_balance != of and value != default:
+                raise ConfigError(
+                    f"{name} is {value} with class_balance '{self.class_balance}', which has no use for it: set "
+                    f"class_balance to '{of}', or leave it out"
+                )
+        if not 0 <= self.class_balance_power <= 4:
+            raise ConfigError(f"class_balance_power is {self.class_balance_power}: expected a number from 0 to 4")
+        if not 0 < self.repeat_threshold <= 1:
+            raise ConfigError(f"repeat_threshold is {self.repeat_threshold}: expected a fraction above 0, up to 1")
 
     @classmethod
     def of(cls, **fields: Any) -> Recipe:

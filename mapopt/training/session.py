@@ -23,6 +23,7 @@ from mapopt.files import write_json
 from mapopt.metrics import STATS
 from mapopt.settings import to_mapping
 from mapopt.training.checkpoint import CheckpointFolder
+from mapopt.training.class_balance import describe as describe_class_balance
 from mapopt.training.controllers.base import Controller, check_knobs
 from mapopt.training.expected import expected_run_seconds
 from mapopt.training.fleet import Trainer
@@ -209,8 +210,9 @@ def _introduce(name: str, task: Task, device: torch.device) -> None:
     counts = ", ".join(f"{len(images)} {split}" for split, images in task.splits.named())
     height, width = task.splits.train.size
     print(f"{name}: {counts} images at {height} x {width}; {task.recipe.detector} on {device}")
-    if task.splits.note:
-        print(task.splits.note)
+    for note in (task.splits.note, describe_class_balance(task.recipe, task.splits.train.annotations)):
+        if note:
+            print(note)
 
 
 def _summarize(result: RunResult, task: Task, seed: int, device: torch.device) -> dict[str, Any]:

@@ -38,6 +38,8 @@ def weights_of(trainer: Trainer) -> torch.Tensor:
         ({"class_balance": "sampling"}, 1.0),
         ({"class_balance": "weights"}, 1.0),
         ({"loss": "efl"}, 0.5),
+        ({"class_balance": "repeat-factor", "repeat_threshold": 1.0}, 1.0),
+        ({"class_balance": "repeat-factor", "repeat_threshold": 1.0, "ema": 0.9}, 0.5),
         ({"ema": 0.9, "loss": "rank_sort", "memory": 500}, 0.5),
     ],
     ids=str,
@@ -120,6 +122,8 @@ def test_a_run_resumed_from_disk_equals_the_unbroken_one(
         {"loss": "efl", "assignment": "task_aligned"},
         {"loss": "ap", "soft_labels": True},
         {"class_balance": "weights"},
+        {"class_balance": "weights", "loss": "ap"},
+        {"class_balance": "repeat-factor", "repeat_threshold": 1.0},
     ],
     ids=str,
 )

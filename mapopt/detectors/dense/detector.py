@@ -76,7 +76,7 @@ class DenseDetector(Detector):
             self.loss.forget(lane)
 
     def weigh_classes(self, lane: int, weights: Tensor) -> None:
-        """Sets the factors ``[classes]`` of a pointwise class loss's terms, of one lane."""
+        """Sets the factors ``[classes]`` of a pointwise class loss's terms or of a ranking's lists, of one lane."""
         self.loss.weigh_classes(lane, weights.to(self.device), lanes=self.lanes)
 
     def count_classes(self, lane: int, counts: Tensor) -> None:

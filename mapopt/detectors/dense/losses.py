@@ -46,7 +46,7 @@ class DenseLoss:
 
     Attributes:
         assignment: name of what decides which location answers for which object.
-        class_weights: ``[lanes, classes]`` factors of a pointwise loss's terms, or None.
+        class_weights: ``[lanes, classes]`` factors of a pointwise loss's terms or of a ranking loss's lists, or None.
         facts: what is known of every logit, for losses that read it.
         own_box: the box loss is a torchvision detector's, and what is computed here has no use.
         partner: what a ranking loss is blended with; None for a torchvision detector's own class loss.
@@ -116,15 +116,15 @@ class DenseLoss:
             value[lane] = 0
 
     def weigh_classes(self, lane: int, weights: Tensor, *, lanes: int) -> None:
-        """Sets the factors ``[classes]`` of a pointwise loss's terms, of one lane.
+        """Sets the factors ``[classes]`` of a pointwise loss's terms or of a ranking loss's lists, of one lane.
 
         Raises:
-            ConfigError: the loss has no weights of entries.
+            ConfigError: neither has a class.
         """
-        if not isinstance(self.ranking, PointwiseLoss):
+        if not isinstance(self.ranking, PointwiseLoss) and self.scope != "class":
             raise ConfigError(
-                f"class weights for {type(self.ranking).__name__}, which takes none: use a PointwiseLoss of "
-                "mapopt.losses, such as focal"
+                f"class weights for {type(self.ranking).__name__} with scope '{self.scope}', which takes none: use "
+                "scope 'class', or a PointwiseLoss of mapopt.losses, such as focal"
             )
         if self.class_weights is None:
             self.class_weights = torch.ones((lanes, len(weights)), device=weights.device)
@@ -316,6 +316,11 @@ class DenseLoss:
         value = sum(loss.lists(*lists, facts=known).values())
         assert isinstance(value, Tensor)
         present = ((lists[1] > 0) & lists[2]).any(-1)
+        if loss is self.ranking and self.class_weights is not None and not isinstance(loss, PointwiseLoss):
+            # Of each class there are as many lists as IoU thresholds.
+            weights = self.class_weights.repeat_interleave(present.shape[1] // self.class_weights.shape[1], 1) * present
+            total = weights.sum(-1)
+            return (value * weights).sum(-1) / torch.where(total > 0, total, 1.0)
         return (value * present).sum(-1) / present.sum(-1).clamp(min=1)
 
 

@@ -242,9 +242,52 @@ def test_formerly_the_box_loss_was_scaled_to_the_class_loss_where_that_is_an_err
         assert (default["class"] < 2).all()
 
 
-def test_class_weights_are_for_pointwise_losses(dense_loss):
-    with pytest.raises(ConfigError, match=r"class weights for APLoss, which takes none.*such as focal"):
-        dense_loss("ap").weigh_classes(0, torch.ones(CLASSES), lanes=2)
+@pytest.mark.parametrize("scope", ["image", "batch"])
+def test_class_weights_need_terms_or_lists_of_single_classes(scope, dense_loss):
+    with pytest.raises(
+        ConfigError, match=rf"class weights for APLoss with scope '{scope}', which takes none.*as focal"
+    ):
+        dense_loss("ap", scope=scope).weigh_classes(0, torch.ones(CLASSES), lanes=2)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_class_weights_weigh_the_lists_of_a_ranking_loss(soft, problem, knob_table, dense_loss):
+    logits, boxes, priors, targets = problem
+    targets.labels[1].clamp_(max=1)  # the last class is missing in one lane
+    weights = torch.tensor([[1.0, 4.0, 0.5], [3.0, 1.0, 100.0]])
+
+    def value(*only):
+        """Of some classes alone: those of the others weigh nothing."""
+        criterion = dense_loss("ap", soft_labels=soft)
+        for lane in range(2):
+            kept = torch.zeros(CLASSES)
+            kept[list(only)] = 1.0
+            criterion.weigh_classes(lane, kept, lanes=2)
+        return criterion(*problem, knob_table(2))["class"]
+
+    criterion = dense_loss("ap", soft_labels=soft)
+    for lane in range(2):
+        criterion.weigh_classes(lane, weights[lane], lanes=2)
+    weighted = criterion(*problem, knob_table(2))["class"]
+    plain = dense_loss("ap", soft_labels=soft)(*problem, knob_table(2))["class"]
+    each = torch.stack([value(category) for category in range(CLASSES)], 1)
+    lists = (each != 0).float()
+    assert lists.sum(1).tolist() == [2, 2]
+    assert torch.allclose(value(0, 1, 2), plain)
+    if not soft:  # else a class's own mean is over the thresholds that it reaches
+        assert torch.allclose((each * weights * lists).sum(1) / (weights * lists).sum(1), weighted)
+    assert not torch.allclose(weighted, plain)
+
+
+def test_class_weights_weigh_a_partner_too(problem, knob_table, dense_loss):
+    knobs = knob_table(2, surrogate_weight=0.0)
+    values = []
+    for criterion in (dense_loss("ap", blend_with="bce"), dense_loss("bce")):
+        for lane in range(2):
+            criterion.weigh_classes(lane, torch.tensor([0.5, 3.0, 1.0]), lanes=2)
+        values.append(criterion(*problem, knobs)["class"])
+    assert torch.equal(*values)
+    assert not torch.allclose(values[0], dense_loss("bce")(*problem, knobs)["class"])
 
 
 FREQUENCIES = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1]])

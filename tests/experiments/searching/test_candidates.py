@@ -164,8 +164,8 @@ def test_a_setting_is_described_in_one_line() -> None:
         ({"recipe.ema": {"low": 0.5, "high": 1.5}}, "a setting of the search space, ema 1.5: .*ema is 1.5"),
         ({"controller.schedule.warmup": [2.0]}, r"schedule.warmup 2: .*warmup is 2.0: expected 0 to 1"),
         (
-            {"recipe.class_balance": ["weights"]},
-            "class_balance weights: .*class_balance is 'weights' with loss 'ap': expected a pointwise loss",
+            {"recipe.class_balance": ["weights"], "recipe.scope": ["image"]},
+            "class_balance weights.*: .*class_balance is 'weights' with loss 'ap' and scope 'image'",
         ),
         (
             {"a": [1, 2], "b": {"choices": [1], "when": {"a": 1}}, "knobs.lr": {"when": {"a": 2, "b": 1}}},
@@ -190,7 +190,7 @@ def test_what_depends_on_another_choice_is_tried_beside_it() -> None:
         "recipe.loss": ["ap", "focal"],
         "recipe.class_balance": {"choices": ["none", "weights"], "when": {"recipe.loss": "focal"}},
     }
-    method = MethodConfig(recipe=Recipe(loss="ap"))
+    method = MethodConfig(recipe=Recipe(loss="ap", scope="image"))
     check_search(method, SearchConfig(space=space))
     space["recipe.class_balance"] = ["none", "weights"]
     with pytest.raises(ConfigError, match="a setting of the search space, loss ap, class_balance weights"):
