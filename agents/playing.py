@@ -14,9 +14,10 @@ from gymnasium.spaces import Discrete, Space
 
 from mapopt.agents.policy import OpenLoopController, PolicyController, form_of
 from mapopt.drawing import RenderedKnob, RenderScene
-from mapopt.envs.detector_training.lanes import DetectorTrainingLanes, Start
+from mapopt.envs.detector_training.lanes import DetectorTrainingLanes
 from mapopt.envs.detector_training.scene import scene_of
 from mapopt.envs.detector_training.settings import EnvSettings
+from mapopt.envs.detector_training.states import Start
 from mapopt.training import Budget, Controller, Decision, Round, Schedule, TaskInfo
 from mapopt.training.controllers.base import measures_of
 

@@ -75,6 +75,7 @@ class PolicyController:
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns what the policy does after this history."""
+        _check_knobs(self.agent, task)
         action = self.agent.choose(history, task, budget)
         return form_of(self.agent, self.baseline).decide(action, history, task, budget)
 
@@ -89,12 +90,24 @@ class OpenLoopController:
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the agent's mean action at this fraction of the budget, whatever happened."""
+        _check_knobs(self.agent, task)
         recorded = np.array(self.agent.open_loop)
         if not len(recorded):
             raise AgentError("the agent carries no mean actions to replay: train it again")
         at = (len(history) + 0.5) / budget.rounds * len(recorded) - 0.5
         mean = [float(np.interp(at, np.arange(len(recorded)), column)) for column in recorded.T]
         return form_of(self.agent, self.baseline).decide(mean, history, task, budget)
+
+
+def _check_knobs(policy: Policy, task: TaskInfo) -> None:
+    """Raises AgentError where an agent turns knobs that a task does not have: those of parts of somebody's own."""
+    missing = [name for name in policy.form.knobs if name not in task.ranges]
+    if missing:
+        raise AgentError(
+            f"the agent turns {', '.join(missing)}, which task '{task.name}' does not have: "
+            "a loss, a detector or an optimizer of the task that it was trained on declares such a knob; give this "
+            "task the same one"
+        )
 
 
 def form_of(policy: Policy, baseline: Controller | None = None) -> Action:

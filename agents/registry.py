@@ -146,13 +146,18 @@ def agent_fingerprint(given: Given) -> str:
         if _is_zip(given):
             return hashlib.sha256(_file_of(given).read_bytes()).hexdigest()
         agent = getattr(load_agent(given), "agent", None)
-        if isinstance(given, str) and registry.is_text(given) and given not in ZOO and not Path(given).exists():
+        if isinstance(given, str) and given not in ZOO and not is_agent_file(given):
             decides = agent.fingerprint if isinstance(agent, Agent) else ""
             return hashlib.sha256(decides.encode() + _source(given, agent)).hexdigest()
         return str(getattr(agent, "fingerprint", ""))
     if isinstance(given, Agent):
         return given.fingerprint
     raise AgentError(f"an agent of type {type(given).__name__} has no fingerprint: write it with save_agent first")
+
+
+def is_agent_file(given: str) -> bool:
+    """Says whether a text that names an agent is the path of a file, not a shipped agent's name or module:attribute."""
+    return given not in ZOO and (_is_zip(given) or not registry.is_text(given) or Path(given).exists())
 
 
 def save_agent(

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from mapopt.envs.detector_training.features import Feature as Feature
     from mapopt.envs.detector_training.features import make_feature as make_feature
     from mapopt.envs.detector_training.lanes import DetectorTrainingLanes as DetectorTrainingLanes
-    from mapopt.envs.detector_training.lanes import EpisodeState as EpisodeState
-    from mapopt.envs.detector_training.lanes import Start as Start
     from mapopt.envs.detector_training.observations import observation_names as observation_names
     from mapopt.envs.detector_training.observations import observe as observe
     from mapopt.envs.detector_training.rewards import REWARDS as REWARDS
     from mapopt.envs.detector_training.rewards import RewardForm as RewardForm
     from mapopt.envs.detector_training.rewards import make_reward as make_reward
     from mapopt.envs.detector_training.settings import EnvSettings as EnvSettings
+    from mapopt.envs.detector_training.states import EpisodeState as EpisodeState
+    from mapopt.envs.detector_training.states import Start as Start
     from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv as DetectorTrainingVectorEnv
     from mapopt.envs.families.base import Instance as Instance
     from mapopt.envs.families.base import InstanceFamily as InstanceFamily
@@ -101,7 +101,7 @@ else:
             "EnvSettings": "mapopt.envs.detector_training.settings",
             "Episode": "mapopt.envs.wrappers.episodes",
             "EpisodeLog": "mapopt.envs.wrappers.logs",
-            "EpisodeState": "mapopt.envs.detector_training.lanes",
+            "EpisodeState": "mapopt.envs.detector_training.states",
             "Episodes": "mapopt.envs.wrappers.episodes",
             "FAMILIES": "mapopt.envs.families.registry",
             "FEATURES": "mapopt.envs.detector_training.features",
@@ -136,7 +136,7 @@ else:
             "SettingSpace": "mapopt.envs.post_processing.actions",
             "ShapesFamily": "mapopt.envs.families.shapes",
             "SmallObjectsFamily": "mapopt.envs.families.scenes",
-            "Start": "mapopt.envs.detector_training.lanes",
+            "Start": "mapopt.envs.detector_training.states",
             "SyntheticCandidates": "mapopt.envs.post_processing.synthetic",
             "VectorDiscretize": "mapopt.envs.wrappers.actions",
             "VectorEpisodeLog": "mapopt.envs.wrappers.logs",

@@ -26,7 +26,7 @@ from mapopt.errors import ConfigError, WorkerError
 from mapopt.processes import describe_exit, end_with_parent, without_interrupts
 
 if TYPE_CHECKING:
-    from mapopt.envs.detector_training.lanes import EpisodeState
+    from mapopt.envs.detector_training.states import EpisodeState
     from mapopt.envs.post_processing.lanes import PostProcessingState
 
     State: TypeAlias = EpisodeState | PostProcessingState

@@ -21,6 +21,7 @@ from mapopt.errors import ConfigError, MapoptError, out_of_memory
 from mapopt.paths import shown_path
 from mapopt.processes import Interrupted, signals_interrupt
 from mapopt.waiting import Waiting
+from mapopt.wording import at_a_terminal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +72,7 @@ def _main(arguments: list[str]) -> int:
             return 0
         check_seed(command.seed)
         # A command whose output is piped shows that it works; what it has to say itself goes before.
-        with Waiting(prog, stream=sys.stderr, announce=False, quiet=sys.stdout.isatty()):
+        with at_a_terminal(), Waiting(prog, stream=sys.stderr, announce=False, quiet=sys.stdout.isatty()):
             status = command.run() or 0
         # What is still to be written fails here, where it is expected, and not while Python exits.
         sys.stdout.flush()

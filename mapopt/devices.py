@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mapopt.bounds import THREADS, check_whole
@@ -12,12 +15,35 @@ if TYPE_CHECKING:
 
 
 def check_device(name: str, *, threads: int | None = None) -> None:
-    """Raises ConfigError for a device or a number of threads that no machine has; imports no torch."""
+    """Checks what can be known without torch.
+
+    Whether there is a GPU cannot: files of devices and CUDA_VISIBLE_DEVICES prove nothing, and the driver is looked for
+    in more places than this process knows. What can be is that torch was built without any GPU in mind.
+
+    Raises:
+        ConfigError: no machine has such a device or so many threads, or this torch can use no GPU.
+    """
     if threads is not None:
         check_whole("threads", threads, 1, THREADS)
     kind, _, index = name.partition(":")
     if name not in ("auto", "cpu", "cuda") and (kind != "cuda" or not index.isdecimal()):
         raise ConfigError(unknown_name("device", name, ["auto", "cpu", "cuda", "cuda:0"]))
+    if kind == "cuda" and _is_built_for_cpus():
+        raise ConfigError(
+            f"device is '{name}', but the torch that is installed here is built for CPUs alone: use --device cpu, or "
+            "install a torch with CUDA"
+        )
+
+
+def _is_built_for_cpus() -> bool:
+    """Says whether torch's own file on how it was built names neither CUDA nor ROCm; False where nothing is said."""
+    try:
+        found = importlib.util.find_spec("torch")  # finds it, and imports nothing
+        text = (Path(found.origin).parent / "version.py").read_text() if found and found.origin else ""
+    except (OSError, ValueError):
+        return False
+    said = dict(re.findall(r"^(cuda|hip)\b[^=\n]*=\s*(\S+)", text, re.MULTILINE))
+    return set(said) == {"cuda", "hip"} and set(said.values()) == {"None"}
 
 
 def choose_device(name: str, *, threads: int | None = None) -> torch.device:

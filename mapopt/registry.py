@@ -151,8 +151,8 @@ class Registry(Mapping[str, Part], Generic[Part]):
             kept = _kept_arguments(given)
             if kept is None:
                 raise ConfigError(
-                    f"{self.kind} {_described(given)} cannot be made again in another process: "
-                    "give its class and settings, or make it a dataclass"
+                    f"{self.kind} {_described(given)} cannot be made again in another process: in place of the "
+                    "object give its class or a function at the top of a module, with its arguments as settings"
                 )
             return Choice(name=self._name(type(given)), settings=kept)
         return Choice(name=self._name(given), settings=dict(settings or {}))
@@ -163,6 +163,10 @@ class Registry(Mapping[str, Part], Generic[Part]):
             if entry is part or entry == text:
                 return name
         return text
+
+
+_LISTED = 6
+"""So many attributes of a module are listed where one is misspelt."""
 
 
 def is_text(name: str) -> bool:
@@ -208,7 +212,7 @@ def load(text: str, kind: str = "part") -> Any:
                     f"{kind} '{name}' is defined in a notebook, at a prompt or in a script whose name no module can "
                     "have, which a worker process cannot import: put it in a module, or use one worker"
                 )
-            raise ConfigError(f"{kind} '{text}': {unknown_name('attribute', name, known)[:300]}")
+            raise ConfigError(f"{kind} '{text}': {unknown_name('attribute', name, known, most=_LISTED)}")
         value = getattr(value, name)
     return value
 
@@ -227,7 +231,7 @@ def text_of(part: Any, kind: str = "part") -> str:
     if not is_text(text):
         raise ConfigError(
             f"{kind} {_described(part)} has no name that another process could import it by: "
-            "define it at the top of a module"
+            "define it at the top of a module, with a name"
         )
     return text
 

@@ -32,6 +32,7 @@ from mapopt.training.session import train_detector
 from mapopt.training.settings import SECTIONS, TrainSettings
 from mapopt.training.trained_detector import TrainedDetector
 from mapopt.training.trained_run import TrainedRun
+from mapopt.wording import speaks_python
 
 
 class TrainOptions(TypedDict, total=False):
@@ -81,6 +82,7 @@ class TrainOptions(TypedDict, total=False):
     threads: int
 
 
+@speaks_python
 def train(
     data: DataSource = SHAPES,
     *,
@@ -140,6 +142,7 @@ def train(
         torch.set_num_threads(threads)
 
 
+@speaks_python
 def load(
     path: str | Path, *, detector: str | Callable[..., Any] | None = None, device: str = "auto"
 ) -> TrainedDetector:

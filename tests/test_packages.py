@@ -47,6 +47,7 @@ LAYERS = {
     "mapopt.vectors": 0,
     "mapopt.waiting": 0,
     "mapopt.weights": 0,
+    "mapopt.wording": 0,
     "mapopt.losses": 1,
     "mapopt.metrics": 1,
     "mapopt.postprocessing": 2,

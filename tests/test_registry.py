@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import types
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mapopt.errors import ConfigError
+from mapopt.errors import ConfigError, unknown_name
 from mapopt.registry import Choice, Registry, load, text_of
 
 
@@ -93,6 +94,16 @@ def test_what_cannot_be_found_is_one_line(given: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         SOLIDS.find(given)
     assert "\n" not in str(caught.value)
+
+
+def test_of_many_attributes_the_nearest_are_listed() -> None:
+    with pytest.raises(ConfigError) as refused:
+        SOLIDS.find("pathlib:PurePth")
+    said = str(refused.value)
+    assert "did you mean 'PurePath'? Known: PurePath, " in said
+    assert re.search(r" and \d+ more$", said)
+    assert said.partition("Known: ")[2].count(",") == 5
+    assert unknown_name("x", "b", ["a", "b2"], most=6) == "unknown x 'b': did you mean 'b2'? Known: a, b2"
 
 
 def test_a_module_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

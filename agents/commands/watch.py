@@ -93,7 +93,7 @@ class Watch(Command):
         # What is wrong with the flags has been said by now; what is imported from here on takes seconds.
         from mapopt.agents.playing import play
         from mapopt.drawing import describe_scene, draw_scene
-        from mapopt.envs.detector_training.lanes import Start
+        from mapopt.envs.detector_training.states import Start
         from mapopt.envs.wrappers import RecordedSchedule
 
         recorded = None if self.replay is None else RecordedSchedule.load(self.replay)

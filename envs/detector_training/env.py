@@ -10,9 +10,9 @@ import numpy as np
 
 from mapopt.envs.detector_training.actions import Action
 from mapopt.envs.detector_training.episodes import RENDER_MODES, draw_start, make_lanes, spaces_of
-from mapopt.envs.detector_training.lanes import EpisodeState
 from mapopt.envs.detector_training.scene import render
 from mapopt.envs.detector_training.settings import EnvKeywords, EnvSettings
+from mapopt.envs.detector_training.states import EpisodeState
 
 
 class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):

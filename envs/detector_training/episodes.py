@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium.spaces import Box, Space
 
-from mapopt.envs.detector_training.lanes import DetectorTrainingLanes, Start
+from mapopt.envs.detector_training.lanes import DetectorTrainingLanes
 from mapopt.envs.detector_training.observations import observation_space
 from mapopt.envs.detector_training.settings import EnvSettings
+from mapopt.envs.detector_training.states import Start
 from mapopt.envs.lanes import reset_numbers
 from mapopt.errors import ConfigError
 

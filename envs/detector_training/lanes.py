@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -25,63 +25,18 @@ from mapopt.envs.detector_training.observations import (
     observe,
 )
 from mapopt.envs.detector_training.settings import EnvSettings
+from mapopt.envs.detector_training.states import EpisodeState, Outcome, Start
 from mapopt.envs.families.base import Instance, ranges_of
 from mapopt.envs.families.registry import FAMILIES
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.metrics import Report
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Decision, check_knobs
-from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Fleet
 from mapopt.training.history import Round
 from mapopt.training.knobs import KnobSpace
 from mapopt.training.loop import advance, check_decision
 from mapopt.training.task import check_alike
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What one step of one lane gave."""
-
-    observation: np.ndarray
-    reward: float
-    terminated: bool
-    truncated: bool
-    info: dict[str, Any]
-
-    @property
-    def ended(self) -> bool:
-        """Whether the episode is over."""
-        return self.terminated or self.truncated
-
-
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """How an episode begins."""
-
-    instance: int
-    """Number of the instance."""
-    seed: int
-    """Of the training: initialisation, order of the data and augmentation."""
-    cut: int | None = None
-    """Rounds after which the episode is cut short (truncated); None plays it to its end."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class EpisodeState:
-    """An episode at a moment, in memory: what is needed to go on from there, in the same lane or in another."""
-
-    start: Start
-    history: tuple[Round, ...]
-    snapshot: Snapshot
-    over: bool
-    fingerprint: str
-    """Of the instance: its data, starting knobs and description."""
-    budget: Budget
-    measures: tuple[str, ...]
-    """What was measured in every round, beside AP."""
-    generator: Mapping[str, Any] | None = None
-    """State of the random generator that draws the lane's next episodes, where its environment has one."""
 
 
 class DetectorTrainingLanes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mapopt.drawing.episode import RenderedImage, RenderedKnob, RenderScene, describe_scene, draw_scene
+from mapopt.drawing.episode import draw_scene
+from mapopt.drawing.scenes import RenderedImage, RenderedKnob, RenderScene, describe_scene
 from mapopt.envs.detector_training.lanes import DetectorTrainingLanes
 
 _CROWDED = 6

@@ -13,9 +13,9 @@ from gymnasium.vector.utils import batch_space
 from mapopt.envs.checks import check_lane_actions, check_num_envs, read_autoreset_mode
 from mapopt.envs.detector_training.actions import Action
 from mapopt.envs.detector_training.episodes import RENDER_MODES, draw_start, make_lanes, spaces_of
-from mapopt.envs.detector_training.lanes import EpisodeState, Outcome
 from mapopt.envs.detector_training.scene import render
 from mapopt.envs.detector_training.settings import EnvKeywords, EnvSettings
+from mapopt.envs.detector_training.states import EpisodeState, Outcome
 from mapopt.envs.lanes import lanes_to_reset, make_generator
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mapopt.drawing.episode import RenderedKnob, RenderScene, draw_scene
+from mapopt.drawing.episode import draw_scene
+from mapopt.drawing.scenes import RenderedKnob, RenderScene
 from mapopt.envs.post_processing.lanes import PostProcessingLane
 from mapopt.errors import ConfigError
 from mapopt.postprocessing.settings import SHARED

@@ -31,10 +31,12 @@ from mapopt.experiments.reporting.report import summarize
 from mapopt.experiments.reporting.summary import Summary
 from mapopt.files import write_json
 from mapopt.locks import lock_folder
+from mapopt.wording import speaks_python
 
 Listener = Callable[[Any], None]
 
 
+@speaks_python
 def compare(
     config: Config = "default", *, methods: Methods = (), out: str | Path = "runs", **options: Unpack[Options]
 ) -> Summary:
@@ -82,6 +84,7 @@ def compare(
         return _summarize(experiment, jobs, store, options, any_device=False)
 
 
+@speaks_python
 def plot(
     config: Config = "default", *, methods: Methods = (), out: str | Path = "runs", **options: Unpack[Options]
 ) -> Summary:

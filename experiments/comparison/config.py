@@ -6,7 +6,7 @@ searched for longer has spent more than its training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -124,9 +124,7 @@ class Experiment:
 
     def only(self, methods: Sequence[str] = (), tasks: Sequence[str] = ()) -> Experiment:
         """Returns the experiment with some of its methods and of its tasks; all of them where none is named."""
-        for name in methods:
-            if name not in self.methods:
-                raise ConfigError(unknown_name("method", name, self.methods))
+        check_methods(methods, self.methods)
         for name in tasks:
             if name not in self.tasks:
                 raise ConfigError(unknown_name("task", name, self.tasks))
@@ -188,6 +186,25 @@ class Experiment:
     def outcome(self, task: str, method: str) -> Searched | None:
         """Returns what the search chose whose settings a method has on a task; None where nothing was searched."""
         return self.searched.get(task, {}).get(self.methods[method].search.of or method)
+
+
+def check_methods(names: Iterable[str], known: Collection[str]) -> None:
+    """Checks that an experiment has some methods.
+
+    Raises:
+        ConfigError: it lacks one; of one that a shipped experiment has it is said how to come by it.
+    """
+    for name in names:
+        if name in known:
+            continue
+        for other in sorted(shipped(), key=lambda stem: stem != "default"):
+            if name in load_settings(CONFIGS / f"{other}.yaml").get("methods", {}):
+                raise ConfigError(
+                    f"method '{name}' is not among those of this experiment ({', '.join(known) or 'it has none'}), but "
+                    f"of the shipped '{other}': copy it from there, or give methods as a mapping with "
+                    f"'{name}': load_experiment('{other}').methods['{name}']"
+                )
+        raise ConfigError(unknown_name("method", name, known))
 
 
 def load_experiment(config: str | Path | Mapping[str, Any] | Experiment) -> Experiment:

@@ -19,6 +19,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from mapopt.agents import Agent, agent_fingerprint, load_agent
+from mapopt.agents.registry import is_agent_file
 from mapopt.experiments.comparison.data import fingerprints
 from mapopt.losses.table import LOSS_TABLE
 from mapopt.registry import is_text, load
@@ -93,6 +94,8 @@ class Keys:
     former: str
     """The key under which versions before `MadeBy` stored it: of what was asked for, but of an agent only its
     weights."""
+    by_path: str = ""
+    """What `asked` was while the path of an agent's file was a part of it; empty without such a file."""
 
     @property
     def whole(self) -> str:
@@ -132,11 +135,15 @@ def run_keys(
     sources |= {text: digest for text in sorted(inner) if (digest := module_hash(text.partition(":")[0]))}
     if sources:
         content["sources"] = sources
-    former = content
+    former, by_path = content, ""
     if controller.runs_agent:
         former = {**content, "agent": _former_agent(controller)}
         content = {**content, "agent": agent_fingerprint(controller.agent)}
-    return Keys(_hash(content), MadeBy.here(device), _hash(former))
+        if is_agent_file(controller.agent):
+            # The file may lie elsewhere tomorrow; what is in it decides.
+            by_path = _hash(content)
+            content = {**content, "controller": {**content["controller"], "agent": ""}}
+    return Keys(_hash(content), MadeBy.here(device), _hash(former), by_path)
 
 
 def own_parts(recipe: Recipe, controller: ControllerConfig) -> list[str]:

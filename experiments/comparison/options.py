@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 from mapopt.bounds import WORKERS
 from mapopt.devices import choose_device
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.experiments.comparison.config import Experiment, MethodConfig, load_experiment
+from mapopt.experiments.comparison.config import Experiment, MethodConfig, check_methods, load_experiment
 from mapopt.experiments.comparison.controllers import ControllerConfig
 from mapopt.experiments.searching.candidates import check_search
 from mapopt.experiments.searching.searched_file import NAME
@@ -71,6 +71,9 @@ def make_experiment(config: Config, methods: Methods, options: Options, *, out: 
     for name in options:
         if name not in Options.__annotations__:
             raise ConfigError(unknown_name("option", name, Options.__annotations__))
+    if isinstance(config, Mapping) and not isinstance(methods, Mapping | str):
+        defined = config.get("methods") or {}
+        check_methods(methods if isinstance(defined, Mapping) else (), defined)
     experiment = configured = load_experiment(_with_places(config, methods))
     data, agent = options.get("data"), options.get("agent")
     reference, seeds = options.get("reference"), options.get("seeds")
@@ -161,8 +164,8 @@ def _with_methods(experiment: Experiment, methods: Mapping[str, Any]) -> Experim
         raise ConfigError("methods is empty: give at least one method by its name")
     chosen = {}
     for name, given in methods.items():
-        if given is None and name not in experiment.methods:
-            raise ConfigError(unknown_name("method", name, experiment.methods))
+        if given is None:
+            check_methods([name], experiment.methods)
         chosen[name] = experiment.methods[name] if given is None else make_method(given, name)
         if given is not None:
             check_search(chosen[name], chosen[name].search)

@@ -109,10 +109,10 @@ def _standing(job: Job, run: StoredRun, *, any_device: bool) -> Literal["today",
         return "today"
     if not run.asked:
         return "older" if run.key == job.keys.former else "other"
-    if run.asked != job.keys.asked:
+    if run.asked not in (job.keys.asked, job.keys.by_path):
         return "other"
     here = {**job.keys.made_by.as_dict(), **({"device": run.made_by.get("device")} if any_device else {})}
-    return "today" if any_device and run.made_by == here else "older"
+    return "today" if run.made_by == here else "older"
 
 
 def _interleaved(groups: Sequence[Job]) -> list[Job]:

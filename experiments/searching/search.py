@@ -24,8 +24,10 @@ from mapopt.experiments.searching.runs import FOLDER
 from mapopt.experiments.searching.searched_file import NAME, path_beside, write_searched
 from mapopt.experiments.searching.settings import Searched
 from mapopt.locks import lock_folder
+from mapopt.wording import speaks_python
 
 
+@speaks_python
 def search(
     config: Config = "default",
     *,

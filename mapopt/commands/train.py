@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mapopt.commands.command import Command
 from mapopt.settings import NOT_A_SETTING
-from mapopt.training.run_files import output_of
+from mapopt.training.run_files import output_of, stage
 from mapopt.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class Train(TrainSettings, Command):
 
     def run(self) -> int:
         """Trains, and tests the best weights; returns 1 if the run diverged."""
-        self.check_run()
+        begun, finished = stage(self.out, resume=self.resume)
+        self.check_run(resumed=begun, finished=finished)
         output_of(self.out).check(resume=self.resume, overwrite=self.overwrite)
         # What is wrong with the flags has been said by now; what is imported from here on takes seconds.
         from mapopt.training.session import train_detector
@@ -60,11 +61,15 @@ class Train(TrainSettings, Command):
 
 
 def _describe(run: TrainedRun) -> str:
+    lines = []
     if run.was_finished:
-        return f"{run.folder}: this run is finished after {len(run.history)} rounds; nothing to do"
+        lines.append(f"{run.folder}: this run is finished after {len(run.history)} rounds; nothing to do")
+        lines += [run.note] if run.note else []
     if run.status == "diverged":
-        return f"diverged in round {len(run.history)}: {run.reason}. Try a lower --knobs.lr. See {run.folder}"
-    test, lines = run.summary["test"], [f"stopped: {run.reason}"] if run.status == "stopped" else []
+        advice = f"diverged in round {len(run.history)}: {run.reason}. Try a lower --knobs.lr. See {run.folder}"
+        return "\n".join([*lines, advice])
+    lines += [f"stopped: {run.reason}"] if run.status == "stopped" else []
+    test = run.summary["test"]
     lines.append(
         f"test AP {test['ap']:.4f}, AP50 {test['ap50']:.4f}, AP75 {test['ap75']:.4f} with the weights of round "
         f"{run.selected + 1} (val AP {run.val.ap:.4f}, gap {run.summary['gap']:+.4f})"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mapopt.data.annotations import Annotations
 from mapopt.data.files import blame, read_json
 from mapopt.data.invalid import Invalid, settle_boxes
+from mapopt.data.masks import with_boxes
 from mapopt.data.paths import find_names
 from mapopt.errors import DataError, shown
 from mapopt.files import write_text
@@ -36,7 +37,7 @@ def read_coco(
 
     Args:
         json_path: the file, with ``images``, ``annotations`` and ``categories``. ``iscrowd`` (0) and ``area`` (the
-            box's) may be missing, and ``bbox`` where there is a polygon to take it from.
+            box's) may be missing, and ``bbox`` where there is a mask to take it from: polygons, or runs (RLE).
         images_dir: the folder of the images. Where it is None, the common places beside the file are tried.
         invalid: what to do with boxes outside their image or without area: ``"error"``, ``"clip"`` or ``"drop"``.
 
@@ -48,7 +49,7 @@ def read_coco(
     with blame(path):
         images, objects, categories = (_section(data, key) for key in ("images", "annotations", "categories"))
         image_ids = _integers(images, "id", "image")
-        categories, remark = _without_root(categories, objects)
+        categories, left_out = _without_root(categories, objects)
         category_ids = _integers(categories, "id", "category")
         file_names = _texts(images, "file_name", "image")
         widths, heights = (_integers(images, key, "image") for key in ("width", "height"))
@@ -56,6 +57,8 @@ def read_coco(
         names = [f"annotation {number}" for number in ids]
         positions = _positions(_integers(objects, "image_id", "annotation"), image_ids, names, "image")
         labels = _positions(_integers(objects, "category_id", "annotation"), category_ids, names, "category")
+        extents = np.stack([widths, heights], axis=1)
+        objects, completed = with_boxes(objects, names, extents[positions])
         xywh = _boxes(objects, names)
         boxes = _corners(objects, xywh)
         crowd = np.array([_flag(entry, name) for entry, name in zip(objects, names, strict=True)], dtype=bool)
@@ -85,7 +88,7 @@ def read_coco(
             area=area[keep],
             ids=ids[keep],
             root=root,
-        ).with_remarks(remark)
+        ).with_remarks(left_out, completed)
 
 
 def write_coco(annotations: Annotations, json_path: str | Path) -> None:
@@ -225,31 +228,16 @@ def _texts(entries: list[dict[str, Any]], key: str, kind: str) -> list[str]:
 
 
 def _boxes(entries: list[dict[str, Any]], names: list[str]) -> NDArray[np.float64]:
-    """Returns the boxes; where one is missing, the box around the polygons, and NaN where there are none either."""
+    """Returns the boxes, and NaN where one is missing."""
     values = []
     for entry, name in zip(entries, names, strict=True):
         value = entry.get("bbox")
         if value is None or value == []:
-            value = _around(entry.get("segmentation"))
+            value = [float("nan")] * 4
         elif not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
             raise DataError(f"{name}: 'bbox' is {shown(value)}. Expected four numbers: left, top, width, height.")
         values.append(value)
     return np.array(values, dtype=np.float64).reshape(-1, 4)
-
-
-def _around(segmentation: Any) -> list[float]:
-    """Returns the box around polygons: left, top, width and height."""
-    polygons = segmentation if isinstance(segmentation, list) else []
-    if polygons and all(map(_is_number, polygons)):
-        polygons = [polygons]
-    polygons = [polygon for polygon in polygons if isinstance(polygon, list) and len(polygon) >= 6]
-    if not polygons or any(len(polygon) % 2 or not all(map(_is_number, polygon)) for polygon in polygons):
-        return [float("nan")] * 4
-    points: NDArray[np.float64] = np.concatenate(
-        [np.array(polygon, dtype=np.float64).reshape(-1, 2) for polygon in polygons]
-    )
-    low, high = points.min(axis=0), points.max(axis=0)
-    return [*low.tolist(), *(high - low).tolist()]
 
 
 def _is_number(value: Any) -> bool:

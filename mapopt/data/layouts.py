@@ -15,6 +15,7 @@ from typing import Literal, get_args
 from mapopt.data.annotations import Annotations
 from mapopt.data.coco import read_coco
 from mapopt.data.csv_file import csv_categories, read_csv
+from mapopt.data.fiftyone import FILE, fiftyone_categories, is_fiftyone, read_fiftyone
 from mapopt.data.files import read_json, read_text
 from mapopt.data.invalid import Invalid
 from mapopt.data.paths import SPLIT_NAMES
@@ -92,7 +93,9 @@ def read_part(path: str | Path, part: Part = "train", *, invalid: Invalid = "err
             raise ConfigError(
                 f"{path}: is one set, and its {part} part is asked for. Name the file of that set instead."
             )
-        return read_coco(path, invalid=invalid)
+        return (
+            find_sets(path, "auto", invalid).readers[WHOLE]() if is_fiftyone(path) else read_coco(path, invalid=invalid)
+        )
     readers = find_sets(path, "auto", invalid).readers
     if part == "train" and WHOLE in readers:
         return readers[WHOLE]()
@@ -112,7 +115,13 @@ def find_sets(path: Path, layout: Layout, invalid: Invalid) -> FolderSets:
         raise ConfigError(unknown_name("layout", str(layout), get_args(Layout)))
     if not os.path.exists(path):
         raise DataError(f"{path}: no such file or folder. Check the path.")
-    finders = {"coco": _coco_sets, "yolo": _yolo_sets, "voc": _voc_sets, "csv": _csv_sets}
+    finders = {
+        "coco": _coco_sets,
+        "yolo": _yolo_sets,
+        "voc": _voc_sets,
+        "csv": _csv_sets,
+        "fiftyone": _fiftyone_sets,
+    }
     single = None
     for name, find in finders.items():
         for sets in find(path, invalid) if layout in ("auto", name) else ():
@@ -167,14 +176,14 @@ def _coco_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
     def reader(file: Path) -> Reader:
         return lambda: read_coco(file, invalid=invalid)
 
-    if path.suffix == ".json":
+    if path.suffix == ".json" and not is_fiftyone(path):
         yield FolderSets(f"the COCO file {path.name}", {WHOLE: reader(path)})
     if not os.path.isdir(path):
         return
     readers: dict[str, Reader] = {}
     for split, names in SPLIT_NAMES.items():
         for pattern in (pattern.format(name) for name in names for pattern in _COCO_PATTERNS):
-            files = sorted(path.glob(pattern))
+            files = [file for file in sorted(path.glob(pattern)) if not is_fiftyone(file)]
             if len(files) > 1:
                 listed = ", ".join(file.name for file in files)
                 raise DataError(f"{path}: has several {split} sets ({listed}). Keep one of them in the folder.")
@@ -202,6 +211,24 @@ def _is_coco(file: Path) -> bool:
     except DataError:
         return False
     return isinstance(data, dict) and all(isinstance(data.get(key), list) for key in ("images", "annotations"))
+
+
+def _fiftyone_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
+    if path.is_dir():
+        sets = {
+            split: next((file for name in names if is_fiftyone(file := path / name / FILE)), None)
+            for split, names in SPLIT_NAMES.items()
+        }
+        files = {split: file for split, file in sets.items() if file is not None} or {WHOLE: path / FILE}
+    else:
+        files = {WHOLE: path}
+    if all(map(is_fiftyone, files.values())):
+        categories = fiftyone_categories(list(files.values()))
+
+        def reader(file: Path) -> Reader:
+            return lambda: read_fiftyone(file, categories, invalid=invalid)
+
+        yield FolderSets("FiftyOne's labels.json", {split: reader(file) for split, file in files.items()})
 
 
 def _yolo_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:

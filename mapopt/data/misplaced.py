@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Form = Literal["corners", "sizes", "fractions"]
-"""How a file gives boxes: left, top, right, bottom; left, top, width, height; or the center, width and height as
-fractions of the image."""
+Form = Literal["corners", "sizes", "fractions", "relative"]
+"""How a file gives boxes: left, top, right, bottom; left, top, width, height; the center, width and height as fractions
+of the image; or left, top, width and height as fractions."""
 
 _FAR = 0.1
 """Fraction of its image by which a box must reach over the edge to be far outside: detectors overshoot by less."""
@@ -27,6 +27,7 @@ _EXPECTED = {
     "corners": "pixels: left, top, right and bottom",
     "sizes": "pixels: left, top, width and height",
     "fractions": "x and y of the center, width and height as fractions of the image",
+    "relative": "left, top, width and height as fractions of the image",
 }
 
 
@@ -54,7 +55,7 @@ def misplaced(
     size = np.stack([widths, heights], axis=1).astype(np.float64)
     sides = boxes[:, 2:] - boxes[:, :2]
     expected = _EXPECTED[form]
-    if form != "fractions" and (np.abs(boxes[:, :2]) <= 1).all() and (sides <= 1).all() and (size > 2).all():
+    if form in ("corners", "sizes") and (np.abs(boxes[:, :2]) <= 1).all() and (sides <= 1).all() and (size > 2).all():
         return (
             f"all boxes lie between 0 and 1, as fractions of the image. Expected {expected}, "
             "each multiplied by the image's width or height."
@@ -89,6 +90,7 @@ def _as_given(box: NDArray[np.float64], size: NDArray[np.float64], form: Form) -
         "corners": box,
         "sizes": np.concatenate([low, high - low]),
         "fractions": np.concatenate([(low + high) / 2 / size, (high - low) / size]),
+        "relative": np.concatenate([low / size, (high - low) / size]),
     }[form]
     return "(" + ", ".join(f"{number:.7g}" for number in given) + ")"
 
@@ -111,6 +113,16 @@ def _fractions_are_pixels(boxes: NDArray[np.float64], size: NDArray[np.float64])
 def _fractions_are_corners(boxes: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.bool_]:
     center, sides = (boxes[:, :2] + boxes[:, 2:]) / 2 / size, (boxes[:, 2:] - boxes[:, :2]) / size
     return (sides >= center) & (sides <= 1 + _FAR)
+
+
+def _relative_are_pixels(boxes: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.bool_]:
+    low, sides = boxes[:, :2] / size, (boxes[:, 2:] - boxes[:, :2]) / size
+    return (low + sides <= (1 + _FAR) * size) & (low >= 0) & (sides > 1).any(axis=1, keepdims=True)
+
+
+def _relative_are_corners(boxes: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.bool_]:
+    low, sides = boxes[:, :2] / size, (boxes[:, 2:] - boxes[:, :2]) / size
+    return (sides >= low) & (sides <= 1 + _FAR)
 
 
 _Reading = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]
@@ -140,6 +152,18 @@ _READINGS: dict[str, tuple[tuple[_Reading, str], ...]] = {
             _fractions_are_pixels,
             "Read as pixels they fit. Expected x and y of the center, width and height, as fractions of the image: "
             "divide by its width or height.",
+        ),
+    ),
+    "relative": (
+        (
+            _relative_are_corners,
+            "Read as left, top, right and bottom they fit. Expected left, top, width and height, as fractions of the "
+            "image: subtract left from right, and top from bottom.",
+        ),
+        (
+            _relative_are_pixels,
+            "Read as pixels they fit. Expected left, top, width and height, as fractions of the image: divide by its "
+            "width or height.",
         ),
     ),
 }

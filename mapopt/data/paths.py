@@ -49,7 +49,7 @@ def find_names(names: Sequence[str], folder: Path) -> list[str]:
     return list(names)
 
 
-def remark_on_missing(count: int, noun: str, example: Path, missing: str) -> str:
+def remark_on_missing(count: int, noun: str, example: Path, missing: str, *, plural: str = "") -> str:
     """Returns the sentence that says what was left out; empty for none.
 
     >>> remark_on_missing(2, "label file", Path("labels/a.txt"), "no image")
@@ -58,7 +58,7 @@ def remark_on_missing(count: int, noun: str, example: Path, missing: str) -> str
     if not count:
         return ""
     verb = "has" if count == 1 else "have"
-    return f"{number_of(count, noun, noun + 's')} {verb} {missing}, for instance {example.name}."
+    return f"{number_of(count, noun, plural or noun + 's')} {verb} {missing}, for instance {example.name}."
 
 
 def remark_on_unlisted(images: Iterable[Path]) -> str:

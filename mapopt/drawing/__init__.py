@@ -11,10 +11,6 @@ if TYPE_CHECKING:
     from mapopt.drawing.benchmark_figures import save_benchmark as save_benchmark
     from mapopt.drawing.boxes import draw_boxes as draw_boxes
     from mapopt.drawing.comparison_figures import save_comparison as save_comparison
-    from mapopt.drawing.episode import RenderedImage as RenderedImage
-    from mapopt.drawing.episode import RenderedKnob as RenderedKnob
-    from mapopt.drawing.episode import RenderScene as RenderScene
-    from mapopt.drawing.episode import describe_scene as describe_scene
     from mapopt.drawing.episode import draw_scene as draw_scene
     from mapopt.drawing.evaluation_figures import draw_evaluation as draw_evaluation
     from mapopt.drawing.rows import Curve as Curve
@@ -23,6 +19,10 @@ if TYPE_CHECKING:
     from mapopt.drawing.rows import Picture as Picture
     from mapopt.drawing.rows import PictureRow as PictureRow
     from mapopt.drawing.rows import Trajectory as Trajectory
+    from mapopt.drawing.scenes import RenderedImage as RenderedImage
+    from mapopt.drawing.scenes import RenderedKnob as RenderedKnob
+    from mapopt.drawing.scenes import RenderScene as RenderScene
+    from mapopt.drawing.scenes import describe_scene as describe_scene
     from mapopt.drawing.styles import Family as Family
     from mapopt.drawing.styles import Style as Style
     from mapopt.drawing.styles import styles_of as styles_of
@@ -36,10 +36,10 @@ else:
             "save_benchmark": "mapopt.drawing.benchmark_figures",
             "draw_boxes": "mapopt.drawing.boxes",
             "save_comparison": "mapopt.drawing.comparison_figures",
-            "RenderedImage": "mapopt.drawing.episode",
-            "RenderedKnob": "mapopt.drawing.episode",
-            "RenderScene": "mapopt.drawing.episode",
-            "describe_scene": "mapopt.drawing.episode",
+            "RenderedImage": "mapopt.drawing.scenes",
+            "RenderedKnob": "mapopt.drawing.scenes",
+            "RenderScene": "mapopt.drawing.scenes",
+            "describe_scene": "mapopt.drawing.scenes",
             "draw_scene": "mapopt.drawing.episode",
             "draw_evaluation": "mapopt.drawing.evaluation_figures",
             "Curve": "mapopt.drawing.rows",

@@ -18,10 +18,13 @@ from numpy.typing import NDArray
 from mapopt.data.coco import images_folder
 from mapopt.data.files import blame, read_json
 from mapopt.data.invalid import Invalid, settle_boxes, wrong_boxes
+from mapopt.data.masks import with_boxes
 from mapopt.errors import DataError
 
 UNKNOWN_SIZE = 0
 """Width and height of an image whose size a file does not say."""
+
+_SIDES = ("width", "height")
 
 _ANY_SIZE = 1 << 40
 """Stands for an unknown size where boxes are checked against it: no box reaches out."""
@@ -94,8 +97,8 @@ def read_ground_truth(path: str | Path, *, invalid: Invalid = "keep") -> Annotat
     """Reads a COCO annotation file for an evaluation.
 
     Args:
-        path: The file. Needed are the ids of images and categories, and ``image_id``, ``category_id`` and ``bbox`` of
-            annotations; everything else may be missing.
+        path: The file. Needed are the ids of images and categories, and ``image_id``, ``category_id`` and ``bbox`` (or
+            a mask) of annotations; everything else may be missing.
         invalid: What to do with boxes outside their image or without area: ``"keep"``, as pycocotools does;
             ``"error"``, ``"clip"`` or ``"drop"``.
 
@@ -117,14 +120,16 @@ def read_ground_truth(path: str | Path, *, invalid: Invalid = "keep") -> Annotat
         names = [f"annotation {entry.get('id', number)}" for number, entry in enumerate(objects)]
         positions = _positions(objects, names, image_places, "image")
         labels = _positions(objects, names, category_places, "category")
+        widths, heights = (np.array([_size(entry.get(side)) for entry in images], np.int64) for side in _SIDES)
+        objects, completed = with_boxes(objects, names, np.stack([widths, heights], axis=1)[positions])
         xywh = _boxes(objects, names)
         boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
         file_names = tuple(_text(entry.get("file_name")) for entry in images)
         notes = AnnotatedSet(
             image_ids=_id_column([entry["id"] for entry in images]),
             file_names=file_names,
-            widths=np.array([_size(entry.get("width")) for entry in images], np.int64),
-            heights=np.array([_size(entry.get("height")) for entry in images], np.int64),
+            widths=widths,
+            heights=heights,
             category_ids=_id_column([entry["id"] for entry in categories]),
             category_names=_category_names(categories),
             boxes=boxes,
@@ -133,6 +138,7 @@ def read_ground_truth(path: str | Path, *, invalid: Invalid = "keep") -> Annotat
             crowd=np.array([_crowd(entry, name) for entry, name in zip(objects, names, strict=True)], bool),
             area=_areas(objects, names, xywh[:, 2] * xywh[:, 3]),
             root=images_folder(path, None, file_names),
+            remarks=(completed.rstrip("."),) if completed else (),
         )
         return _settled(notes, invalid, lambda i: f"{names[i]} (image {notes.image_ids[positions[i]]})")
 

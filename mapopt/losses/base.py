@@ -144,6 +144,16 @@ class ListLoss(nn.Module, ABC):
         return {name: value.reshape(lists.leading) for name, value in self._values(lists).items()}
 
     def _values(self, lists: Lists) -> dict[str, Tensor]:
+        """Returns what the member computes of the lists, each in the type that its own scores ask for."""
+        (first, counts), *rest = lists.parts()
+        values = self._finished(first)
+        for part in rest:
+            others = self._finished(part[0])
+            assert counts is not None
+            values = {name: torch.where(counts, value, others[name]) for name, value in values.items()}
+        return values
+
+    def _finished(self, lists: Lists) -> dict[str, Tensor]:
         """Finishes what the member computed: no positive, no loss; and NaN stays NaN."""
         ranked = lists.count > 0
         with torch_func_explained(lists.scores, type(self).__name__):

@@ -68,10 +68,8 @@ class LaneEngine:
         check_alike(tasks)
         self.recipe, self.classes, self.lanes = first.recipe, first.classes, len(tasks)
         self.size = first.splits.train.size
-        self.device = torch.device(device)
-        self.tasks = list(tasks)
-        self.seeds = [0] * self.lanes
-        self.seen = [0] * self.lanes
+        self.device, self.tasks = torch.device(device), list(tasks)
+        self.seeds, self.seen = [0] * self.lanes, [0] * self.lanes
         self.knobs = [task.knobs for task in tasks]
         self.detector: Detector = build_detector(
             Choice(name=first.recipe.detector, settings=first.recipe.detector_settings),
@@ -89,8 +87,7 @@ class LaneEngine:
             raise ConfigError(averages_already(self.recipe.optimizer, self.recipe.ema))
         self.average = self.detector.weights.detach().clone()
         self.diverged = torch.zeros(self.lanes, dtype=torch.bool, device=self.device)
-        self._sets = DeviceSets(self.device)
-        self._first = FirstGradients()
+        self._sets, self._first = DeviceSets(self.device), FirstGradients()
         for lane, seed in enumerate(seeds):
             self.reset(lane, seed)
 
@@ -172,8 +169,7 @@ class LaneEngine:
         for lane in range(self.lanes):
             self.seen[lane] += images if asked[lane] else 0
         self._first.check(self.tasks[0].name, self.recipe.loss)
-        seconds = watch.split(sum(asked))
-        weights = self.detector.weights.detach()
+        seconds, weights = watch.split(sum(asked)), self.detector.weights.detach()
         return log.intervals(images=images, steps=steps.steps, seconds=seconds, weights=weights, diverged=self.diverged)
 
     def _buffers_of(self, lane: int) -> dict[str, Tensor]:
@@ -189,8 +185,7 @@ class LaneEngine:
         detector.clear_gradient()
         seed = sample_seed(self.seeds[0], self.seen[0] + step * steps.sizes[0], stream=2)
         losses = detector.losses(images, targets, knobs, seed=seed)
-        if not self._first.done:
-            self._first.look(detector, losses)
+        self._first.look(detector, losses)
         total = torch.stack(list(losses.values())).sum(0)
         total.sum().backward()
         gradient, norms = clip_rows(detector.gradient(), self.recipe.clip)

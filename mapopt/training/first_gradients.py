@@ -16,20 +16,16 @@ _TERMS = ("class", "box")
 
 
 class FirstGradients:
-    """Looks at the gradient of each term of the losses until it has seen one that is not 0.
-
-    Attributes:
-        done: nothing more is to be looked at.
-    """
+    """Looks at the gradient of each term of the losses until it has seen one that is not 0."""
 
     def __init__(self) -> None:
-        self.done = False
+        self._done = False
         self._heard: set[str] = set()
         self._silent: set[str] = set()
 
     def look(self, detector: Detector, losses: Mapping[str, Tensor]) -> None:
         """Looks at a step's losses, before their sum is taken back; leaves no gradient behind."""
-        for name in _TERMS:
+        for name in () if self._done else _TERMS:
             value = losses[name]
             if name in self._heard or not value.detach().any():
                 continue  # a loss of 0 has nothing to say
@@ -40,7 +36,7 @@ class FirstGradients:
             else:
                 heard = False
             (self._heard if heard else self._silent).add(name)
-        self.done = self._heard == set(_TERMS)
+        self._done = self._done or self._heard == set(_TERMS)
 
     def check(self, task: str, loss: str) -> None:
         """Ends the looking, after the first interval.
@@ -48,7 +44,7 @@ class FirstGradients:
         Raises:
             ConfigError: a loss that was not 0 sent no gradient to any weight, while the other one did.
         """
-        self.done = True
+        self._done = True
         for name in sorted(self._silent - self._heard):
             if self._heard:
                 what = f"the class loss ('{loss}')" if name == "class" else "the box loss"

@@ -27,6 +27,12 @@ def output_of(folder: Path) -> Output:
     return Output(folder, (CONFIG, JSON_LINES, TABLE, BEST, LAST, RESULT), CONFIG)
 
 
+def stage(folder: Path, *, resume: bool) -> tuple[bool, bool]:
+    """Says whether the run to resume in a folder has begun, and whether it has its result."""
+    begun = resume and any((folder / name).is_file() for name in (LAST, BEST))
+    return begun, begun and (folder / RESULT).is_file()
+
+
 def checkpoint_path(path: str | Path) -> Path:
     """Returns the checkpoint that is meant: a file, or ``best.pt`` of the folder of a run.
 

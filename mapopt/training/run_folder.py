@@ -6,7 +6,7 @@ with a folder is said before anything is written into it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,8 @@ from mapopt.training.run_files import BEST, CONFIG, LAST, RESULT, output_of
 
 FINGERPRINTS = "fingerprints"
 """Key of the checkpoints' settings that holds what the images were."""
+STARTED_FROM = "started_from"
+"""Key of the checkpoints' settings that holds what was in the file that a run started from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class RunFolder:
     """What decides the run; a run that is resumed must have been begun with the same."""
     resume: bool = False
     overwrite: bool = False
+    started_from: str = ""
+    """What is in the file that the run starts from; empty without one, or where it is no longer there."""
 
     @cached_property
     def last(self) -> Checkpoint | None:
@@ -46,8 +50,9 @@ class RunFolder:
         if not self.resume or not any((self.folder / name).is_file() for name in (LAST, BEST)):
             return None
         checkpoints = [Checkpoint.load(self.folder / name) for name in (LAST, BEST) if (self.folder / name).is_file()]
+        starts = {checkpoint.settings.get(_START) for checkpoint in checkpoints}
         for checkpoint in checkpoints:
-            self._check_config(checkpoint.settings)
+            self._check_config(checkpoint.settings, starts)
         # A run killed between its two writes has a best state one round ahead of the last: that is where it was.
         return max(checkpoints, key=lambda checkpoint: len(checkpoint.history))
 
@@ -106,11 +111,20 @@ class RunFolder:
         output.clear_unfinished()
         write_text(self.folder / CONFIG, to_yaml(self.config))
 
-    def _check_config(self, stored: Mapping[str, Any]) -> None:
+    def _check_config(self, stored: Mapping[str, Any], starts: Collection[Any]) -> None:
         if FINGERPRINTS not in stored:
             raise StoreError(f"{self.folder}: its checkpoints are not of `mapopt train`. Choose another --out.")
-        before = flatten({name: value for name, value in comparable(stored).items() if name != FINGERPRINTS})
+        contents = (FINGERPRINTS, STARTED_FROM)
+        before = flatten({name: value for name, value in comparable(stored).items() if name not in contents})
         now = flatten(comparable(self.config))
+        if STARTED_FROM in stored and _START in now:
+            if self.started_from and stored[STARTED_FROM] != self.started_from:
+                raise StoreError(
+                    f"{self.folder}: was begun from a checkpoint whose content was another than that of "
+                    f"{self.config[_START]} is now. Give the file as it was, or choose another --out."
+                )
+            if self.started_from or now[_START] in starts:
+                before[_START] = now[_START]  # the same file, wherever it lies by now, or one that is gone
         if _is_longer(before, now):
             before |= {name: now[name] for name in _LENGTH}
         for name in {**now, **before}:
@@ -130,6 +144,7 @@ def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _MACHINE = ("out", "device")
+_START = "start_from"
 _LENGTH = ("images", "rounds")
 
 

@@ -18,7 +18,7 @@ from mapopt.data.settings import DataSettings
 from mapopt.data.splits import Splits
 from mapopt.detectors.registry import DETECTORS
 from mapopt.devices import choose_device
-from mapopt.errors import ConfigError
+from mapopt.errors import CheckpointError, ConfigError, DataError
 from mapopt.files import write_json
 from mapopt.metrics import STATS
 from mapopt.settings import to_mapping
@@ -30,10 +30,10 @@ from mapopt.training.fleet import Trainer
 from mapopt.training.history import Round
 from mapopt.training.loop import Observer, RunResult, run
 from mapopt.training.record import ProgressPrinter, Recorder
-from mapopt.training.run_files import RESULT, checkpoint_path, output_of
-from mapopt.training.run_folder import FINGERPRINTS, RunFolder, comparable
+from mapopt.training.run_files import RESULT, checkpoint_path, output_of, stage
+from mapopt.training.run_folder import FINGERPRINTS, STARTED_FROM, RunFolder, comparable
 from mapopt.training.settings import TrainSettings
-from mapopt.training.start import start_from
+from mapopt.training.start import content_hash, start_from
 from mapopt.training.task import Task
 from mapopt.training.trained_run import TrainedRun
 
@@ -72,7 +72,10 @@ def train_detector(
     """
     if out is None and (resume or overwrite):
         raise ConfigError("resume and overwrite are about a folder, and none is given: give out, or leave them out")
-    settings.check_run(in_memory=splits is not None, own_controller=controller is not None)
+    begun, finished = (False, False) if out is None else stage(out, resume=resume)
+    settings.check_run(
+        in_memory=splits is not None, own_controller=controller is not None, resumed=begun, finished=finished
+    )
     with ExitStack() as stack:
         if out is not None:
             stack.enter_context(output_of(out).writing(resume=resume, overwrite=overwrite))
@@ -94,11 +97,14 @@ def _train(
     config = _config(settings, device, splits)
     # The text is the user's own, so it may be imported; a checkpoint's would not be.
     own_detector = None if settings.recipe.detector in DETECTORS else settings.recipe.detector
-    folder = None if out is None else RunFolder(folder=out, config=config, resume=resume, overwrite=overwrite)
+    started = _started_from(settings, needed=out is None or not stage(out, resume=resume)[0])
+    folder = None
+    if out is not None:
+        folder = RunFolder(folder=out, config=config, resume=resume, overwrite=overwrite, started_from=started)
     if folder is not None and folder.finished:
-        if splits is not None:  # they would be measured as if they were the run's
-            folder.check_images(_fingerprints(splits), IN_MEMORY)
-        return TrainedRun.read(folder.folder, device=device, splits=splits, own_detector=own_detector)
+        note = _look_again(folder, settings, splits)
+        read = TrainedRun.read(folder.folder, device=device, splits=splits, own_detector=own_detector)
+        return dataclasses.replace(read, note=note)
     name = settings.data if splits is None else IN_MEMORY
     data = splits if splits is not None else settings.load(settings.size)
     fingerprints = _fingerprints(data)
@@ -114,7 +120,11 @@ def _train(
         recipe=settings.recipe,
         categories=data.train.annotations.category_names,
         size=data.train.size,
-        settings={**comparable(config), FINGERPRINTS: fingerprints},
+        settings={
+            **comparable(config),
+            FINGERPRINTS: fingerprints,
+            **({STARTED_FROM: started} if started else {}),
+        },
     )
     history: tuple[Round, ...] = ()
     if folder is not None and folder.last is not None:
@@ -151,6 +161,33 @@ def _train(
         report=result.test,
         splits=splits,
     )
+
+
+def _started_from(settings: TrainSettings, *, needed: bool) -> str:
+    """Returns what is in the file that a run starts from; empty without one, or if it is gone and no longer needed."""
+    if settings.start_from is None:
+        return ""
+    try:
+        return content_hash(checkpoint_path(settings.start_from))
+    except CheckpointError:
+        if needed:
+            raise
+        return ""
+
+
+def _look_again(folder: RunFolder, settings: TrainSettings, splits: Splits | None) -> str:
+    """Holds a finished run to its images; returns why that cannot be done, or nothing.
+
+    Raises:
+        DataError: they are others, which would be measured as if they were the run's.
+    """
+    name = settings.data if splits is None else IN_MEMORY
+    try:
+        data = splits if splits is not None else settings.load(settings.size)
+    except (DataError, OSError) as error:
+        return f"its images could not be looked at again: {error}"
+    folder.check_images(_fingerprints(data), name)
+    return ""
 
 
 def _fingerprints(splits: Splits) -> dict[str, str]:

@@ -97,12 +97,16 @@ class TrainSettings(DataSettings):
         section = to_mapping(getattr(self, self.controller)) if self.controller in SECTIONS else {}
         return make_controller(self.controller, {**section, **self.controller_settings}, patience=self.patience)
 
-    def check_run(self, *, in_memory: bool = False, own_controller: bool = False) -> None:
+    def check_run(
+        self, *, in_memory: bool = False, own_controller: bool = False, resumed: bool = False, finished: bool = False
+    ) -> None:
         """Finds what is wrong with the settings before torch is imported and an image is read.
 
         Args:
             in_memory: the images are given, so that those of the settings are not needed.
             own_controller: the controller is given as an object.
+            resumed: the run has begun, so that what it started from is in its own checkpoints.
+            finished: the run has ended, so that its images are only looked at again where they are still there.
 
         Raises:
             ConfigError: settings contradict each other, or a name is unknown.
@@ -111,13 +115,13 @@ class TrainSettings(DataSettings):
         if not own_controller:
             self.make_controller()
         check_seed(self.seed)
-        if self.start_from is not None:
+        if self.start_from is not None and not resumed:
             checkpoint_path(self.start_from)
         check_whole("images", self.images, 1)
         check_whole("rounds", self.rounds, 1)
         _ = self.budget
         check_device(self.device, threads=self.threads)
-        if not in_memory:
+        if not in_memory and not finished:
             self.check(self.size)
 
     def settle(self, device_type: str) -> TrainSettings:

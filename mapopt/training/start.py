@@ -7,6 +7,7 @@ belongs to a class goes to the class of the same name, and classes that the chec
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +68,12 @@ def start_from(trainer: Trainer, path: Path, *, detector: str | None = None) -> 
     }
     trainer.restore(dataclasses.replace(snapshot, tensors={**tensors, "weights": row, "average": row}))
     trainer.fleet.renew(0)
+
+
+def content_hash(path: Path) -> str:
+    """Returns a hash of what is in a checkpoint's file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _grown(detector: Detector, larger: Detector) -> set[str]:

@@ -41,6 +41,8 @@ class TrainedRun:
     """Where `detector` runs."""
     was_finished: bool = False
     """Whether the run was finished before and has only been read."""
+    note: str = ""
+    """Why its images could not be looked at again, of a run that was finished before."""
     own_detector: str | None = field(default=None, repr=False)
     """What the detector is, if it is none of ours."""
     checkpoint: Checkpoint | None = field(default=None, repr=False)

@@ -14,8 +14,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from mapopt.agents import Agent, PolicyController
 from mapopt.agents.playing import play, steady
 from mapopt.drawing import RenderedKnob, RenderScene
-from mapopt.envs.detector_training.lanes import Start
 from mapopt.envs.detector_training.settings import EnvSettings
+from mapopt.envs.detector_training.states import Start
 from mapopt.envs.families import ShapesFamily, make_family
 from mapopt.errors import ConfigError
 from mapopt.training import Budget, Constant, Plateau, Range, Round, Schedule, Trainer, run

@@ -108,6 +108,18 @@ def test_the_open_loop_repeats_the_mean_actions_at_their_fraction_of_the_budget(
         OpenLoopController(Agent(agent.layers, agent.knobs, 10.0, {}, NAMES)).decide((), TASK, BUDGET)
 
 
+@pytest.mark.parametrize("kind", [PolicyController, OpenLoopController])
+def test_an_agent_with_knobs_of_its_maker_s_own_says_what_a_task_lacks(kind: Any) -> None:
+    layers = ((np.zeros((3, 2), np.float32), np.zeros(3, np.float32)), (np.zeros((2, 3), np.float32), np.zeros(2)))
+    agent = Agent(layers, ("lr", "margin"), 4.0, {}, ("progress", "knob_margin"), ((0.1, 0.1),))
+    with pytest.raises(AgentError) as refused:
+        kind(agent).decide((), TASK, BUDGET)
+    assert str(refused.value) == (
+        "the agent turns margin, which task 't' does not have: a loss, a detector or an optimizer of the task that it "
+        "was trained on declares such a knob; give this task the same one"
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

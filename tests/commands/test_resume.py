@@ -1,11 +1,14 @@
 """What `mapopt train` makes of a folder that a run was killed in, is written to now, or is to be longer."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mapopt.cli import main
 from mapopt.locks import lock_folder
@@ -108,6 +111,84 @@ def test_a_longer_budget_that_is_killed_goes_on(tmp_path: Path, monkeypatch: pyt
     assert main(["train", *longer, "--out", str(tmp_path / "run"), "--resume"]) == 0
     assert main(["train", *longer, "--out", str(tmp_path / "whole")]) == 0
     assert_same_folder(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    """A small folder of images in three sets."""
+    images = tmp_path / "cells" / "images"
+    images.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        listed = [{"id": n, "file_name": f"{split}{n}.png", "width": 32, "height": 32} for n in range(8)]
+        for entry in listed:
+            pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(images / str(entry["file_name"]))
+        boxes = [{"id": n, "image_id": n, "category_id": 1, "bbox": [4, 4, 20, 20]} for n in range(8)]
+        truth = {"images": listed, "categories": [{"id": 1, "name": "cell"}], "annotations": boxes}
+        (tmp_path / "cells" / f"{split}.json").write_text(json.dumps(truth))
+    return tmp_path / "cells"
+
+
+ON_CELLS = ["--size", "32", "32", "--recipe.batch-size", "8", "--images", "16", "--rounds", "2", "--device", "cpu"]
+
+
+def test_a_finished_run_is_held_to_its_images_and_says_where_they_are_gone(
+    cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Refused
+) -> None:
+    command = ["train", "--data", str(cells), *ON_CELLS, "--out", str(tmp_path / "run")]
+    assert main(command) == 0
+    result = capsys.readouterr().out.splitlines()[-2:]
+    assert result[0].startswith("test AP ")
+    assert main([*command, "--resume"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == result
+    cells.rename(tmp_path / "moved")
+    assert main([*command, "--resume"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("this run is finished after 2 rounds; nothing to do")
+    assert said[1].startswith(f"its images could not be looked at again: {cells}: ")
+    assert said[2:] == result
+    (tmp_path / "moved").rename(cells)
+    Image.new("RGB", (32, 32)).save(cells / "images" / "test3.png")
+    assert refused(*command, "--resume") == (
+        f"{cells}: the images or annotations are not those that {tmp_path / 'run'} was begun with"
+    )
+    shutil.rmtree(cells)
+    assert refused("train", "--data", cells, *ON_CELLS, "--out", tmp_path / "new").startswith(f"{cells}: ")
+
+
+def test_what_a_run_started_from_is_known_by_its_content(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    first = tmp_path / "first.pt"
+    first.write_bytes((trained / "best.pt").read_bytes())
+    command = ["train", *TINY, "--out", str(tmp_path / "run")]
+    with monkeypatch.context() as patch:
+        killed_at(patch, "last", 3)
+        with pytest.raises(Killed):
+            main([*command, "--start-from", str(first)])
+    other = tmp_path / "other.pt"
+    other.write_bytes((trained / "last.pt").read_bytes())
+    for path in (other, first):
+        first.write_bytes(other.read_bytes())
+        assert refused(*command, "--start-from", path, "--resume") == (
+            f"{tmp_path / 'run'}: was begun from a checkpoint whose content was another than that of {path} is now. "
+            "Give the file as it was, or choose another --out."
+        )
+    assert refused(*command, "--resume").startswith(f"{tmp_path / 'run'}: was begun with start_from {first}, not None")
+    first.unlink()
+    assert "was begun with start_from" in refused(*command, "--start-from", tmp_path / "x", "--resume")
+    moved = tmp_path / "elsewhere" / "best.pt"
+    moved.parent.mkdir()
+    moved.write_bytes((trained / "best.pt").read_bytes())
+    assert main([*command, "--start-from", str(moved.parent / "best.pt"), "--resume"]) == 0
+    assert main(["train", *TINY, "--start-from", str(trained), "--out", str(tmp_path / "whole")]) == 0
+    assert_same_folder(tmp_path / "run", tmp_path / "whole")
+    moved.unlink()
+    assert main([*command, "--start-from", str(moved), "--resume"]) == 0, "a run that has begun needs it no longer"
+    assert refused("train", *TINY, "--start-from", moved, "--out", tmp_path / "new").startswith(
+        f"{moved}: no such file"
+    )
 
 
 def test_a_controller_that_looks_at_the_budget_refuses_a_longer_one(trained: Path, refused: Refused) -> None:

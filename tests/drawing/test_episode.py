@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mapopt.drawing.episode import RenderedImage, RenderedKnob, RenderScene, describe_scene, draw_scene
+from mapopt.drawing.episode import draw_scene
+from mapopt.drawing.scenes import RenderedImage, RenderedKnob, RenderScene, describe_scene
 from mapopt.training.knobs import Knobs, ranges
 
 WHITE = 255

@@ -82,6 +82,33 @@ def test_an_extreme_score_gives_the_same_finite_numbers_by_pairs_and_by_bins_or_
     torch.testing.assert_close(gradient_by_bins, gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [40, 700])
+@pytest.mark.parametrize("name", MEMBERS)
+def test_an_extreme_list_leaves_the_bits_of_the_others_alone(name: str, size: int) -> None:
+    generator = torch.Generator().manual_seed(size)
+    scores = torch.randn((2, 3, size), generator=generator) * 2
+    labels = torch.rand((2, 3, size), generator=generator) * (torch.rand((2, 3, size), generator=generator) < 0.2)
+    scores[0, 0, 0], scores[0, 0, 1] = 1e20, -1e12  # far from the others, and no reason for float64
+    where = torch.rand((2, 3, size), generator=generator) < 0.9
+    labels[..., 0], where[..., 0] = 0.5, True
+
+    def others(first: float, second: float, ignored: float) -> tuple[Tensor, Tensor]:
+        given = scores.clone()
+        given[1, 1, 0], given[1, 1, 1] = first, second
+        given = torch.where(where, given, ignored).requires_grad_()
+        values = torch.stack(list(MEMBERS[name].lists(given, labels, where).values()))
+        (gradient,) = torch.autograd.grad((values * torch.arange(1.0, 7.0).view(2, 3)).sum(), given)
+        keep = torch.ones(2, 3, dtype=torch.bool)
+        keep[1, 1] = False
+        assert values.dtype == torch.float32
+        return values[:, keep], gradient[keep]
+
+    ordinary = others(0.3, -0.2, 0.0)
+    for first, second, ignored in ((1e38, -0.2, 0.0), (3e30, -3e38, 0.0), (1e38, math.nan, 0.0), (0.3, -0.2, 3e38)):
+        for given, expected in zip(others(first, second, ignored), ordinary, strict=True):
+            assert torch.equal(given, expected), (first, second, ignored)
+
+
 @pytest.mark.parametrize(
     "name", [name for name in MEMBERS if name != "plackett_luce_ap"]
 )  # its noise comes from the scores

@@ -7,6 +7,7 @@ into a padded table, sorted by score: ranking losses then need no Python loop ov
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -25,8 +26,8 @@ class Lists:
 
     Args:
         scores: logits ``[..., n]`` of any floating type, or an array or nested list of numbers; half precision is
-            widened to float32, and float32 with scores beyond 1e30 to float64. A negative at -inf is masked: it counts
-            as one below everything.
+            widened to float32, and float32 with scores beyond 1e30 to float64, see `parts`. A negative at -inf is
+            masked: it counts as one below everything.
         labels: ``[..., n]``, 0 for negatives and a value in (0, 1] for positives. Negative labels are ignored.
         where: bool ``[..., n]`` or broadcastable to it, False where an entry is to be ignored.
         facts: what else is known of every entry, by name, each ``[..., n]`` or broadcastable to it.
@@ -67,6 +68,7 @@ class Lists:
         self.scores = scores.reshape(flat)
         self.labels = labels.to(scores.dtype).reshape(flat)
         self.has_bad = self._extreme = False
+        self._ordinary: tuple[Tensor, Tensor, Tensor] | None = None
         if self._survey(keep):
             return
         self.bad = self._clean(keep)
@@ -111,12 +113,31 @@ class Lists:
         if keep is not None:
             self.scores = self.scores.masked_fill(~keep, 0.0)
             self.labels = self.labels.masked_fill(~keep, 0.0)
-        if self._extreme and accumulation_type(self.scores.device) == torch.float64:
-            self.scores, self.labels = self.scores.double(), self.labels.double()  # differences must not overflow
         self.has_bad = True
+        extreme = ((self.scores.detach().abs() >= _EXTREME) & self.scores.isfinite()).any(-1)
+        self._extreme = self._extreme and bool(extreme.any())  # what is ignored decides nothing
         self.scores = self.scores.masked_fill((self.scores == -torch.inf) & (self.labels <= 0), _MASKED)
         self.scores = self.scores.masked_fill(self.scores.isinf(), torch.nan)
+        if self._extreme and not bool(extreme.all()):
+            self._ordinary = (self.scores.masked_fill(extreme[:, None], 0.0), self.labels, ~extreme)
+        if self._extreme and accumulation_type(self.scores.device) == torch.float64:
+            self.scores, self.labels = self.scores.double(), self.labels.double()  # differences must not overflow
         return (self.scores.isnan() | self.labels.isnan()).any(-1)
+
+    def parts(self) -> list[tuple[Lists, Tensor | None]]:
+        """Returns what is evaluated, and of which lists the values count, bool ``[lists]``; None is all.
+
+        As a rule this is all at once. Where some lists have scores beyond 1e30, those are computed in float64, and the
+        others as if each of these were full of zeros: in what type a list is computed is decided by itself alone.
+        """
+        if self._ordinary is None:
+            return [(self, None)]
+        ordinary = copy.copy(self)
+        for name in ("table", "known_scores", "exact_scores"):
+            ordinary.__dict__.pop(name, None)
+        ordinary.scores, ordinary.labels, counts = self._ordinary
+        ordinary._ordinary, ordinary._extreme = None, False
+        return [(ordinary, counts), (self, ~counts)]
 
     @cached_property
     def count(self) -> Tensor:

@@ -13,7 +13,7 @@ import pytest
 from mapopt.envs.detector_training.action_forms import RelativeAction
 from mapopt.envs.detector_training.actions import Action, make_action
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
-from mapopt.envs.detector_training.lanes import Start
+from mapopt.envs.detector_training.states import Start
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import Instance, ShapesFamily
 from mapopt.errors import ConfigError, DataError

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
-from mapopt.envs.detector_training.lanes import EpisodeState
+from mapopt.envs.detector_training.states import EpisodeState
 from mapopt.envs.detector_training.vector import DetectorTrainingVectorEnv
 from mapopt.envs.families import ShapesFamily
 from mapopt.errors import CheckpointError, ConfigError

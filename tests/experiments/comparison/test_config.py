@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mapopt.errors import ConfigError
 from mapopt.experiments.comparison.config import CONFIGS, Experiment, load_experiment, shipped
 from mapopt.experiments.comparison.jobs import make_job
+from mapopt.experiments.comparison.options import make_experiment
 from mapopt.experiments.comparison.stored_run import Cost
 
 SMALL = """
@@ -138,6 +140,35 @@ def test_an_unknown_method_is_named(small: Experiment) -> None:
     assert alone.reference == "constant"
     assert alone.outcome("shapes", "constant") == small.outcome("shapes", "constant")
     assert key_of(alone, "constant") == key_of(small, "constant")
+
+
+MAPPING = {"name": "mine", "budget": {"images": 32, "rounds": 2}, "tasks": {"shapes": {}}}
+
+
+@pytest.mark.parametrize(
+    ("config", "listed"),
+    [
+        (MAPPING, "it has none"),
+        ({**MAPPING, "methods": None}, "it has none"),
+        ({**MAPPING, "methods": {"mine": {}, "other": {}}, "reference": "mine"}, "mine, other"),
+    ],
+)
+def test_a_method_of_a_shipped_experiment_is_named_with_the_way_to_it(config: dict[str, Any], listed: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        make_experiment(config, ("baseline",), {})
+    assert str(refused.value) == (
+        f"method 'baseline' is not among those of this experiment ({listed}), but of the shipped 'default': copy it "
+        "from there, or give methods as a mapping with 'baseline': load_experiment('default').methods['baseline']"
+    )
+    way = {"baseline": load_experiment("default").methods["baseline"]}
+    assert list(make_experiment(config, way, {}).methods) == ["baseline"]
+
+
+def test_a_shipped_method_that_another_experiment_lacks_is_found(small: Experiment) -> None:
+    with pytest.raises(ConfigError, match=r"but of the shipped 'losses': copy it"):
+        small.only(("tie_aware_ap",))
+    with pytest.raises(ConfigError, match=r"method 'baseline' is not among those of this experiment .*, but of"):
+        make_experiment({**MAPPING, "methods": {"mine": {}}, "reference": "mine"}, {"baseline": None}, {})
 
 
 @pytest.mark.parametrize(

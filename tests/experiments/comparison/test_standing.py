@@ -163,15 +163,37 @@ def agent() -> Agent:
 def test_a_key_holds_the_whole_agent(change: dict[str, Any], kind: str, agent: Agent, tmp_path: Path) -> None:
     def job(name: str, saved: Agent) -> Job:
         saved.save(tmp_path / name)
-        method = {"controller": {"kind": kind, "agent": str(tmp_path / name)}}
-        # The path is a part of what was asked for, so both have the same one.
-        return make_job(make_experiment({**SMALL, "methods": {"baseline": method}}, (), {}), "shapes", "baseline")
+        return job_of_agent(tmp_path / name, kind)
 
     if change == {"layers": "biases"}:
         change = {"layers": tuple((weight, bias + 0.5) for weight, bias in agent.layers)}
     first = job("agent", agent)
     assert job("agent", agent).key == first.key
+    assert job("folder/other", agent).key == first.key, "wherever it lies"
     assert job("agent", replace(agent, **change)).key != first.key
+
+
+def job_of_agent(path: Path, kind: str = "agent") -> Job:
+    """Returns a job whose only method is an agent of a file."""
+    methods = {"baseline": {"controller": {"kind": kind, "agent": str(path)}}}
+    return make_job(make_experiment({**SMALL, "methods": methods}, (), {}), "shapes", "baseline")
+
+
+def test_runs_whose_keys_held_the_path_of_an_agent_count_as_long_as_it_lies_there(
+    agent: Agent, tmp_path: Path, fill: Callable[..., Store]
+) -> None:
+    for name in ("agent", "moved"):
+        agent.save(tmp_path / name)
+    job, moved = (replace(job_of_agent(tmp_path / name), seeds=(0, 1)) for name in ("agent", "moved"))
+    assert job.keys.by_path
+    assert job.keys.by_path not in (job.keys.asked, moved.keys.by_path)
+    store = fill([job], key="f" * 16, asked=job.keys.by_path)
+    lacking, standing = missing_jobs([job], store, lanes=4)
+    assert (lacking, len(standing.today)) == ([], 2)
+    assert len(missing_jobs([moved], store, lanes=4)[1].other) == 2, "what it held was the path, not where it is now"
+    fill([job], key="f" * 16, asked=job.keys.by_path, made_by={**job.keys.made_by.as_dict(), "code": 0})
+    assert len(missing_jobs([job], store, lanes=4, accept_stored=True)[1].older) == 2
+    assert job_of_agent(Path("ppo-shapes")).keys.by_path == ""
 
 
 def test_a_raised_version_of_the_code_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
