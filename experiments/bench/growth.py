@@ -15,13 +15,15 @@ from mapopt.experiments.bench.cost import extra_bytes, fastest
 from mapopt.experiments.bench.problems import draw_list
 from mapopt.experiments.bench.published import LOOPS, loop_loss, pairwise_ap, pairwise_bytes
 from mapopt.losses import make_loss
-from mapopt.losses.sums.engines import LONG
 
 PAIRS = "ap, all pairs"
 """The contender that makes the matrix of all pairs and leaves the rest to autograd."""
 
 OF_PAIRS = frozenset({"smooth_ap", "ape", "approx_ndcg", "lambda_ap"})
 """Members of the family whose time grows with P x N, as their pages say."""
+
+WARMUP = 16384
+"""Scores of the list that is worked through before anything is timed."""
 
 _PATIENCE = 0.8  # seconds; what takes longer gets one turn
 _ROUNDS = 50  # of a loop, while its memory is measured: the profiler is slow and all rounds need the same
@@ -147,7 +149,7 @@ def measure_growth(
     """
     points = []
     for contender in field:  # what a first call loads or compiles is no part of its time
-        _both_ways(contender.value, *(part.to(device) for part in draw_list(2 * LONG, 100, seed=seed)))
+        _both_ways(contender.value, *(part.to(device) for part in draw_list(WARMUP, 100, seed=seed)))
     for count in counts:
         courses = {contender.name: _Course(contender=contender) for contender in field}
         for size in sorted(sizes):

@@ -28,7 +28,13 @@ def test_a_recipe_is_an_objective_with_the_same_names():
     assert issubclass(Recipe, Objective)
     recipe = from_mapping(Recipe, {"loss": "rank_sort", "loss_settings": {"delta": 1.0}, "ema": 0.5}, "recipe.yaml")
     assert (recipe.loss, recipe.loss_settings, recipe.ema) == ("rank_sort", {"delta": 1.0}, 0.5)
-    later = {"assignment", "assignment_settings", "balance_ratio"}  # left out of files while they are at their defaults
+    later = {
+        "assignment",
+        "assignment_settings",
+        "balance_ratio",
+        "blend_with",
+        "blend_settings",
+    }  # left out of files while they are at their defaults
     assert set(names) <= {field.name for field in dataclasses.fields(recipe)}
     assert {*names} - {*to_mapping(recipe)} == later
 

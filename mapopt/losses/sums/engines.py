@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
+import torch
 from torch import Tensor
 
 from mapopt import compiling
@@ -40,7 +41,7 @@ _choice = _Choice()
 
 def kernels_for(scores: Tensor) -> ModuleType | None:
     """Returns `mapopt.losses.sums.kernels` where they are to sum over ``[lists, m]`` scores by now, else None."""
-    if scores.device.type != "cpu":
+    if not _has_numbers(scores):
         return None
     if _choice.kernels is None and _choice.spent < (PATIENCE_BESIDE_NUMBA if "numba" in sys.modules else PATIENCE):
         _choice.spent += _SECONDS_PER_CALL + _SECONDS_PER_SCORE * scores.numel()
@@ -50,7 +51,12 @@ def kernels_for(scores: Tensor) -> ModuleType | None:
 
 def loaded_kernels(scores: Tensor) -> ModuleType | None:
     """Returns the same if they are loaded: for passes that alone would not be worth it."""
-    return _choice.kernels if scores.device.type == "cpu" else None
+    return _choice.kernels if _has_numbers(scores) else None
+
+
+def _has_numbers(values: Tensor) -> bool:
+    """Says whether the numbers of a tensor lie where compiled passes read them: not in transforms of `torch.func`."""
+    return values.device.type == "cpu" and not torch._C._functorch.is_functorch_wrapped_tensor(values)
 
 
 def load_kernels() -> bool:
