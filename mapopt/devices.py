@@ -38,8 +38,8 @@ def check_device(name: str, *, threads: int | None = None) -> None:
 def _is_built_for_cpus() -> bool:
     """Says whether torch's own file on how it was built names neither CUDA nor ROCm; False where nothing is said."""
     try:
-        found = importlib.util.find_spec("torch")  # finds it, and imports nothing
-        text = (Path(found.origin).parent / "version.py").read_text() if found and found.origin else ""
+        spec = importlib.util.find_spec("torch")  # finds it, and imports nothing
+        text = (Path(spec.origin).parent / "version.py").read_text() if spec and spec.origin else ""
     except (OSError, ValueError):
         return False
     said = dict(re.findall(r"^(cuda|hip)\b[^=\n]*=\s*(\S+)", text, re.MULTILINE))

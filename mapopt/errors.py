@@ -65,23 +65,23 @@ def out_of_memory(error: BaseException) -> str:
     return f"the memory does not suffice{about}: use fewer or smaller images, lanes or workers"
 
 
-def unknown_name(kind: str, given: str, known: Iterable[str], *, most: int = 0) -> str:
+def unknown_name(kind: str, given: str, known: Iterable[str], *, limit: int = 0) -> str:
     """Returns a message about a name that does not exist, with the nearest one that does.
 
     Args:
         kind: what it is a name of.
         given: the name.
         known: the names that there are.
-        most: list so many of them, the nearest, and how many there are beside them; 0 lists all.
+        limit: list so many of them, the nearest, and how many there are beside them; 0 lists all.
 
     >>> unknown_name("loss", "focl", ["bce", "focal"])
     "unknown loss 'focl': did you mean 'focal'? Known: bce, focal"
     """
     names = sorted(known)
     listed = names
-    if 0 < most < len(names):
-        nearest = difflib.get_close_matches(given, names, n=most, cutoff=0.0)
-        listed = [*nearest[:-1], f"{nearest[-1]} and {len(names) - most} more"]
+    if 0 < limit < len(names):
+        nearest = difflib.get_close_matches(given, names, n=limit, cutoff=0.0)
+        listed = [*nearest[:-1], f"{nearest[-1]} and {len(names) - limit} more"]
     near = difflib.get_close_matches(given, names, n=1)
     hint = f": did you mean '{near[0]}'?" if near else "."
     short = given if len(given) <= 80 else f"{given[:77]}..."

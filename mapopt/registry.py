@@ -212,7 +212,7 @@ def load(text: str, kind: str = "part") -> Any:
                     f"{kind} '{name}' is defined in a notebook, at a prompt or in a script whose name no module can "
                     "have, which a worker process cannot import: put it in a module, or use one worker"
                 )
-            raise ConfigError(f"{kind} '{text}': {unknown_name('attribute', name, known, most=_LISTED)}")
+            raise ConfigError(f"{kind} '{text}': {unknown_name('attribute', name, known, limit=_LISTED)}")
         value = getattr(value, name)
     return value
 

@@ -66,10 +66,10 @@ def in_python(message: str) -> str:
     'Divide it by seed: split=(0.7, 0.15, 0.15); or use `mapopt split --out PATH`.'
     """
 
-    def spoken(found: re.Match[str]) -> str:
-        if found["name"] is None:
-            return found[0]
-        name, values = found["name"].replace("-", "_"), found["values"].split()
+    def spoken(match: re.Match[str]) -> str:
+        if match["name"] is None:
+            return match[0]
+        name, values = match["name"].replace("-", "_"), match["values"].split()
         if not values:
             return f"{name}=True" if name in _SWITCHES else name
         written = [value if value[0].isdigit() or value in ("True", "False") else repr(value) for value in values]

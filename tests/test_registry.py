@@ -103,7 +103,7 @@ def test_of_many_attributes_the_nearest_are_listed() -> None:
     assert "did you mean 'PurePath'? Known: PurePath, " in said
     assert re.search(r" and \d+ more$", said)
     assert said.partition("Known: ")[2].count(",") == 5
-    assert unknown_name("x", "b", ["a", "b2"], most=6) == "unknown x 'b': did you mean 'b2'? Known: a, b2"
+    assert unknown_name("x", "b", ["a", "b2"], limit=6) == "unknown x 'b': did you mean 'b2'? Known: a, b2"
 
 
 def test_a_module_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Reads FiftyOne's own exports of detections: images in ``data/``, and ``labels.json`` with their boxes as fractions.
 
-Its COCO exports have a ``labels.json``, too, so files are told apart by what they hold. Images are named by their paths
+Its COCO exports have a ``labels.json``, too, so what a file holds decides which it is. Images are named by their paths
 in ``data/`` without their endings, or with them; a label is the name of a class, or its position in the file's list.
 """
 

@@ -238,7 +238,7 @@ def test_lists_that_are_not_of_its_classes_are_named(facts: dict | None, lists: 
         loss(torch.zeros(lists, 4), torch.ones(lists, 4), facts=facts)
 
 
-def test_most_losses_remember_nothing() -> None:
+def test_a_loss_without_state_remembers_nothing() -> None:
     loss = make_loss("focal")
     loss.prepare(lanes=2, classes=3)
     assert loss.remembered() == {}

@@ -25,7 +25,7 @@ def evaluate(criterion, problem, knobs):
 
 
 def same(first, second):
-    return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+    return all(torch.equal(left, right) for left, right in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("partner", POINTWISE)
@@ -61,7 +61,7 @@ def test_the_partner_is_focal_loss_unless_another_is_named(problem, knob_table, 
     assert not torch.allclose(default, other)
 
 
-def test_settings_and_knobs_reach_the_partner(problem, knob_table, dense_loss):
+def test_settings_and_knobs_are_set_in_the_partner(problem, knob_table, dense_loss):
     def value(settings, **knobs):
         criterion = dense_loss("ap", blend_with="focal", blend_settings=settings)
         return criterion(*problem, knob_table(2, surrogate_weight=0.0, **knobs))["class"]
