@@ -179,6 +179,12 @@ class StrictLoader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:
+        """Reads an opening bracket; thousands of them would take PyYAML seconds before their depth is seen."""
+        if self.flow_level > MAX_DEPTH:
+            raise _RefusedError(_TOO_DEEP)
+        super().fetch_flow_collection_start(TokenClass)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Returns a mapping whose keys were all different."""
         seen: set[Any] = set()
