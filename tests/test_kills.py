@@ -120,7 +120,7 @@ def outcome(kind: str, folder: Path) -> object:
 def finish(kind: str, folder: Path) -> float:
     began = time.perf_counter()
     process = start(kind, folder)
-    said = process.communicate(timeout=300)[1].decode()
+    said = process.communicate(timeout=900)[1].decode()
     assert process.returncode == 0, said
     return time.perf_counter() - began
 

@@ -22,7 +22,7 @@ from mapopt.data import ShapesConfig, make_shapes, write_coco
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families import FAMILIES, FromDataFamily, ImbalancedFamily, RescueFamily, ShapesFamily
 from mapopt.envs.families.flags import FamilyFlags
-from mapopt.errors import ConfigError
+from mapopt.errors import AgentError, ConfigError
 from mapopt.registry import Choice
 from mapopt.training import Budget, Knobs, Recipe
 
@@ -233,7 +233,7 @@ def test_own_parts_are_flags(mine: str, tmp_path: Path, capsys: pytest.CaptureFi
     family = ShapesFamily(images=(16, 8, 8), recipe=Recipe(optimizer=f"{mine}:Own", batch_size=4))
     decided = controller.decide((), family.instance(0).task.info, Budget(images=8, rounds=2))
     assert decided.knobs.get("sharpness") > 0
-    with pytest.raises(ConfigError, match="unknown knob 'sharpness'"):
+    with pytest.raises(AgentError, match="the agent turns sharpness, which task 'shapes-train-0' does not have"):
         controller.decide((), ShapesFamily(images=(16, 8, 8)).instance(0).task.info, Budget(images=8, rounds=2))
 
 

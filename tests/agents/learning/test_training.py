@@ -208,10 +208,10 @@ def test_own_parts_are_named_in_the_file_and_brought_by_whoever_runs_it(tmp_path
     assert stored["observation"] == ["ap", "rounds_left", "knob_lr"]
     assert stored["training"]["settings"]["reward"].endswith(":Strict")
     alone = load_agent(tmp_path / "agent.json")
-    with pytest.raises(AgentError, match="features of its maker's own, rounds_left: bring them, as load_agent"):
-        alone.decide((), TASK, BUDGET)
-    half = load_agent(tmp_path / "agent.json", own=OwnParts(features=(rounds_left,)))
     with pytest.raises(AgentError, match="a form of its maker's own, Half: bring it, as load_agent"):
+        alone.decide((), TASK, BUDGET)
+    half = load_agent(tmp_path / "agent.json", own=OwnParts(action=form))
+    with pytest.raises(AgentError, match="features of its maker's own, rounds_left: bring them, as load_agent"):
         half.decide((), TASK, BUDGET)
     brought = load_agent(tmp_path / "agent.json", own=OwnParts(features=(rounds_left,), action=form))
     assert brought.decide((), TASK, BUDGET) == PolicyController(agent).decide((), TASK, BUDGET)
