@@ -46,6 +46,7 @@ def fleet_seconds(settings: FleetSettings) -> dict[str, float]:
     lanes = sum(max(2, number) for number in settings.lanes)
     steps = 2 + settings.repeats * settings.steps
     seconds = {"steps": lanes * steps * _PER_LANE / 40, "rounds": lanes * (1 + settings.repeats) * _PER_LANE}
+    seconds["arithmetic"] = lanes * 20 * settings.repeats * _PER_LANE / 40 + settings.repeats * len(settings.lanes)
     if settings.numbers:
         seconds["updates"] = 4e-7 * settings.numbers * (1 + settings.repeats)
     return seconds

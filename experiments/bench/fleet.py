@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.evaluation.text_tables import new_table, print_table
+from mapopt.experiments.bench.arithmetic import StepArithmetic, arithmetic_table, measure_arithmetic
 from mapopt.experiments.bench.cost import fastest_of
 from mapopt.experiments.bench.expected import fleet_seconds
 from mapopt.experiments.bench.round import RoundCost, measure_round, round_table
@@ -44,6 +45,7 @@ class FleetCosts:
 
     fleets: tuple[FleetCost, ...]
     rounds: tuple[LanesRound, ...]
+    arithmetic: tuple[StepArithmetic, ...] = ()
     updates: tuple[UpdateCost, ...] = ()
 
 
@@ -67,12 +69,15 @@ def bench_fleet(settings: FleetSettings, *, seed: int, device: torch.device) -> 
         title, costs = f"a round of the fleet ({name})", [played.cost for played in rounds]
         print_table(round_table([str(lanes) for lanes in many], costs, title=title), console)
         parts.done("rounds")
+        arithmetic = [measure_arithmetic(lanes, settings.repeats, device, seed) for lanes in many]
+        print_table(arithmetic_table(arithmetic, title=f"the arithmetic of its steps ({name})"), console)
+        parts.done("arithmetic")
         updates = measure_updates(settings.numbers, settings.repeats, device, seed) if settings.numbers else []
         if updates:
             title = f"an update of {settings.numbers:,} numbers of one lane ({name})"
             print_table(update_table(updates, title=title), console)
             parts.done("updates")
-    return FleetCosts(fleets=tuple(fleets), rounds=tuple(rounds), updates=tuple(updates))
+    return FleetCosts(fleets=tuple(fleets), rounds=tuple(rounds), arithmetic=tuple(arithmetic), updates=tuple(updates))
 
 
 def measure_fleet(lanes: int, steps: int, repeats: int, device: torch.device, seed: int = 0) -> FleetCost:

@@ -21,7 +21,7 @@ from mapopt.evaluation.text_tables import new_table
 from mapopt.experiments.bench.cost import clock
 from mapopt.training import engine
 from mapopt.training.engine import LaneEngine
-from mapopt.training.optimizers.sgd import RowSGD
+from mapopt.training.optimizers.registry import OPTIMIZERS
 from mapopt.training.task import Task
 
 STEPS, VAL_IMAGES = 40, 128
@@ -35,8 +35,11 @@ class RoundCost:
     data: float
     """Of the training: taking images and augmenting them."""
     forward: float
-    """Of the training: the network, the assignment and the losses."""
+    """Of the training: the network."""
+    losses: float
+    """Of the training: the assignment and the losses."""
     backward: float
+    """Of losses and network."""
     optimizer: float
     """Clipping and the step."""
     network: float
@@ -62,8 +65,9 @@ class RoundCost:
 
     @property
     def beside_fraction(self) -> float:
-        """Of the round: everything that is not forward, be it of the evaluation, backward or optimizer."""
-        return 1 - (self.forward + self.backward + self.optimizer + self.network) / self.total
+        """Of the round: everything that is not the network, be it of the evaluation, losses, backward or optimizer."""
+        network = self.forward + self.losses + self.backward + self.optimizer + self.network
+        return 1 - network / self.total
 
 
 def measure_round(lanes: int, repeats: int, device: torch.device, seed: int = 0) -> RoundCost:
@@ -126,7 +130,7 @@ def round_table(names: Sequence[str], costs: Sequence[RoundCost], *, title: str,
         )
     table.caption = (
         "milliseconds of all lanes; evaluation is all from network to average precision, beside is everything but "
-        "forward, backward, optimizer and network"
+        "forward, losses, backward, optimizer and network"
     )
     return table
 
@@ -138,10 +142,10 @@ def _watched(device: torch.device) -> Iterator[dict[str, float]]:
     pieces: tuple[tuple[Any, str, str], ...] = (
         (engine, "make_plan", "data"),
         (engine, "make_batch", "data"),
-        (DenseDetector, "losses", "forward"),
+        (DenseDetector, "losses", "losses"),
         (torch.Tensor, "backward", "backward"),
         (engine, "clip_rows", "optimizer"),
-        (RowSGD, "update", "optimizer"),
+        *((OPTIMIZERS.find(name), "update", "optimizer") for name in OPTIMIZERS),
         (LaneEngine, "detect", "transfer"),
         (DenseDetector, "detect", "suppression"),
         (DenseDetector, "outputs", "network"),
@@ -168,8 +172,8 @@ class _Watch:
         """Returns the function with its time going to a piece."""
 
         def timed(*arguments: Any, **settings: Any) -> Any:
-            # The network inside the losses is a part of the training's forward pass.
-            self.enter("forward" if piece == "network" and "forward" in self._open else piece)
+            # The network inside the losses is the training's.
+            self.enter("forward" if piece == "network" and "losses" in self._open else piece)
             try:
                 return function(*arguments, **settings)
             finally:

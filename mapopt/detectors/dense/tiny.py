@@ -29,6 +29,9 @@ class TinyNetwork:
     Args:
         classes: number of categories.
         bias: of the class logits at the start; None is a background prior.
+
+    Attributes:
+        layers: where the compiled loops find the layers' numbers.
     """
 
     strides: tuple[int, ...] = (STRIDE,)
@@ -44,7 +47,7 @@ class TinyNetwork:
         self._layers += [("head", (classes + 4, third, 1, 1)), ("head.bias", (classes + 4,))]
         self.sizes = [math.prod(shape) for _, shape in self._layers]
         self.parameters = sum(self.sizes)
-        self._compiled = self._layout()
+        self.layers = self._layout()
 
     def parts(self) -> dict[str, tuple[int, ...]]:
         """Returns the shapes of its parameters by name, in order."""
@@ -88,7 +91,7 @@ class TinyNetwork:
         kernels = kernels_for(weights)
         if kernels is None:  # the numbers then differ by rounding
             return self.forward_grouped(weights, images)
-        maps = run_layers(kernels, self._compiled, weights, images, scaling())
+        maps = run_layers(kernels, self.layers, weights, images, scaling())
         outputs = maps.flatten(2, 3).permute(0, 3, 2, 1)
         return outputs[..., : self.classes], outputs[..., self.classes :], [(maps.shape[2], maps.shape[3])]
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mapopt.cli import main
 from mapopt.experiments.bench import fleet, loss_peers
+from mapopt.experiments.bench.arithmetic import StepArithmetic, measure_arithmetic, useful_operations
 from mapopt.experiments.bench.round import RoundCost, measure_round
 from mapopt.experiments.commands.bench import BenchLosses
 from mapopt.losses import LOSSES
@@ -182,7 +185,9 @@ def test_fleet_prints_and_writes_a_row_for_every_number_of_lanes(
         return fleet.FleetCost(lanes, 0.5, lanes / 0.5)
 
     monkeypatch.setattr(fleet, "measure_fleet", cost)
-    monkeypatch.setattr(fleet, "measure_round", lambda *_: _round(data=1.0, forward=3.0, network=0.2))
+    monkeypatch.setattr(fleet, "measure_round", lambda *_: _round(data=1.0, forward=2.0, losses=1.0, network=0.2))
+    measured = {"operations": 130_830_336, "seconds": 2e-3, "product": 8e10, "fraction": 0.818}
+    monkeypatch.setattr(fleet, "measure_arithmetic", lambda lanes, *_: StepArithmetic(lanes=lanes, **measured))
     words = ["bench", "fleet", "--lanes", "1", "3", "--steps", "2", "--repeats", "4", "--seed", "5", "--numbers", "500"]
     assert main([*words, "--device", "cpu", "--out", str(tmp_path / "new")]) == 0
     assert asked == [(1, 2, 4, 5), (3, 2, 4, 5)]
@@ -190,8 +195,10 @@ def test_fleet_prints_and_writes_a_row_for_every_number_of_lanes(
     assert "3.00" in out, "three lanes do three times the steps of one"
     assert "16.0%" in out, "of a round of 5 seconds .8 go into evaluation"
     assert "32.0%" in out, "of a round of 5 seconds 1.6 are neither network nor optimizer"
+    assert re.search(r"\n +3 +2.00 +0.131 +65.4 +80.0 +82%", out)
     written = json.loads((tmp_path / "new" / "fleet.json").read_text())
     assert [row["lanes"] for row in written["fleets"]] == [1, 3]
+    assert [row["fraction"] for row in written["arithmetic"]] == [0.818, 0.818]
     assert [row["lanes"] for row in written["rounds"]] == [2, 3]
     updates = {row["name"]: row for row in written["updates"]}
     assert set(OPTIMIZERS) < set(updates)
@@ -201,8 +208,53 @@ def test_fleet_prints_and_writes_a_row_for_every_number_of_lanes(
 
 
 def _round(**seconds: float) -> RoundCost:
-    pieces = {"backward": 0.0, "optimizer": 0.2, "suppression": 0.1, "transfer": 0.1, "average_precision": 0.4}
+    pieces = {
+        "losses": 0.0,
+        "backward": 0.0,
+        "optimizer": 0.2,
+        "suppression": 0.1,
+        "transfer": 0.1,
+        "average_precision": 0.4,
+    }
     return RoundCost(**{**pieces, "rest": 0.0, **seconds})
+
+
+def test_useful_operations_are_those_of_the_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from torch.nn import functional
+
+    from mapopt.detectors import TinyNetwork
+
+    counted = []
+    convolve, multiply = functional.conv2d, torch.bmm
+
+    def count_convolution(maps: Any, kernel: Any, *given: Any, **settings: Any) -> Any:
+        out = convolve(maps, kernel, *given, **settings)
+        counted.append(2 * out.numel() * kernel[0].numel())
+        return out
+
+    def count_product(first: Any, second: Any) -> Any:
+        counted.append(2 * first.shape[1] * second.numel())
+        return multiply(first, second)
+
+    monkeypatch.setattr(functional, "conv2d", count_convolution)
+    monkeypatch.setattr(torch, "bmm", count_product)
+    network = TinyNetwork(4)
+    network.forward_grouped(network.draw(0)[None], torch.zeros(1, 5, 3, 40, 64))
+    first, *others = counted
+    assert len(others) == 4
+    assert useful_operations(network.layers, (40, 64), 5) == 2 * first + 3 * sum(others)
+
+
+@pytest.mark.slow
+def test_the_arithmetic_of_a_step_is_measured() -> None:
+    import torch
+
+    row = measure_arithmetic(2, 1, torch.device("cpu"))
+    assert row.operations == 130_830_336
+    assert 0.02 < row.fraction < 2
+    assert 1e9 < row.product < 1e13
+    assert row.fraction == pytest.approx(row.operations / row.seconds / row.product, rel=0.5)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from mapopt.experiments.bench.round import RoundCost
 COST = RoundCost(
     data=0.3,
     forward=1.0,
+    losses=0.0,
     backward=1.2,
     optimizer=0.1,
     network=0.2,
