@@ -13,6 +13,7 @@ from mapopt.compiling import load_kernels, why_missing
 
 KERNELS = (
     "mapopt.data.augment_kernels",
+    "mapopt.detectors.dense.assign_kernels",
     "mapopt.detectors.dense.lane_kernels",
     "mapopt.postprocessing.suppression_kernels",
     "mapopt.losses.sums.kernels",

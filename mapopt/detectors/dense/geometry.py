@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from mapopt.compiling import load_kernels
 
 MAX_LOG_SCALE = 3.0
 """Widths and heights stay within e^±3 of the prior: beyond, exp overflows before the loss can pull it back."""
@@ -76,7 +79,14 @@ class Assignment:
     """bool, same shape: inside a crowd region."""
 
 
-@torch.no_grad()
+def rows_of(positive: Tensor) -> Tensor | None:
+    """Returns the places of positives among all locations on a CPU, where it pays to compute no others; else None.
+
+    Elsewhere the host would wait for their number at every step.
+    """
+    return positive.flatten().nonzero().squeeze(1) if positive.device.type == "cpu" else None
+
+
 def assign(
     boxes: Tensor,
     priors: Priors,
@@ -98,6 +108,39 @@ def assign(
         threshold: ``[lanes]`` IoU from which a location is a positive.
         radius: half the side of an object's center region, in strides.
     """
+    kernels = load_kernels("mapopt.detectors.dense.assign_kernels") if boxes.device.type == "cpu" else None
+    if kernels is None or boxes.dtype != torch.float32:
+        return assign_together(boxes, priors, objects, labels, crowd, threshold, radius=radius)
+    images, batch, locations = labels.shape[0] * labels.shape[1], labels.shape[1], len(priors.sizes)
+    # Priors that stand for every image are not copied.
+    alike = boxes.stride()[:2] == (0, 0) and images > 0
+    places = boxes[0, :1] if alike else boxes.detach().reshape(images, locations, 4)
+    chosen = np.empty((images, locations), np.int64)
+    ignored = np.empty((images, locations), np.bool_)
+    kernels.assign(
+        *(values.contiguous().numpy() for values in (places, priors.centers, priors.strides)),
+        *(values.reshape(images, *values.shape[2:]).contiguous().numpy() for values in (objects, labels, crowd)),
+        threshold.expand(len(labels)).repeat_interleave(batch).numpy(),
+        np.float32(radius),
+        chosen,
+        ignored,
+    )
+    shape = (*labels.shape[:2], locations)
+    return Assignment(torch.from_numpy(chosen).view(shape), torch.from_numpy(ignored).view(shape))
+
+
+@torch.no_grad()
+def assign_together(
+    boxes: Tensor,
+    priors: Priors,
+    objects: Tensor,
+    labels: Tensor,
+    crowd: Tensor,
+    threshold: Tensor,
+    *,
+    radius: float = 1.5,
+) -> Assignment:
+    """Does what `assign` does, with torch's operations on all images at once, as a GPU wants it."""
     real = (labels >= 0) & ~crowd
     x, y = priors.centers.unbind(-1)
     extent = radius * priors.strides[:, None]

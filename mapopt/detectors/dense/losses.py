@@ -15,7 +15,7 @@ from mapopt.detectors.assignments import ASSIGNMENTS, Assigner
 from mapopt.detectors.dense.balance import by_gradients, by_values
 from mapopt.detectors.dense.entries import Entries
 from mapopt.detectors.dense.facts import EntryFacts
-from mapopt.detectors.dense.geometry import Assignment, Priors, pairwise_iou
+from mapopt.detectors.dense.geometry import Assignment, Priors, pairwise_iou, rows_of
 from mapopt.detectors.dense.lists import as_lists, forget_uncounted, tempered
 from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.detectors.objective import OWN_LOSS, Balance, Objective, Scope
@@ -230,6 +230,10 @@ class DenseLoss:
         return {"class": knobs["class_weight"] * class_term, "box": knobs["box_weight"] * box}
 
     def _box(self, boxes: Tensor, matched: Tensor, positive: Tensor) -> Tensor:
+        if (rows := rows_of(positive)) is not None:
+            each = self.box_loss(boxes.flatten(0, 2)[rows], matched.flatten(0, 2)[rows])
+            sums = each.new_zeros(len(positive)).index_add(0, rows // positive[0].numel(), each)
+            return sums / positive.sum((1, 2)).clamp(min=1)
         # Where there is no object the target is the prediction itself: no loss, and no division by an empty box.
         target = torch.where(positive[..., None], matched, boxes.detach())
         each = self.box_loss(boxes, target)
@@ -250,10 +254,12 @@ class DenseLoss:
         category = torch.where(positive, category, logits.shape[-1])
         value = torch.ones_like(boxes[..., 0])
         if soft:
-            overlap = pairwise_iou(boxes.flatten(0, -2)[:, None].float(), matched.flatten(0, -2)[:, None].float())
+            pairs = [values.flatten(0, -2).float() for values in (boxes, matched)]
+            first, second = pairs if (rows := rows_of(positive)) is None else (values[rows] for values in pairs)
             # A positive stays one however badly its box fits. Losses with a localization part send a gradient
             # through the label to the box, the others treat it as a constant.
-            value = overlap.view_as(value).clamp(min=1e-3)
+            overlap = pairwise_iou(first[:, None], second[:, None]).flatten().clamp(min=1e-3)
+            value = (overlap if rows is None else value.flatten().float().index_put((rows,), overlap)).view_as(value)
         spread = torch.zeros((*logits.shape[:-1], logits.shape[-1] + 1), device=logits.device)
         labels = spread.scatter(-1, category[..., None], value[..., None])[..., :-1]
         where = ~assignment.ignored if targets.counted is None else ~assignment.ignored & targets.counted[..., None]

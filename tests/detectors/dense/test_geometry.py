@@ -4,7 +4,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from mapopt.detectors.dense.geometry import assign, decode, in_crowd, make_priors, pairwise_iou
+from mapopt.detectors.dense import geometry
+from mapopt.detectors.dense.geometry import (
+    assign,
+    assign_together,
+    decode,
+    in_crowd,
+    make_priors,
+    pairwise_iou,
+    prior_boxes,
+)
 
 SEEDS = st.integers(0, 2**31)
 
@@ -173,3 +182,31 @@ def test_locations_that_differ_from_image_to_image_find_the_crowds_of_their_own_
     assert in_crowd(centers, objects, torch.ones(1, 2, 1, dtype=torch.bool)).tolist() == [
         [[True, False], [False, True]]
     ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, st.floats(0.0, 0.9), st.sampled_from(["predicted", "priors"]), st.integers(1, 40))
+def test_the_compiled_loop_assigns_what_torchs_operations_do(seed, threshold, kind, objects):
+    pytest.importorskip("numba")
+    boxes, priors, truth, labels, crowd = random_problem(seed, objects=objects, cells=4)
+    if kind == "priors":
+        boxes = prior_boxes(priors).expand_as(boxes)
+    # On whole pixels there are ties, and more objects than locations leave some without a free one.
+    truth = truth.round()
+    thresholds = torch.tensor([threshold, 0.4])
+    compiled = assign(boxes, priors, truth, labels, crowd, thresholds)
+    plain = assign_together(boxes, priors, truth, labels, crowd, thresholds)
+    assert torch.equal(compiled.objects, plain.objects)
+    assert torch.equal(compiled.ignored, plain.ignored)
+
+
+def test_where_nothing_is_compiled_and_in_double_precision_torchs_operations_assign(monkeypatch):
+    boxes, priors, truth, labels, crowd = random_problem(7)
+    threshold = torch.full((2,), 0.4)
+    expected = assign(boxes, priors, truth, labels, crowd, threshold)
+    asked = []
+    monkeypatch.setattr(geometry, "assign_together", lambda *given, **more: asked.append(given) or expected)
+    assign(boxes.double(), priors, truth, labels, crowd, threshold)
+    monkeypatch.setattr(geometry, "load_kernels", lambda module: None)
+    assign(boxes, priors, truth, labels, crowd, threshold)
+    assert len(asked) == 2

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
+from mapopt.detectors.dense import losses as dense_losses
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
@@ -181,6 +182,24 @@ def test_images_without_objects_have_no_box_loss_and_no_invalid_numbers(loss, pr
     assert losses["box"].tolist() == [0, 0]
     assert torch.isfinite(losses["class"]).all()
     assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("box_loss", BOX_LOSSES)
+def test_off_the_cpu_all_locations_are_computed_and_it_comes_to_the_same(
+    box_loss, soft, problem, knob_table, dense_loss, monkeypatch
+):
+    logits, boxes, priors, targets = problem
+    outcome = []
+    for everywhere in (False, True):
+        if everywhere:
+            monkeypatch.setattr(dense_losses, "rows_of", lambda positive: None)
+        criterion = dense_loss("rank_sort" if soft else "focal", box_loss=box_loss)
+        values = criterion(logits, boxes, priors, targets, knob_table(2))
+        gradients = torch.autograd.grad(sum(values.values()).sum(), (logits, boxes), retain_graph=True)
+        outcome.append([*values.values(), *gradients])
+    for some, every in zip(*outcome, strict=True):
+        torch.testing.assert_close(some, every, rtol=1e-5, atol=1e-6)
 
 
 def test_unknown_losses_are_named_with_the_nearest_known_one(dense_loss):

@@ -44,10 +44,10 @@ HERE = (".".join(torch.__version__.split(".")[:2]), processor())
 
 BITS: dict[tuple[str, str], dict[str, str]] = {
     ("2.14", "AMD EPYC, AVX2"): {
-        "focal": "8cc3a783270fd2d1",
-        "rank_sort": "a84c5ac1ab3e6574",
-        "ap_adamw": "0a0cd24ab65d0567",
-        "bends_at_rounds_ends": "540781bb81ea50cb",
+        "focal": "a00a8390a8c22204",
+        "rank_sort": "12385bca03d6db06",
+        "ap_adamw": "552348815b5f39c6",
+        "bends_at_rounds_ends": "af5c77ccdd43bc1a",
     },
 }
 """(torch, processor) -> recipe -> hash of everything that the run came to."""
@@ -116,4 +116,4 @@ def test_the_bits_of_a_run_change_only_with_the_version_of_the_code(name: str) -
 
 
 def test_the_written_bits_are_those_of_this_code() -> None:
-    assert CODE == 3, "a raised CODE stands here together with new bits"
+    assert CODE == 4, "a raised CODE stands here together with new bits"
