@@ -147,6 +147,34 @@ def total(typing: Any, vector: Any) -> Any:
 
 
 @intrinsic
+def totals(typing: Any, first: Any, second: Any, third: Any, fourth: Any) -> Any:
+    """``totals(a, b, c, d)``: the `total` of each, with the same bits; four at once take less than half the time."""
+
+    def generate(context: Any, builder: Any, call: Any, values: Any) -> Any:
+        def folded(left: Any, right: Any, width: int) -> Any:
+            """Adds the second halves of every `width` numbers to the first, of two vectors side by side."""
+            starts = range(0, 2 * WIDTH, width)
+            return builder.fadd(
+                *(
+                    builder.shuffle_vector(
+                        left, right, _choice([start + half + place for start in starts for place in range(width // 2)])
+                    )
+                    for half in (0, width // 2)
+                )
+            )
+
+        pairs = folded(values[0], values[1], 8), folded(values[2], values[3], 8)
+        quarters = folded(*pairs, 4)
+        low, high = (builder.shuffle_vector(quarters, quarters, _choice(range(odd, WIDTH, 2))) for odd in (0, 1))
+        sums = builder.fadd(low, high)
+        return context.make_tuple(
+            builder, call.return_type, [builder.extract_element(sums, _INDEX(place)) for place in range(4)]
+        )
+
+    return types.UniTuple(first.dtype, 4)(first, second, third, fourth), generate
+
+
+@intrinsic
 def low_pairs(typing: Any, first: Any, second: Any) -> Any:
     """``low_pairs(first, second)``: the first halves of two vectors, in turn."""
     return first(first, second), _shuffle([place + take for place in range(4) for take in (0, WIDTH)])

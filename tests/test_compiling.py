@@ -15,6 +15,7 @@ KERNELS = (
     "mapopt.data.augment_kernels",
     "mapopt.detectors.dense.assign_kernels",
     "mapopt.detectors.dense.lane_kernels",
+    "mapopt.detectors.dense.tile_kernels",
     "mapopt.postprocessing.suppression_kernels",
     "mapopt.losses.sums.kernels",
 )

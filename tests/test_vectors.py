@@ -18,6 +18,7 @@ from mapopt.vectors import (  # noqa: E402
     root,
     store,
     total,
+    totals,
     where_positive,
 )
 
@@ -69,6 +70,19 @@ def test_a_sum_has_the_same_bits_whatever_else_is_compiled_around_it() -> None:
     halves = numbers[:4] + numbers[4:]
     quarters = halves[:2] + halves[2:]
     assert add_up(numbers) == quarters[0] + quarters[1]
+
+
+@numba.njit
+def add_up_four(numbers: Numbers) -> tuple[float, float, float, float]:
+    """Returns the sums of four vectors."""
+    a, b, c, d = load(numbers, 0), load(numbers, WIDTH), load(numbers, 2 * WIDTH), load(numbers, 3 * WIDTH)
+    return totals(a, b, c, d)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_four_sums_at_once_have_the_bits_of_each_alone(kind: type) -> None:
+    numbers = (np.random.default_rng(0).normal(size=(4, WIDTH)) * 10.0 ** np.arange(WIDTH)).astype(kind)
+    assert list(add_up_four(numbers.reshape(-1))) == [add_up(row) for row in numbers]
 
 
 def test_a_condition_that_is_no_number_lets_through_what_stands_there() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mapopt.compiling import load_kernels
-from mapopt.detectors.dense.gathering import VECTOR, Gather, Terms, patch_terms, terms_of
+from mapopt.detectors.dense.gathering import VECTOR, Gather, Terms, Tiles, patch_terms, terms_of, tiles_of
 
 _Array = NDArray[np.float32]
 
@@ -58,14 +58,22 @@ class Layers:
     """Added to variances."""
 
 
-def kernels_for(weights: Tensor) -> ModuleType | None:
+class Kernels(NamedTuple):
+    """Modules of compiled loops."""
+
+    lanes: ModuleType
+    tiles: ModuleType
+
+
+def kernels_for(weights: Tensor) -> Kernels | None:
     """Returns the compiled loops, or None off the CPU, under autocast, and where nothing can be compiled."""
     if weights.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return None
-    return load_kernels("mapopt.detectors.dense.lane_kernels")
+    lanes, tiles = (load_kernels(f"mapopt.detectors.dense.{name}") for name in ("lane_kernels", "tile_kernels"))
+    return None if lanes is None or tiles is None else Kernels(lanes, tiles)
 
 
-def run_layers(kernels: ModuleType, layers: Layers, weights: Tensor, images: Tensor, scaling: Tensor) -> Tensor:
+def run_layers(kernels: Kernels, layers: Layers, weights: Tensor, images: Tensor, scaling: Tensor) -> Tensor:
     """Runs the layers on the images of every lane.
 
     Args:
@@ -84,29 +92,28 @@ def run_layers(kernels: ModuleType, layers: Layers, weights: Tensor, images: Ten
 
 class _Layers(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, weights: Tensor, images: Tensor, kernels: ModuleType, layers: Layers, scaling: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, weights: Tensor, images: Tensor, kernels: Kernels, layers: Layers, scaling: Tensor) -> Tensor:
         images = images.to(weights.dtype).contiguous()
         plan = _Plan(layers, tuple(images.shape[1:]))
         rows, (scale, shift) = weights.detach().contiguous().numpy(), scaling.to(weights.dtype).contiguous().numpy()
         lanes = len(rows)
         maps = [np.empty((lanes, layers.outputs * plan.patches.plane), rows.dtype)]
-        kernels.patches_forward(images.numpy(), scale, shift, rows, layers.weight, plan.patches, plan.batch, maps[0])
+        kernels.lanes.patches_forward(
+            images.numpy(), scale, shift, rows, layers.weight, plan.patches, plan.batch, maps[0]
+        )
         statistics = []
-        for block, terms in zip(layers.blocks, plan.terms, strict=True):
+        for block, terms, size in zip(layers.blocks, plan.terms, plan.sizes, strict=True):
             measured = np.empty((lanes, block.channels // layers.group, 2, plan.batch), rows.dtype)
-            out = np.empty((lanes, block.outputs * terms.forward.plane), rows.dtype)
+            out = np.empty((lanes, block.outputs * size[0] * size[1] * plan.batch), rows.dtype)
+            loops = kernels.tiles if isinstance(terms, Tiles) else kernels.lanes
             places = (block.scale, block.shift, block.weight, block.bias)
-            kernels.block_forward(
-                maps[-1], rows, places, terms, plan.batch, layers.group, layers.epsilon, measured, out
-            )
+            loops.block_forward(maps[-1], rows, places, terms, plan.batch, layers.group, layers.epsilon, measured, out)
             maps.append(out)
             statistics.append(measured)
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(weights, images)
             ctx.kept = (kernels, layers, plan, scale, shift, maps[:-1], statistics)
-        made = torch.from_numpy(maps[-1]).view(lanes, layers.blocks[-1].outputs, *plan.size, plan.batch)
+        made = torch.from_numpy(maps[-1]).view(lanes, layers.blocks[-1].outputs, *plan.sizes[-1], plan.batch)
         return made[..., : images.shape[1]]
 
     @staticmethod
@@ -123,11 +130,14 @@ class _Layers(torch.autograd.Function):
         ):
             passed = np.empty_like(below)
             places = (block.scale, block.shift, block.weight, block.bias)
-            kernels.block_backward(
+            loops = kernels.tiles if isinstance(terms, Tiles) else kernels.lanes
+            loops.block_backward(
                 below, rows, places, terms, plan.batch, layers.group, measured, above, gradient, passed
             )
             above = passed
-        kernels.patches_backward(images.numpy(), scale, shift, above, plan.patches, plan.batch, gradient, layers.weight)
+        kernels.lanes.patches_backward(
+            images.numpy(), scale, shift, above, plan.patches, plan.batch, gradient, layers.weight
+        )
         return torch.from_numpy(gradient), None, None, None, None
 
 
@@ -135,21 +145,22 @@ class _Plan:
     """The offsets of all layers for batches of one shape ``(batch, channels, h, w)``."""
 
     patches: Gather
-    terms: list[Terms]
+    terms: list[Terms | Tiles]
     batch: int
-    size: tuple[int, int]
+    sizes: list[tuple[int, int]]
+    """Height and width of what each block makes."""
 
     def __init__(self, layers: Layers, shape: tuple[int, ...]) -> None:
         count, channels, height, width = shape
         self.batch = -(-count // VECTOR) * VECTOR
         self.patches = patch_terms(channels, (height, width), batch=self.batch, patch=layers.patch)
         size = (height // layers.patch, width // layers.patch)
-        self.terms = []
+        self.terms, self.sizes = [], []
         for block in layers.blocks:
-            self.terms.append(
-                terms_of(
-                    block.channels, block.outputs, size, batch=self.batch, kernel=block.kernel, stride=block.stride
-                )
-            )
+            between = block.channels, block.outputs
+            if block.kernel == 3 and block.stride == 1:
+                self.terms.append(tiles_of(*between, size, batch=self.batch))
+            else:
+                self.terms.append(terms_of(*between, size, batch=self.batch, kernel=block.kernel, stride=block.stride))
             size = ((size[0] - 1) // block.stride + 1, (size[1] - 1) // block.stride + 1)
-        self.size = size
+            self.sizes.append(size)

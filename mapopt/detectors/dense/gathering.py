@@ -63,6 +63,63 @@ class Terms(NamedTuple):
     """Numbers in a channel of the bordered gradient."""
 
 
+class Tiles(NamedTuple):
+    """Everything that a 3 x 3 convolution of stride 1 reads and writes when it is computed tile by tile.
+
+    A tile is 2 x 2 pixels of the output and the 4 x 4 pixels of the input that they see. Tiles lie as
+    ``[16, channels, tiles, batch]``: sixteen numbers that are sums and differences of a tile's pixels.
+    """
+
+    forward: Gather
+    """The sixteen products of transformed weights with tiles of the input."""
+    backward: Gather
+    """From gradients of the output's tiles to those of the input's."""
+    inside: _Offsets
+    """``[pixels]`` of each pixel in the bordered map."""
+    padded: int
+    """Numbers in a channel of the bordered map, which has room for whole tiles."""
+    line: int
+    """Pixels in a line of it."""
+    down: int
+    """Tiles from top to bottom."""
+    across: int
+    """Tiles from left to right."""
+    height: int
+    """Of the map, in pixels."""
+    width: int
+    """Of the map, in pixels."""
+
+
+@lru_cache(maxsize=64)
+def tiles_of(channels: int, outputs: int, size: tuple[int, int], *, batch: int) -> Tiles:
+    """Lists the terms of a 3 x 3 convolution of stride 1, tile by tile; arguments as in `terms_of`."""
+    height, width = size
+    down, across = -(-height // 2), -(-width // 2)
+    line, plane = 2 * across + 2, down * across * batch
+    steps, part = np.arange(0, plane, VECTOR), np.arange(16)
+    reads, writes = part * channels * plane, part * outputs * plane
+    kernels = part * outputs * channels
+    forward = _gather(
+        [start + np.arange(channels) for start in kernels],
+        [start + np.arange(channels) * plane for start in reads],
+        [steps] * 16,
+        [start + steps for start in writes],
+        row=channels,
+        plane=plane,
+    )
+    backward = _gather(
+        [start + np.arange(outputs) * channels for start in kernels],
+        [start + np.arange(outputs) * plane for start in writes],
+        [steps] * 16,
+        [start + steps for start in reads],
+        row=1,
+        plane=plane,
+    )
+    inside = np.add.outer((np.arange(height) + 1) * line, np.arange(width) + 1).reshape(-1) * batch
+    padded = (2 * down + 2) * line * batch
+    return Tiles(forward, backward, inside.astype(np.int64), padded, line, down, across, height, width)
+
+
 @lru_cache(maxsize=64)
 def terms_of(
     channels: int, outputs: int, size: tuple[int, int], *, batch: int, kernel: int = 3, stride: int = 1

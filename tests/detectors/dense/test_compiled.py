@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mapopt.detectors.dense import compiled
 from mapopt.detectors.dense.compiled import Block, Layers, kernels_for, run_layers
-from mapopt.detectors.dense.gathering import terms_of
+from mapopt.detectors.dense.gathering import Gather, Tiles, terms_of, tiles_of
 from mapopt.detectors.dense.tiny import TinyNetwork
 from mapopt.detectors.interface import normalize, scaling
 
@@ -119,6 +119,7 @@ BLOCKS = [
     [(2, 1, 3, 1, False)],
     [(4, 5, 3, 2, True)],
     [(6, 4, 1, 1, True)],
+    [(6, 5, 3, 1, True)],
     [(2, 6, 3, 2, False), (6, 4, 3, 1, True), (4, 3, 1, 2, False)],
 ]
 
@@ -142,6 +143,35 @@ def test_blocks_of_any_shape_are_those_of_torchs_operations(
     upstream = random(*expected.shape, seed=3, dtype=torch.float64)
     (mine,), (theirs,) = (torch.autograd.grad(made, weights, upstream) for made in (outcome, expected))
     torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-9 * float(theirs.abs().max()))
+
+
+def test_convolutions_of_every_pixel_are_computed_tile_by_tile_and_others_are_not() -> None:
+    layers, _ = small_layers([(2, 4, 3, 1, False), (4, 4, 1, 1, False), (4, 2, 3, 2, False)])
+    terms = compiled._Plan(layers, (8, 2, 20, 28)).terms
+    assert [isinstance(term, Tiles) for term in terms] == [True, False, False]
+
+
+@pytest.mark.parametrize("size", [(24, 24), (20, 28)], ids=str)
+def test_tiles_are_about_as_exact_as_the_definition_of_a_convolution(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers, count = small_layers([(40, 40, 3, 1, False), (40, 32, 3, 1, True)])
+    weights, scale = 0.2 * random(2, count, dtype=torch.float64), random(2, 2, dtype=torch.float64, seed=4)
+    images, outcome = random(2, 16, 2, *size, dtype=torch.float64, seed=1), []
+    for dtype, tiled in ((torch.float64, False), (torch.float32, False), (torch.float32, True)):
+        with monkeypatch.context() as patch:
+            if not tiled:
+                patch.setattr(compiled, "tiles_of", terms_of)
+            own = weights.to(dtype).requires_grad_()
+            kernels = kernels_for(own)
+            assert kernels is not None
+            made = run_layers(kernels, layers, own, images.to(dtype), scale.to(dtype))
+            upstream = random(*made.shape, seed=3, dtype=dtype)
+            outcome.append((made.detach().double(), torch.autograd.grad(made, own, upstream)[0].double()))
+    exact, direct, tiles = outcome
+    for place in range(2):
+        error, allowed = ((way[place] - exact[place]).norm() / exact[place].norm() for way in (tiles, direct))
+        assert 0 < float(error) < 3 * float(allowed) < 3e-3
 
 
 def test_the_gradient_is_that_of_finite_differences() -> None:
@@ -221,18 +251,37 @@ def test_every_number_that_a_convolution_touches_is_in_its_map_and_every_pixel_i
     channels, outputs, batch = 3, 2, 16
     terms = terms_of(channels, outputs, size, batch=batch, kernel=kernel, stride=stride)
     pixels = -(-size[0] // stride) * -(-size[1] // stride)
-    for gather, read, rows, written in (
-        (terms.forward, channels * terms.padded, outputs, pixels),
-        (terms.backward, outputs * terms.padded_gradient, channels, size[0] * size[1]),
-    ):
+    weights = outputs * channels * kernel**2
+    check(terms.forward, channels * terms.padded, outputs, pixels, batch, weights)
+    check(terms.backward, outputs * terms.padded_gradient, channels, size[0] * size[1], batch, weights)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 4), (7, 7)], ids=str)
+def test_so_is_every_number_that_tiles_touch(size: tuple[int, int]) -> None:
+    channels, outputs, batch = 3, 2, 16
+    tiles = tiles_of(channels, outputs, size, batch=batch)
+    area, weights = tiles.down * tiles.across, 16 * outputs * channels
+    assert tiles.down == -(-size[0] // 2)
+    assert tiles.across == -(-size[1] // 2)
+    for gather, read, rows in ((tiles.forward, channels, outputs), (tiles.backward, outputs, channels)):
+        places = (gather.places[:, None] + gather.plane * torch.arange(rows).numpy()).reshape(-1)
+        assert sorted(places.tolist()) == list(range(0, 16 * rows * area * batch, 8))
+        check(gather, 16 * read * area * batch, rows, None, batch, weights)
+    assert len(set(tiles.inside.tolist())) == size[0] * size[1]
+    assert int(tiles.inside.max()) + batch <= tiles.padded
+
+
+def check(gather: Gather, read: int, rows: int, written: int | None, batch: int, weights: int) -> None:
+    """Checks that a gather stays within what it reads, its weights and, where it is one map, what it writes."""
+    if written is not None:
         assert sorted(gather.places.tolist()) == list(range(0, written * batch, 8))
         assert gather.plane == written * batch
-        bounds = [*zip(pairwise([0, *gather.tap_ends]), pairwise([0, *gather.column_ends]), strict=True)]
-        for (first_tap, last_tap), (first, last) in bounds:
-            places = gather.taps[first_tap:last_tap, None] + gather.columns[first:last]
-            assert places.size == 0 or (places.min() >= 0 and places.max() + 8 <= read)
-            weights = gather.weights[first_tap:last_tap, None] + gather.row * torch.arange(rows).numpy()
-            assert weights.size == 0 or (weights.min() >= 0 and weights.max() < outputs * channels * kernel**2)
+    bounds = [*zip(pairwise([0, *gather.tap_ends]), pairwise([0, *gather.column_ends]), strict=True)]
+    for (first_tap, last_tap), (first, last) in bounds:
+        places = gather.taps[first_tap:last_tap, None] + gather.columns[first:last]
+        assert places.size == 0 or (places.min() >= 0 and places.max() + 8 <= read)
+        used = gather.weights[first_tap:last_tap, None] + gather.row * torch.arange(rows).numpy()
+        assert used.size == 0 or (used.min() >= 0 and used.max() < weights)
 
 
 def test_scaling_is_what_normalizing_does() -> None:

@@ -6,6 +6,7 @@ from torchvision.ops import box_iou
 
 from mapopt.detectors.dense import losses as dense_losses
 from mapopt.detectors.dense.losses import DenseLoss
+from mapopt.detectors.interface import Targets
 from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
 from mapopt.losses import BOX_LOSSES, LOSSES, PointwiseLoss
@@ -182,6 +183,23 @@ def test_images_without_objects_have_no_box_loss_and_no_invalid_numbers(loss, pr
     assert losses["box"].tolist() == [0, 0]
     assert torch.isfinite(losses["class"]).all()
     assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("box_loss", BOX_LOSSES)
+def test_a_lane_has_the_same_bits_however_many_positives_its_neighbor_has(box_loss, problem, knob_table, dense_loss):
+    logits, boxes, priors, targets = problem
+    logits, boxes = logits.detach(), boxes.detach()
+    outcome = []
+    for objects in range(5):
+        labels = targets.labels.clone()
+        labels[0, :, objects:] = -1
+        changed = Targets(targets.boxes, labels, targets.crowd)
+        own = boxes.clone().requires_grad_()
+        value = dense_loss("rank_sort", box_loss=box_loss)(logits, own, priors, changed, knob_table(2))["box"]
+        outcome.append((value.detach()[1], torch.autograd.grad(value.sum(), own)[0][1]))
+    for value, gradient in outcome[1:]:
+        assert torch.equal(value, outcome[0][0])
+        assert torch.equal(gradient, outcome[0][1])
 
 
 @pytest.mark.parametrize("soft", [False, True])
