@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.metrics.layout import Layout, stable_order
+from mapopt.metrics.layout import Layout
 from mapopt.metrics.matching import Matches
+from mapopt.metrics.orders import stable_order
 from mapopt.metrics.settings import RECALLS, Settings
 
 
@@ -34,6 +35,79 @@ class Curves:
     scores: NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Hits:
+    """The true positives of every curve, one curve after the other.
+
+    Attributes:
+        count: ``[a, t, k]`` how many a curve has.
+        first: ``[a, t, k]`` where they begin.
+        pair: ``[n]`` which of the matches each is.
+        precision: ``[n]`` the best precision from each on.
+    """
+
+    count: NDArray[np.int64]
+    first: NDArray[np.int64]
+    pair: NDArray[np.int64]
+    precision: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, true: NDArray[np.bool_], kept: NDArray[np.int32], before: NDArray[np.int32], cuts: NDArray[np.int64]
+    ) -> _Hits:
+        """Counts.
+
+        Args:
+            true: ``[a, t, p]`` which matches are true positives.
+            kept: ``[a, t, p]`` false positives up to a match.
+            before: ``[a, t, k]`` those of earlier classes.
+            cuts: ``[k + 1]`` where the matches of every class begin.
+        """
+        pairs, curves = true.shape[2], true.shape[0] * true.shape[1]
+        at = np.flatnonzero(true)
+        bounds = np.searchsorted(at, (np.arange(curves)[:, None] * pairs + cuts).ravel()).reshape(curves, -1)
+        first, count = bounds[:, :-1].ravel(), np.diff(bounds).ravel()
+        number = np.arange(1, len(at) + 1) - np.repeat(first, count)
+        false = kept.reshape(-1)[at] - np.repeat(before.ravel(), count)
+        dense = np.zeros((curves, pairs))
+        dense.reshape(-1)[at] = number / (false + number + np.spacing(1))
+        for start, end in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+            backwards = dense[:, start:end][:, ::-1]
+            np.maximum.accumulate(backwards, axis=1, out=backwards)
+        return cls(
+            count=count.reshape(before.shape),
+            first=first.reshape(before.shape),
+            pair=at % max(pairs, 1),
+            precision=dense.reshape(-1)[at],
+        )
+
+    def read(
+        self,
+        values: NDArray[np.float64],
+        needed: NDArray[np.int64],
+        undefined: NDArray[np.bool_],
+        *,
+        out: NDArray[np.float64],
+    ) -> None:
+        """Reads one value a hit at the recalls: 0 where a recall is not reached, -1 where it is undefined.
+
+        Args:
+            values: ``[n]`` what is read.
+            needed: ``[a, k, 101]`` the hit that reaches a recall, from 0.
+            undefined: ``[a, 1, k]`` classes without ground truth that counts.
+            out: ``[a, t, k, 101]`` where it goes.
+        """
+        # Behind the hits of a curve stands what holds where there is none.
+        rows = np.arange(self.count.size)
+        column = np.empty(len(values) + len(rows))
+        column[np.arange(len(values)) + np.repeat(rows, self.count.ravel())] = values
+        first = self.first + rows.reshape(self.first.shape)
+        column[first + self.count] = np.where(undefined, -1.0, 0.0)
+        index = np.minimum(needed[:, None], self.count[..., None])
+        index += first[..., None]
+        column.take(index, out=out, mode="clip")
+
+
 def accumulate(layout: Layout, settings: Settings, ignored: NDArray[np.bool_], matches: list[Matches]) -> Curves:
     """Counts matches.
 
@@ -43,34 +117,40 @@ def accumulate(layout: Layout, settings: Settings, ignored: NDArray[np.bool_], m
         ignored: ``[a, g]`` ground truths that do not count in a range.
         matches: The matches; element i holds the i-th part of the ranges (see `range_parts`).
     """
-    thresholds, ranges = len(settings.iou_thresholds), len(settings.area_names)
     positives = count_positives(layout, ignored)
-    entry_range, entry_threshold, position, truth = _unpack(matches, settings)
+    needed = np.maximum(hits_needed(positives), 1) - 1
+    bounds = np.searchsorted(layout.classes, np.arange(layout.classes_total + 1))
+    best = np.append(layout.scores, 0.0)[bounds[:-1]]
+    best[bounds[1:] == bounds[:-1]] = 0.0
     inside = ~settings.outside(layout.box_area)  # [a, d]
-    class_first = np.searchsorted(layout.classes, np.arange(layout.classes_total))
-    curves = empty_curves(layout, settings, positives)
+    parts = [
+        (ranges, cut, *_unpack(match, len(settings.area_names[ranges]), len(settings.iou_thresholds[cut])))
+        for match, (ranges, cut) in zip(matches, range_parts(settings), strict=True)
+    ]
+    curves = unfilled_curves(settings, layout.classes_total)
     for number, limit in enumerate(settings.max_detections):
         allowed = layout.rank < limit
-        chosen = np.flatnonzero(allowed[position])
-        a, t, at = entry_range[chosen], entry_threshold[chosen], position[chosen]
-        counted = np.zeros((ranges, len(allowed) + 1), np.int64)
+        counted = np.zeros((len(inside), len(allowed) + 1), np.int32)
         np.cumsum(inside & allowed, axis=1, out=counted[:, 1:])
-        category = layout.classes[at]
-        segment = (a * thresholds + t) * layout.classes_total + category
-        hit = ~ignored[a, truth[chosen]]
-        # Detections that count, up to this one and in its class, less the matched among them.
-        kept = counted[a, at + 1] - counted[a, class_first[category]]
-        kept -= _running_count(inside[a, at], segment)
-        true = np.flatnonzero(hit)
-        hits = _running_count(hit, segment)[true].astype(np.float64)
-        _fill(
-            curves,
-            number,
-            positives,
-            segment=segment[true],
-            precision=hits / (kept[true] + hits + np.spacing(1)),
-            scores=layout.scores[at[true]],
-        )
+        for ranges, thresholds, position, truth, tracks in parts:
+            chosen = np.flatnonzero(allowed[position])
+            if len(chosen) < len(position):
+                position, truth, tracks = position[chosen], truth[chosen], tracks[..., chosen]
+            cuts = np.searchsorted(layout.classes[position], np.arange(layout.classes_total + 1))
+            passed, true = tracks & inside[ranges, None, position], tracks & ~ignored[ranges, None, truth]
+            # Detections that count, up to a match, less the matched among them: in all classes, then before each.
+            misses = np.zeros((*passed.shape[:2], len(position) + 1), np.int32)
+            np.cumsum(passed, axis=2, out=misses[:, :, 1:])
+            kept = counted[ranges, None, position + 1] - misses[:, :, 1:]
+            before = counted[ranges, None, bounds[:-1]] - misses[:, :, cuts[:-1]]
+            hits = _Hits.of(true, kept, before, cuts)
+            undefined = (positives[ranges] == 0)[:, None]
+            where = number, ranges, thresholds
+            curves.recall[where] = np.where(undefined, -1.0, hits.count / np.maximum(positives[ranges], 1)[:, None])
+            hits.read(hits.precision, needed[ranges], undefined, out=curves.precision[where])
+            hits.read(layout.scores[position[hits.pair]], needed[ranges], undefined, out=curves.scores[where])
+            # At recall 0 the score is that of the best detection, matched or not.
+            curves.scores[where][..., 0] = np.where(undefined, -1.0, best)
     return curves
 
 
@@ -79,33 +159,10 @@ def count_positives(layout: Layout, ignored: NDArray[np.bool_]) -> NDArray[np.in
     return np.stack([np.bincount(layout.truth_class[~row], minlength=layout.classes_total) for row in ignored])
 
 
-def empty_curves(layout: Layout, settings: Settings, positives: NDArray[np.int64]) -> Curves:
-    """Returns the curves of detections that match nothing: 0, or -1 where undefined.
-
-    At recall 0 the score is that of the best detection, matched or not.
-    """
-    curves = unfilled_curves(settings, layout.classes_total)
-    nothing = np.where(positives == 0, -1.0, 0.0)[:, None, :]
-    curves.recall[:] = nothing
-    curves.precision[:] = nothing[..., None]
-    best = np.zeros(layout.classes_total)
-    present, first = np.unique(layout.classes, return_index=True)
-    best[present] = layout.scores[first]
-    lowest = np.repeat(nothing[..., None], len(RECALLS), axis=-1)
-    lowest[..., 0] = np.where(positives == 0, -1.0, best)[:, None, :]
-    curves.scores[:] = lowest
-    return curves
-
-
 def unfilled_curves(settings: Settings, classes: int) -> Curves:
-    """Returns room for curves, with no numbers in it yet.
-
-    Precisions and scores are one block: of two that are freed, the system takes one back, and gives it anew page by
-    page at the next evaluation, which costs more than the counting.
-    """
+    """Returns room for curves, with no numbers in it yet."""
     shape = (len(settings.max_detections), len(settings.area_names), len(settings.iou_thresholds), classes)
-    precision, scores = np.empty((2, *shape, len(RECALLS)))
-    return Curves(precision, np.empty(shape), scores)
+    return Curves(np.empty((*shape, len(RECALLS))), np.empty(shape), np.empty((*shape, len(RECALLS))))
 
 
 def range_parts(settings: Settings) -> list[tuple[slice, slice]]:
@@ -120,30 +177,15 @@ def range_parts(settings: Settings) -> list[tuple[slice, slice]]:
 
 
 def _unpack(
-    matches: list[Matches], settings: Settings
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Returns area range, threshold, detection and ground truth of every match, sorted in this order."""
-    columns = []
-    for part, (ranges, thresholds) in zip(matches, range_parts(settings), strict=True):
-        width = len(settings.iou_thresholds[thresholds])
-        tracks = len(settings.area_names[ranges]) * width
-        order = stable_order(part.detection, int(part.detection.max(initial=0)) + 1)
-        detection, truth = part.detection[order], part.truth[order]
-        # Little-endian bytes unpack to the tracks in order.
-        words = part.tracks[order].astype("<u8").view(np.uint8).reshape(-1, 8)
-        bits = np.unpackbits(words, axis=1, count=tracks, bitorder="little")
-        track, pair = np.nonzero(np.ascontiguousarray(bits.T))
-        columns.append((track // width + ranges.start, track % width + thresholds.start, detection[pair], truth[pair]))
-    area, threshold, detection, truth = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return area, threshold, detection, truth
-
-
-def _running_count(flags: NDArray[np.bool_], segment: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns the number of flags set up to and including each entry, within its segment."""
-    total = np.cumsum(flags)
-    starts = np.flatnonzero(np.append(True, segment[1:] != segment[:-1]))[: len(segment)]
-    lengths = np.diff(np.append(starts, len(segment)))
-    return total - np.repeat(total[starts] - flags[starts], lengths)
+    matches: Matches, ranges: int, thresholds: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Returns ``[p]`` detections, ascending, ``[p]`` ground truths and ``[a, t, p]`` flags of the matches."""
+    order = stable_order(matches.detection, int(matches.detection.max(initial=0)) + 1)
+    # Little-endian bytes unpack to the tracks in order.
+    words = matches.tracks[order].astype("<u8").view(np.uint8).reshape(-1, 8)
+    bits = np.unpackbits(words, axis=1, count=ranges * thresholds, bitorder="little")
+    flags = np.ascontiguousarray(bits.T).view(bool).reshape(ranges, thresholds, len(order))
+    return matches.detection[order], matches.truth[order], flags
 
 
 def hits_needed(positives: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -153,44 +195,3 @@ def hits_needed(positives: NDArray[np.int64]) -> NDArray[np.int64]:
     for _ in range(3):  # the product is off by less than one hit
         needed += needed / total < RECALLS
     return needed
-
-
-def _fill(
-    curves: Curves,
-    number: int,
-    positives: NDArray[np.int64],
-    *,
-    segment: NDArray[np.int64],
-    precision: NDArray[np.float64],
-    scores: NDArray[np.float64],
-) -> None:
-    """Reads precision and score at the 101 recalls, for the ``number``-th limit.
-
-    Args:
-        curves: Filled where a segment has a true positive; left alone elsewhere.
-        number: Which limit.
-        positives: ``[a, k]`` ground truths that count.
-        segment: ``[n]`` (range * thresholds + threshold) * classes + class of every true positive, ascending.
-        precision: ``[n]`` its precision.
-        scores: ``[n]`` its score.
-    """
-    if len(segment) == 0:
-        return
-    starts = np.flatnonzero(np.append(True, segment[1:] != segment[:-1]))
-    ends = np.append(starts[1:], len(segment))
-    rows = segment[starts]
-    thresholds, classes = curves.recall.shape[2:]
-    counts = positives[rows // (thresholds * classes), rows % classes]
-    curves.recall[number].reshape(-1)[rows] = (ends - starts) / counts
-    sizes, which = np.unique(counts, return_inverse=True)
-    needed = hits_needed(sizes)[which]  # [s, r]
-    reached = needed <= (ends - starts)[:, None]
-    # Chunk r runs from the hit that reaches recall r to the one that reaches the next recall, or to the segment's end.
-    # Empty chunks read their first hit, which belongs to them and to the following ones alike.
-    begin = np.where(reached, starts[:, None] + np.maximum(needed, 1) - 1, ends[:, None])
-    best = np.maximum.reduceat(np.append(precision, 0.0), begin.ravel()).reshape(begin.shape)
-    best = np.where(reached, best, 0.0)
-    curves.precision[number].reshape(-1, len(RECALLS))[rows] = np.maximum.accumulate(best[:, ::-1], axis=1)[:, ::-1]
-    at = np.where(reached, np.append(scores, 0.0)[begin], 0.0)
-    at[:, 0] = curves.scores[number].reshape(-1, len(RECALLS))[rows, 0]  # the best detection's, matched or not
-    curves.scores[number].reshape(-1, len(RECALLS))[rows] = at

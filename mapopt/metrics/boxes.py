@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapopt.errors import DataError
 from mapopt.metrics.bridges import coco_detections, coco_ground_truth, dicts_detections, dicts_ground_truth, host
-from mapopt.metrics.groups import GroundTruthIndex
+from mapopt.metrics.groups import GroundTruthIndex, Places
 
 # Beyond these an area leaves float64's range, and 0/0 or inf/inf would decide a match.
 _LARGEST_COORDINATE = 1e150
@@ -63,14 +63,14 @@ class GroundTruth:
             area = _numbers(self.area, "area", "ground truth", count)
             if not np.isfinite(area).all():
                 raise DataError(f"area of ground truth {_first(~np.isfinite(area))} is not finite: give pixels squared")
-        images = np.unique(image_ids if self.images is None else _whole_numbers(self.images, "images", "ground truth"))
-        categories = np.unique(
+        images = _distinct(image_ids if self.images is None else _whole_numbers(self.images, "images", "ground truth"))
+        categories = _distinct(
             labels if self.categories is None else _whole_numbers(self.categories, "categories", "ground truth")
         )
-        _expect_known(image_ids, images, "image id", "images")
-        _expect_known(labels, categories, "label", "categories")
         _freeze(self, boxes=boxes, labels=labels, image_ids=image_ids, crowd=crowd, area=area)
         _freeze(self, images=images, categories=categories)
+        _expect_known(image_ids, self._places.image, len(images), "image id", "images")
+        _expect_known(labels, self._places.category, len(categories), "label", "categories")
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -114,15 +114,11 @@ class GroundTruth:
     @cached_property
     def index(self) -> GroundTruthIndex:
         """The boxes grouped by image and category, made at the first evaluation and kept."""
-        return GroundTruthIndex.of(
-            boxes=self.boxes,
-            image=np.searchsorted(self.images, self.image_ids),
-            category=np.searchsorted(self.categories, self.labels),
-            crowd=self.crowd,
-            area=self.area,
-            images=self.images,
-            categories=self.categories,
-        )
+        return GroundTruthIndex.of(boxes=self.boxes, places=self._places, crowd=self.crowd, area=self.area)
+
+    @cached_property
+    def _places(self) -> Places:
+        return Places.of(self.images, self.image_ids, self.categories, self.labels)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -149,7 +145,7 @@ class Detections:
     def __post_init__(self) -> None:
         boxes = _boxes(self.boxes, "detection")
         scores = _numbers(self.scores, "scores", "detection", len(boxes))
-        if np.isnan(scores).any():
+        if len(scores) and np.isnan(scores.min()):
             raise DataError(
                 f"score of detection {_first(np.isnan(scores))} is NaN: the detector has diverged, or divides by zero"
             )
@@ -244,10 +240,15 @@ def _boxes(values: ArrayLike, owner: str) -> NDArray[np.float64]:
         boxes = boxes.reshape(0, 4)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise DataError(f"{owner} boxes have shape {boxes.shape}: expected (n, 4), corners x1, y1, x2, y2")
-    # One comparison finds NaN, infinity and absurd sizes; the message is worked out only where there is one.
-    if not (np.abs(boxes) <= _LARGEST_COORDINATE).all():
+    if len(boxes) == 0:
+        return boxes
+    # Extremes find NaN, infinity and absurd sizes; the message is worked out only where there is one.
+    if not (boxes.min() >= -_LARGEST_COORDINATE and boxes.max() <= _LARGEST_COORDINATE):
         row = _first(~(np.abs(boxes) <= _LARGEST_COORDINATE).all(axis=1))
         raise DataError(f"{owner} {row} has box {boxes[row].tolist()}: expected finite pixel coordinates")
+    x1, y1, x2, y2 = boxes.T
+    if min((x2 - x1).min(), (y2 - y1).min()) >= _SMALLEST_SIDE:
+        return boxes
     sides = boxes[:, 2:] - boxes[:, :2]
     odd = sides < _SMALLEST_SIDE
     if (odd & (sides != 0)).any():
@@ -261,13 +262,17 @@ def _boxes(values: ArrayLike, owner: str) -> NDArray[np.float64]:
     return boxes
 
 
-def _expect_known(ids: NDArray[np.int64], known: NDArray[np.int64], kind: str, argument: str) -> None:
-    unknown = ~np.isin(ids, known)
-    if unknown.any():
-        row = _first(unknown)
+def _distinct(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns ids in ascending order, each once; those that are so already are not sorted."""
+    return ids if (ids[1:] > ids[:-1]).all() else np.unique(ids)
+
+
+def _expect_known(ids: NDArray[np.int64], place: NDArray[np.int64], known: int, kind: str, argument: str) -> None:
+    if len(place) and place.min() < 0:
+        row = int(np.argmin(place))
         raise DataError(
             f"ground truth {row} has {kind} {ids[row]}, which is not in `{argument}` "
-            f"({len(known)} ids): add it there or leave the box out"
+            f"({known} ids): add it there or leave the box out"
         )
 
 

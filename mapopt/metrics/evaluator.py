@@ -17,6 +17,7 @@ from mapopt.metrics.accumulation import Curves
 from mapopt.metrics.boxes import Detections, GroundTruth
 from mapopt.metrics.engines import Backend, check_backend, curves_of
 from mapopt.metrics.layout import lay_out
+from mapopt.metrics.memory import keep_freed_memory
 from mapopt.metrics.oracle import pycocotools_curves
 from mapopt.metrics.pairs import check_pair, regardless_of_category
 from mapopt.metrics.report import Report
@@ -111,6 +112,7 @@ def evaluate_lanes(
         iou_thresholds=iou_thresholds, area_ranges=area_ranges, max_detections=max_detections, mode=mode
     )
     check_backend(backend)
+    keep_freed_memory()
     if isinstance(lanes, Detections) or not isinstance(lanes, Sequence):
         raise DataError(f"lanes are of type {type(lanes).__name__}: expected a list of Detections, or call evaluate")
     truths = [truth] * len(lanes) if not isinstance(truth, Sequence) else list(truth)

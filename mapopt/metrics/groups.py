@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mapopt.metrics.orders import stable_order
+
 # A table of all groups costs 4 bytes each; beyond this (128 MiB) the groups that have boxes are searched instead.
 _LARGEST_TABLE = 1 << 25
 
@@ -46,16 +48,14 @@ class GroundTruthIndex:
         cls,
         *,
         boxes: NDArray[np.float64],
-        image: NDArray[np.int64],
-        category: NDArray[np.int64],
+        places: Places,
         crowd: NDArray[np.bool_],
         area: NDArray[np.float64],
-        images: NDArray[np.int64],
-        categories: NDArray[np.int64],
     ) -> GroundTruthIndex:
-        """Sorts ``[n, 4]`` boxes with their image and category indices into groups."""
-        group = image * len(categories) + category
-        source = np.argsort(group, kind="stable")
+        """Sorts ``[n, 4]`` boxes into groups."""
+        images, categories = places.images, places.categories
+        group = places.image * len(categories) + places.category
+        source = stable_order(group, len(images) * len(categories))
         group = group[source]
         corners, box_area = corners_as_pycocotools(boxes[source])
         groups = len(images) * len(categories)
@@ -71,10 +71,10 @@ class GroundTruthIndex:
             box_area=box_area,
             crowd=crowd[source],
             area=area[source],
-            category=category[source],
+            category=places.category[source],
             source=source,
-            images=Lookup.of(images),
-            categories=Lookup.of(categories),
+            images=images,
+            categories=categories,
             _keys=keys,
             _starts=starts,
         )
@@ -89,6 +89,35 @@ class GroundTruthIndex:
             start = self._starts[group]
             count = self._starts[group + 1] - start
         return start.astype(np.int64), count.astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where the image and the category of every ground truth stand among those that are evaluated.
+
+    Attributes:
+        images: Lookup of image ids.
+        categories: Lookup of category ids.
+        image: ``[n]`` image indices, -1 for an image that is not listed.
+        category: ``[n]`` category indices, likewise.
+    """
+
+    images: Lookup
+    categories: Lookup
+    image: NDArray[np.int64]
+    category: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        images: NDArray[np.int64],
+        image_ids: NDArray[np.int64],
+        categories: NDArray[np.int64],
+        labels: NDArray[np.int64],
+    ) -> Places:
+        """Looks ids up; the lists of images and categories are sorted and distinct."""
+        image, category = Lookup.of(images), Lookup.of(categories)
+        return cls(image, category, image(image_ids), category(labels))
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mapopt.errors import DataError
 from mapopt.metrics.boxes import Detections, GroundTruth
 from mapopt.metrics.groups import GroundTruthIndex
+from mapopt.metrics.orders import order_by_class_and_score, stable_order
 from mapopt.metrics.pairs import check_pair
 
 
@@ -100,7 +101,7 @@ def lay_out(truths: Sequence[GroundTruth], lanes: Sequence[Detections], *, limit
     # Equal scores go by image, then as given; most callers give images in order.
     if (image[1:] < image[:-1]).any():
         source = source[stable_order(image[source], int(image_starts[-1]))]
-    source = source[_by_class_and_score(class_of[source], scores[source], int(class_starts[-1]))]
+    source = source[order_by_class_and_score(class_of[source], scores[source], int(class_starts[-1]))]
     turn = stable_order(group[source], int(group_starts[-1]))
     group = group[source[turn]]
     first = np.flatnonzero(np.append(True, group[1:] != group[:-1]))[: len(group)]
@@ -156,37 +157,6 @@ def _spans(
     spans = [index.span(group[cuts[lane] : cuts[lane + 1]] - group_starts[lane]) for lane, index in enumerate(indices)]
     starts = [start + truth_starts[lane] for lane, (start, _) in enumerate(spans)]
     return _joined(starts), _joined([count for _, count in spans])
-
-
-def stable_order(keys: NDArray[np.int64], bound: int) -> NDArray[np.int64]:
-    """Returns the stable order of keys in [0, bound).
-
-    Key and position are packed into one word: numpy sorts words with vector instructions, several times faster than
-    it sorts positions.
-    """
-    position_bits = max(len(keys) - 1, 0).bit_length()
-    if bound.bit_length() + position_bits > 63:
-        return np.argsort(keys, kind="stable")
-    packed = (keys << position_bits) | np.arange(len(keys))
-    packed.sort()
-    return packed & ((1 << position_bits) - 1)
-
-
-def _by_class_and_score(classes: NDArray[np.int64], scores: NDArray[np.float64], bound: int) -> NDArray[np.int64]:
-    """Returns the stable order by class, then falling score."""
-    single = scores.astype(np.float32)
-    position_bits = max(len(scores) - 1, 0).bit_length()
-    if (single == scores).all() and bound.bit_length() + 32 + position_bits <= 63:
-        # Detectors score in float32, and its bit pattern sorts as an integer once negative numbers are flipped.
-        bits = (single + np.float32(0)).view(np.int32)  # adding 0 turns -0 into 0: they are equal
-        rising = bits.astype(np.int64)
-        if len(bits) and bits.min() < 0:
-            rising = np.where(rising < 0, -1 - (rising & 0x7FFFFFFF), rising)
-        packed = (((classes << 32) + ((1 << 31) - 1 - rising)) << position_bits) | np.arange(len(scores))
-        packed.sort()
-        return packed & ((1 << position_bits) - 1)
-    order = np.argsort(-scores, kind="stable")
-    return order[stable_order(classes[order], bound)]
 
 
 def _joined(parts: list[NDArray]) -> NDArray:

@@ -15,10 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapopt.metrics.groups import corners_as_pycocotools
-from mapopt.metrics.layout import Layout, stable_order
+from mapopt.metrics.layout import Layout
+from mapopt.metrics.orders import stable_order
 
 # Pairs are formed in blocks of this size, which stay in the processor's cache.
-_PAIRS_PER_BLOCK = 1 << 17
+_PAIRS_PER_BLOCK = 1 << 15
+
+# Roundings are far smaller than what this leaves; the smallest width that a box can share with another is positive.
+_SLACK = 1 - 1e-9
+_TINY = np.nextafter(0.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,10 +142,12 @@ def _overlapping(
     """Keeps the pairs whose IoU reaches the threshold; the arithmetic is pycocotools', operation by operation."""
     mine, areas = corners_as_pycocotools(layout.boxes[layout.source[layout.turn[place]]])
     theirs = layout.truth_corners
-    row = np.repeat(np.arange(len(place)), count)
-    width = np.minimum(mine[2][row], theirs[2][truth]) - np.maximum(mine[0][row], theirs[0][truth])
-    kept = np.flatnonzero(width > 0)
-    row, truth, width = row[kept], truth[kept], width[kept]
+    # An IoU is at most the part of the detection's width that is covered: that alone excludes nearly all pairs.
+    enough = np.maximum((threshold * _SLACK) * (mine[2] - mine[0]), _TINY)
+    width = np.minimum(np.repeat(mine[2], count), theirs[2].take(truth))
+    width -= np.maximum(np.repeat(mine[0], count), theirs[0].take(truth))
+    kept = np.flatnonzero(width >= np.repeat(enough, count))
+    row, truth, width = np.repeat(np.arange(len(place)), count)[kept], truth[kept], width[kept]
     height = np.minimum(mine[3][row], theirs[3][truth]) - np.maximum(mine[1][row], theirs[1][truth])
     kept = np.flatnonzero(height > 0)
     row, truth = row[kept], truth[kept]

@@ -197,4 +197,4 @@ class Report:
 def _mean(values: NDArray[np.float64]) -> float:
     """Means over what is defined, summed in pycocotools' order: threshold, recall, category."""
     defined = values[values > -1]
-    return float(np.mean(defined)) if len(defined) else -1.0
+    return float(np.add.reduce(defined) / len(defined)) if len(defined) else -1.0

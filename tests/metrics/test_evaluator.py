@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -241,3 +243,17 @@ def test_one_category_for_all_is_pycocotools_without_categories(seed: int, backe
     assert report.stats.tolist() == evaluation.stats.tolist()
     assert list(report.per_category) == [-1]
     assert report.ap == report.per_category[-1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what the C library keeps is asked of Linux")
+def test_memory_is_used_again_by_the_next_evaluation() -> None:
+    script = (
+        "import resource, numpy as np, mapopt.metrics as m;"
+        "n = 4000; corner = np.random.default_rng(0).uniform(0, 90, (n, 2)); ids = np.arange(n) // 40;"
+        "boxes = np.hstack([corner, corner + 20]); truth = m.GroundTruth(boxes[::8], ids[::8] % 20, ids[::8]);"
+        "run = lambda: m.evaluate(truth, m.Detections(boxes, corner[:, 0], ids % 20, ids), backend='numpy').stats;"
+        "[run() for _ in range(4)]; before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt;"
+        "[run() for _ in range(10)]; print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 200  # several hundred pages an evaluation where they are given back

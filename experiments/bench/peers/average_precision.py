@@ -110,7 +110,8 @@ def _hotcoco_convert(boxes: BoxSet) -> Any:
 def _hotcoco_evaluate(pair: Any) -> NDArray[np.float64]:
     from hotcoco import COCOeval
 
-    return _coco_style(COCOeval(*pair, "bbox"))
+    truth, results = pair
+    return _coco_style(COCOeval(truth, results, "bbox"))
 
 
 def _ultrafast_convert(boxes: BoxSet) -> Any:
@@ -257,7 +258,7 @@ def _matrix(boxes: BoxSet) -> NDArray[np.float64]:
     return matrix
 
 
-def _categories(boxes: BoxSet) -> list[dict[str, Any]]:
+def _categories(boxes: BoxSet) -> list[Any]:
     return [{"id": category, "name": str(category)} for category in boxes.categories.tolist()]
 
 
