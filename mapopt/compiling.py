@@ -6,10 +6,21 @@ Floating point stays strict (no fastmath), so that a compiled loop gives the bit
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import os
+import sys
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
+
+Loading = Literal["in use", "read", "compile"]
+"""What stands between a process and a compiled function: nothing but its own file where numba has run another one
+already, numba's start where it has not, or compiling."""
+
+_STARTED = "numba.np.arraymath"
+"""What numba imports when it runs its first function."""
 
 _missing: dict[str, str] = {}
 """Modules that could not be loaded, and why: it is tried once, because a failing import searches the disk."""
@@ -23,6 +34,31 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # numba found no folder for its cache
         return numba.njit(function, nogil=True)
+
+
+def loading(module: str, function: str) -> Loading:
+    """Says what loading a module of compiled functions will cost, without importing anything.
+
+    Args:
+        module: its name.
+        function: the one of its functions that takes longest to compile.
+    """
+    if not _on_disk(module, function):
+        return "compile"
+    return "in use" if _STARTED in sys.modules else "read"
+
+
+@cache
+def _on_disk(module: str, function: str) -> bool:
+    """Whether numba has kept a function on disk since its file was last changed."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return False
+    source = Path(spec.origin)
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    folder, pattern = (Path(chosen), "**/") if chosen else (source.parent / "__pycache__", "")
+    kept = folder.glob(f"{pattern}{source.stem}.{function}-*.nbi")
+    return any(file.stat().st_mtime >= source.stat().st_mtime for file in kept)
 
 
 def load_kernels(module: str) -> ModuleType | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from mapopt.evaluation.text_tables import print_table
 from mapopt.experiments.bench.average_precision_tables import table, times_page
 from mapopt.experiments.bench.evaluator_cost import EvaluatorCost
 from mapopt.experiments.bench.expected import evaluators_seconds
+from mapopt.experiments.bench.few_images import FEW, CallsCost, calls_table, few_images_evaluators, measure_calls
 from mapopt.experiments.bench.peers.average_precision import PEERS, PYCOCOTOOLS, Peer
 from mapopt.experiments.bench.peers.ours import our_bootstrap, our_lanes, ours
 from mapopt.experiments.bench.peers.sets import SETS, SetSize
@@ -33,6 +34,14 @@ TURN = 0.2
 LANES, RESAMPLES = 16, 1000
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluatorCosts:
+    """What was measured: evaluators on whole sets, and their first calls where images are few."""
+
+    sets: tuple[EvaluatorCost, ...]
+    calls: tuple[CallsCost, ...]
+
+
 class Runner(Protocol):
     """Whatever runs an evaluator on a set; see `Worker`."""
 
@@ -43,7 +52,7 @@ class Runner(Protocol):
         """Ends."""
 
 
-def bench_evaluators(settings: EvaluatorSettings, *, seed: int) -> list[EvaluatorCost]:
+def bench_evaluators(settings: EvaluatorSettings, *, seed: int) -> EvaluatorCosts:
     """Measures evaluators on sets, and prints what they cost.
 
     Args:
@@ -51,23 +60,33 @@ def bench_evaluators(settings: EvaluatorSettings, *, seed: int) -> list[Evaluato
         seed: of the sets.
     """
     console = Console(width=None if sys.stdout.isatty() else 150)
-    costs = []
+    costs: list[EvaluatorCost] = []
+    calls: list[CallsCost] = []
     with Parts("bench ap", evaluators_seconds(settings)) as parts:
         for name in dict.fromkeys(settings.sets):
-            measured = measure(name, evaluators(name, peers=settings.peers), repeats=settings.repeats, seed=seed)
-            print_table(table(measured, SETS[name]), console)
-            costs += measured
+            if name == "few":
+                chosen = few_images_evaluators(peers=settings.peers)
+                for size in FEW:
+                    calls += measure_calls(size, chosen, repeats=settings.repeats, seed=seed)
+                print_table(calls_table(calls), console)
+            else:
+                measured = measure(name, evaluators(name, peers=settings.peers), repeats=settings.repeats, seed=seed)
+                print_table(table(measured, SETS[name]), console)
+                costs += measured
             parts.done(name)
-    return costs
+    return EvaluatorCosts(sets=tuple(costs), calls=tuple(calls))
 
 
-def write_evaluators(costs: Sequence[EvaluatorCost], folder: Path, *, seed: int) -> list[Path]:
-    """Writes ``ap.json`` and ``ap.png``, and returns their paths."""
+def write_evaluators(costs: EvaluatorCosts, folder: Path, *, seed: int) -> list[Path]:
+    """Writes ``ap.json``, and ``ap.png`` of the larger sets, and returns their paths."""
+    rows, calls = ([asdict(cost) for cost in part] for part in (costs.sets, costs.calls))
+    write_json(folder / "ap.json", {"seed": seed, "rows": rows, "calls": calls})
+    if not costs.sets:
+        return [folder / "ap.json"]
     # matplotlib is imported only where something is drawn.
     from mapopt.drawing.benchmark_figures import save_benchmark
 
-    write_json(folder / "ap.json", {"seed": seed, "rows": [asdict(cost) for cost in costs]})
-    return [folder / "ap.json", save_benchmark(times_page(costs), folder)]
+    return [folder / "ap.json", save_benchmark(times_page(costs.sets), folder)]
 
 
 def evaluators(name: str, *, peers: bool) -> list[Peer]:

@@ -18,7 +18,13 @@ from mapopt.experiments.bench.settings import (
 _PER_LANE = 0.5
 """Of a round of 40 steps and an evaluation at 48 pixels, for each lane."""
 
-_SETS = {"small": (30.0, 4.0), "medium": (35.0, 5.0), "coco": (120.0, 40.0), "crowded": (30.0, 6.0)}
+_SETS = {
+    "small": (30.0, 4.0),
+    "medium": (35.0, 5.0),
+    "coco": (120.0, 40.0),
+    "crowded": (30.0, 6.0),
+    "few": (60.0, 200.0),
+}
 """Of a set's first turn of every evaluator, their processes' start included, and of a further one."""
 
 

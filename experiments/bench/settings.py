@@ -11,7 +11,7 @@ from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import LOSSES
 
 LossPart = Literal["time", "fidelity", "descent", "mass"]
-SetName = Literal["small", "medium", "coco", "crowded"]
+SetName = Literal["small", "medium", "coco", "crowded", "few"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +63,12 @@ class LossSettings:
 class EvaluatorSettings:
     """Which evaluators of AP are measured on which sets."""
 
-    sets: tuple[SetName, ...] = ("small", "medium", "coco", "crowded")
-    """Which sets."""
+    sets: tuple[SetName, ...] = ("small", "medium", "coco", "crowded", "few")
+    """Which sets; few is six of few images and categories, for which the first 1, 10 and 100 calls of a process count,
+    what is loaded included."""
     repeats: int = 5
-    """Turns of each evaluator after a first one, which measures memory; the fastest counts. After 30 s on a set an
-    evaluator gets no further one."""
+    """Turns of each evaluator after a first one, which measures memory; the fastest counts, for few the median. After
+    30 s on a set an evaluator gets no further one."""
     peers: bool = True
     """Compare with the packages of others, where they are installed, too."""
 
@@ -75,7 +76,7 @@ class EvaluatorSettings:
         """Raises ConfigError where there is nothing to measure."""
         check_numbers("repeats", [self.repeats], 1)
         if not self.sets:
-            raise ConfigError("--sets is empty: name at least one of small, medium, coco, crowded")
+            raise ConfigError("--sets is empty: name at least one of small, medium, coco, crowded, few")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,22 +1,23 @@
 """Which code does the counting: numpy at once, or compiled kernels once they pay.
 
-Compiled kernels are up to four times faster, but loading them costs a process a second, and compiling them several
-once on a machine. So ``auto`` works in numpy until numpy has cost the process about as much, and loads them then:
-whoever evaluates once never waits, and whoever evaluates for hours loses seconds. All engines give the same bits, so
-the change is never seen.
+Compiled kernels take about half the time, but numba's start costs a process a second, and compiling many seconds once
+on a machine. So ``auto`` works in numpy until numpy has cost the process a multiple of what loading will cost, and
+loads them then: whoever evaluates once never waits, and whoever evaluates for hours loses seconds. Where numba is at
+work already, as in a process that trains many lanes, loading costs little and comes early. All engines give the same
+bits, so the change is never seen.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.compiling import load_kernels, why_missing
+from mapopt.compiling import Loading, load_kernels, loading, why_missing
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.metrics import accumulation, matching
 from mapopt.metrics.accumulation import Curves, range_parts
@@ -27,8 +28,12 @@ from mapopt.metrics.settings import Settings
 Backend = Literal["auto", "numpy", "numba", "pycocotools"]
 BACKENDS: Sequence[str] = ("auto", "numpy", "numba", "pycocotools")
 
-PATIENCE = 2.0
-"""Seconds of numpy work in one process after which ``auto`` loads the compiled kernels."""
+LOADING_SECONDS: Mapping[Loading, float] = {"in use": 0.05, "read": 1.0, "compile": 10.0}
+"""Processor seconds until the compiled kernels work, as measured on a busy machine (AMD EPYC, Python 3.11)."""
+
+PATIENCE = 3.0
+"""How many times what loading costs numpy may cost first. numpy takes three quarters of what the fastest other package
+takes, or less (`mapopt bench ap`), so by then loading is paid by what was saved: the sum never comes above theirs."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,19 @@ class Engine:
 
 
 NUMPY = Engine(matching.match_pairs, accumulation.accumulate)
+
+
+def pays(spent: float, state: Loading) -> bool:
+    """Says whether to load the compiled kernels.
+
+    Args:
+        spent: Processor seconds that numpy has cost this process.
+        state: What loading means here.
+
+    >>> pays(0.2, "in use"), pays(0.2, "read"), pays(4.0, "read")
+    (True, False, True)
+    """
+    return spent > PATIENCE * LOADING_SECONDS[state]
 
 
 @dataclass
@@ -105,9 +123,14 @@ def curves_of(layout: Layout, settings: Settings, backend: str) -> Curves:
 
 def engine_for(backend: str) -> Engine:
     """Returns the engine that works best for this process by now."""
-    if backend == "numba" or (backend == "auto" and (_choice.compiled or _choice.spent > PATIENCE)):
+    if backend == "numba" or (backend == "auto" and (_choice.compiled or _compiled_pays())):
         return _compiled() or NUMPY
     return NUMPY
+
+
+def _compiled_pays() -> bool:
+    # The cheapest case first: where it does not pay, nothing has to be looked up.
+    return pays(_choice.spent, "in use") and pays(_choice.spent, loading(_KERNELS, "_accumulate"))
 
 
 def _compiled() -> Engine | None:

@@ -15,6 +15,9 @@ from mapopt.metrics.layout import Layout
 from mapopt.metrics.matching import Matches, tracks_up_to_level
 from mapopt.metrics.settings import Settings
 
+# As in `mapopt.metrics.matching`; here for the cache on disk, which looks at this file alone.
+SLACK, SMALLEST = 1 - 1e-9, 5e-324
+
 
 def match_pairs(layout: Layout, thresholds: NDArray[np.float64], ignored: NDArray[np.uint64], ranges: int) -> Matches:
     """Does what `mapopt.metrics.matching.match_pairs` does, one detection after the other."""
@@ -101,13 +104,21 @@ def _match(
         left, top = box[0], box[1]
         area = (box[2] - left) * (box[3] - top)
         right, bottom = left + (box[2] - left), top + (box[3] - top)
+        # An IoU is at most the part of the detection's width, or of its height, that is covered: that excludes nearly
+        # all pairs by one jump, which the processor foresees.
+        wide = max((box[2] - left) * (thresholds[0] * SLACK), SMALLEST)
+        high = max((box[3] - top) * (thresholds[0] * SLACK), SMALLEST)
         rivals = 0
         for truth in range(turn_start[place], turn_start[place] + turn_count[place]):
-            width = min(right, truth_corners[2, truth]) - max(left, truth_corners[0, truth])
-            if width <= 0:
-                continue
-            height = min(bottom, truth_corners[3, truth]) - max(top, truth_corners[1, truth])
-            if height <= 0:
+            x1, y1, x2, y2 = (
+                truth_corners[0, truth],
+                truth_corners[1, truth],
+                truth_corners[2, truth],
+                truth_corners[3, truth],
+            )
+            width = (right if right < x2 else x2) - (left if left > x1 else x1)
+            height = (bottom if bottom < y2 else y2) - (top if top > y1 else y1)
+            if not ((width >= wide) & (height >= high)):
                 continue
             intersection = width * height
             iou = intersection / (area if crowd[truth] else area + truth_box_area[truth] - intersection)

@@ -23,7 +23,7 @@ _PAIRS_PER_BLOCK = 1 << 15
 
 # Roundings are far smaller than what this leaves; the smallest width that a box can share with another is positive.
 _SLACK = 1 - 1e-9
-_TINY = np.nextafter(0.0, 1.0)
+_SMALLEST = 5e-324
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +143,7 @@ def _overlapping(
     mine, areas = corners_as_pycocotools(layout.boxes[layout.source[layout.turn[place]]])
     theirs = layout.truth_corners
     # An IoU is at most the part of the detection's width that is covered: that alone excludes nearly all pairs.
-    enough = np.maximum((threshold * _SLACK) * (mine[2] - mine[0]), _TINY)
+    enough = np.maximum((threshold * _SLACK) * (mine[2] - mine[0]), _SMALLEST)
     width = np.minimum(np.repeat(mine[2], count), theirs[2].take(truth))
     width -= np.maximum(np.repeat(mine[0], count), theirs[0].take(truth))
     kept = np.flatnonzero(width >= np.repeat(enough, count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -23,13 +24,60 @@ def fresh_choice(monkeypatch) -> None:
     monkeypatch.setattr(compiling, "_missing", {})
 
 
+@pytest.mark.parametrize("state", engines.LOADING_SECONDS)
+def test_compiled_kernels_pay_when_numpy_has_cost_a_multiple_of_loading_them(state: compiling.Loading) -> None:
+    cost = engines.PATIENCE * engines.LOADING_SECONDS[state]
+    assert not engines.pays(0.0, state)
+    assert not engines.pays(cost, state)
+    assert engines.pays(1.01 * cost, state)
+
+
+def test_the_cheaper_loading_is_the_earlier_it_pays() -> None:
+    assert list(engines.LOADING_SECONDS) == sorted(engines.LOADING_SECONDS, key=engines.LOADING_SECONDS.__getitem__)
+    assert engines.pays(1.0, "in use")
+    assert not engines.pays(1.0, "read")
+    assert engines.pays(5.0, "read")
+    assert not engines.pays(5.0, "compile")
+
+
 @pytest.mark.skipif(not find_spec("numba"), reason="numba is not installed")
-def test_auto_compiles_when_numpy_has_cost_enough(monkeypatch) -> None:
-    evaluate(TRUTH, LANE)
-    assert engines.engine_for("auto") is engines.NUMPY
-    monkeypatch.setattr(engines, "PATIENCE", 0.0)
-    assert engines.engine_for("auto") is not engines.NUMPY
+@pytest.mark.parametrize(("spent", "state", "changes"), [(1.0, "in use", True), (1.0, "read", False)])
+def test_auto_asks_what_loading_costs_here(monkeypatch, spent: float, state: str, changes: bool) -> None:
+    monkeypatch.setattr(engines, "loading", lambda module, function: state)
+    engines._choice.spent = spent
+    assert (engines.engine_for("auto") is not engines.NUMPY) == changes
     assert engines.engine_for("numpy") is engines.NUMPY
+
+
+@pytest.mark.parametrize(
+    ("kept", "age", "started", "expected"),
+    [
+        (None, 0, True, "compile"),
+        ("made.other-3.py311.nbi", 1, True, "compile"),
+        ("made.slow-3.py311.nbi", -1, True, "compile"),
+        ("made.slow-3.py311.nbi", 1, False, "read"),
+        ("made.slow-3.py311.nbi", 1, True, "in use"),
+    ],
+)
+@pytest.mark.parametrize("chosen", [False, True])
+def test_what_loading_costs_is_read_off_the_disk_and_the_process(
+    tmp_path, monkeypatch, kept: str | None, age: int, started: bool, expected: str, chosen: bool
+) -> None:
+    (tmp_path / "made.py").write_text("raise RuntimeError('imported')")
+    folder = tmp_path / ("cache/made_0" if chosen else "__pycache__")
+    folder.mkdir(parents=True)
+    if kept:
+        (folder / kept).touch()
+        written = (tmp_path / "made.py").stat().st_mtime
+        os.utime(folder / kept, (written + age, written + age))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    if chosen:
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(compiling, "_STARTED", "sys" if started else "nobody_at_all")
+    compiling._on_disk.cache_clear()
+    assert compiling.loading("made", "slow") == expected
+    compiling._on_disk.cache_clear()
 
 
 def test_auto_stays_with_numpy_where_numba_is_missing(monkeypatch) -> None:

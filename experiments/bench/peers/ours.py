@@ -21,7 +21,7 @@ def ours(backend: Backend, mode: Mode = "full") -> Peer:
     return Peer(
         f"{name} ({backend})",
         "mapopt",
-        ("mapopt", backend),
+        ("mapopt",) if backend == "auto" else ("mapopt", backend),
         our_boxes,
         partial(_evaluate, backend=backend, mode=mode),
         whole=mode == "full",

@@ -66,7 +66,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, peer, size, seed), daemon=True)
-        with _environment(ONE_THREAD):
+        with variables(ONE_THREAD):
             self._process.start()
         theirs.close()
 
@@ -132,11 +132,12 @@ def _serve(connection: Connection, peer: Peer, size: SetSize, seed: int) -> None
                     gc.collect()
                 answer: Turn | str = run_in_turn(peer, boxes, seconds)
             except Exception as error:  # whatever it is, it is the other package's, and the table says so
-                answer = _one_line(error)
+                answer = one_line(error)
             connection.send(answer)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Returns what an error says, in one short line."""
     said = " ".join(str(error).split())
     return f"{type(error).__name__}: {said}"[:120]
 
@@ -159,7 +160,7 @@ def _status(name: str) -> float:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def variables(values: dict[str, str]) -> Iterator[None]:
     """Sets variables for processes that start meanwhile."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
