@@ -7,7 +7,6 @@ Floating point stays strict (no fastmath), so that a compiled loop gives the bit
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -15,12 +14,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-Loading = Literal["in use", "read", "compile"]
-"""What stands between a process and a compiled function: nothing but its own file where numba has run another one
-already, numba's start where it has not, or compiling."""
+from mapopt.native import Native, folder_of
 
-_STARTED = "numba.np.arraymath"
-"""What numba imports when it runs its first function."""
+Loading = Literal["in use", "read", "compile"]
+"""What stands between a process and a native function: nothing but its own file where llvmlite is imported already,
+that import where it is not, or compiling."""
+
+_STARTED = "llvmlite.binding"
+"""What loads machine code."""
 
 _missing: dict[str, str] = {}
 """Modules that could not be loaded, and why: it is tried once, because a failing import searches the disk."""
@@ -37,11 +38,11 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def loading(module: str, function: str) -> Loading:
-    """Says what loading a module of compiled functions will cost, without importing anything.
+    """Says what loading a module of native functions will cost, without importing anything.
 
     Args:
         module: its name.
-        function: the one of its functions that takes longest to compile.
+        function: the one of them that takes longest to compile.
     """
     if not _on_disk(module, function):
         return "compile"
@@ -50,14 +51,12 @@ def loading(module: str, function: str) -> Loading:
 
 @cache
 def _on_disk(module: str, function: str) -> bool:
-    """Whether numba has kept a function on disk since its file was last changed."""
+    """Whether machine code of a function was kept on disk since its file was last changed."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return False
     source = Path(spec.origin)
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
-    folder, pattern = (Path(chosen), "**/") if chosen else (source.parent / "__pycache__", "")
-    kept = folder.glob(f"{pattern}{source.stem}.{function}-*.nbi")
+    kept = folder_of(source).glob(f"{source.stem}.{function}-*.o")
     return any(file.stat().st_mtime >= source.stat().st_mtime for file in kept)
 
 
@@ -66,7 +65,11 @@ def load_kernels(module: str) -> ModuleType | None:
     if module in _missing:
         return None
     try:
-        return importlib.import_module(module)
+        loaded = importlib.import_module(module)
+        for function in vars(loaded).values():
+            if isinstance(function, Native):
+                function.load()
+        return loaded
     except ImportError as error:  # numba says so too when it does not know this numpy
         _missing[module] = str(error)
         return None

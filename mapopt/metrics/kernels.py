@@ -1,7 +1,7 @@
-"""The two inner loops of AP compiled by numba: matching and counting, with the bits of their numpy twins.
+"""The two inner loops of AP compiled: matching and counting, with the bits of their numpy twins.
 
-Nothing else imports this module at the top, because numba costs 0.4 s to import and seconds to compile the first
-time. Floating point stays strict (no fastmath): every operation is the one that numpy and pycocotools do.
+They allocate nothing, so that they are loaded without numba; see `mapopt.native`. Floating point stays strict (no
+fastmath): every operation is the one that numpy and pycocotools do.
 """
 
 from __future__ import annotations
@@ -9,23 +9,27 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mapopt.compiling import compiled
 from mapopt.metrics.accumulation import Curves, count_positives, hits_needed, range_parts, unfilled_curves
 from mapopt.metrics.layout import Layout
 from mapopt.metrics.matching import Matches, tracks_up_to_level
 from mapopt.metrics.settings import Settings
+from mapopt.native import native
 
-# As in `mapopt.metrics.matching`; here for the cache on disk, which looks at this file alone.
-SLACK, SMALLEST = 1 - 1e-9, 5e-324
+# As in `mapopt.metrics.matching` and `numpy.spacing`; here because machine code is kept for this file alone.
+SLACK, SMALLEST, SPACING = 1 - 1e-9, 5e-324, 2.0**-52
 
 
 def match_pairs(layout: Layout, thresholds: NDArray[np.float64], ignored: NDArray[np.uint64], ranges: int) -> Matches:
     """Does what `mapopt.metrics.matching.match_pairs` does, one detection after the other."""
-    boxes = layout.boxes.view()
-    boxes.flags.writeable = False  # numba compiles again for writable arrays; one lane's own boxes are read-only
-    return Matches(
-        *_match(
-            boxes,
+    reached = tracks_up_to_level(len(thresholds), ranges)
+    largest = layout.turn_count.max(initial=1)
+    candidates = np.empty((3, largest), np.uint64)
+    ious, order = np.empty(largest), np.empty(largest, np.int64)
+    room = 4 * len(layout.truth_crowd) + 64
+    while True:
+        pairs, tracks = np.empty((2, room), np.int64), np.empty(room, np.uint64)
+        size = _match(
+            layout.boxes,
             layout.source,
             layout.turn,
             layout.turn_start,
@@ -35,9 +39,17 @@ def match_pairs(layout: Layout, thresholds: NDArray[np.float64], ignored: NDArra
             layout.truth_crowd,
             ignored,
             thresholds,
-            tracks_up_to_level(len(thresholds), ranges),
+            reached,
+            np.zeros(len(layout.truth_crowd), np.uint64),
+            ious,
+            order,
+            candidates,
+            pairs,
+            tracks,
         )
-    )
+        if size <= room:
+            return Matches(pairs[0, :size].copy(), pairs[1, :size].copy(), tracks[:size].copy())
+        room = size
 
 
 def accumulate(layout: Layout, settings: Settings, ignored: NDArray[np.bool_], matches: list[Matches]) -> Curves:
@@ -45,10 +57,13 @@ def accumulate(layout: Layout, settings: Settings, ignored: NDArray[np.bool_], m
     positives = count_positives(layout, ignored)
     curves = unfilled_curves(settings, layout.classes_total)
     sizes, which = np.unique(positives, return_inverse=True)
+    needed, which = hits_needed(sizes), which.reshape(positives.shape)
     bounds = np.searchsorted(layout.classes, np.arange(layout.classes_total + 1))
     inside = ~settings.outside(layout.box_area)
     limits = np.array(settings.max_detections)
     for part, (ranges, thresholds) in zip(matches, range_parts(settings), strict=True):
+        rows, columns = inside[ranges].shape[0], len(settings.iou_thresholds[thresholds])
+        width = max(1, int(positives[ranges].max(initial=0)))
         _accumulate(
             bounds,
             layout.rank,
@@ -60,11 +75,18 @@ def accumulate(layout: Layout, settings: Settings, ignored: NDArray[np.bool_], m
             part.tracks,
             limits,
             positives[ranges],
-            hits_needed(sizes),
-            which.reshape(positives.shape)[ranges],
+            needed,
+            which[ranges],
             ranges.start,
             thresholds.start,
-            len(settings.iou_thresholds[thresholds]),
+            columns,
+            np.zeros((2, len(layout.rank)), np.uint64),
+            np.empty((columns, width)),
+            np.empty((columns, width), np.int64),
+            np.empty((2, columns), np.int64),
+            np.empty((len(part.tracks), 1 + rows), np.int64),
+            np.empty(layout.classes_total + 1, np.int64),
+            np.empty(rows, np.int64),
             curves.precision,
             curves.recall,
             curves.scores,
@@ -72,7 +94,9 @@ def accumulate(layout: Layout, settings: Settings, ignored: NDArray[np.bool_], m
     return curves
 
 
-@compiled
+@native(
+    "f8[:,:] i8[:] i8[:] i8[:] i8[:] f8[:,:] f8[:] b1[:] u8[:] f8[:] u8[:] u8[:] f8[:] i8[:] u8[:,:] i8[:,:] u8[:]",
+)
 def _match(
     boxes: NDArray[np.float64],
     source: NDArray[np.int64],
@@ -85,18 +109,18 @@ def _match(
     ignored: NDArray[np.uint64],
     thresholds: NDArray[np.float64],
     reached_tracks: NDArray[np.uint64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
+    used: NDArray[np.uint64],
+    ious: NDArray[np.float64],
+    names: NDArray[np.int64],
+    words: NDArray[np.uint64],
+    pairs: NDArray[np.int64],
+    tracks: NDArray[np.uint64],
+) -> int:
+    """Returns how many pairs there are; those beyond the room for them are left out."""
     none = np.uint64(0)
-    largest = 0
-    for place in range(len(turn)):
-        largest = max(largest, turn_count[place])
     # Candidates of one detection, best first.
-    ious, names = np.empty(largest), np.empty(largest, np.int64)
-    reached, gains = np.empty(largest, np.uint64), np.empty(largest, np.uint64)
-    used = np.zeros(len(crowd), np.uint64)
-    size, capacity = 0, len(crowd) + 16
-    detections, truths = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-    tracks = np.empty(capacity, np.uint64)
+    reached, gains = words[0], words[1]
+    size = 0
     for place in range(len(turn)):
         if turn_count[place] == 0:
             continue
@@ -149,19 +173,63 @@ def _match(
             won = gains[rank] | spare
             if won == none:
                 continue
-            if size == capacity:
-                capacity *= 2
-                detections, truths, tracks = (
-                    np.append(detections, np.empty_like(detections)),
-                    np.append(truths, np.empty_like(truths)),
-                    np.append(tracks, np.empty_like(tracks)),
-                )
-            detections[size], truths[size], tracks[size] = turn[place], truth, won
+            if size < len(tracks):
+                pairs[0, size], pairs[1, size], tracks[size] = turn[place], truth, won
             size += 1
-    return detections[:size].copy(), truths[:size].copy(), tracks[:size].copy()
+    return size
 
 
-@compiled
+def _count(
+    word: np.uint64,
+    true: np.uint64,
+    detected: int,
+    within: bool,
+    detection: int,
+    hits: NDArray[np.int64],
+    misses: NDArray[np.int64],
+    precision: NDArray[np.float64],
+    position: NDArray[np.int64],
+) -> None:
+    """Adds one matched detection at every threshold: a true positive, or one that neither counts for nor against."""
+    bit = np.uint64(1)
+    for t in range(len(hits)):
+        if (word >> np.uint64(t)) & bit:
+            misses[t] += within
+            if (true >> np.uint64(t)) & bit:
+                number = hits[t] + 1
+                hits[t] = number
+                position[t, number - 1] = detection
+                precision[t, number - 1] = number / (float(detected - misses[t]) + float(number) + SPACING)
+
+
+def _read(
+    needed: NDArray[np.int64],
+    hits: int,
+    precision: NDArray[np.float64],
+    position: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    precision_row: NDArray[np.float64],
+    scores_row: NDArray[np.float64],
+) -> None:
+    """Reads one curve at the 101 recalls: the best precision from the hit on that reaches it, and that hit's score."""
+    reached = np.searchsorted(needed, hits, side="right") if hits > 0 else 0
+    precision_row[reached:] = 0.0
+    scores_row[reached:] = 0.0
+    best = 0.0
+    for r in range(reached - 1, -1, -1):
+        start = max(needed[r], 1)
+        while hits >= start:
+            best = max(best, precision[hits - 1])
+            hits -= 1
+        precision_row[r] = best
+        scores_row[r] = scores[position[start - 1]]
+
+
+@native(
+    "i8[:] i8[:] f8[:] b1[:,:] b1[:,:] i8[:] i8[:] u8[:] i8[:] i8[:,:] i8[:,:] i8[:,:] i8 i8 i8 "
+    "u8[:,:] f8[:,:] i8[:,:] i8[:,:] i8[:,:] i8[:] i8[:] f8[:,:,:,:,:] f8[:,:,:,:] f8[:,:,:,:,:]",
+    helpers=(_count, _read),
+)
 def _accumulate(
     bounds: NDArray[np.int64],
     rank: NDArray[np.int64],
@@ -178,13 +246,23 @@ def _accumulate(
     first_range: int,
     first_threshold: int,
     thresholds: int,
+    words: NDArray[np.uint64],
+    precision: NDArray[np.float64],
+    position: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    matched_rows: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    running: NDArray[np.int64],
     precision_out: NDArray[np.float64],
     recall_out: NDArray[np.float64],
     scores_out: NDArray[np.float64],
-) -> None:
+) -> int:
     ranges, classes = positives.shape
     all_thresholds = ~np.uint64(0) >> np.uint64(64 - thresholds)
-    matched, counted = np.zeros(len(rank), np.uint64), np.zeros(len(rank), np.uint64)
+    matched, counted = words[0], words[1]
+    hits, misses = counts[0], counts[1]
+    # Of the detections that are within the limit, the matched ones, and how many count up to each in its class.
+    took, detected = matched_rows[:, 0], matched_rows[:, 1:]
     for pair in range(len(pair_tracks)):
         regular = pair_tracks[pair]
         matched[pair_detection[pair]] |= regular
@@ -192,12 +270,6 @@ def _accumulate(
             if ignored[a, pair_truth[pair]]:
                 regular &= ~(all_thresholds << np.uint64(a * thresholds))
         counted[pair_detection[pair]] |= regular
-    width = max(1, positives.max()) if positives.size else 1
-    precision, position = np.empty((thresholds, width)), np.empty((thresholds, width), np.int64)
-    hits, misses = np.empty(thresholds, np.int64), np.empty(thresholds, np.int64)
-    # Of the detections that are within the limit, the matched ones, and how many count up to each in its class.
-    took, detected = np.empty(len(pair_tracks), np.int64), np.empty((len(pair_tracks), ranges), np.int64)
-    starts, running = np.empty(classes + 1, np.int64), np.empty(ranges, np.int64)
     for m in range(len(limits)):
         size = 0
         for category in range(classes):
@@ -210,7 +282,8 @@ def _accumulate(
                     running[a] += inside[a, detection]
                 if matched[detection] != 0:
                     took[size] = detection
-                    detected[size] = running
+                    for a in range(ranges):
+                        detected[size, a] = running[a]
                     size += 1
         starts[classes] = size
         # Curves of one limit and range lie together in memory, and are written one after the other.
@@ -248,51 +321,4 @@ def _accumulate(
                     _read(row, hits[t], precision[t], position[t], scores, precision_out[at], scores_out[at])
                     # At recall 0 the score is that of the best detection, matched or not.
                     scores_out[at][0] = scores[first] if first < last else 0.0
-
-
-@compiled
-def _count(
-    word: np.uint64,
-    true: np.uint64,
-    detected: int,
-    within: bool,
-    detection: int,
-    hits: NDArray[np.int64],
-    misses: NDArray[np.int64],
-    precision: NDArray[np.float64],
-    position: NDArray[np.int64],
-) -> None:
-    """Adds one matched detection at every threshold: a true positive, or one that neither counts for nor against."""
-    bit, spacing = np.uint64(1), np.spacing(1.0)
-    for t in range(len(hits)):
-        if (word >> np.uint64(t)) & bit:
-            misses[t] += within
-            if (true >> np.uint64(t)) & bit:
-                number = hits[t] + 1
-                hits[t] = number
-                position[t, number - 1] = detection
-                precision[t, number - 1] = number / (float(detected - misses[t]) + float(number) + spacing)
-
-
-@compiled
-def _read(
-    needed: NDArray[np.int64],
-    hits: int,
-    precision: NDArray[np.float64],
-    position: NDArray[np.int64],
-    scores: NDArray[np.float64],
-    precision_row: NDArray[np.float64],
-    scores_row: NDArray[np.float64],
-) -> None:
-    """Reads one curve at the 101 recalls: the best precision from the hit on that reaches it, and that hit's score."""
-    reached = np.searchsorted(needed, hits, side="right") if hits > 0 else 0
-    precision_row[reached:] = 0.0
-    scores_row[reached:] = 0.0
-    best = 0.0
-    for r in range(reached - 1, -1, -1):
-        start = max(needed[r], 1)
-        while hits >= start:
-            best = max(best, precision[hits - 1])
-            hits -= 1
-        precision_row[r] = best
-        scores_row[r] = scores[position[start - 1]]
+    return 0

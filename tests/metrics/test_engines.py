@@ -12,7 +12,7 @@ import pytest
 
 from mapopt import compiling
 from mapopt.errors import ConfigError
-from mapopt.metrics import Detections, GroundTruth, engines, evaluate, evaluate_lanes
+from mapopt.metrics import Detections, GroundTruth, engines, evaluate, evaluate_lanes, match
 
 TRUTH = GroundTruth([[0, 0, 10, 10]], [1], [1])
 LANE = Detections([[0, 0, 10, 8]], [0.5], [1], [1])
@@ -34,14 +34,14 @@ def test_compiled_kernels_pay_when_numpy_has_cost_a_multiple_of_loading_them(sta
 
 def test_the_cheaper_loading_is_the_earlier_it_pays() -> None:
     assert list(engines.LOADING_SECONDS) == sorted(engines.LOADING_SECONDS, key=engines.LOADING_SECONDS.__getitem__)
-    assert engines.pays(1.0, "in use")
-    assert not engines.pays(1.0, "read")
-    assert engines.pays(5.0, "read")
-    assert not engines.pays(5.0, "compile")
+    assert engines.pays(0.1, "in use")
+    assert not engines.pays(0.1, "read")
+    assert engines.pays(0.5, "read")
+    assert not engines.pays(0.5, "compile")
 
 
 @pytest.mark.skipif(not find_spec("numba"), reason="numba is not installed")
-@pytest.mark.parametrize(("spent", "state", "changes"), [(1.0, "in use", True), (1.0, "read", False)])
+@pytest.mark.parametrize(("spent", "state", "changes"), [(0.1, "in use", True), (0.1, "read", False)])
 def test_auto_asks_what_loading_costs_here(monkeypatch, spent: float, state: str, changes: bool) -> None:
     monkeypatch.setattr(engines, "loading", lambda module, function: state)
     engines._choice.spent = spent
@@ -53,10 +53,10 @@ def test_auto_asks_what_loading_costs_here(monkeypatch, spent: float, state: str
     ("kept", "age", "started", "expected"),
     [
         (None, 0, True, "compile"),
-        ("made.other-3.py311.nbi", 1, True, "compile"),
-        ("made.slow-3.py311.nbi", -1, True, "compile"),
-        ("made.slow-3.py311.nbi", 1, False, "read"),
-        ("made.slow-3.py311.nbi", 1, True, "in use"),
+        ("made.other-3.o", 1, True, "compile"),
+        ("made.slow-3.o", -1, True, "compile"),
+        ("made.slow-3.o", 1, False, "read"),
+        ("made.slow-3.o", 1, True, "in use"),
     ],
 )
 @pytest.mark.parametrize("chosen", [False, True])
@@ -64,7 +64,7 @@ def test_what_loading_costs_is_read_off_the_disk_and_the_process(
     tmp_path, monkeypatch, kept: str | None, age: int, started: bool, expected: str, chosen: bool
 ) -> None:
     (tmp_path / "made.py").write_text("raise RuntimeError('imported')")
-    folder = tmp_path / ("cache/made_0" if chosen else "__pycache__")
+    folder = tmp_path / ("cache" if chosen else "__pycache__")
     folder.mkdir(parents=True)
     if kept:
         (folder / kept).touch()
@@ -107,13 +107,38 @@ def test_importing_metrics_imports_numpy_only() -> None:
 
 
 @pytest.mark.skipif(not find_spec("numba"), reason="numba is not installed")
-def test_kernels_are_compiled_once_whatever_the_memory_of_the_input() -> None:
-    from mapopt.metrics import kernels
-
+def test_kernels_take_boxes_whatever_their_memory() -> None:
     boxes = np.asfortranarray(np.array([[0.0, 0.0, 10.0, 8.0]] * 2))
     lane = Detections(boxes, [0.5, 0.25], [1, 1], [1, 1])
     for mode in ("full", "reward"):
-        evaluate(TRUTH, lane, backend="numba", mode=mode)
-        evaluate_lanes(TRUTH, [lane, LANE], backend="numba", mode=mode)
-        evaluate_lanes([TRUTH, TRUTH], [lane, LANE], backend="numba", mode=mode)
-    assert len(kernels._match.signatures) == 1
+        expected = evaluate(TRUTH, lane, backend="numpy", mode=mode).precision
+        reports = [
+            evaluate(TRUTH, lane, backend="numba", mode=mode),
+            evaluate_lanes(TRUTH, [lane, LANE], backend="numba", mode=mode)[0],
+            evaluate_lanes([TRUTH, TRUTH], [LANE, lane], backend="numba", mode=mode)[1],
+        ]
+        for report in reports:
+            np.testing.assert_array_equal(report.precision, expected)
+
+
+@pytest.mark.skipif(not find_spec("numba"), reason="numba is not installed")
+def test_pairs_beyond_the_room_that_was_made_for_them_are_not_lost() -> None:
+    crowd = GroundTruth([[0, 0, 10, 10]], [1], [1], crowd=[True])
+    count = 300
+    lane = Detections([[0, 0, 10, 10]] * count, np.linspace(1, 0.5, count), [1] * count, [1] * count)
+    tables = [match(crowd, lane, limit=count, backend=backend) for backend in ("numpy", "numba")]
+    assert (tables[0].truth == 0).all()
+    np.testing.assert_array_equal(tables[0].truth, tables[1].truth)
+
+
+@pytest.mark.skipif(not find_spec("numba"), reason="numba is not installed")
+def test_kernels_that_were_compiled_once_are_loaded_without_numba() -> None:
+    script = (
+        "import sys, mapopt.metrics as m;"
+        "m.evaluate(m.GroundTruth([[0, 0, 1, 1]], [0], [0]), m.Detections([[0, 0, 1, 1]], [1.0], [0], [0]),"
+        " backend='numba');"
+        "print('numba' in sys.modules)"
+    )
+    evaluate(TRUTH, LANE, backend="numba")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
