@@ -46,7 +46,9 @@ def _torchvision(name: str) -> DetectorKind:
 DETECTORS: Registry[Any] = Registry(
     "detector",
     {
-        "tiny": DetectorKind(builder="mapopt.detectors.dense.build:build_tiny", size_multiple=8, supports_lanes=True),
+        "tiny": DetectorKind(
+            builder="mapopt.detectors.dense.build:build_tiny", size_multiple=8, supports_lanes=True, optimizer="muon"
+        ),
         "resnet18": DetectorKind(builder="mapopt.detectors.dense.build:build_resnet18", size_multiple=32),
         "retinanet": _torchvision("retinanet"),
         "fcos": _torchvision("fcos"),
@@ -136,6 +138,7 @@ def detector_kind(detector: str | Any) -> DetectorKind:
         builder=_shown(detector),
         size_multiple=int(getattr(part, "size_multiple", 1)),
         supports_lanes=bool(getattr(part, "supports_lanes", False)),
+        optimizer=str(getattr(part, "optimizer", DetectorKind.optimizer)),
     )
 
 

@@ -73,7 +73,7 @@ class Knobs:
     lr: Annotated[float | None, Range(1e-5, 3.0, log=True)] = None
     """Learning rate of this moment, warm-up and decay included; where it is left open, a task takes its optimizer's,
     and without a task it counts as 0.2. With optimizers that find their own it is a factor of it."""
-    weight_decay: Annotated[float, Range(1e-7, 1e-1, log=True)] = 5e-4
+    weight_decay: Annotated[float, Range(1e-7, 1.0, log=True)] = 5e-4
     """Decoupled from norms and biases, which never decay."""
     momentum: Annotated[float, Range(0.0, 0.99)] = 0.9
     """SGD's momentum, or the first beta of AdamW and its relatives."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mapopt.bounds import check_whole
 from mapopt.detectors.objective import Objective
-from mapopt.detectors.registry import DETECTORS, check_detector_settings
+from mapopt.detectors.registry import DETECTORS, check_detector_settings, detector_kind
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses.table import LOSS_TABLE, start_weight
 from mapopt.registry import is_text, load
@@ -22,6 +22,9 @@ from mapopt.training.own_knobs import OwnKnob, own_knobs
 
 BATCH_SIZE = 2**20
 """Images a step at the most."""
+
+DEFAULT_OPTIMIZER = "default"
+"""Stands for the optimizer of the recipe's detector."""
 
 REPEAT_THRESHOLD = 0.3
 """Fraction of the images from which a class is not repeated. LVIS has .001, with 1203 classes."""
@@ -46,8 +49,9 @@ class Recipe(Objective):
     """Of weights: the power of the inverse frequencies; 1 gives every class the same weight in all."""
     repeat_threshold: float = field(default=REPEAT_THRESHOLD, metadata=LEFT_OUT_AT_DEFAULT)
     """Of repeat-factor: a class that a smaller fraction f of the images hold is repeated sqrt(threshold / f) times."""
-    optimizer: str = "sgd"
-    """sgd, adamw, nadamw or muon; prodigy or dog, which find their learning rate (--knobs.lr is a factor of it);
+    optimizer: str = DEFAULT_OPTIMIZER
+    """default, which is the detector's own: muon for tiny, sgd for the others and for one of your own that names none.
+    Or sgd, adamw, nadamw or muon; prodigy or dog, which find their learning rate (--knobs.lr is a factor of it);
     schedule_free_adamw, for --controller constant; or module:attribute for one of your own or of torch's, such as
     torch.optim:RAdam."""
     optimizer_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
@@ -73,6 +77,8 @@ class Recipe(Objective):
             choice = DETECTORS.choice(self.detector, self.detector_settings)
             object.__setattr__(self, "detector", choice.name)
             object.__setattr__(self, "detector_settings", choice.settings)
+        if self.optimizer == DEFAULT_OPTIMIZER:
+            object.__setattr__(self, "optimizer", detector_kind(self.detector).optimizer)
         super().__post_init__()
         check_whole("batch_size", self.batch_size, 1, BATCH_SIZE)
         if not self.clip > 0:
