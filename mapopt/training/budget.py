@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mapopt.errors import ConfigError
-from mapopt.training.knobs import Knobs, Range
+from mapopt.training.knobs import BY_RECIPE, OPEN_KNOBS, Knobs, Range
 from mapopt.training.knobs import ranges as our_ranges
 
 
@@ -51,9 +51,10 @@ class TaskInfo:
     train_images: int
     batch_size: int
     knobs: Knobs
-    """The task's own setting, from which controllers start; nothing in it is left open."""
+    """The task's own setting, from which controllers start; nothing in it is left open but the assignment's IoU, which
+    a schedule may raise."""
     ranges: Mapping[str, Range] = field(default_factory=our_ranges, hash=False)
     """Name -> range of every knob: ours, and those that the task's own parts declare."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "knobs", self.knobs.settled())
+        object.__setattr__(self, "knobs", self.knobs.settled_by({name: OPEN_KNOBS[name] for name in BY_RECIPE}))

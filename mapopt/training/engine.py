@@ -102,7 +102,7 @@ class LaneEngine:
             self.tasks[lane] = task
             self._sets.evict([own.splits for own in self.tasks])
         self.seeds[lane], self.seen[lane] = seed, 0
-        self.knobs[lane] = self.tasks[lane].knobs
+        self.knobs[lane] = self.tasks[lane].knobs.settled()
         self.diverged[lane] = False
         self.detector.initialize(lane, seed)
         tell_classes(self.detector, lane, self.recipe, self.tasks[lane].splits.train.annotations)

@@ -84,7 +84,7 @@ class Fleet:
             raise ConfigError(f"{len(knobs)} settings were given for {self.lanes} lanes")
         for (engine, lane), setting in zip(self._place, knobs, strict=True):
             setting.check(engine.tasks[lane].ranges)
-            engine.knobs[lane] = setting.filled_from(engine.tasks[lane].knobs)
+            engine.knobs[lane] = setting.filled_from(engine.tasks[lane].knobs).settled()
 
     def train(
         self,
@@ -97,11 +97,11 @@ class Fleet:
         """Trains every active lane on `images` further images; see `LaneEngine.train`."""
         tasks = self.tasks
         starts = [
-            start and start.filled_from(task.knobs)
+            start and start.filled_from(task.knobs).settled()
             for start, task in zip(ramp_from or [None] * self.lanes, tasks, strict=True)
         ]
         bends: list[Via] = [
-            tuple((fraction, knobs.filled_from(task.knobs)) for fraction, knobs in points)
+            tuple((fraction, knobs.filled_from(task.knobs).settled()) for fraction, knobs in points)
             for points, task in zip(via or [()] * self.lanes, tasks, strict=True)
         ]
         wanted = list(active) if active is not None else [True] * self.lanes

@@ -58,8 +58,11 @@ class Range:
         return min(max(value, self.low), self.high)
 
 
-_OPEN = {"lr": 0.2, "class_weight": 1.0}
-"""Knobs that can be left open, and what they count as without a task that settles them."""
+OPEN_KNOBS = {"lr": 0.2, "weight_decay": 5e-4, "class_weight": 1.0, "assign_iou": 0.4}
+"""Knobs that can be left open, and what they count as where nothing settles them."""
+
+BY_RECIPE = ("lr", "weight_decay", "class_weight")
+"""Those that a recipe settles. The others a task leaves to its controller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +76,9 @@ class Knobs:
     lr: Annotated[float | None, Range(1e-5, 3.0, log=True)] = None
     """Learning rate of this moment, warm-up and decay included; where it is left open, a task takes its optimizer's,
     and without a task it counts as 0.2. With optimizers that find their own it is a factor of it."""
-    weight_decay: Annotated[float, Range(1e-7, 1.0, log=True)] = 5e-4
-    """Decoupled from norms and biases, which never decay."""
+    weight_decay: Annotated[float | None, Range(1e-7, 1.0, log=True)] = None
+    """Of convolutions and linear layers; norms and biases never decay. Where it is left open, a task takes its
+    optimizer's, and without a task it counts as 0.0005."""
     momentum: Annotated[float, Range(0.0, 0.99)] = 0.9
     """SGD's momentum, or the first beta of AdamW and its relatives."""
     box_weight: Annotated[float, Range(0.05, 20.0, log=True)] = 1.0
@@ -87,8 +91,9 @@ class Knobs:
     surrogate_weight: Annotated[float, Range(0.0, 1.0)] = 1.0
     """Fraction of the recipe's ranking loss in the class loss; the rest is its `blend_with`, by default focal loss.
     Ignored without a ranking loss."""
-    assign_iou: Annotated[float, Range(0.05, 0.9)] = 0.3
-    """IoU of its prior from which a location is a positive of an object; every object keeps its best location."""
+    assign_iou: Annotated[float | None, Range(0.05, 0.9)] = None
+    """IoU of its prior from which a location is a positive of an object; every object keeps its best location. Where it
+    is left open, the schedule raises it from 0.25 to 0.55 over the run, and other controllers take 0.4."""
     augment: Annotated[float, Range(0.0, 1.0)] = 0.3
     """Strength of the augmentation; 0 is none."""
     nms_iou: Annotated[float, Range(0.1, 0.95)] = 0.6
@@ -116,7 +121,7 @@ class Knobs:
 
     def __post_init__(self) -> None:
         for name, bounds in ranges().items():
-            if getattr(self, name) is not None or name not in _OPEN:
+            if getattr(self, name) is not None or name not in OPEN_KNOBS:
                 _check(name, getattr(self, name), bounds)
         for name, value in self.own.items():
             if name in ranges() or not name.isidentifier():
@@ -136,7 +141,7 @@ class Knobs:
 
     def _value(self, name: str) -> float:
         value = getattr(self, name)
-        return float(_OPEN[name] if value is None else value)
+        return float(OPEN_KNOBS[name] if value is None else value)
 
     def replace(self, **changes: float) -> Knobs:
         """Returns a copy with some knobs turned; of the own ones those that are there.
@@ -157,7 +162,7 @@ class Knobs:
         >>> Knobs(lr=0.1).filled_from(Knobs(class_weight=0.25)).class_weight
         0.25
         """
-        missing = {name: getattr(others, name) for name in _OPEN if getattr(self, name) is None}
+        missing = {name: getattr(others, name) for name in OPEN_KNOBS if getattr(self, name) is None}
         return dataclasses.replace(self, **missing) if any(missing.values()) else self
 
     def settled(self) -> Knobs:
@@ -166,7 +171,16 @@ class Knobs:
         >>> Knobs().settled().lr
         0.2
         """
-        return self.filled_from(Knobs.from_record(_OPEN))
+        return self.filled_from(Knobs.from_record(OPEN_KNOBS))
+
+    def settled_by(self, values: Mapping[str, float]) -> Knobs:
+        """Returns the knobs with those of the values that they leave open.
+
+        >>> Knobs(lr=0.1).settled_by({"lr": 0.2, "class_weight": 0.5}).as_dict()["class_weight"]
+        0.5
+        """
+        missing: dict[str, Any] = {name: value for name, value in values.items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **missing) if missing else self
 
     def check(self, known: Mapping[str, Range]) -> None:
         """Raises ConfigError unless the own knobs are those of a task, each inside its range.

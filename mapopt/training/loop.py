@@ -97,7 +97,7 @@ def advance(
 
 def _filled(decision: Decision, task: Task) -> Decision:
     """Returns a decision with what its knobs leave open as in the task."""
-    return decision.turned(lambda knobs: knobs.filled_from(task.knobs))
+    return decision.turned(lambda knobs: knobs.filled_from(task.knobs).settled())
 
 
 def _added(spent: float, before: Round | None) -> float | None:

@@ -15,8 +15,8 @@ from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses.table import LOSS_TABLE, start_weight
 from mapopt.registry import is_text, load
 from mapopt.settings import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY, check_values
-from mapopt.training.knobs import Knobs, Range, ranges
-from mapopt.training.optimizers.registry import OPTIMIZERS, averages_already, default_lr
+from mapopt.training.knobs import BY_RECIPE, Knobs, Range, ranges
+from mapopt.training.optimizers.registry import OPTIMIZERS, averages_already, default_lr, default_weight_decay
 from mapopt.training.optimizers.table import OPTIMIZER_TABLE
 from mapopt.training.own_knobs import OwnKnob, own_knobs
 
@@ -170,21 +170,30 @@ class Recipe(Objective):
 
         Of an optimizer of one's own it imports the optimizer.
         """
-        rate, bounds = default_lr(self.optimizer, otherwise=Knobs().get("lr")), ranges()["lr"]
-        if not bounds.low <= rate <= bounds.high:
+        return self._inside("lr", default_lr(self.optimizer, otherwise=Knobs().get("lr")))
+
+    @cached_property
+    def weight_decay(self) -> float:
+        """The weight decay that a task starts from where its knobs leave it open: its optimizer's, as `lr`."""
+        otherwise = Knobs().get("weight_decay")
+        return self._inside("weight_decay", default_weight_decay(self.optimizer, otherwise=otherwise))
+
+    def _inside(self, knob: str, value: float) -> float:
+        bounds = ranges()[knob]
+        if not bounds.low <= value <= bounds.high:
             raise ConfigError(
-                f"optimizer '{self.optimizer}' has a default_lr of {rate:g}: expected {bounds.low:g} to {bounds.high:g}"
+                f"optimizer '{self.optimizer}' has a default_{knob} of {value:g}: expected {bounds.low:g} to "
+                f"{bounds.high:g}"
             )
-        return rate
+        return value
 
     def settle(self, knobs: Knobs) -> Knobs:
-        """Returns knobs with the learning rate and the class weight that they leave open.
+        """Returns knobs with what they leave open: learning rate, weight decay and class weight; the assignment is
+        left to the controller.
 
         Own knobs are a task's to fill in.
         """
-        if knobs.lr is None:
-            knobs = knobs.filled_from(Knobs(lr=self.lr))
-        return knobs if knobs.class_weight is not None else knobs.filled_from(Knobs(class_weight=self.class_weight))
+        return knobs.settled_by({name: getattr(self, name) for name in BY_RECIPE if getattr(knobs, name) is None})
 
     def _own_parts(self) -> Iterator[tuple[str, Any, dict[str, Any]]]:
         """Yields the parts that are not ours: what messages call each, the part, and what it will be made with."""

@@ -87,7 +87,7 @@ class RunFolder:
         history = self.last.history
         for position, played in enumerate(history):
             decision = controller.decide(history[:position], task, budget)
-            decision = decision.turned(lambda knobs: knobs.filled_from(task.knobs))
+            decision = decision.turned(lambda knobs: knobs.filled_from(task.knobs).settled())
             if decision.stop or decision != Decision.of(played):
                 raise StoreError(
                     f"{self.folder}: was begun with rounds {self.last.settings['rounds']}, not {budget.rounds}, and "

@@ -66,7 +66,7 @@ def test_knobs_that_leave_it_open_later_take_the_tasks(make_task: MakeTask) -> N
     task = make_task(loss="ap", knobs={"class_weight": 0.5})
     trainer = Trainer(task, seed=0)
     trainer.set_knobs(Knobs(lr=0.1))
-    assert trainer.knobs == Knobs(lr=0.1, class_weight=0.5)
+    assert trainer.knobs == Knobs(lr=0.1, weight_decay=task.knobs.weight_decay, class_weight=0.5, assign_iou=0.4)
     ramped, constant = Trainer(task, seed=0), Trainer(task, seed=0)
     for each, start in ((ramped, Knobs(lr=0.1)), (constant, Knobs(lr=0.1, class_weight=0.5))):
         each.set_knobs(Knobs(lr=0.1))
@@ -150,7 +150,7 @@ def test_recipes_settle_knobs_without_torch() -> None:
     code = """import sys
 from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
-print(Recipe(loss="alrp").settle(Knobs(lr=0.3)) == Knobs(lr=0.3, class_weight=0.25))
+print(Recipe(loss="alrp").settle(Knobs(lr=0.3, weight_decay=0.1)) == Knobs(lr=0.3, weight_decay=0.1, class_weight=0.25))
 print(Recipe(loss="torchvision", detector="fcos").settle(Knobs()).class_weight)
 print("torch" in sys.modules)"""
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -22,7 +22,7 @@ from mapopt.training.knobs import Knobs
 from mapopt.training.steps import StepPlan
 
 CPU = torch.device("cpu")
-TASK = TaskInfo(name="t", classes=2, train_images=100, batch_size=4, knobs=Knobs(lr=0.1))
+TASK = TaskInfo(name="t", classes=2, train_images=100, batch_size=4, knobs=Knobs(lr=0.1, assign_iou=0.3))
 BUDGET = Budget(images=400, rounds=20)
 INTERVAL = Interval(
     images=20, steps=5, seconds=1.0, class_loss=1.0, box_loss=1.0, gradient_norm=1.0, gradient_norm_max=2.0,

@@ -15,6 +15,7 @@ from mapopt.data import Splits
 from mapopt.envs import DetectorTrainingEnv, RescueFamily
 from mapopt.errors import ConfigError
 from mapopt.experiments.comparison.config import load_experiment
+from mapopt.settings import to_yaml
 from mapopt.training import Budget, Decision, Knobs, Recipe, Schedule, Task, Trainer, run
 from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.optimizers.sgd import RowSGD
@@ -27,6 +28,8 @@ MakeTask = Callable[..., Task]
 def test_a_task_takes_the_rate_of_its_optimizer_unless_it_is_given(name: str, make_task: MakeTask) -> None:
     assert make_task(optimizer=name).knobs.lr == OPTIMIZER_TABLE[name].default_lr
     assert make_task(optimizer=name, knobs={"lr": 0.2}).knobs.lr == 0.2
+    assert make_task(optimizer=name).knobs.weight_decay == OPTIMIZER_TABLE[name].default_weight_decay
+    assert make_task(optimizer=name, knobs={"weight_decay": 0.02}).knobs.weight_decay == 0.02
     assert make_task(optimizer=name, knobs={"augment": 0.1}).info.knobs.lr == OPTIMIZER_TABLE[name].default_lr
 
 
@@ -34,6 +37,7 @@ class Slow(RowSGD):
     """Somebody's own, that says where to start."""
 
     default_lr = 0.003
+    default_weight_decay = 0.01
 
 
 class TooFast(RowSGD):
@@ -44,9 +48,17 @@ class TooFast(RowSGD):
 
 def test_an_optimizer_of_ones_own_may_say_where_to_start(make_task: MakeTask) -> None:
     assert make_task(optimizer=Slow).knobs.lr == 0.003
+    assert make_task(optimizer=Slow).knobs.weight_decay == 0.01
     assert make_task(optimizer="torch.optim:RAdam").knobs.lr == 0.2
     with pytest.raises(ConfigError, match=r"TooFast' has a default_lr of 30: expected 1e-05 to 3"):
         make_task(optimizer=TooFast)
+
+
+def test_a_detector_says_what_trains_it() -> None:
+    assert Recipe().optimizer == Recipe(optimizer="default").optimizer == "muon"
+    assert Recipe(detector="resnet18").optimizer == "sgd"
+    assert Recipe(detector="resnet18", optimizer="muon").optimizer == "muon"
+    assert "optimizer: muon" in to_yaml(Recipe()), "what is stored does not change with the default"
 
 
 class Careless:

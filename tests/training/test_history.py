@@ -102,7 +102,7 @@ def test_checkpoints_from_before_there_were_measures_still_load(make_task: MakeT
     del content["checksum"]
     torch.save(content, tmp_path / "old.pt")
     loaded = Checkpoint.load(tmp_path / "old.pt")
-    assert loaded.snapshot.knobs == Knobs().settled()
+    assert loaded.snapshot.knobs == task.knobs.settled()
     assert loaded.history[0].val == history[0].val
     assert loaded.history[0].interval.weight_norm == -1
 

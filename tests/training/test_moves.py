@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,9 +20,10 @@ from mapopt.commands.parsing import parse
 from mapopt.commands.train import Train
 from mapopt.errors import ConfigError
 from mapopt.settings import Form, describe, from_mapping, to_mapping
+from mapopt.training import Task, Trainer, run
 from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Decision
-from mapopt.training.controllers.fixed import Schedule
+from mapopt.training.controllers.fixed import Constant, Schedule
 from mapopt.training.controllers.moves import KnobMoves
 from mapopt.training.controllers.reactive import Patience
 from mapopt.training.controllers.registry import CONTROLLERS, make_controller
@@ -31,7 +33,7 @@ from mapopt.training.steps import StepPlan
 from mapopt.training.testing import check_controller
 
 CPU = torch.device("cpu")
-TASK = TaskInfo(name="t", classes=2, train_images=100, batch_size=4, knobs=Knobs())
+TASK = TaskInfo(name="t", classes=2, train_images=100, batch_size=4, knobs=Knobs(assign_iou=0.3))
 LATE = {0: 0, 0.7: 0, 0.75: 1}
 JUMP = ((0.0, 0.6), (0.62, 0.6), (0.62, 0.4), (1.0, 0.3))
 
@@ -105,6 +107,26 @@ def test_a_schedule_that_moves_nothing_decides_as_before() -> None:
     for made in decisions(Schedule(), rounds=20):
         assert made.knobs.replace(lr=0.2) == TASK.knobs
         assert made.via == ()
+
+
+def test_an_assignment_that_nobody_sets_becomes_stricter() -> None:
+    left_open = replace(TASK, knobs=Knobs())
+    assert left_open.knobs.assign_iou is None
+    values = [made.knobs.assign_iou for made in decisions(Schedule(), rounds=3, task=left_open)]
+    assert values == pytest.approx([0.35, 0.45, 0.55])
+    assert decisions(Schedule(), rounds=3, task=left_open)[0].ramp_from.assign_iou == 0.25  # type: ignore[union-attr]
+    assert {made.knobs.assign_iou for made in decisions(Schedule(), rounds=3)} == {0.3}, "set as a knob"
+    moved = decisions(Schedule(assign_iou=(0.1, 0.4)), rounds=3, task=left_open)
+    assert [made.knobs.assign_iou for made in moved] == pytest.approx([0.2, 0.3, 0.4])
+
+
+def test_it_stays_where_no_schedule_moves_it(make_task: Callable[..., Task]) -> None:
+    task = make_task()
+    assert task.knobs.assign_iou is None
+    played = run(Trainer(task), Constant(), Budget(images=8, rounds=1)).history[0]
+    assert played.knobs.assign_iou == 0.4
+    moved = run(Trainer(task), Schedule(), Budget(images=16, rounds=2)).history
+    assert [played.knobs.assign_iou for played in moved] == pytest.approx([0.4, 0.55])
 
 
 def test_rounds_meet_at_their_ends_but_where_a_knob_jumps_there() -> None:
@@ -207,8 +229,8 @@ def test_help_says_how_a_move_is_written(capsys: pytest.CaptureFixture[str], tmp
     (tmp_path / "flags.yaml").write_text("schedule: {assign_iou: [0.25, 0.45], nms_iou: {0: 0.6, 0.5: 0.4}}\n")
     assert main(["train", "--config", str(tmp_path / "flags.yaml"), "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "--schedule.assign-iou FIRST LAST|AT:VALUE ... Over the run, in place of --knobs.assign-iou: " in said
-    assert "stricter. (default: 0.25 0.45)" in said
+    assert "--schedule.assign-iou FIRST LAST|AT:VALUE ... Over the run, in place of --knobs.assign-iou; " in said
+    assert "where neither is given. (default: 0.25 0.45)" in said
     assert "with the value at its end. (default: 0:0.6 0.5:0.4)" in said
     assert "--schedule.own NAME FIRST LAST|AT:VALUE ..." in said
 

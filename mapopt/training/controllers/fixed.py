@@ -54,10 +54,11 @@ class Schedule(KnobMoves, RateShape):
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the knobs at the coming round's ends, and where they bend or jump inside."""
         self.check_knobs(task.ranges)
+        moves = self.moves_of(task.knobs)
         begin, end = len(history) / budget.rounds, (len(history) + 1) / budget.rounds
         via: list[tuple[float, Knobs]] = []
         last = begin
-        for bend in sorted({*self.bends(), *(at for points in self.moves.values() for at, _ in points)}):
+        for bend in sorted({*self.bends(), *(at for points in moves.values() for at, _ in points)}):
             # Of two that are the same but for rounding, one is enough.
             if last + TOLERANCE < bend < end - TOLERANCE:
                 place, last = bend * budget.rounds - len(history), bend

@@ -44,6 +44,10 @@ Move = Annotated[
 """A knob's values over a run: the first and the last, or points, as a mapping or as pairs; empty where it stays."""
 
 
+DEFAULT_MOVES: dict[str, Points] = {"assign_iou": ((0.0, 0.25), (1.0, 0.55))}
+"""How knobs move that are left open: first many locations learn of every object, at the end those that fit it well."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class KnobMoves:
     """The knobs that move over a run, each from its first to its last image or through points.
@@ -65,7 +69,7 @@ class KnobMoves:
     surrogate_weight: Move = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
     """Over the run, in place of --knobs.surrogate-weight: 0:0 0.7:0 0.75:1 lets the ranking loss take over late."""
     assign_iou: Move = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
-    """Over the run, in place of --knobs.assign-iou: 0.25 0.45 becomes stricter."""
+    """Over the run, in place of --knobs.assign-iou; from 0.25 to 0.55 where neither is given."""
     augment: Move = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
     """Over the run, in place of --knobs.augment."""
     nms_iou: Move = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
@@ -103,6 +107,15 @@ class KnobMoves:
         given = {name: getattr(self, name) for name in _OURS} | self.own
         return {name: _points(move) for name, move in given.items() if move}
 
+    def moves_of(self, knobs: Knobs) -> dict[str, Points]:
+        """Returns name -> points of every knob that moves where a task has these knobs.
+
+        What nobody has set, neither here nor in the knobs, moves as in `DEFAULT_MOVES`.
+        """
+        moves = self.moves
+        left = {name: points for name, points in DEFAULT_MOVES.items() if getattr(knobs, name) is None}
+        return left | moves
+
     def check_knobs(self, known: Mapping[str, Range]) -> None:
         """Raises ConfigError unless the own knobs that move are those of a task, each inside its range.
 
@@ -122,7 +135,7 @@ class KnobMoves:
             progress: 0 to 1.
             before: where a knob jumps, its value before and not after it.
         """
-        moves = self.moves
+        moves = self.moves_of(knobs)
         return knobs.replace(**{name: _value(points, progress, before) for name, points in moves.items()})
 
 

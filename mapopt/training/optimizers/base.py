@@ -20,7 +20,7 @@ class RowOptimizer(Protocol):
     - an argument ``parts`` of its constructor, which is then name -> shape of what a row is cut into, in order;
     - a method ``evaluated(weights) -> Tensor``, where what is evaluated, and kept for detection, are not the weights
       that it trains: it returns those ``[lanes, n]``, and is asked after an update. A recipe has no ``ema`` beside it;
-    - an attribute ``default_lr``, the learning rate where none is given;
+    - attributes ``default_lr`` and ``default_weight_decay``, the rates where none are given;
     - an attribute ``knobs``, name -> `mapopt.training.Range`, with the numbers of its own that may change; the
       attribute of that name is what they start from.
 

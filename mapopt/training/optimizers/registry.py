@@ -54,11 +54,20 @@ def default_lr(given: str | Callable[..., RowOptimizer], otherwise: float) -> fl
     >>> default_lr("prodigy", 0.2), default_lr("torch.optim:RAdam", 0.2)
     (1.0, 0.2)
     """
+    return _declared(given, "default_lr", otherwise)
+
+
+def default_weight_decay(given: str | Callable[..., RowOptimizer], otherwise: float) -> float:
+    """Returns the weight decay with an optimizer where none is given; as `default_lr`."""
+    return _declared(given, "default_weight_decay", otherwise)
+
+
+def _declared(given: str | Callable[..., RowOptimizer], name: str, otherwise: float) -> float:
     if isinstance(given, str) and given in OPTIMIZER_TABLE:
-        return OPTIMIZER_TABLE[given].default_lr
-    declared = getattr(OPTIMIZERS.find(given), "default_lr", otherwise)
+        return float(getattr(OPTIMIZER_TABLE[given], name))
+    declared = getattr(OPTIMIZERS.find(given), name, otherwise)
     if isinstance(declared, bool) or not isinstance(declared, int | float) or not declared > 0:
-        raise ConfigError(f"optimizer '{_name(given)}' has default_lr {declared!r}: expected a number above 0")
+        raise ConfigError(f"optimizer '{_name(given)}' has {name} {declared!r}: expected a number above 0")
     return float(declared)
 
 

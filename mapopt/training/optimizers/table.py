@@ -17,6 +17,8 @@ class OptimizerEntry:
     """Module and name of its class, as ``module:attribute``."""
     default_lr: float
     """The learning rate of a recipe whose user gives none."""
+    default_weight_decay: float = 5e-4
+    """The weight decay of a recipe whose user gives none."""
     averages: bool = False
     """Whether it has a point of its own that is evaluated, other than the weights it trains; see `RowOptimizer`."""
 
@@ -27,7 +29,7 @@ OPTIMIZER_TABLE: dict[str, OptimizerEntry] = {
     "sgd": OptimizerEntry(where=f"{_HERE}.sgd:RowSGD", default_lr=0.2),
     "adamw": OptimizerEntry(where=f"{_HERE}.adamw:RowAdamW", default_lr=0.01),
     "nadamw": OptimizerEntry(where=f"{_HERE}.nadamw:RowNAdamW", default_lr=0.01),
-    "muon": OptimizerEntry(where=f"{_HERE}.muon:RowMuon", default_lr=0.05),
+    "muon": OptimizerEntry(where=f"{_HERE}.muon:RowMuon", default_lr=0.05, default_weight_decay=0.05),
     # These want no rate: lr is a factor of their own, 1 as published.
     "prodigy": OptimizerEntry(where=f"{_HERE}.prodigy:RowProdigy", default_lr=1.0),
     "dog": OptimizerEntry(where=f"{_HERE}.dog:RowDoG", default_lr=1.0, averages=True),
