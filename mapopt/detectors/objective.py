@@ -44,7 +44,7 @@ class Objective:
         (the balance of class and box loss).
     """
 
-    loss: str = "focal"
+    loss: str = "mal"
     """The class loss: a name in `mapopt.losses.LOSSES`, module:attribute for one of your own, or "torchvision" for a
     detector's own losses. In Python a loss itself will do, if it can be made again of its settings."""
     loss_settings: dict[str, int | float | bool | str] = field(default_factory=dict)

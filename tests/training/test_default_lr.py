@@ -118,4 +118,4 @@ print(Recipe(optimizer="muon").settle(Knobs()).lr)
 print(Recipe(optimizer="prodigy").settle(Knobs(lr=0.5)).lr)
 print("torch" in sys.modules)"""
     given = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert given.split() == ["0.05", "0.5", "False"]
+    assert given.split() == ["0.08", "0.5", "False"]

@@ -24,11 +24,11 @@ class RateShape:
 
     shape: Literal["cosine", "steps", "constant"] = "cosine"
     """How the learning rate falls after the warm-up."""
-    warmup: float = 0.05
+    warmup: float = 0.1
     """Fraction of the budget that the warm-up takes."""
     warmup_from: float = 0.1
     """Fraction of the learning rate that the warm-up begins at."""
-    final: float = 0.01
+    final: float = 0.0
     """Fraction of the learning rate that cosine ends at."""
     milestones: tuple[float, ...] = (0.6, 0.85)
     """Fractions of the budget after which steps divide the learning rate."""

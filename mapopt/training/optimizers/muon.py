@@ -39,8 +39,7 @@ class RowMuon(InPlaceRows):
         weights: ``[lanes, n]``.
         decay: ``[n]``, 1 where weight decay applies.
         parts: name -> shape of what a row is cut into, in order.
-        adamw_ratio: AdamW's rate over the knob, so that with the default rate of .05 it is AdamW's own default, as the
-            authors advise; theirs is .0003 / .02.
+        adamw_ratio: AdamW's rate over the knob; with the default rate of .08 it is .016. The authors have .0003 / .02.
         adamw_parts: a regular expression; matrices in whose names it is found are AdamW's.
         adjust_lr: "original" scales the step of a matrix by the root of max(1, rows / columns), "match_rms_adamw" by .2
             times the root of the larger of them, which asks for AdamW's rates, "spectral_unclamped" by the root of

@@ -29,7 +29,7 @@ OPTIMIZER_TABLE: dict[str, OptimizerEntry] = {
     "sgd": OptimizerEntry(where=f"{_HERE}.sgd:RowSGD", default_lr=0.2),
     "adamw": OptimizerEntry(where=f"{_HERE}.adamw:RowAdamW", default_lr=0.01),
     "nadamw": OptimizerEntry(where=f"{_HERE}.nadamw:RowNAdamW", default_lr=0.01),
-    "muon": OptimizerEntry(where=f"{_HERE}.muon:RowMuon", default_lr=0.05, default_weight_decay=0.05),
+    "muon": OptimizerEntry(where=f"{_HERE}.muon:RowMuon", default_lr=0.08, default_weight_decay=0.12),
     # These want no rate: lr is a factor of their own, 1 as published.
     "prodigy": OptimizerEntry(where=f"{_HERE}.prodigy:RowProdigy", default_lr=1.0),
     "dog": OptimizerEntry(where=f"{_HERE}.dog:RowDoG", default_lr=1.0, averages=True),
