@@ -30,8 +30,10 @@ def weights_of(trainer: Trainer) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_an_error_driven_loss_starts_from_a_quarter_and_any_other_from_1(loss: str, make_task: MakeTask) -> None:
-    assert make_task(loss=loss).knobs.class_weight == (0.25 if loss in ERROR_DRIVEN else 1.0)
+def test_a_task_starts_from_the_weight_of_its_loss(loss: str, make_task: MakeTask) -> None:
+    others = {"mal": 0.64}
+    expected = 0.25 if loss in ERROR_DRIVEN else others.get(loss, 1.0)
+    assert make_task(loss=loss).knobs.class_weight == expected
     assert make_task(loss=loss, knobs={"class_weight": 3.0}).knobs.class_weight == 3.0
 
 

@@ -95,7 +95,7 @@ def test_a_detector_of_which_one_loss_is_detached_stops_in_the_first_round(
     trainer = Trainer(make_task())
     change_losses(trainer, monkeypatch, term, change)
     other = "box" if term == "class" else "class"
-    what = r"the class loss \('focal'\)" if term == "class" else "the box loss"
+    what = r"the class loss \('mal'\)" if term == "class" else "the box loss"
     expected = (
         rf"{what} was not 0 in the first round, but sent no gradient to any weight, so that only the {other} loss"
     )

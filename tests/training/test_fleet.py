@@ -80,7 +80,7 @@ def test_boxes_come_in_the_original_pixels_of_scaled_images(splits: Splits) -> N
 def test_weights_of_the_losses_are_really_applied(splits: Splits) -> None:
     def logged(**knobs: float) -> tuple[float, float]:
         trainer = Trainer(task_of("tiny", splits))
-        trainer.set_knobs(Knobs(lr=1e-5, **knobs))
+        trainer.set_knobs(Knobs(**{"lr": 1e-5, "class_weight": 1.0, **knobs}))
         interval = trainer.train(2)
         return interval.class_loss, interval.box_loss
 

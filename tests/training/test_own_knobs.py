@@ -66,20 +66,20 @@ def test_a_task_knows_the_knobs_of_its_own_parts_and_fills_in_their_values(
     assert task.knobs.get("sharpness") == 10.0
     assert dict(task.ranges) == dict(task.info.ranges) == ranges() | OWN
     assert make_task(optimizer=own_optimizer, knobs={"own": {"sharpness": 2.0}}).knobs.get("sharpness") == 2.0
-    assert make_task().knobs == Knobs().settled()
+    assert make_task().knobs == Recipe().settle(Knobs())
     assert make_task().ranges == ranges()
 
 
 def test_an_own_knob_is_read_and_turned_as_ours_are() -> None:
-    knobs = Knobs(class_weight=1.0, own={"sharpness": 2})
+    knobs = Knobs(class_weight=1.0, own={"sharpness": 2}).settled()
     turned = knobs.replace(sharpness=3.0, lr=0.1)
     assert (turned.get("sharpness"), turned.get("lr"), turned.lr) == (3.0, 0.1, 0.1)
     assert knobs.get("sharpness") == 2.0
     assert list(turned.as_dict()) == [*ranges(), "sharpness"]
     assert Knobs.from_record(turned.as_dict()) == turned
     assert Knobs.from_dict({"sharpness": 3.0}, ranges() | OWN).own == {"sharpness": 3.0}
-    assert hash(turned) == hash(Knobs(lr=0.1, class_weight=1.0))
-    assert turned != Knobs(lr=0.1, class_weight=1.0)
+    assert hash(turned) == hash(Knobs(lr=0.1, class_weight=1.0).settled())
+    assert turned != Knobs(lr=0.1, class_weight=1.0).settled()
 
 
 def test_a_space_a_blend_and_a_table_hold_own_knobs() -> None:

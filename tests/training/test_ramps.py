@@ -92,7 +92,7 @@ def test_a_decision_is_changed_at_all_of_its_points() -> None:
 
 
 def test_a_decision_is_read_as_it_was_written() -> None:
-    own = Knobs(lr=0.1, class_weight=0.5, own={"margin": 0.5})
+    own = Knobs(lr=0.1, class_weight=0.5, own={"margin": 0.5}).settled()
     for via in ((), ((0.25, own), (0.25, own))):
         decision = Decision(knobs=own, ramp_from=own, via=via)
         assert Decision.from_dict(decision.as_dict()) == decision

@@ -32,8 +32,8 @@ def make_round(index: int, *, ap: float = 0.25, ramp: bool = False, diverged: bo
     )
     return Round(
         index=index,
-        knobs=Knobs(lr=0.05, class_weight=1.0),
-        ramp_from=Knobs(lr=0.1, class_weight=1.0) if ramp else None,
+        knobs=Knobs(lr=0.05).settled(),
+        ramp_from=Knobs(lr=0.1).settled() if ramp else None,
         interval=interval,
         val=Scores(ap=ap, ap50=0.5, ap75=0.125, ar100=0.375, per_category=(0.2, 0.3)),
         images=64 * (index + 1),
@@ -75,7 +75,7 @@ def test_points_inside_a_round_have_columns_of_their_own(tmp_path: Path) -> None
     ramp = make_round(1, ramp=True)
     recorder = Recorder(tmp_path)
     recorder(0, make_round(0))
-    recorder(0, replace(ramp, via=((0.25, Knobs(lr=0.3)), (0.5, Knobs(lr=0.2)))))
+    recorder(0, replace(ramp, via=((0.25, Knobs(lr=0.3).settled()), (0.5, Knobs(lr=0.2).settled()))))
     first, second = rows(tmp_path)
     assert [second[f"via.{number}.{name}"] for number in (1, 2) for name in ("fraction", "lr")] == [
         *("0.25", "0.3"),
