@@ -46,13 +46,13 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     | knob | range | scale | default |
     | --- | --- | --- | --- |
     | lr | 1e-05 to 3 | logarithmic | the optimizer's |
-    | weight_decay | 1e-07 to 0.1 | logarithmic | 0.0005 |
+    | weight_decay | 1e-07 to 1 | logarithmic | the optimizer's |
     | momentum | 0 to 0.99 | linear | 0.9 |
     | box_weight | 0.05 to 20 | logarithmic | 1 |
     | class_weight | 0.05 to 20 | logarithmic | the loss's |
     | focal_gamma | 0 to 5 | linear | 2 |
     | surrogate_weight | 0 to 1 | linear | 1 |
-    | assign_iou | 0.05 to 0.9 | linear | 0.3 |
+    | assign_iou | 0.05 to 0.9 | linear | rises from 0.25 to 0.55; 0.4 without a schedule |
     | augment | 0 to 1 | linear | 0.3 |
     | nms_iou | 0.1 to 0.95 | linear | 0.6 |
     | score_threshold | 0 to 0.95 | linear | 0 |

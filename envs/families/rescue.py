@@ -76,7 +76,7 @@ MISTAKES: dict[str, Mistake] = {
     "assignment-too-high": Mistake(knob="assign_iou", value=(0.65, 0.8)),
     "no-augmentation": Mistake(knob="augment", value=(0.0, 0.0)),
     "too-much-augmentation": Mistake(knob="augment", value=(0.9, 1.0)),
-    "weight-decay-too-strong": Mistake(knob="weight_decay", factor=(50.0, 100.0)),
+    "weight-decay-too-strong": Mistake(knob="weight_decay", value=(0.8, 1.0)),
 }
 
 
