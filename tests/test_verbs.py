@@ -232,7 +232,7 @@ def test_controllers_are_taken_as_names_objects_classes_and_functions(tmp_path: 
     for controller, settings in ((Ramp, {"start": 0.02}), (f"{__name__}:Ramp", {"start": 0.02})):
         run = mapopt.train(**TINY, controller=controller, controller_settings=settings)
         assert [played.knobs.lr for played in run.history] == rates
-    assert {played.knobs.lr for played in mapopt.train(**TINY, controller=constant).history} == {0.2}
+    assert {played.knobs.lr for played in mapopt.train(**TINY, controller=constant).history} == {0.08}
     counting = Counting()
     mapopt.train(**TINY, controller=counting)
     assert counting.calls >= 4

@@ -94,7 +94,7 @@ def _ours(name: str, weights: Tensor, gradient: Tensor) -> Callable[[], object]:
 def _theirs(name: str, weights: Tensor, gradient: Tensor, **how: bool) -> Callable[[], object]:
     parameter = torch.nn.Parameter(weights[0].clone())
     parameter.grad = gradient[0].clone()
-    settings = {"lr": 1e-3, "weight_decay": Knobs().weight_decay, **_SETTINGS.get(name, {}), **how}
+    settings = {"lr": 1e-3, "weight_decay": Knobs().get("weight_decay"), **_SETTINGS.get(name, {}), **how}
     return _PEERS[name]([parameter], **settings).step  # type: ignore[arg-type]
 
 

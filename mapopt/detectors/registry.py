@@ -138,8 +138,13 @@ def detector_kind(detector: str | Any) -> DetectorKind:
         builder=_shown(detector),
         size_multiple=int(getattr(part, "size_multiple", 1)),
         supports_lanes=bool(getattr(part, "supports_lanes", False)),
-        optimizer=str(getattr(part, "optimizer", DetectorKind.optimizer)),
     )
+
+
+def default_optimizer(detector: str) -> str:
+    """Returns what trains a detector where a recipe names no optimizer; imports nothing, whosever the detector is."""
+    kind = DETECTORS[detector] if detector in DETECTORS else None
+    return kind.optimizer if isinstance(kind, DetectorKind) else DetectorKind.optimizer
 
 
 def supports_lanes(detector: str | Any) -> bool:

@@ -37,8 +37,7 @@ class DetectorRequest:
 class DetectorBuilder(Protocol):
     """Builds a detector: a function, or a class whose constructor takes these arguments.
 
-    It may have attributes ``size_multiple``, ``supports_lanes`` and ``optimizer``, which are those of `DetectorKind`,
-    and ``knobs``.
+    It may have attributes ``size_multiple`` and ``supports_lanes``, which are those of `DetectorKind`, and ``knobs``.
     """
 
     def __call__(self, request: DetectorRequest, **settings: Any) -> Detector:

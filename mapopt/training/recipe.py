@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mapopt.bounds import check_whole
 from mapopt.detectors.objective import Objective
-from mapopt.detectors.registry import DETECTORS, check_detector_settings, detector_kind
+from mapopt.detectors.registry import DETECTORS, check_detector_settings, default_optimizer
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses.table import LOSS_TABLE, start_weight
 from mapopt.registry import is_text, load
@@ -50,10 +50,9 @@ class Recipe(Objective):
     repeat_threshold: float = field(default=REPEAT_THRESHOLD, metadata=LEFT_OUT_AT_DEFAULT)
     """Of repeat-factor: a class that a smaller fraction f of the images hold is repeated sqrt(threshold / f) times."""
     optimizer: str = DEFAULT_OPTIMIZER
-    """default, which is the detector's own: muon for tiny, sgd for the others and for one of your own that names none.
-    Or sgd, adamw, nadamw or muon; prodigy or dog, which find their learning rate (--knobs.lr is a factor of it);
-    schedule_free_adamw, for --controller constant; or module:attribute for one of your own or of torch's, such as
-    torch.optim:RAdam."""
+    """default, which is muon for tiny and sgd for other detectors. Or sgd, adamw, nadamw or muon; prodigy or dog, which
+    find their learning rate (--knobs.lr is a factor of it); schedule_free_adamw, for --controller constant; or
+    module:attribute for one of your own or of torch's, such as torch.optim:RAdam."""
     optimizer_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """Parameters of the optimizer that differ from its defaults, beside the knobs."""
     batch_size: int = 16
@@ -78,7 +77,7 @@ class Recipe(Objective):
             object.__setattr__(self, "detector", choice.name)
             object.__setattr__(self, "detector_settings", choice.settings)
         if self.optimizer == DEFAULT_OPTIMIZER:
-            object.__setattr__(self, "optimizer", detector_kind(self.detector).optimizer)
+            object.__setattr__(self, "optimizer", default_optimizer(self.detector))
         super().__post_init__()
         check_whole("batch_size", self.batch_size, 1, BATCH_SIZE)
         if not self.clip > 0:

@@ -193,7 +193,9 @@ def played(rounds: int) -> list[Round]:
         history.append(
             Round(
                 index=index,
-                knobs=Knobs(lr=0.2 / (1 + index), augment=0.05 * (index % 7), box_weight=0.5 + 0.1 * index),
+                knobs=Knobs(
+                    lr=0.2 / (1 + index), augment=0.05 * (index % 7), box_weight=0.5 + 0.1 * index, assign_iou=0.3
+                ),
                 ramp_from=None,
                 interval=interval,
                 val=Scores(ap=ap, ap50=1.7 * ap, ap75=0.8 * ap, ar100=ap + 0.1, per_category=(ap, 0.5 * ap, -1.0)),
@@ -245,7 +247,7 @@ def first_observation(history: list[Round], names: list[str], task: TaskInfo, bu
 def test_the_first_agent_sees_and_decides_what_it_did_when_it_was_trained() -> None:
     agent = Agent.load("ppo-shapes")
     names = json.loads((FOLDER / "ppo-shapes.json").read_text())["observation"]
-    task = TaskInfo(name="t", classes=3, train_images=256, batch_size=16, knobs=Knobs())
+    task = TaskInfo(name="t", classes=3, train_images=256, batch_size=16, knobs=Knobs(assign_iou=0.3))
     budget = Budget(images=12800, rounds=20)
     rates = []
     for rounds in range(20):

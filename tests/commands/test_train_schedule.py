@@ -43,9 +43,9 @@ def bent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_warm_up_shorter_than_a_round_ends_inside_it(bent: Path) -> None:
     played = rounds_of(bent)
     ((fraction, there),) = played[0].via
-    assert (fraction, there.lr) == pytest.approx((0.4, 0.2))
+    assert (fraction, there.lr) == pytest.approx((0.4, 0.08))
     assert played[0].ramp_from is not None
-    assert played[0].ramp_from.lr == pytest.approx(0.02)
+    assert played[0].ramp_from.lr == pytest.approx(0.008)
     assert not any(later.via for later in played[1:])
     assert Checkpoint.load(bent / "last.pt").history == tuple(played)
 

@@ -233,7 +233,7 @@ def test_what_a_module_cannot_do_is_refused(mine):
     def build(part, objective=OWN, **request):
         return build_detector(part, objective, **{"classes": 2, "size": (48, 48)} | request)
 
-    with pytest.raises(ConfigError, match=r"loss 'focal' with detector 'QuadrantModule', a QuadrantModule that brings"):
+    with pytest.raises(ConfigError, match=r"loss 'mal' with detector 'QuadrantModule', a QuadrantModule that brings"):
         build(QuadrantModule, Objective())
     with pytest.raises(ConfigError, match="weights 'DEFAULT' for detector 'QuadrantModule', which takes none"):
         build(QuadrantModule, weights="DEFAULT")

@@ -51,7 +51,7 @@ def test_losses_themselves_are_kept_as_what_they_can_be_made_of_again():
     objective = Objective(loss=APLoss(delta=0.5, gradient="exact"), box_loss=smooth_l1_loss)  # type: ignore[arg-type]
     assert (objective.loss, objective.box_loss) == ("ap", "smooth_l1")
     assert objective.loss_settings == {"delta": 0.5, "gradient": "exact"}
-    assert Objective(loss=FocalLoss) == Objective()  # type: ignore[arg-type]
+    assert Objective(loss=FocalLoss) == Objective(loss="focal")  # type: ignore[arg-type]
 
 
 def test_the_text_of_a_loss_of_ones_own_imports_nothing():

@@ -181,13 +181,13 @@ def test_any_controller_is_watched_by_its_name_or_text(
     assert "lr 0.025" in said[2]
     flags = ("--policy", "plateau", "--policy-settings", "warmup", "0", "rounds", "1", "--size", "320", "--overwrite")
     assert play(*flags, out=tmp_path / "video.gif") == 0
-    assert "lr 0.2" in capsys.readouterr().out.splitlines()[1]
+    assert "lr 0.08" in capsys.readouterr().out.splitlines()[1]
 
 
 def test_constant_knobs_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ("--policy", "constant", "--knobs", "lr", "augment", "--size", "320")
     assert play(*flags, out=tmp_path / "video.gif") == 0
-    assert capsys.readouterr().out.count("lr 0.2, augment 0.3") == 2
+    assert capsys.readouterr().out.count("lr 0.08, augment 0.3") == 2
 
 
 @pytest.mark.parametrize(

@@ -128,8 +128,11 @@ def test_methods_are_given_by_name_as_whatever_describes_them() -> None:
 def test_an_agent_is_one_more_method_on_what_the_reference_trains() -> None:
     experiment = make_experiment("default", ["baseline"], {"agent": "ppo-shapes"})
     assert list(experiment.methods) == ["baseline", "agent"]
-    assert key_of(experiment, "agent") == key_of(load_experiment("default"), "agent")
-    assert make_job(experiment, "shapes", "agent").search.runs == 24
+    reference = make_job(experiment, "shapes", "baseline")
+    job = make_job(experiment, "shapes", "agent")
+    assert (job.recipe, job.knobs) == (reference.recipe, reference.knobs)
+    assert job.search == reference.search
+    assert job.search.runs == 48
     both = make_experiment("default", (), {"agent": "ppo-shapes"})
     assert list(both.methods)[-1] == "ppo-shapes", "an agent of the experiment's keeps its name"
 

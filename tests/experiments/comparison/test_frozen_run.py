@@ -21,12 +21,12 @@ from mapopt.experiments.comparison.keys import CODE
 from mapopt.training import Budget, Fleet, Knobs, Recipe, RunResult, Schedule, Task, run_fleet
 
 RECIPES = {
-    "focal": Recipe(),
-    "rank_sort": Recipe(loss="rank_sort", balance="values", ema=0.9),
+    "focal": Recipe(loss="focal", optimizer="sgd"),
+    "rank_sort": Recipe(loss="rank_sort", balance="values", ema=0.9, optimizer="sgd"),
     "ap_adamw": Recipe(loss="ap", balance="values", scope="image", optimizer="adamw", class_balance="sampling"),
-    "bends_at_rounds_ends": Recipe(),
+    "bends_at_rounds_ends": Recipe(loss="focal", optimizer="sgd"),
 }
-SCHEDULES = {"bends_at_rounds_ends": Schedule(warmup=0.25)}
+SCHEDULES = {"bends_at_rounds_ends": Schedule(warmup=0.25, final=0.01)}
 """Of recipes that have not the default one, whose warm-up ends inside the first round."""
 BUDGET = Budget(images=320, rounds=4)
 
@@ -73,10 +73,10 @@ def play(name: str) -> tuple[list[RunResult], torch.Tensor]:
     torch.set_num_threads(1)
     try:
         splits = make_shapes_splits(ShapesConfig(), seed=5, train=64, val=16, test=16)
-        knobs = Knobs(lr=0.01) if "adamw" in name else Knobs()
+        knobs = Knobs(lr=0.01 if "adamw" in name else 0.2, weight_decay=5e-4, assign_iou=0.3)
         task = Task(name="frozen", splits=splits, recipe=RECIPES[name], knobs=knobs)
         fleet = Fleet(task, [0, 1], device="cpu")
-        results = run_fleet(fleet, [SCHEDULES.get(name, Schedule())] * 2, BUDGET)
+        results = run_fleet(fleet, [SCHEDULES.get(name, Schedule(warmup=0.05, final=0.01))] * 2, BUDGET)
         return results, fleet.detectors[0].weights.detach()
     finally:
         torch.set_num_threads(threads)

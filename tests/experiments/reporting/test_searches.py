@@ -122,7 +122,7 @@ def test_a_piped_search_says_how_far_it_is(capsys: pytest.CaptureFixture[str], m
     assert any(re.fullmatch(r"searching: 1000 of 2000 images, .* gone, about .* left", line) for line in lines), (
         "a sign of life"
     )
-    assert "2 runs of sgd, focal, batch 16: best val AP .250" in lines
+    assert "2 runs of muon, mal, batch 16: best val AP .250" in lines
     assert lines[-1] == "a worker process died (exit status 5); its runs begin once more"
 
 

@@ -222,7 +222,7 @@ def test_runs_of_other_code_are_refused_until_something_is_said_of_them(
     outcomes = search(content, **options(tmp_path))
     monkeypatch.setattr(keys, "CODE", keys.CODE + 1)
     quick.clear()
-    with pytest.raises(StoreError, match=r"16 runs of 16 were made by other code .* Give --accept-stored"):
+    with pytest.raises(StoreError, match=r"16 runs of 16 were made by other code .* Give accept_stored=True"):
         search(content, **options(tmp_path))
     assert [outcome.best for outcome in search(content, **options(tmp_path), accept_stored=True)] == [
         outcome.best for outcome in outcomes

@@ -88,7 +88,7 @@ def test_a_file_beside_a_configuration_is_read_with_it(content: dict[str, Any], 
     )
     experiment = load_experiment(config)
     assert experiment.chosen("easy", "baseline").knobs["lr"] == 0.3, "what the configuration says goes before"
-    assert experiment.chosen("easy", "baseline").recipe.optimizer == "sgd"
+    assert experiment.chosen("easy", "baseline").recipe.optimizer == "muon"
 
 
 def test_what_was_chosen_and_makes_no_method_is_one_line(content: dict[str, Any]) -> None:
