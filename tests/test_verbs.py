@@ -239,7 +239,7 @@ def test_controllers_are_taken_as_names_objects_classes_and_functions(tmp_path: 
     stopped = mapopt.train(**{**TINY, "rounds": 8}, controller=constant, patience=1, knobs={"lr": 1e-5})
     assert stopped.status == "stopped"
     steps = mapopt.train(**TINY, schedule={"shape": "steps", "warmup": 0.0, "milestones": [0.5]})
-    assert [played.knobs.lr for played in steps.history] == pytest.approx([0.2, 0.2, 0.02, 0.02])
+    assert [played.knobs.lr for played in steps.history] == pytest.approx([0.08, 0.08, 0.008, 0.008])
 
 
 @pytest.mark.parametrize(

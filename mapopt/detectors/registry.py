@@ -143,7 +143,7 @@ def detector_kind(detector: str | Any) -> DetectorKind:
 
 def default_optimizer(detector: str) -> str:
     """Returns what trains a detector where a recipe names no optimizer; imports nothing, whosever the detector is."""
-    kind = DETECTORS[detector] if detector in DETECTORS else None
+    kind = DETECTORS.get(detector)
     return kind.optimizer if isinstance(kind, DetectorKind) else DetectorKind.optimizer
 
 
