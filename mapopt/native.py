@@ -147,7 +147,7 @@ _BARE = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def folder_of(source: Path) -> Path:
-    """Returns where machine code of a module is kept: where numba is told to keep its own, or beside Python's."""
+    """Returns where machine code of a module is kept: where numba is to keep its own, or beside Python's."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     if chosen:
         return Path(chosen)
