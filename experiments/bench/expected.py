@@ -23,7 +23,7 @@ _SETS = {
     "medium": (35.0, 5.0),
     "coco": (120.0, 40.0),
     "crowded": (30.0, 6.0),
-    "few": (60.0, 200.0),
+    "few": (90.0, 250.0),
 }
 """Of a set's first turn of every evaluator, their processes' start included, and of a further one."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,10 +87,13 @@ def overlapping_pairs(
     return layout.turn[place], truth, iou
 
 
+@cache
 def tracks_up_to_level(thresholds: int, ranges: int) -> NDArray[np.uint64]:
     """Returns ``[thresholds + 1]`` words: entry l has the first l thresholds of every range set."""
     words = [sum(((1 << level) - 1) << (r * thresholds) for r in range(ranges)) for level in range(thresholds + 1)]
-    return np.array(words, np.uint64)
+    tracks = np.array(words, np.uint64)
+    tracks.flags.writeable = False
+    return tracks
 
 
 def _candidates(

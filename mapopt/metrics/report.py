@@ -175,10 +175,10 @@ class Report:
     def _threshold(self, iou: float | None) -> slice:
         if iou is None:
             return slice(None)
-        places = np.flatnonzero(self.iou_thresholds == iou)
-        if len(places) == 0:
-            raise ConfigError(f"IoU threshold {iou} was not measured: measured are {self.iou_thresholds.tolist()}")
-        return slice(int(places[0]), int(places[0]) + 1)
+        measured = self.iou_thresholds.tolist()
+        if iou not in measured:
+            raise ConfigError(f"IoU threshold {iou} was not measured: measured are {measured}")
+        return slice(measured.index(iou), measured.index(iou) + 1)
 
     def _area(self, area: str) -> int:
         if area not in self.area_names:
@@ -196,5 +196,7 @@ class Report:
 
 def _mean(values: NDArray[np.float64]) -> float:
     """Means over what is defined, summed in pycocotools' order: threshold, recall, category."""
-    defined = values[values > -1]
+    defined = values.ravel()
+    if defined.min(initial=0.0) < 0:
+        defined = defined[defined > -1]
     return float(np.add.reduce(defined) / len(defined)) if len(defined) else -1.0

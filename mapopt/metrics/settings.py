@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,6 +61,18 @@ class Settings:
         """
         if mode not in ("full", "reward"):
             raise ConfigError(f"unknown mode {mode!r}: expected 'full' or 'reward'")
+        if iou_thresholds is None and area_ranges is None and max_detections is None:
+            return _defaults(mode)
+        return cls._checked(iou_thresholds, area_ranges, max_detections, mode)
+
+    @classmethod
+    def _checked(
+        cls,
+        iou_thresholds: ArrayLike | None,
+        area_ranges: Mapping[str, tuple[float, float]] | None,
+        max_detections: int | Sequence[int] | None,
+        mode: str,
+    ) -> Settings:
         thresholds = _thresholds(iou_thresholds)
         if (np.diff(thresholds) <= 0).any():
             raise ConfigError(f"iou_thresholds are {thresholds.tolist()}: expected ascending order")
@@ -95,6 +108,15 @@ class Settings:
     def outside(self, area: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Returns ``[a, n]``: True where an area lies outside a range."""
         return (area < self.area_limits[:, :1]) | (area > self.area_limits[:, 1:])
+
+
+@cache
+def _defaults(mode: str) -> Settings:
+    """COCO's settings, made once: for few images, checking them would take as long as sorting."""
+    settings = Settings._checked(None, None, None, mode)
+    for array in (settings.iou_thresholds, settings.area_limits):
+        array.flags.writeable = False
+    return settings
 
 
 def _thresholds(given: ArrayLike | None) -> NDArray[np.float64]:

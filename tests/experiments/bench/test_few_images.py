@@ -50,8 +50,15 @@ def measured(*peers: Peer, repeats: int = 3) -> dict[str, CallsCost]:
 
 def test_evaluators_take_turns_and_the_first_turn_makes_one_call_that_does_not_count() -> None:
     turns = Turns()
-    measure_calls(SIZE, [QUICK, SLOW], repeats=2, start=turns)
-    assert turns.log == [("quick", CALLS[:1]), ("slow", CALLS[:1])] + [("quick", CALLS), ("slow", CALLS)] * 2
+    measure_calls(SIZE, [QUICK, ours("numba")], repeats=2, start=turns)
+    first = [("quick", CALLS[:1]), ("mapopt (numba)", CALLS[:1])]
+    assert turns.log == first + [("quick", CALLS), ("mapopt (numba)", CALLS)] * 2
+
+
+def test_who_takes_much_longer_than_the_fastest_other_package_makes_one_call_a_turn() -> None:
+    turns = Turns()
+    measure_calls(SIZE, [SLOW, QUICK, ours("numba")], repeats=1, start=turns)
+    assert turns.log[3:] == [("slow", CALLS[:1]), ("quick", CALLS), ("mapopt (numba)", CALLS)]
 
 
 def test_the_median_turn_counts() -> None:
