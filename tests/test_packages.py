@@ -36,6 +36,7 @@ LAYERS = {
     "mapopt.former_names": 0,
     "mapopt.lazy": 0,
     "mapopt.locks": 0,
+    "mapopt.native": 0,
     "mapopt.output": 0,
     "mapopt.passes": 0,
     "mapopt.paths": 0,
@@ -189,6 +190,7 @@ def test_the_bottom_is_flat() -> None:
     reading = {"mapopt.errors", "mapopt.documents", "mapopt.paths"}
     below = {
         "mapopt.errors": set(),
+        "mapopt.compiling": {"mapopt.native"},
         "mapopt.devices": {"mapopt.bounds", "mapopt.errors"},
         "mapopt.files": reading,
         "mapopt.output": {"mapopt.errors", "mapopt.locks"},
