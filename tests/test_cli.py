@@ -241,8 +241,8 @@ def test_a_negative_seed_is_an_error_of_one_line(command: list[str], capsys: pyt
 
 
 def test_a_knob_of_an_own_part_is_pointed_to_its_flag(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--knobs.margin", "0.5"]) == 2
-    expected = "the knob 'margin' of a part of your own is set by --knobs.own margin VALUE."
-    assert f"unknown flag '--knobs.margin': {expected}" in capsys.readouterr().err
+    assert main(["train", "--knobs.sharpness", "0.5"]) == 2
+    expected = "the knob 'sharpness' of a part of your own is set by --knobs.own sharpness VALUE."
+    assert f"unknown flag '--knobs.sharpness': {expected}" in capsys.readouterr().err
     assert main(["train", "--knobs.lrr", "0.5"]) == 2
     assert "did you mean '--knobs.lr'?" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from mapopt.files import checked, read_json_lines, read_record, sealed, write_js
 
 ELSEWHERE = {
     'training/checkpoint.py: self.checkpoint(snapshot, history).save(self.folder / f"{name}.pt")',
+    'native.py: unfinished.write_bytes(b"\\n".join(parts))',
     "agents/registry.py: written.save(path)",
     "agents/learning/training.py: agent.save(out / name)",
     'envs/wrappers/schedules.py: recording.save(self._folder / f"episode-{self._ended:06d}.json")',

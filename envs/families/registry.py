@@ -75,7 +75,7 @@ def describe(family: InstanceFamily, numbers: Iterable[int] | None = None) -> st
 
     >>> small = make_family("rescue", images=(16, 4, 4), mistakes=("learning-rate-too-low", "no-warm-up"))
     >>> print(describe(small, [0, 1]))
-    rescue-train-0: mistake learning-rate-too-low: lr 0.02 instead of 0.2, 16 train images
+    rescue-train-0: mistake learning-rate-too-low: lr 0.008 instead of 0.08, 16 train images
     rescue-train-1: mistake no-warm-up: the schedule begins at the full learning rate, 16 train images
     """
     chosen = range(family.count) if numbers is None else numbers

@@ -88,7 +88,7 @@ class RescueFamily(SceneFamily):
         ConfigError: a setting is out of its range; the message names it.
 
     >>> print(RescueFamily(images=(64, 16, 16)).instance(0))
-    rescue-train-0: mistake learning-rate-too-high: lr 2 instead of 0.2, 64 train images
+    rescue-train-0: mistake learning-rate-too-high: lr 0.8 instead of 0.08, 64 train images
     """
 
     count: int = 6 * len(MISTAKES)

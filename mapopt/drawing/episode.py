@@ -31,6 +31,7 @@ def draw_scene(scene: RenderScene, *, width: int = 960) -> np.ndarray:
     Returns:
         uint8 ``[height, width, 3]``.
 
+    >>> from mapopt.training.knobs import Range
     >>> knob = RenderedKnob(name="lr", values=(0.2,), range=Range(1e-5, 3.0, log=True))
     >>> draw_scene(RenderScene(title="shapes-train-3", rounds=20, ap=(0.125,), knobs=(knob,))).shape
     (540, 960, 3)

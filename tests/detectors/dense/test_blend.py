@@ -145,7 +145,7 @@ def test_lanes_are_blended_by_themselves_bit_for_bit(make_task):
         ({"loss": "ap", "blend_settings": {"gama": 1.0}}, "did you mean 'gamma'"),
         (
             {"blend_with": "bce"},
-            "blend_with is 'bce' with loss 'focal', which is pointwise itself and blended with nothi",
+            "blend_with is 'bce' with loss 'mal', which is pointwise itself and blended with nothi",
         ),
         (
             {"loss": "bce", "blend_settings": {"gamma": 1.0}},

@@ -233,7 +233,7 @@ def test_an_instance_may_bring_its_budget_and_its_baseline_to_every_interface() 
             assert info["val_ap"] == lane_info(rows[step][4], lane)["val_ap"]
     env.reset(seed=seeds[0])
     env.step(np.zeros(3))
-    assert env.lanes.histories[0][0].knobs == Knobs().settled()
+    assert env.lanes.histories[0][0].knobs == Recipe().settle(Knobs()).settled()
 
 
 def np_instance(seed: int) -> int:

@@ -256,7 +256,7 @@ def test_an_own_controller_is_compared_and_stored(workers: int, parts: ModuleTyp
     assert {method.method for method in task.methods} == {"baseline", "mine"}
     assert {path.name for path in (tmp_path / "small").iterdir()} == {"shapes", "summary.json"}, "nothing is drawn"
     run = Store(tmp_path).read("small", "shapes", "mine", 1)
-    assert [played.knobs.lr for played in run.rounds] == pytest.approx([0.2, 0.05])
+    assert [played.knobs.lr for played in run.rounds] == pytest.approx([0.08, 0.02])
     again = compare(SMALL, **settings, progress=events.append)
     assert events[-1].missing == 0
     assert again.as_dict() == plot(SMALL, methods=methods, out=tmp_path, tasks=["shapes"]).as_dict()
