@@ -1,6 +1,6 @@
 """What there is to see of an episode, as plain values and as a line of text.
 
-Drawing knows nothing of training: whoever has an episode hands this over, and it can be drawn later, elsewhere or
+Drawing knows nothing of training: this is what an episode gives it, and it can be drawn later, elsewhere or
 again.
 """
 
