@@ -173,5 +173,8 @@ def _write(file: Path, source: Path, *parts: bytes) -> None:
         if old.stat().st_mtime < source.stat().st_mtime:
             old.unlink(missing_ok=True)
     unfinished = file.with_name(f"{file.name}.{os.getpid()}")
-    unfinished.write_bytes(b"\n".join(parts))
-    unfinished.replace(file)
+    try:
+        unfinished.write_bytes(b"\n".join(parts))
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)

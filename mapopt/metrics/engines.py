@@ -2,7 +2,7 @@
 
 Compiled kernels take about half the time. Loading them costs a process a tenth of a second, and compiling them many
 seconds, once on a machine. So ``auto`` works in numpy until numpy has cost the process a multiple of what loading will
-cost, and loads them then: whoever evaluates once never waits, and whoever evaluates a few dozen times gets them. All
+cost, and loads them then: one evaluation never waits, and a few dozen get the kernels. All
 engines give the same bits, so the change is never seen.
 """
 
