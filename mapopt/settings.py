@@ -6,61 +6,25 @@ nearest key there is, because a misspelt setting that is quietly ignored costs a
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
-import textwrap
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 
 from mapopt.documents import parse_yaml
 from mapopt.errors import ConfigError, MapoptError, shown, unknown_name
+from mapopt.fields import PLAIN_TYPES, bare_type, describe, fields_of, form_of
 from mapopt.paths import check_path, read_bytes
 
 Built = TypeVar("Built")
-
-NOT_A_SETTING = {"setting": False}
-"""Metadata of a field that is an order for once, such as `resume`: files neither set nor keep it."""
-
-LEFT_OUT_WHEN_EMPTY = {"empty": "left out"}
-"""Metadata of a field that files and hashes know nothing of while it is empty, so that those from before it stand."""
-
-LEFT_OUT_AT_DEFAULT = {"default": "left out"}
-"""Metadata of a field that files and hashes know nothing of while it is at its default, for the same reason."""
-
-
-def formerly(values: Mapping[Any, str]) -> dict[str, Mapping[Any, str]]:
-    """Returns the metadata of a field that had other values in earlier files.
-
-    Args:
-        values: what earlier files may hold, switches and null included, and its value now.
-    """
-    return {"formerly": values}
-
 
 MAX_YAML = 16 * 2**20
 """Bytes of a file of settings."""
 
 _ABSENT = object()
-
-
-@dataclasses.dataclass(frozen=True)
-class Form:
-    """Annotation of a type whose values are written in ways that its parts do not tell."""
-
-    words: str
-    """What is expected, as a file spells it."""
-    flag: str
-    """What is expected behind a flag."""
-    metavar: str
-    """The same in short, for help."""
-    read: Callable[[Sequence[str]], Any]
-    """Reads the words behind a flag; ValueError where they are no such value."""
 
 
 def from_mapping(cls: type[Built], mapping: object, where: str, *, missing: object = _ABSENT) -> Built:
@@ -104,7 +68,7 @@ def check_values(cls: type, values: Mapping[str, Any], where: str) -> dict[str, 
     Traceback (most recent call last):
     mapopt.errors.ConfigError: train: images is 'many': expected a whole number.
     """
-    hints = {name: hint for name, hint, _ in _fields(cls, orders=True)}
+    hints = {name: hint for name, hint, _ in fields_of(cls, orders=True)}
     checked = {}
     for name, value in values.items():
         value = _of_today(cls, name, value)
@@ -122,7 +86,7 @@ def to_mapping(settings: Any) -> Any:
             for field in dataclasses.fields(settings)
             if field.metadata.get("default") == "left out"
         }
-        values = {name: getattr(settings, name) for name, _, _ in _fields(type(settings))}
+        values = {name: getattr(settings, name) for name, _, _ in fields_of(type(settings))}
         return {
             name: to_mapping(value)
             for name, value in values.items()
@@ -178,88 +142,12 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def leaves(cls: type, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yields the path and the type of every value in nested dataclasses, orders included."""
-    for name, hint, _ in _fields(cls, orders=True):
-        bare = _bare(hint)
-        if dataclasses.is_dataclass(bare) and isinstance(bare, type):
-            yield from leaves(bare, (*prefix, name))
-        else:
-            yield (*prefix, name), hint
-
-
-def field_docs(cls: type) -> Iterator[tuple[str, str]]:
-    """Yields the name and the docstring of every field of a dataclass as a line of text, those of its bases first.
-
-    >>> from mapopt.commands.command import Command
-    >>> dict(field_docs(Command))["seed"]
-    'Every random choice of the command follows from it.'
-    """
-    for base in reversed(cls.__mro__):
-        try:
-            (body,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-        except (OSError, TypeError):  # built in, or without its source
-            continue
-        assert isinstance(body, ast.ClassDef)
-        for node, following in zip(body.body, body.body[1:], strict=False):
-            if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
-                continue
-            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-                # The first paragraph is for everybody; a reference may follow it.
-                yield node.target.id, " ".join(str(following.value.value).split("\n\n")[0].split())
-
-
-def form_of(hint: Any) -> Form | None:
-    """Returns the form in which a type's values are written, if it is annotated with one."""
-    notes = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-    return next((note for note in notes if isinstance(note, Form)), None)
-
-
-def describe(hint: Any, *, flag: bool = False) -> str:
-    """Says in words what values a type has, as a file spells them or as a flag does.
-
-    >>> describe(tuple[int, int]), describe(Literal["best", "last", "none"] | None)
-    ('2 values: a whole number, a whole number', 'best, last or none, or null')
-    """
-    null = "None" if flag else "null"
-    form = form_of(hint)
-    if form is not None:
-        return form.flag if flag else form.words
-    hint = _bare(hint)
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        choices = [str(choice) for choice in args]
-        return " or ".join([", ".join(choices[:-1]), choices[-1]] if choices[1:] else choices)
-    if origin in (Union, types.UnionType):
-        members = [describe(member, flag=flag) for member in args if member is not type(None)]
-        return " or ".join(members) + (f", or {null}" if type(None) in args else "")
-    if origin is tuple and args[-1] is not Ellipsis:
-        return f"{len(args)} values: {', '.join(describe(member, flag=flag) for member in args)}"
-    if origin in (tuple, list):
-        return f"a list, each of it {describe(args[0], flag=flag)}"
-    if origin is dict or (isinstance(hint, type) and dataclasses.is_dataclass(hint)):
-        return "keys with values"
-    if hint is bool:
-        return "True or False" if flag else "true or false"
-    return _WORDS.get(hint, "any value")
-
-
-_WORDS: dict[Any, str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a text",
-    Path: "a path",
-    type(None): "null",
-}
-
-
 def _build(cls: type[Built], mapping: object, where: str, path: tuple[str, ...], missing: object) -> Built:
     """Builds one dataclass from its section of the file."""
     if not isinstance(mapping, Mapping | None):
         raise _wrong(where, path, mapping, cls)
     settings: Any = cls
-    known = {name: (hint, required) for name, hint, required in _fields(settings)}
+    known = {name: (hint, required) for name, hint, required in fields_of(settings)}
     values: dict[str, Any] = {}
     for key, value in (mapping or {}).items():
         name = str(key).replace("-", "_")
@@ -272,7 +160,7 @@ def _build(cls: type[Built], mapping: object, where: str, path: tuple[str, ...],
     for name, (hint, required) in known.items():
         if name in values or not required:
             continue
-        bare = _bare(hint)
+        bare = bare_type(hint)
         if missing is _ABSENT:
             raise ConfigError(f"{_place(where, (*path, name))} is missing: give it. Expected {describe(hint)}.")
         is_section = isinstance(bare, type) and dataclasses.is_dataclass(bare)
@@ -293,11 +181,11 @@ def _convert(hint: Any, value: Any, where: str, path: tuple[str, ...], missing: 
     """Returns a value as its type wants it."""
     if form_of(hint) is not None:
         try:
-            return _convert(_bare(hint), value, where, path, missing)
+            return _convert(bare_type(hint), value, where, path, missing)
         except ConfigError:
             # None of the ways to write it; which part of which is wrong says less than what is expected.
             raise _wrong(where, path, value, hint) from None
-    hint = _bare(hint)
+    hint = bare_type(hint)
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
@@ -328,7 +216,7 @@ def _convert(hint: Any, value: Any, where: str, path: tuple[str, ...], missing: 
             raise ConfigError(f"{_place(where, path)}: {error}") from None
     if hint is float and type(value) is int:
         return float(value)
-    if hint not in _WORDS:
+    if hint not in PLAIN_TYPES:
         raise TypeError(f"{'.'.join(path)}: a setting cannot be of type {hint}")
     if type(value) is not hint:
         raise _wrong(where, path, value, hint)
@@ -364,26 +252,6 @@ def _convert_list(hint: Any, value: Any, where: str, path: tuple[str, ...], miss
     hints: Sequence[Any] = args if fixed else [args[0]] * len(value)
     items = zip(hints, value, strict=True)
     return origin(_convert(each, item, where, (*path, str(i)), missing) for i, (each, item) in enumerate(items))
-
-
-@cache
-def _fields(cls: Any, *, orders: bool = False) -> list[tuple[str, Any, bool]]:
-    """Returns name, type and whether it is required, of the fields that a file may set."""
-    hints = get_type_hints(cls, include_extras=True)
-    return [
-        (
-            field.name,
-            hints[field.name],
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
-        )
-        for field in dataclasses.fields(cls)
-        if field.init and (orders or field.metadata.get("setting", True))
-    ]
-
-
-def _bare(hint: Any) -> Any:
-    """Returns a type without its annotations."""
-    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
 def _place(where: str, path: tuple[str, ...]) -> str:

@@ -15,7 +15,7 @@ from mapopt import __version__, cli
 from mapopt.cli import COMMANDS, SUMMARIES, find_command, main
 from mapopt.commands.command import Command
 from mapopt.errors import DataError
-from mapopt.settings import leaves
+from mapopt.fields import leaves
 
 
 @dataclass(frozen=True, kw_only=True)

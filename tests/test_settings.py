@@ -11,20 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapopt.errors import ConfigError
-from mapopt.settings import (
-    LEFT_OUT_AT_DEFAULT,
-    NOT_A_SETTING,
-    check_values,
-    describe,
-    field_docs,
-    flatten,
-    formerly,
-    from_mapping,
-    leaves,
-    load_yaml,
-    to_mapping,
-    to_yaml,
-)
+from mapopt.fields import LEFT_OUT_AT_DEFAULT, NOT_A_SETTING, formerly
+from mapopt.settings import check_values, flatten, from_mapping, load_yaml, to_mapping, to_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,14 +177,6 @@ def test_a_type_that_no_file_can_hold_is_our_mistake_and_not_the_users() -> None
         from_mapping(odd, {"value": "x"}, "x")
 
 
-def test_every_value_has_a_path_and_a_type() -> None:
-    paths = {".".join(path): describe(hint) for path, hint in leaves(Outer)}
-    assert paths["inner.rate"] == "a number"
-    assert paths["order"] == "true or false"
-    assert paths["many"] == "keys with values"
-    assert "_cache" not in paths
-
-
 def write(folder: Path, text: str) -> Path:
     path = folder / "f.yaml"
     path.write_text(text)
@@ -236,28 +216,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"a: \xe4\xff\n")
     with pytest.raises(ConfigError, match=r"latin.yaml: is not UTF-8 text"):
         load_yaml(path)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Documented(Inner):
-    first: int = 1
-    """What a field says goes over
-    several lines.
-
-    A second paragraph is for readers of the code.
-    """
-    second: int = 2
-    third: int = 3
-    """The last one."""
-
-
-def test_a_fields_docstring_is_its_first_paragraph_on_one_line() -> None:
-    assert list(field_docs(Documented)) == [
-        ("first", "What a field says goes over several lines."),
-        ("third", "The last one."),
-    ]
-    made = dataclasses.make_dataclass("Made", ["a"], bases=(Documented,), frozen=True, kw_only=True)
-    assert dict(field_docs(made))["third"] == "The last one.", "a class without its source has its bases' docstrings"
 
 
 def test_nested_names_are_joined_by_points() -> None:

@@ -16,7 +16,7 @@ from mapopt.envs.detector_training.rewards import REWARDS
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families.flags import FamilyFlags
 from mapopt.envs.families.registry import FAMILIES
-from mapopt.settings import LEFT_OUT_WHEN_EMPTY, NOT_A_SETTING
+from mapopt.fields import LEFT_OUT_WHEN_EMPTY, NOT_A_SETTING
 from mapopt.stopwatch import duration
 from mapopt.training import Budget
 from mapopt.waiting import Waiting

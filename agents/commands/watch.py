@@ -14,10 +14,10 @@ from mapopt.drawing.video import check_video, write_video
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, EnvSettings
 from mapopt.envs.families.registry import FAMILIES
 from mapopt.errors import ConfigError
+from mapopt.fields import NOT_A_SETTING
 from mapopt.locks import lock_file
 from mapopt.passes import steps
 from mapopt.registry import Choice
-from mapopt.settings import NOT_A_SETTING
 from mapopt.training import CONTROLLERS, Budget, Controller, expected_run_seconds
 from mapopt.waiting import Waiting
 

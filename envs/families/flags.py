@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from mapopt.documents import parse_yaml
 from mapopt.envs.families.registry import FAMILIES, make_family
 from mapopt.errors import ConfigError
-from mapopt.settings import field_docs
+from mapopt.fields import field_docs
 
 if TYPE_CHECKING:
     from mapopt.envs.families.base import InstanceFamily

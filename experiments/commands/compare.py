@@ -10,7 +10,7 @@ import tyro
 
 from mapopt.commands.command import Command
 from mapopt.devices import check_device
-from mapopt.settings import NOT_A_SETTING
+from mapopt.fields import NOT_A_SETTING
 
 if TYPE_CHECKING:
     from mapopt.experiments.comparison.options import Options

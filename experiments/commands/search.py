@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mapopt.devices import check_device
 from mapopt.experiments.commands.compare import OnExperiment
-from mapopt.settings import NOT_A_SETTING
+from mapopt.fields import NOT_A_SETTING
 
 if TYPE_CHECKING:
     from mapopt.experiments.comparison.options import Options

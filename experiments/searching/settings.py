@@ -13,7 +13,7 @@ from mapopt.agents.search.space import Space
 from mapopt.agents.search.strategies import STRATEGIES
 from mapopt.bounds import check_whole
 from mapopt.errors import ConfigError
-from mapopt.settings import LEFT_OUT_WHEN_EMPTY
+from mapopt.fields import LEFT_OUT_WHEN_EMPTY
 from mapopt.training.knobs import Range
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from mapopt.settings import NOT_A_SETTING
+from mapopt.fields import NOT_A_SETTING
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.fields import leaves
 from mapopt.registry import load
-from mapopt.settings import leaves
 
 SHELLS = ("bash", "zsh")
 

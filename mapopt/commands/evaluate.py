@@ -24,11 +24,11 @@ from mapopt.evaluation.inputs import (
     read_predictions,
     regardless_of_category,
 )
+from mapopt.fields import NOT_A_SETTING
 from mapopt.files import write_bytes, write_json
 from mapopt.metrics.engines import Backend
 from mapopt.metrics.settings import MAX_DETECTIONS
 from mapopt.output import Output
-from mapopt.settings import NOT_A_SETTING
 from mapopt.training.run_files import checkpoint_path
 
 if TYPE_CHECKING:

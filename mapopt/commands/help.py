@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import tyro
 
 from mapopt.commands.command import Command
-from mapopt.settings import field_docs, form_of
+from mapopt.fields import field_docs, form_of
 
 MAX_WIDTH = 120
 """Columns that help fills: longer lines are hard to read."""

@@ -24,9 +24,10 @@ from mapopt.commands.command import Command
 from mapopt.commands.help import help_text
 from mapopt.commands.tables import read_tables, replace_value, without_tables
 from mapopt.errors import ConfigError
+from mapopt.fields import describe, leaves
 from mapopt.former_names import translate
 from mapopt.paths import check_path
-from mapopt.settings import describe, from_mapping, leaves, load_settings
+from mapopt.settings import from_mapping, load_settings
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
 

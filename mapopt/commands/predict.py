@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from mapopt.commands.command import Command
 from mapopt.devices import check_device, choose_device
 from mapopt.errors import ConfigError, DataError
+from mapopt.fields import NOT_A_SETTING
 from mapopt.files import write_bytes, write_json
 from mapopt.output import Output
-from mapopt.settings import NOT_A_SETTING
 from mapopt.training.run_files import checkpoint_path
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from mapopt.errors import ConfigError
-from mapopt.settings import Form, describe, form_of
+from mapopt.fields import Form, describe, form_of
 
 Settings = TypeVar("Settings")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from mapopt.commands.command import Command
-from mapopt.settings import NOT_A_SETTING
+from mapopt.fields import NOT_A_SETTING
 from mapopt.training.run_files import output_of, stage
 from mapopt.training.settings import TrainSettings
 

@@ -13,10 +13,10 @@ from typing import Any, Literal, get_args
 from mapopt.bounds import WEIGHT
 from mapopt.detectors.assignments import ASSIGNMENTS, DEFAULT_ASSIGNMENT, check_assignment_settings
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.fields import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY, formerly
 from mapopt.former_names import BALANCES
 from mapopt.losses.registry import BOX_LOSSES, LOSSES
 from mapopt.losses.table import LOSS_TABLE, check_loss_settings
-from mapopt.settings import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY, formerly
 
 Scope = Literal["class", "image", "batch"]
 

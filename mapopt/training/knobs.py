@@ -17,7 +17,7 @@ from typing import Annotated, Any, get_type_hints
 import numpy as np
 
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.settings import LEFT_OUT_WHEN_EMPTY
+from mapopt.fields import LEFT_OUT_WHEN_EMPTY
 
 
 @dataclass(frozen=True)

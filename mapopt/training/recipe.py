@@ -12,9 +12,10 @@ from mapopt.bounds import check_whole
 from mapopt.detectors.objective import Objective
 from mapopt.detectors.registry import DETECTORS, check_detector_settings, default_optimizer
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.fields import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY
 from mapopt.losses.table import LOSS_TABLE, start_weight
 from mapopt.registry import is_text, load
-from mapopt.settings import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY, check_values
+from mapopt.settings import check_values
 from mapopt.training.knobs import BY_RECIPE, Knobs, Range, ranges
 from mapopt.training.optimizers.registry import OPTIMIZERS, averages_already, default_lr, default_weight_decay
 from mapopt.training.optimizers.table import OPTIMIZER_TABLE

@@ -14,7 +14,8 @@ from mapopt.bounds import check_seed, check_whole
 from mapopt.data.settings import FOLDER_SIZE, SHAPES, DataSettings
 from mapopt.devices import check_device
 from mapopt.errors import ConfigError
-from mapopt.settings import LEFT_OUT_WHEN_EMPTY, to_mapping
+from mapopt.fields import LEFT_OUT_WHEN_EMPTY
+from mapopt.settings import to_mapping
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Controller
 from mapopt.training.controllers.fixed import Schedule

@@ -15,7 +15,8 @@ from mapopt.cli import COMMANDS, find_command, main
 from mapopt.commands.command import Command
 from mapopt.commands.help import sections
 from mapopt.commands.parsing import parse
-from mapopt.settings import NOT_A_SETTING, from_mapping
+from mapopt.fields import NOT_A_SETTING
+from mapopt.settings import from_mapping
 
 
 @dataclass(frozen=True, kw_only=True)

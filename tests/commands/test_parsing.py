@@ -9,7 +9,7 @@ import pytest
 from mapopt.commands.command import Command
 from mapopt.commands.parsing import parse
 from mapopt.errors import ConfigError
-from mapopt.settings import NOT_A_SETTING
+from mapopt.fields import NOT_A_SETTING
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
 from mapopt.errors import ConfigError, shown, unknown_name
-from mapopt.settings import LEFT_OUT_WHEN_EMPTY, Form
+from mapopt.fields import LEFT_OUT_WHEN_EMPTY, Form
 from mapopt.training.knobs import Knobs, Range, ranges
 from mapopt.training.ramps import TOLERANCE
 

@@ -71,3 +71,17 @@ def lane_of() -> Callable[[Targets, int], Targets]:
     """Takes the objects of a lane."""
     names = ("boxes", "labels", "crowd")
     return lambda targets, lane: Targets(*(getattr(targets, name)[lane : lane + 1] for name in names))
+
+
+@pytest.fixture
+def class_labels() -> Callable[[tuple, torch.Tensor], torch.Tensor]:
+    """Makes one-hot labels ``[lanes, batch, locations, classes]`` of a problem, object by object."""
+
+    def make(problem: tuple, objects: torch.Tensor) -> torch.Tensor:
+        logits, _, _, targets = problem
+        labels = torch.zeros_like(logits)
+        for lane, image, location in (objects >= 0).nonzero().tolist():
+            labels[lane, image, location, targets.labels[lane, image, objects[lane, image, location]]] = 1
+        return labels
+
+    return make
