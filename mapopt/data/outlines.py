@@ -12,7 +12,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-CLASSES = ("disc", "box", "triangle", "ring", "cross", "star")
+CLASSES = (
+    *("disc", "box", "triangle", "ring", "cross", "star"),
+    *("hexagon", "half-disc", "arrow", "hourglass", "angle", "gear"),
+)
 """Names of the classes, in the order a scene takes them."""
 CLUTTER = ("line", "bar", "drop", "crescent", "cloud", "rag")
 """Names of the distractors. They follow the classes in every table."""
@@ -60,6 +63,22 @@ def _polygon(name: str) -> NDArray[np.float64]:
         return np.concatenate([quarter, *(quarter @ turn.T for turn in turns)])
     if name == "star":
         return _polar(np.pi / 2 + np.arange(10) * np.pi / 5, np.where(np.arange(10) % 2 == 0, 1.0, 0.42))
+    if name == "hexagon":
+        return _polar(np.arange(6) * np.pi / 3, np.ones(6))
+    if name == "half-disc":
+        return _polar(np.linspace(0, np.pi, 25), np.ones(25)) - np.array([0.0, 0.4])
+    if name == "arrow":
+        return np.array(
+            [(1.0, 0.0), (0.2, 0.75), (0.2, 0.3), (-0.9, 0.3), (-0.9, -0.3), (0.2, -0.3), (0.2, -0.75)],
+        )
+    if name == "hourglass":
+        return np.array([(-0.8, -0.8), (0.8, -0.8), (0.2, 0.0), (0.8, 0.8), (-0.8, 0.8), (-0.2, 0.0)])
+    if name == "angle":
+        return np.array([(-0.8, -0.8), (0.8, -0.8), (0.8, -0.2), (-0.2, -0.2), (-0.2, 0.8), (-0.8, 0.8)])
+    if name == "gear":
+        return _polar(
+            np.repeat(np.arange(16), 2) * np.pi / 8 + np.tile([0, np.pi / 8], 16), np.repeat(np.tile([1.0, 0.7], 8), 2)
+        )
     if name == "line":
         return np.array([(-1.0, -0.05), (1.0, -0.05), (1.0, 0.05), (-1.0, 0.05)])
     if name == "bar":

@@ -23,7 +23,8 @@ class ShapesConfig:
     size: int = 48
     """Pixels of a side, 16 to 512."""
     classes: int = 3
-    """How many kinds of shapes, 1 to 6: disc, box, triangle, ring, cross, star."""
+    """How many kinds of shapes, 1 to 12: disc, box, triangle, ring, cross, star, hexagon, half-disc, arrow, hourglass,
+    angle, gear."""
     objects: tuple[int, int] = (1, 6)
     """Smallest and largest number of objects of a scene, 0 to 40. A crowded one may have fewer, see `occlusion`."""
     object_size: tuple[float, float] = (10.0, 28.0)

@@ -33,7 +33,7 @@ def test_another_seed_or_index_gives_another_scene():
 
 
 def test_scenes_are_image_sets_at_scale_one_with_valid_boxes():
-    images = make_shapes(ShapesConfig(size=64, classes=6, objects=(3, 9)), seed=0, count=50)
+    images = make_shapes(ShapesConfig(size=64, classes=len(CLASSES), objects=(3, 9)), seed=0, count=50)
     assert images.size == (64, 64)
     assert images.pixels.shape == (50, 3, 64, 64)
     assert (images.scale == 1).all()
@@ -48,8 +48,8 @@ def test_scenes_are_image_sets_at_scale_one_with_valid_boxes():
 def test_boxes_are_tight_around_what_is_painted(kind):
     """Scenes with one object and without are distinguished by pixels: what differs must fill the box."""
     config = replace(PLAIN, classes=kind + 1, imbalance=1, objects=(1, 1), object_size=(12.0, 24.0), occlusion=0)
-    shown = make_shapes(config, seed=kind, count=60)
-    ground = make_shapes(replace(config, objects=(0, 0)), seed=kind, count=60)
+    shown = make_shapes(config, seed=kind, count=120)
+    ground = make_shapes(replace(config, objects=(0, 0)), seed=kind, count=120)
     checked = 0
     notes = shown.annotations
     for box, label, image in zip(notes.boxes, notes.labels, notes.images, strict=True):
@@ -242,7 +242,7 @@ def test_splits_have_no_scene_in_common_and_only_the_train_set_has_label_noise()
     [
         ({"size": 15}, "size is 15. Expected a whole number from 16 to 512"),
         ({"size": 48.5}, "size is 48.5"),
-        ({"classes": 7}, "classes is 7. Expected a whole number from 1 to 6"),
+        ({"classes": 13}, "classes is 13. Expected a whole number from 1 to 12"),
         ({"classes": True}, "classes is True"),
         ({"objects": (3, 2)}, "objects is .3, 2.. Expected the lower number first"),
         ({"objects": (1, 41)}, "objects is 41"),
