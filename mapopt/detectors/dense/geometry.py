@@ -147,13 +147,7 @@ def assign_together(
     middle = (objects[..., :2] + objects[..., 2:]) / 2
     far_x = (x[:, None] - middle[..., None, :, 0]).abs()
     far_y = (y[:, None] - middle[..., None, :, 1]).abs()
-    inside = (
-        (x[:, None] >= objects[..., None, :, 0])
-        & (x[:, None] <= objects[..., None, :, 2])
-        & (y[:, None] >= objects[..., None, :, 1])
-        & (y[:, None] <= objects[..., None, :, 3])
-    )
-    central = inside & (far_x < extent) & (far_y < extent) & real[..., None, :]
+    central = _inside(priors.centers, objects) & (far_x < extent) & (far_y < extent) & real[..., None, :]
     overlap = pairwise_iou(boxes, objects)
     positive = central & (overlap >= threshold[:, None, None, None])
     # Of several objects the best overlapped one wins the location.
@@ -173,14 +167,18 @@ def in_crowd(centers: Tensor, objects: Tensor, crowd: Tensor) -> Tensor:
         objects: ``[lanes, batch, g, 4]`` true boxes.
         crowd: ``[lanes, batch, g]`` which of them are regions to ignore.
     """
+    return (_inside(centers, objects) & crowd[..., None, :]).any(-1)
+
+
+def _inside(centers: Tensor, objects: Tensor) -> Tensor:
+    """Returns which locations lie in which objects, bool ``[lanes, batch, locations, g]``; as in `in_crowd`."""
     x, y = centers[..., 0, None], centers[..., 1, None]
-    covered = (
+    return (
         (x >= objects[..., None, :, 0])
         & (x <= objects[..., None, :, 2])
         & (y >= objects[..., None, :, 1])
         & (y <= objects[..., None, :, 3])
     )
-    return (covered & crowd[..., None, :]).any(-1)
 
 
 def _keep_best(chosen: Tensor, quality: Tensor, real: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mapopt.compiling import compiled
 from mapopt.detectors.dense.gathering import Gather, Terms
-from mapopt.detectors.dense.norm_kernels import activate, measure, normalize_backward
-from mapopt.detectors.dense.product_kernels import outer, pack, product, sum_rows
+from mapopt.detectors.dense.norm_kernels import activate, normalize, normalize_backward
+from mapopt.detectors.dense.product_kernels import outer, pack, product, read_bias, sum_rows
 from mapopt.vectors import fill, high_pairs, load, low_pairs, multiply_add, store
 
 _Floats = NDArray[np.float32]
@@ -116,12 +116,8 @@ def block_forward(
     packed = np.empty((rows + 3) * len(terms.forward.taps), maps.dtype)
     for lane in range(lanes):
         own = weights[lane]
-        for first in range(statistics.shape[1]):
-            measure(maps[lane], first * group, group, len(terms.inside), batch, epsilon, statistics[lane, first])
-        activate(maps[lane], own, places, statistics[lane], group, terms, batch, active)
-        if places[3] >= 0:
-            for row in range(rows):
-                bias[row] = own[places[3] + row]
+        normalize(maps[lane], own, places, terms, batch, group, epsilon, statistics[lane], active)
+        read_bias(own, places[3], bias)
         pack(own, places[2], terms.forward, rows, packed)
         product(packed, bias, active, terms.forward, out[lane], rows)
 
@@ -173,20 +169,9 @@ def block_backward(
                     store(padded, to + image, load(upstream[lane], at + image))
         pack(own, places[2], terms.backward, channels, packed)
         product(packed, bias, padded, terms.backward, passed, channels)
-        for first in range(statistics.shape[1]):
-            normalize_backward(
-                passed,
-                maps[lane],
-                own,
-                places,
-                first * group,
-                group,
-                len(terms.inside),
-                batch,
-                statistics[lane, first],
-                mine,
-                out[lane],
-            )
+        normalize_backward(
+            passed, maps[lane], own, places, len(terms.inside), batch, group, statistics[lane], mine, out[lane]
+        )
 
 
 @compiled

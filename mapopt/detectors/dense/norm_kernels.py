@@ -17,7 +17,70 @@ _Floats = NDArray[np.float32]
 
 
 @compiled
-def measure(
+def normalize(
+    maps: _Floats,
+    weights: _Floats,
+    places: tuple[int, int, int, int],
+    terms: Terms | Tiles,
+    batch: int,
+    group: int,
+    epsilon: float,
+    statistics: _Floats,
+    out: _Floats,
+) -> None:
+    """Writes a lane's maps, normalized by groups and rectified, into the inside of bordered ones.
+
+    Args:
+        maps: ``[channels * pixels * batch]``.
+        weights: ``[n]`` of the lane.
+        places: where in them the scales and the shifts begin.
+        terms: where the inside is.
+        batch: images, a multiple of 8.
+        group: channels that are normalized together.
+        epsilon: added to variances.
+        statistics: ``[groups, 2, batch]``, overwritten: means, and 1 over standard deviations.
+        out: ``[channels * padded]``; only the inside is written.
+    """
+    for first in range(statistics.shape[0]):
+        _measure(maps, first * group, group, len(terms.inside), batch, epsilon, statistics[first])
+    activate(maps, weights, places, statistics, group, terms, batch, out)
+
+
+@compiled
+def normalize_backward(
+    upstream: _Floats,
+    maps: _Floats,
+    weights: _Floats,
+    places: tuple[int, int, int, int],
+    pixels: int,
+    batch: int,
+    group: int,
+    statistics: _Floats,
+    gradient: _Floats,
+    out: _Floats,
+) -> None:
+    """Carries the gradient of a lane's rectified maps to its maps, scales and shifts.
+
+    Args:
+        upstream: ``[channels * pixels * batch]`` gradient of the rectified maps, without a border.
+        maps: As in `normalize`, like all that is not explained here.
+        weights: See there.
+        places: See there.
+        pixels: of a map.
+        batch: See there.
+        group: See there.
+        statistics: What `normalize` has measured.
+        gradient: ``[n]`` of the weights; the norm's part is overwritten.
+        out: ``[channels * pixels * batch]`` gradient of the maps, overwritten.
+    """
+    for first in range(statistics.shape[0]):
+        _group_backward(
+            upstream, maps, weights, places, first * group, group, pixels, batch, statistics[first], gradient, out
+        )
+
+
+@compiled
+def _measure(
     maps: _Floats, channel: int, group: int, pixels: int, batch: int, epsilon: float, statistics: _Floats
 ) -> None:
     """Measures the mean of a group of channels, per image, and 1 over its standard deviation."""
@@ -65,7 +128,7 @@ def activate(
 
 
 @compiled
-def normalize_backward(
+def _group_backward(
     upstream: _Floats,
     maps: _Floats,
     weights: _Floats,
@@ -78,7 +141,7 @@ def normalize_backward(
     gradient: _Floats,
     out: _Floats,
 ) -> None:
-    """Carries the gradient of a group's rectified maps to its maps, scales and shifts."""
+    """Does what `normalize_backward` does for one group."""
     means, inverses = statistics[0], statistics[1]
     zero, number = fill(maps.dtype.type(0)), fill(maps.dtype.type(group * pixels))
     for own in range(channel, channel + group):

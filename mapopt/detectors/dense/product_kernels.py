@@ -42,6 +42,14 @@ def pack(weights: _Floats, kernel: int, terms: Gather, rows: int, packed: _Float
 
 
 @compiled
+def read_bias(weights: _Floats, place: int, bias: _Floats) -> None:
+    """Reads the biases of output channels ``[rows]`` from a place in a lane's weights; -1 for none leaves them be."""
+    if place >= 0:
+        for row in range(len(bias)):
+            bias[row] = weights[place + row]
+
+
+@compiled
 def product(packed: _Floats, bias: _Floats, maps: _Floats, terms: Gather, out: _Floats, rows: int) -> None:
     """Writes for every output channel and column the bias and the sum over the taps of weight times map.
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from mapopt.compiling import compiled
 from mapopt.detectors.dense.gathering import Tiles
-from mapopt.detectors.dense.norm_kernels import activate, measure, normalize_backward
-from mapopt.detectors.dense.product_kernels import outer, product, sum_rows
+from mapopt.detectors.dense.norm_kernels import activate, normalize, normalize_backward
+from mapopt.detectors.dense.product_kernels import outer, product, read_bias, sum_rows
 from mapopt.vectors import fill, load, store
 
 _Floats = NDArray[np.float32]
@@ -43,12 +43,8 @@ def block_forward(
     nothing, bias = np.zeros(rows, maps.dtype), np.zeros(rows, maps.dtype)
     for lane in range(maps.shape[0]):
         own = weights[lane]
-        for first in range(statistics.shape[1]):
-            measure(maps[lane], first * group, group, pixels, batch, epsilon, statistics[lane, first])
-        activate(maps[lane], own, places, statistics[lane], group, tiles, batch, active)
-        if places[3] >= 0:
-            for row in range(rows):
-                bias[row] = own[places[3] + row]
+        normalize(maps[lane], own, places, tiles, batch, group, epsilon, statistics[lane], active)
+        read_bias(own, places[3], bias)
         _transform_weights(own, places[2], rows, channels, packed, turned)
         _cut(active, channels, tiles, batch, read)
         product(packed, nothing, read, tiles.forward, written, rows)
@@ -88,20 +84,7 @@ def block_backward(
         _transform_weights(own, places[2], rows, channels, packed, turned)
         product(turned, nothing, written, tiles.backward, read, channels)
         _gather(read, channels, tiles, batch, bordered, passed)
-        for first in range(statistics.shape[1]):
-            normalize_backward(
-                passed,
-                maps[lane],
-                own,
-                places,
-                first * group,
-                group,
-                pixels,
-                batch,
-                statistics[lane, first],
-                mine,
-                out[lane],
-            )
+        normalize_backward(passed, maps[lane], own, places, pixels, batch, group, statistics[lane], mine, out[lane])
 
 
 @compiled

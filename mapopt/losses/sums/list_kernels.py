@@ -136,8 +136,7 @@ def pairs_above(
     for row in range(scores.shape[0]):
         first, count = 0, number[row]
         for i in range(count):
-            while first < i and (scores[row, first] - scores[row, i]) / width[row] + 0.5 < 0.0:
-                first += 1
+            first = _first_above(scores[row], i, first, width[row])
             _weights(scores[row], labels[row], i, first, count, width[row], slopes, weights)
             for channel in range(values.shape[0]):
                 total = 0.0
@@ -163,13 +162,20 @@ def pairs_below(
     for row in range(scores.shape[0]):
         first, count = 0, number[row]
         for i in range(count):
-            while first < i and (scores[row, first] - scores[row, i]) / width[row] + 0.5 < 0.0:
-                first += 1
+            first = _first_above(scores[row], i, first, width[row])
             _weights(scores[row], labels[row], i, first, count, width[row], slopes, weights)
             for channel in range(values.shape[0]):
                 value = values[channel, row, i]
                 for j in range(first, count):
                     result[channel, row, j] += value * weights[j]
+
+
+@compiled
+def _first_above(scores: _Doubles, i: int, first: int, width: float) -> int:
+    """Returns the first j from one on that is not below the ramp of i."""
+    while first < i and (scores[first] - scores[i]) / width + 0.5 < 0.0:
+        first += 1
+    return first
 
 
 @compiled
