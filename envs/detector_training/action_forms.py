@@ -19,7 +19,8 @@ from mapopt.envs.detector_training.actions import DEFAULT_KNOBS, SCALE, STEP_SIZ
 from mapopt.errors import ConfigError
 from mapopt.training.controllers.base import Controller, Decision
 from mapopt.training.controllers.fixed import Schedule
-from mapopt.training.knobs import KnobSpace, Range
+from mapopt.training.knob_space import KnobSpace
+from mapopt.training.knobs import Range
 
 if TYPE_CHECKING:
     from mapopt.training.budget import Budget, TaskInfo

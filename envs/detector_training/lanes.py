@@ -34,7 +34,7 @@ from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Decision, check_knobs
 from mapopt.training.fleet import Fleet
 from mapopt.training.history import Round
-from mapopt.training.knobs import KnobSpace
+from mapopt.training.knob_space import KnobSpace
 from mapopt.training.loop import advance, check_decision
 from mapopt.training.task import check_alike
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from mapopt.training.history import Round as Round
     from mapopt.training.history import Scores as Scores
     from mapopt.training.inference import LoadedDetector as LoadedDetector
+    from mapopt.training.knob_space import KnobSpace as KnobSpace
     from mapopt.training.knobs import Knobs as Knobs
-    from mapopt.training.knobs import KnobSpace as KnobSpace
     from mapopt.training.knobs import Range as Range
     from mapopt.training.knobs import blend as blend
     from mapopt.training.knobs import ranges as ranges
@@ -66,7 +66,7 @@ else:
             "Decision": "mapopt.training.controllers.base",
             "Fleet": "mapopt.training.fleet",
             "Interval": "mapopt.training.history",
-            "KnobSpace": "mapopt.training.knobs",
+            "KnobSpace": "mapopt.training.knob_space",
             "Knobs": "mapopt.training.knobs",
             "LoadedDetector": "mapopt.training.inference",
             "Measure": "mapopt.training.history",

@@ -35,6 +35,7 @@ from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
 from mapopt.training.optimizers.base import RowOptimizer, clip_rows, follow_rows
 from mapopt.training.optimizers.registry import averages_already, make_optimizer
+from mapopt.training.optimizers.step_ratio import RatioSteps
 from mapopt.training.ramps import Via
 from mapopt.training.steps import StepPlan
 from mapopt.training.task import Task, check_alike
@@ -85,6 +86,8 @@ class LaneEngine:
         self._averages = callable(getattr(self.optimizer, "evaluated", None))
         if self._averages and self.recipe.ema:
             raise ConfigError(averages_already(self.recipe.optimizer, self.recipe.ema))
+        by_layer = self.recipe.step_ratio_scope == "layer"
+        self._ratio_steps = RatioSteps(self.optimizer, self.detector.parts() if by_layer else None)
         self.average = self.detector.weights.detach().clone()
         self.diverged = torch.zeros(self.lanes, dtype=torch.bool, device=self.device)
         self._sets, self._first = DeviceSets(self.device), FirstGradients()
@@ -193,7 +196,8 @@ class LaneEngine:
         self.diverged |= running & ~finite
         running = running & finite
         with torch.no_grad():
-            moved = self.optimizer.update(detector.weights, gradient, knobs, running)
+            optimizer = self._ratio_steps if steps.by_ratio else self.optimizer
+            moved = optimizer.update(detector.weights, gradient, knobs, running)
         if self.recipe.ema:
             self._follow(running, steps.sizes, step)
         log.add(

@@ -140,6 +140,7 @@ class Round:
         for knobs in (record["knobs"], record["ramp_from"], *(knobs for _, knobs in via)):
             if knobs is not None:
                 knobs |= knobs.pop("own")
+                _leave_out(Knobs, knobs)
         # Records of rounds without bends are those of before there were any.
         record |= {"via": via} if via else {}
         record["val"]["per_category"] = list(self.val.per_category)
@@ -163,6 +164,13 @@ class Round:
         if isinstance(values.get("via"), list | tuple):
             values["via"] = [_point(point) for point in values["via"]]
         return from_mapping(cls, values, where)
+
+
+def _leave_out(cls: type, record: dict[str, Any]) -> None:
+    """Removes what records from before it do not have from one where it says nothing."""
+    for item in dataclasses.fields(cls):
+        if item.metadata.get("default") == "left out" and record[item.name] == item.default:
+            del record[item.name]
 
 
 def _with_own(knobs: Mapping[str, Any]) -> dict[str, Any]:

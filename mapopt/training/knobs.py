@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, get_type_hints
 
-import numpy as np
-
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.fields import LEFT_OUT_WHEN_EMPTY
+from mapopt.fields import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY
 
 
 @dataclass(frozen=True)
@@ -25,33 +23,49 @@ class Range:
     """The closed interval a knob lives in, and whether its natural scale is logarithmic.
 
     Raises:
-        ConfigError: the interval is empty, not finite, or logarithmic and not above 0.
+        ConfigError: the interval is empty, not finite, or logarithmic with a scale that does not begin inside, above 0.
+
+    >>> Range(0.0, 0.1, log=True, scale_from=0.001).from_unit(0.0)
+    0.01
     """
 
     low: float
     high: float
     log: bool = False
+    scale_from: float | None = None
+    """Where the unit scale begins, if not at `low`: of a logarithmic range from 0, which is a knob that is off."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ConfigError(f"a range from {self.low} to {self.high}: expected finite numbers, the lower one first")
-        if self.log and self.low <= 0:
-            raise ConfigError(f"a logarithmic range from {self.low} to {self.high}: expected it to begin above 0")
+        if self.scale_from is not None and not self.low <= self.scale_from < self.high:
+            raise ConfigError(
+                f"a range from {self.low} to {self.high} with scale_from {self.scale_from}: expected a number inside"
+            )
+        if self.log and self._begin <= 0:
+            raise ConfigError(
+                f"a logarithmic range from {self.low} to {self.high}: expected it to begin above 0, or its scale to "
+                "do so (scale_from)"
+            )
+
+    @property
+    def _begin(self) -> float:
+        return self.low if self.scale_from is None else self.scale_from
 
     def to_unit(self, value: float) -> float:
-        """Maps ``[low, high]`` to ``[-1, 1]``, on the knob's own scale."""
+        """Maps ``[low, high]`` to ``[-1, 1]``, on the knob's own scale; what lies below the scale is -1."""
+        low, high = self._begin, self.high
+        value = value if self.scale_from is None else max(value, low)
         if self.log:
-            low, high, value = math.log(self.low), math.log(self.high), math.log(value)
-        else:
-            low, high = self.low, self.high
+            low, high, value = math.log(low), math.log(high), math.log(value)
         return 2 * (value - low) / (high - low) - 1
 
     def from_unit(self, unit: float) -> float:
-        """Maps ``[-1, 1]`` to ``[low, high]``; what lies outside is clipped."""
-        fraction = (min(max(unit, -1.0), 1.0) + 1) / 2
+        """Maps ``[-1, 1]`` to ``[low, high]``, or to what of it is on the scale; what lies outside is clipped."""
+        fraction, begin = (min(max(unit, -1.0), 1.0) + 1) / 2, self._begin
         if self.log:
-            return self.clip(math.exp(math.log(self.low) + fraction * math.log(self.high / self.low)))
-        return self.clip(self.low + fraction * (self.high - self.low))
+            return self.clip(math.exp(math.log(begin) + fraction * math.log(self.high / begin)))
+        return self.clip(begin + fraction * (self.high - begin))
 
     def clip(self, value: float) -> float:
         """Returns the nearest value inside the range."""
@@ -115,6 +129,11 @@ class Knobs:
     temperature: Annotated[float, Range(0.1, 10.0, log=True)] = 1.0
     """Width of a ranking loss's soft step relative to its own: it ranks scores / temperature. An error-driven gradient
     has no scale of its own and passes unscaled. Ignored without a ranking loss."""
+    step_ratio: Annotated[float, Range(0.0, 0.3, log=True, scale_from=1e-5)] = field(
+        default=0.0, metadata=LEFT_OUT_AT_DEFAULT
+    )
+    """Length of every step over the length of the weights, in place of what the optimizer makes of the learning rate;
+    0 is off. Typical are 0.0003 to 0.01. Weight decay is a part of the step."""
     own: dict[str, float] = field(default_factory=dict, hash=False, metadata=LEFT_OUT_WHEN_EMPTY)
     """Knobs that the recipe's own loss, detector or optimizer declares, such as {margin: 0.3}; a task fills in those
     that are not given."""
@@ -260,77 +279,3 @@ def blend(start: Knobs, end: Knobs, fraction: float) -> Knobs:
         # No range is known here; between its ends a knob stays where rounding might carry it out.
         own[name] = min(max(first + fraction * (last - first), min(first, last)), max(first, last))
     return Knobs(**ours, own=own)
-
-
-class KnobSpace:
-    """A choice of knobs as a box ``[-1, 1]^n``: an action space, or a search space.
-
-    Args:
-        names: of the knobs.
-        known: name -> range of all knobs there are, as `mapopt.training.Task.ranges`; by default of ours.
-
-    >>> space = KnobSpace(["momentum"])
-    >>> space.from_unit([0.0], Knobs()).momentum
-    0.495
-    """
-
-    def __init__(self, names: Sequence[str], known: Mapping[str, Range] | None = None) -> None:
-        known = ranges() if known is None else known
-        if not names:
-            raise ConfigError("no knob was chosen: name at least one of " + ", ".join(known))
-        for name in names:
-            if name not in known:
-                raise ConfigError(unknown_name("knob", name, known))
-        if len(set(names)) != len(names):
-            raise ConfigError(f"a knob is named twice in {', '.join(names)}: name each once")
-        self.names = tuple(names)
-        self.ranges = {name: known[name] for name in names}
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, KnobSpace) and self.names == other.names and self.ranges == other.ranges
-
-    def __hash__(self) -> int:
-        return hash(self.names)
-
-    def __repr__(self) -> str:
-        return f"KnobSpace({list(self.names)})"
-
-    def to_unit(self, knobs: Knobs) -> np.ndarray:
-        """Returns float64 ``[n]``, each chosen knob on its own scale."""
-        return np.array([bounds.to_unit(knobs.get(name)) for name, bounds in self.ranges.items()])
-
-    def from_unit(self, units: Sequence[float] | np.ndarray, base: Knobs) -> Knobs:
-        """Returns `base` with the chosen knobs set from ``[n]`` numbers in [-1, 1]."""
-        self._check_length(units)
-        chosen = {
-            name: bounds.from_unit(float(unit)) for (name, bounds), unit in zip(self.ranges.items(), units, strict=True)
-        }
-        return base.replace(**chosen)
-
-    def shift(self, offsets: Sequence[float] | np.ndarray, base: Knobs, *, scale: float) -> Knobs:
-        """Moves the chosen knobs away from `base`; zero offsets return `base` itself, bit for bit.
-
-        Args:
-            offsets: ``[n]`` numbers in [-1, 1].
-            base: where to start from.
-            scale: what an offset of 1 means: a factor of ``scale`` on a logarithmic knob, and on a linear one a
-                move by ``log10(scale) / 2`` of its range.
-        """
-        self._check_length(offsets)
-        changes: dict[str, float] = {}
-        for (name, bounds), offset in zip(self.ranges.items(), offsets, strict=True):
-            value, move = base.get(name), min(max(float(offset), -1.0), 1.0)
-            if move == 0.0:
-                continue
-            if bounds.log:
-                changes[name] = bounds.clip(value * scale**move)
-            else:
-                changes[name] = bounds.clip(value + move * math.log10(scale) / 2 * (bounds.high - bounds.low))
-        return base.replace(**changes) if changes else base
-
-    def _check_length(self, numbers: Sequence[float] | np.ndarray) -> None:
-        if len(numbers) != len(self.names):
-            raise ConfigError(f"{len(numbers)} numbers were given for the {len(self.names)} knobs {list(self.names)}")

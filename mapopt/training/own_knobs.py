@@ -64,7 +64,13 @@ def declared_knobs(part: Any, what: str, settings: Mapping[str, Any] | None = No
         if not isinstance(name, str) or not name.isidentifier() or name in ranges():
             raise ConfigError(f"{what} declares a knob '{name}': expected a name that is none of {', '.join(ranges())}")
         try:
-            bounds = Range(float(bounds.low), float(bounds.high), bool(getattr(bounds, "log", False)))
+            begin = getattr(bounds, "scale_from", None)
+            bounds = Range(
+                float(bounds.low),
+                float(bounds.high),
+                bool(getattr(bounds, "log", False)),
+                None if begin is None else float(begin),
+            )
         except (AttributeError, TypeError, ValueError):
             raise ConfigError(
                 f"{what} declares a knob '{name}' as {bounds!r}: expected a mapopt.training.Range"

@@ -60,6 +60,9 @@ class Recipe(Objective):
     """Images a step."""
     clip: float = 10.0
     """Largest gradient norm."""
+    step_ratio_scope: Literal["lane", "layer"] = field(default="lane", metadata=LEFT_OUT_AT_DEFAULT)
+    """What the knob step_ratio is the relative length of, where it is above 0: of the step of all weights, or of the
+    step of every layer by itself, where norms and biases are one layer together."""
     ema: float = 0.0
     """Decay per step of the averaged weights that are evaluated; 0 evaluates the weights themselves, or the average
     that an optimizer (dog, schedule_free_adamw) keeps by itself."""
@@ -85,6 +88,8 @@ class Recipe(Objective):
             raise ConfigError(f"clip is {self.clip}: expected a positive gradient norm")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema is {self.ema}: expected 0 (no average) or a decay below 1, such as 0.99")
+        if self.step_ratio_scope not in ("lane", "layer"):
+            raise ConfigError(f"step_ratio_scope is {self.step_ratio_scope!r}: expected lane or layer")
         self._check_class_balance()
         check_detector_settings(self.detector, self.detector_settings)
         OPTIMIZERS.check_name(self.optimizer)

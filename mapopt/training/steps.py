@@ -52,6 +52,7 @@ class StepPlan:
     Attributes:
         sizes: images per step of each lane.
         steps: steps of each lane.
+        by_ratio: whether the length of some step is set by `Knobs.step_ratio`.
     """
 
     def __init__(
@@ -72,6 +73,8 @@ class StepPlan:
             _of_steps(start, bends, end, steps)
             for start, bends, end, steps in zip(ramp_from, via or [()] * len(knobs), knobs, self.steps, strict=True)
         ]
+
+        self.by_ratio = any(knobs.step_ratio for lane in self._lanes for knobs in lane)
 
     def at(self, step: int) -> KnobTable:
         """Returns the knobs of a step; a lane that is done keeps its last ones."""

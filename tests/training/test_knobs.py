@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mapopt.errors import ConfigError
 from mapopt.training.knob_tensors import stack_knobs
-from mapopt.training.knobs import Knobs, KnobSpace, Range, blend, ranges
+from mapopt.training.knob_space import KnobSpace
+from mapopt.training.knobs import Knobs, Range, blend, ranges
 
 NAMES = list(ranges())
 
@@ -49,7 +50,7 @@ def test_an_offset_is_a_factor_on_logarithmic_knobs_and_a_move_on_linear_ones() 
 
 @given(st.lists(st.floats(-3, 3), min_size=len(NAMES), max_size=len(NAMES)))
 def test_no_offset_leaves_the_ranges(offsets: list[float]) -> None:
-    KnobSpace(NAMES).shift(offsets, Knobs(), scale=100)
+    KnobSpace(NAMES).shift(offsets, Knobs(step_ratio=0.01), scale=100)
 
 
 def test_a_class_weight_that_is_left_open_counts_as_1_until_it_is_filled_in() -> None:

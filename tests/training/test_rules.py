@@ -262,7 +262,7 @@ def test_a_ramp_moves_the_learning_rate_step_by_step(make_task: MakeTask) -> Non
 TURNED = {
     "lr": 0.3, "weight_decay": 0.05, "momentum": 0.5, "box_weight": 3.0, "class_weight": 3.0, "focal_gamma": 0.5,
     "surrogate_weight": 0.5, "assign_iou": 0.85, "augment": 0.9, "nms_iou": 0.2, "score_threshold": 0.5,
-    "soft_nms_sigma": 0.3, "detections": 5.0, "batch_fraction": 0.5, "temperature": 3.0,
+    "soft_nms_sigma": 0.3, "detections": 5.0, "batch_fraction": 0.5, "temperature": 3.0, "step_ratio": 0.01,
 }  # fmt: skip
 
 

@@ -104,8 +104,17 @@ def check_knobs(controller: Controller, known: Mapping[str, Range]) -> None:
 
 
 def with_rate(knobs: Knobs, fraction: float) -> Knobs:
-    """Returns the knobs with a fraction of their learning rate, which stays inside its range."""
-    return knobs if fraction == 1.0 else knobs.replace(lr=ranges()["lr"].clip(knobs.get("lr") * fraction))
+    """Returns the knobs with a fraction of their rate, which stays inside its range and off where it is off.
+
+    The rate is the learning rate and, where it is on, the relative length of the steps that takes its place.
+    """
+    if fraction == 1.0:
+        return knobs
+    changes = {"lr": ranges()["lr"].clip(knobs.get("lr") * fraction)}
+    if knobs.step_ratio:
+        bounds = ranges()["step_ratio"]
+        changes["step_ratio"] = bounds.clip(max(knobs.step_ratio * fraction, bounds.scale_from or 0.0))
+    return knobs.replace(**changes)
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

@@ -84,6 +84,9 @@ class KnobMoves:
     """Over the run, in place of --knobs.batch-fraction; a round trains on the fraction at its end, rounded."""
     temperature: Move = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
     """Over the run, in place of --knobs.temperature."""
+    step_ratio: Move = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
+    """Over the run, in place of --knobs.step-ratio. As written, without warm-up and decay, which the knob itself
+    follows; 0 is off, and a way from 0 begins with the shortest steps."""
     own: dict[str, Move] = field(default_factory=dict, hash=False, metadata=LEFT_OUT_WHEN_EMPTY)
     """Knobs that the recipe's own parts declare: the name, and then its values as for the others."""
 

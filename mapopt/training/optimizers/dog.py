@@ -70,10 +70,18 @@ class RowDoG(InPlaceRows):
         """Returns the average, see `RowOptimizer`."""
         return self.state["average"]
 
+    def follow(self, weights: Tensor, offset: Tensor, knobs: KnobTable) -> None:
+        """Moves the average as an offset of the weights moves it; see `RatioSteps`."""
+        self.state["average"].addcmul_(offset, self._mixed(slice(None)).to(weights.dtype))
+
+    def _mixed(self, rows: slice) -> Tensor:
+        """Returns how much of the average the weights of the last step are, float64 ``[lanes, 1]``."""
+        return (self.gamma + 1) / (self.gamma + self.state["steps"][rows].clamp(min=1))
+
     def advance(self, rows: slice, weights: Tensor, gradient: Tensor, knobs: KnobTable, step: Tensor) -> None:
         """Moves some lanes; see `InPlaceRows.advance`."""
-        steps = self.state["steps"][rows].add_(1)
-        mixed = ((self.gamma + 1) / (self.gamma + steps)).to(weights.dtype)
+        self.state["steps"][rows].add_(1)
+        mixed = self._mixed(rows).to(weights.dtype)
         for place, (first, last) in enumerate(zip(self._ends, self._ends[1:], strict=False)):
             columns = slice(first, last)
             rate = self._rate(rows, columns, place, weights, gradient, knobs).to(weights.dtype)

@@ -64,6 +64,22 @@ class RowScheduleFreeAdamW(InPlaceRows):
         """Returns x, see `RowOptimizer`."""
         return self.state["average"]
 
+    def leader(self, weights: Tensor) -> Tensor:
+        """Returns z, which takes the steps; see `RatioSteps`."""
+        return self.state["ahead"]
+
+    def follow(self, weights: Tensor, offset: Tensor, knobs: KnobTable) -> None:
+        """Moves x and y as an offset of z moves them; see `RatioSteps`."""
+        total = self.state["sum"]
+        mixed = torch.where(total > 0, self._weight_of_step(slice(None)) / total, 0.0).to(weights.dtype)
+        beta = knobs["momentum"][:, None]
+        self.state["average"].addcmul_(offset, mixed)
+        weights.addcmul_(offset, 1 - beta + beta * mixed)
+
+    def _weight_of_step(self, rows: slice) -> Tensor:
+        """Returns the weight of the last step in the average, float64 ``[lanes, 1]``."""
+        return self.state["steps"][rows] ** self.r * self.state["largest_lr"][rows] ** self.weight_lr_power
+
     def advance(self, rows: slice, weights: Tensor, gradient: Tensor, knobs: KnobTable, step: Tensor) -> None:
         """Moves some lanes; see `InPlaceRows.advance`."""
         beta, decay = (knobs[name][rows, None] for name in ("momentum", "weight_decay"))
@@ -71,7 +87,7 @@ class RowScheduleFreeAdamW(InPlaceRows):
         lr = knobs["lr"][rows, None].double() * (steps / max(1, self.warmup_steps)).clamp(max=1)
         largest = self.state["largest_lr"][rows]
         largest.copy_(torch.maximum(largest, lr))
-        weight_of_step = steps**self.r * largest**self.weight_lr_power
+        weight_of_step = self._weight_of_step(rows)
         total = self.state["sum"][rows].add_(weight_of_step)
         mixed, rate = (weight_of_step / total).to(weights.dtype), lr.to(weights.dtype)
         bias = (1 - self.beta2**steps).to(weights.dtype)

@@ -22,7 +22,8 @@ from mapopt.training.controllers.base import Decision
 from mapopt.training.controllers.fixed import Constant, Schedule
 from mapopt.training.controllers.reactive import Plateau
 from mapopt.training.history import Interval, Round, Scores
-from mapopt.training.knobs import Knobs, KnobSpace, ranges
+from mapopt.training.knob_space import KnobSpace
+from mapopt.training.knobs import Knobs, ranges
 
 TASK = TaskInfo(name="t", classes=2, train_images=32, batch_size=4, knobs=Knobs())
 BUDGET = Budget(images=80, rounds=10)

@@ -87,7 +87,8 @@ def test_knobs_held_one_after_the_other_are_those_held_at_once() -> None:
 
 
 def test_an_absolute_knob_is_held_at_the_value_that_was_given() -> None:
-    from mapopt.training.knobs import Knobs, KnobSpace
+    from mapopt.training.knob_space import KnobSpace
+    from mapopt.training.knobs import Knobs
 
     entry = float(KnobSpace(["augment"]).to_unit(Knobs(augment=0.7))[0])
     env = FreezeKnobs(make(action="absolute"), {"augment": entry})
