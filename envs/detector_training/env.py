@@ -60,6 +60,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     | detections | 1 to 300 | logarithmic | 100 |
     | batch_fraction | 0.25 to 1 | logarithmic | 1 |
     | temperature | 0.1 to 10 | logarithmic | 1 |
+    | step_ratio | 0 to 0.3 | logarithmic | 0 |
 
     ### Observation space
     ``Box``, float32, one entry per feature, each within its range; all but the knobs are 0 before the first round.

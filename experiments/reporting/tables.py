@@ -98,14 +98,13 @@ def trajectories(runs: Sequence[StoredRun], task: TaskSummary) -> list[Trajector
     for group in groups:
         names = ", ".join(mine[0].label for mine in group) if moved else ""
         shown += group if len(group) <= _STRIPES else [[replace(curve, label=names) for curve in group[0]]]
-    return [
-        Trajectory(
-            knob=name,
-            log=name in ranges() and ranges()[name].log,
-            curves=tuple(mine[place] for mine in shown if not np.isnan(mine[place].middle).all()),
-        )
-        for place, name in enumerate(moved)
-    ]
+    trajectories = []
+    for place, name in enumerate(moved):
+        drawn = tuple(mine[place] for mine in shown if not np.isnan(mine[place].middle).all())
+        # A knob that some method has off, at 0, is on no logarithmic scale.
+        log = name in ranges() and ranges()[name].log and all(np.nanmin(curve.low) > 0 for curve in drawn)
+        trajectories.append(Trajectory(knob=name, log=log, curves=drawn))
+    return trajectories
 
 
 def final_scores(runs: Sequence[StoredRun], task: TaskSummary, *, reference: str | None) -> list[FinalScore]:

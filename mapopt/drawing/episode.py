@@ -93,7 +93,9 @@ class _Panel:
         return self.left + self.width * np.asarray(rounds) / self.rounds
 
     def down(self, values: float | Sequence[float]) -> Any:
-        low, high, at = (np.log(x) if self.log else np.asarray(x) for x in (self.low, self.high, values))
+        # A knob that is off, at 0, lies below a logarithmic scale.
+        at = np.maximum(values, self.low / 2) if self.log else np.asarray(values)
+        low, high, at = (np.log(x) if self.log else np.asarray(x) for x in (self.low, self.high, at))
         return self.top + self.height * (1 - np.clip((at - low) / (high - low), -0.02, 1.02))
 
 
@@ -143,7 +145,7 @@ def _draw_knob(
 ) -> None:
     """Draws one knob on its own scale, with the baseline's value where that is known."""
     left, top, width, height = box
-    low, high = knob.limits or (knob.range.low, knob.range.high)
+    low, high = knob.limits or (knob.range.begin, knob.range.high)
     panel = _Panel(
         left=left, top=top, width=width, height=height, rounds=scene.rounds, low=low, high=high, log=knob.range.log
     )

@@ -42,19 +42,20 @@ class Range:
             raise ConfigError(
                 f"a range from {self.low} to {self.high} with scale_from {self.scale_from}: expected a number inside"
             )
-        if self.log and self._begin <= 0:
+        if self.log and self.begin <= 0:
             raise ConfigError(
                 f"a logarithmic range from {self.low} to {self.high}: expected it to begin above 0, or its scale to "
                 "do so (scale_from)"
             )
 
     @property
-    def _begin(self) -> float:
+    def begin(self) -> float:
+        """Where the unit scale begins."""
         return self.low if self.scale_from is None else self.scale_from
 
     def to_unit(self, value: float) -> float:
         """Maps ``[low, high]`` to ``[-1, 1]``, on the knob's own scale; what lies below the scale is -1."""
-        low, high = self._begin, self.high
+        low, high = self.begin, self.high
         value = value if self.scale_from is None else max(value, low)
         if self.log:
             low, high, value = math.log(low), math.log(high), math.log(value)
@@ -62,7 +63,7 @@ class Range:
 
     def from_unit(self, unit: float) -> float:
         """Maps ``[-1, 1]`` to ``[low, high]``, or to what of it is on the scale; what lies outside is clipped."""
-        fraction, begin = (min(max(unit, -1.0), 1.0) + 1) / 2, self._begin
+        fraction, begin = (min(max(unit, -1.0), 1.0) + 1) / 2, self.begin
         if self.log:
             return self.clip(math.exp(math.log(begin) + fraction * math.log(self.high / begin)))
         return self.clip(begin + fraction * (self.high - begin))

@@ -42,7 +42,7 @@ def test_a_line_says_the_round_its_ap_and_the_knobs() -> None:
     assert describe_scene(scene(played=0)) == "round 0/6: shapes-train-0: an instance"
 
 
-@pytest.mark.parametrize("knobs", [0, 1, 2, 4, 5, 9, 12, 15])
+@pytest.mark.parametrize("knobs", [0, 1, 2, 4, 5, 9, 12, 15, 16])
 @pytest.mark.parametrize("played", [0, 1, 6])
 def test_every_number_of_knobs_and_rounds_makes_a_picture_of_one_size(knobs: int, played: int) -> None:
     drawn = draw_scene(scene(knobs=knobs, played=played))

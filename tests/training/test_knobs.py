@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapopt.errors import ConfigError
-from mapopt.training.knob_tensors import stack_knobs
 from mapopt.training.knob_space import KnobSpace
+from mapopt.training.knob_tensors import stack_knobs
 from mapopt.training.knobs import Knobs, Range, blend, ranges
 
 NAMES = list(ranges())

@@ -113,7 +113,7 @@ def with_rate(knobs: Knobs, fraction: float) -> Knobs:
     changes = {"lr": ranges()["lr"].clip(knobs.get("lr") * fraction)}
     if knobs.step_ratio:
         bounds = ranges()["step_ratio"]
-        changes["step_ratio"] = bounds.clip(max(knobs.step_ratio * fraction, bounds.scale_from or 0.0))
+        changes["step_ratio"] = bounds.clip(max(knobs.step_ratio * fraction, bounds.begin))
     return knobs.replace(**changes)
 
 

@@ -20,8 +20,8 @@ class RowOptimizer(Protocol):
     - an argument ``parts`` of its constructor, which is then name -> shape of what a row is cut into, in order;
     - a method ``evaluated(weights) -> Tensor``, where what is evaluated, and kept for detection, are not the weights
       that it trains: it returns those ``[lanes, n]``, and is asked after an update. A recipe has no ``ema`` beside it;
-    - with such a method a method ``follow(weights, offset, knobs)``, without which the knob `step_ratio` stays at 0; see
-      `mapopt.training.optimizers.step_ratio.RatioSteps`;
+    - with such a method another, ``follow(weights, offset, knobs)``, without which the knob `step_ratio` stays at 0;
+      see `mapopt.training.optimizers.step_ratio.RatioSteps`;
     - attributes ``default_lr`` and ``default_weight_decay``, the rates where none are given;
     - an attribute ``knobs``, name -> `mapopt.training.Range`, with the numbers of its own that may change; the
       attribute of that name is what they start from.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from mapopt.training.knob_space import KnobSpace
 from mapopt.training.knobs import Knobs, ranges
 
 TASK = TaskInfo(name="t", classes=2, train_images=32, batch_size=4, knobs=Knobs())
+ON = replace(TASK, knobs=Knobs(step_ratio=0.01))
 BUDGET = Budget(images=80, rounds=10)
 INTERVAL = Interval(
     images=8,
@@ -57,10 +59,10 @@ def after(history: list[Round], decision: Decision) -> list[Round]:
     return [*history, last]
 
 
-def play(action: Action, choices: list[object]) -> list[Round]:
+def play(action: Action, choices: list[object], task: TaskInfo = TASK) -> list[Round]:
     history: list[Round] = []
     for choice in choices:
-        history = after(history, action.decide(choice, history, TASK, BUDGET))
+        history = after(history, action.decide(choice, history, task, BUDGET))
     return history
 
 
@@ -92,9 +94,10 @@ def test_every_knob_can_be_turned_and_stays_in_its_range(form: str) -> None:
     action = make_action(form, knobs=tuple(ranges()))
     space = action.space_of_actions()
     space.seed(0)
-    history = play(action, [space.sample() for _ in range(BUDGET.rounds)])
+    # A knob that is off cannot be multiplied.
+    history = play(action, [space.sample() for _ in range(BUDGET.rounds)], ON)
     turned = {
-        name for played in history for name, value in played.knobs.as_dict().items() if value != Knobs().get(name)
+        name for played in history for name, value in played.knobs.as_dict().items() if value != ON.knobs.get(name)
     }
     if form != "discrete":
         assert turned == set(ranges())
