@@ -84,7 +84,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
             # Renaming would replace a device or a pipe by a file, silently.
             raise StoreError(f"{path}: is {kind_of(path)}. Give the path of a file.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}."[:_MAX_PREFIX], dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}."[:_MAX_PREFIX], suffix=UNFINISHED, dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -101,6 +101,13 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         # Gone already if all went well; left over only by a failure or Ctrl-C.
         with suppress(OSError):
             os.unlink(temporary)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what killed processes left half-written in a folder; only who keeps others out of it may do that."""
+    for leftover in folder.glob(f".*{UNFINISHED}"):
+        if leftover.is_file():
+            leftover.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -194,6 +201,9 @@ def read_json_lines(path: str | Path, *, what: str, error: type[MapoptError] = S
             raise
     return values
 
+
+UNFINISHED = ".unfinished"
+"""How the name of a file ends that is not written to its end yet."""
 
 _MAX_PREFIX = 100
 """Characters of a temporary file's name before the random ones: a long name with more at its end would be too long."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mapopt.errors import StoreError
+from mapopt.files import remove_unfinished
 
 try:
     import fcntl
@@ -30,6 +31,8 @@ _NO_FOLDERS = (errno.EBADF, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.EIS
 def lock_folder(folder: str | Path) -> Iterator[None]:
     """Keeps other processes out of a folder meanwhile; makes it, and removes it again if nothing was written there.
 
+    What a killed process has left half-written in it is removed.
+
     Raises:
         StoreError: another process writes there, or the folder cannot be made.
     """
@@ -37,6 +40,9 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     handle = _lock(folder, folder)
     try:
+        if fcntl is not None:
+            with suppress(OSError):
+                remove_unfinished(folder)
         yield
     finally:
         for place in made:

@@ -24,6 +24,14 @@ with {function}(sys.argv[1]):
 """
 
 
+KILLED = """
+import os, signal, sys
+os.replace = lambda source, place: os.kill(os.getpid(), signal.SIGKILL)
+from mapopt.files import write_text
+write_text(sys.argv[1], "half")
+"""
+
+
 def holder(function: str, path: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", HOLDS.format(function=function), str(path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -59,6 +67,15 @@ def test_what_was_written_under_a_lock_stays(tmp_path: Path) -> None:
     with lock_folder(tmp_path / "a" / "b"):
         (tmp_path / "a" / "b" / "result").touch()
     assert (tmp_path / "a" / "b" / "result").exists()
+
+
+def test_what_a_killed_write_left_is_removed_under_the_lock(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "last.pt")], check=False)
+    mine = tmp_path / ".mine"
+    mine.touch()
+    assert len(list(tmp_path.iterdir())) == 2
+    with lock_folder(tmp_path):
+        assert list(tmp_path.iterdir()) == [mine]
 
 
 def test_files_of_one_folder_are_locked_one_by_one(tmp_path: Path) -> None:

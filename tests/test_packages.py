@@ -194,6 +194,7 @@ def test_the_bottom_is_flat() -> None:
         "mapopt.compiling": {"mapopt.native"},
         "mapopt.devices": {"mapopt.bounds", "mapopt.errors"},
         "mapopt.files": reading,
+        "mapopt.locks": {"mapopt.errors", "mapopt.files"},
         "mapopt.output": {"mapopt.errors", "mapopt.locks"},
         "mapopt.registry": {"mapopt.errors", "mapopt.settings"},
         "mapopt.settings": reading | {"mapopt.fields"},

@@ -66,6 +66,7 @@ def compare(
     device, workers = device_of(options), workers_of(options)
     store, jobs = Store(Path(out)), all_jobs(experiment, device=device)
     with lock_folder(store.root / experiment.name):
+        store.sweep(experiment.name)
         missing, standing = missing_jobs(jobs, store, lanes=experiment.lanes, **about_stored(options))
         with _listening(options) as report:
             report(

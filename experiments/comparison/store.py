@@ -129,6 +129,12 @@ class Store:
             ) from error
         return dataclasses.replace(run, files=record["files"], folder=place)
 
+    def sweep(self, experiment: str) -> None:
+        """Clears away what killed writes left in an experiment, however young; nobody else may write to it."""
+        place = self.root / check_name(experiment, "the experiment's name", error=StoreError)
+        for method in (method for task in _visible(place) for method in _visible(task)):
+            _sweep(method, older_than=0.0)
+
 
 def _replace(place: Path, fresh: Path) -> None:
     """Puts a complete folder in its place; what was there is kept under another name until that has happened."""
@@ -147,12 +153,12 @@ def _replace(place: Path, fresh: Path) -> None:
     shutil.rmtree(former)
 
 
-def _sweep(method: Path) -> None:
+def _sweep(method: Path, *, older_than: float = ABANDONED) -> None:
     """Clears away what killed writes left in a method's folder; a run that was being replaced gets its place back."""
     for leftover in method.iterdir():
         match = re.fullmatch(r"\.(-?\d+)\.[^.]+\.(new|old)", leftover.name)
         try:
-            if match is None or time.time() - leftover.stat().st_mtime < ABANDONED:
+            if match is None or time.time() - leftover.stat().st_mtime < older_than:
                 continue
             if match[2] == "old" and not (method / match[1]).exists():
                 os.rename(leftover, method / match[1])

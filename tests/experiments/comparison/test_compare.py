@@ -257,8 +257,10 @@ def test_an_own_controller_is_compared_and_stored(workers: int, parts: ModuleTyp
     assert {path.name for path in (tmp_path / "small").iterdir()} == {"shapes", "summary.json"}, "nothing is drawn"
     run = Store(tmp_path).read("small", "shapes", "mine", 1)
     assert [played.knobs.lr for played in run.rounds] == pytest.approx([0.08, 0.02])
+    (run.folder.parent / ".1.killed.new").mkdir()  # type: ignore[union-attr]
     again = compare(SMALL, **settings, progress=events.append)
     assert events[-1].missing == 0
+    assert {path.name for path in run.folder.parent.iterdir()} == {"0", "1"}, "a leftover"  # type: ignore[union-attr]
     assert again.as_dict() == plot(SMALL, methods=methods, out=tmp_path, tasks=["shapes"]).as_dict()
 
 

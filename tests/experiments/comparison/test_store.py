@@ -139,6 +139,18 @@ def test_what_a_killed_write_left_is_not_seen_and_later_cleared_away(store, make
     assert os.listdir(place.parent) == ["0"]
 
 
+def test_who_keeps_others_out_clears_young_leftovers_away(store, make):
+    place = store.write(make.run(), make.rounds()).folder
+    for name in (".0.x_y8.new", ".1.x_y8.new"):
+        (place.parent / name).mkdir()
+        (place.parent / name / "run.json").write_text("{")
+    os.rename(place, place.parent / ".0.z.old")
+    store.sweep("demo")
+    assert [path.name for path in place.parent.iterdir()] == ["0"]
+    assert store.read("demo", "shapes", "baseline", 0)
+    store.sweep("another")
+
+
 def test_a_write_clears_leftovers_away_too(store, make):
     place = store.write(make.run(), make.rounds()).folder
     (place.parent / ".0.abc.new").mkdir()
