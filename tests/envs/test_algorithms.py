@@ -20,7 +20,7 @@ from mapopt.envs.sb3 import FleetVecEnv
 from mapopt.training.budget import Budget
 from mapopt.training.recipe import Recipe
 
-LANES, ROUNDS, STEPS = 16, 4, 2000
+LANES, ROUNDS, STEPS = 16, 4, 800
 
 ON_POLICY = {"n_steps": 25}
 OFF_POLICY = {"learning_starts": 200, "buffer_size": 3000, "batch_size": 64}
@@ -56,7 +56,7 @@ def make(action: str) -> DetectorTrainingVectorEnv:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_an_algorithm_trains_for_two_thousand_steps(name: str) -> None:
+def test_an_algorithm_trains_for_eight_hundred_steps(name: str) -> None:
     algorithm, policy, action, settings = ALGORITHMS[name]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

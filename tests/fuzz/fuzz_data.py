@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -183,12 +184,17 @@ def _bomb() -> str:
     return "\n".join(lines) + "\n"
 
 
+@cache
+def _parsed(text: str) -> Any:
+    """Returns what a good YAML file holds, which nobody may change; every seed spoils a copy of the same file."""
+    return yaml.safe_load(text)
+
+
 def spoil_yaml(name: str, wrong: dict[str, Any], *, unknown: bool) -> Spoil:
     """Spoils a YAML file: as text, at some place, with a bomb of aliases, or by a wrong value of a key."""
 
     def spoil(rng: random.Random, folder: Path) -> tuple[str, str]:
         path = folder / name
-        data = yaml.safe_load(path.read_text())
         way = rng.choice(["text", "strange", "strange", "bomb", "wrong", "wrong", "unknown", "syntax"])
         if way == "text":
             what, verdict = spoil_text(rng, path)
@@ -204,6 +210,7 @@ def spoil_yaml(name: str, wrong: dict[str, Any], *, unknown: bool) -> Spoil:
         if way == "unknown":
             path.write_text(path.read_text() + "no_such_key: 1\n")
             return "unknown key", REFUSE if unknown else ANY
+        data = _parsed(path.read_text())
         if way == "strange":
             what, data = strange_value(rng, data)
         else:

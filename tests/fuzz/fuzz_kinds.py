@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from fuzz_data import DATA_KINDS, Kind, annotations, spoil_json, spoil_yaml
 from fuzz_mutations import ANY, REFUSE, SAME, STRANGE, spoil_bytes, write_strange
 
 from mapopt.agents import Agent
 from mapopt.cli import main
+from mapopt.commands import parsing
+from mapopt.commands.parsing import parse
 from mapopt.data import write_coco
 from mapopt.errors import MapoptError
 from mapopt.experiments.comparison.config import load_experiment
@@ -101,10 +105,17 @@ def _wrong_results(rng: random.Random, data: Any) -> tuple[str, Any]:
     return f"{key} = {value!r}", data
 
 
+@cache
+def _parse_once(cls: type[Any], words: tuple[str, ...], prog: str) -> Any:
+    """Returns the command that flags are; they are spoilt in a kind of their own."""
+    return parse(cls, words, prog=prog)
+
+
 def _evaluate(folder: Path) -> str:
-    return command(
-        "evaluate", "--truth", folder / "truth.json", "--results", folder / "results.json", "--resamples", "0"
-    )
+    with patch.object(parsing, "parse", lambda cls, words, *, prog: _parse_once(cls, tuple(words), prog)):
+        return command(
+            "evaluate", "--truth", folder / "truth.json", "--results", folder / "results.json", "--resamples", "0"
+        )
 
 
 def _make_agent(folder: Path) -> None:

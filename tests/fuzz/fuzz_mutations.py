@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -137,8 +138,15 @@ def write_strange(path: Path, value: Any) -> None:
 
 
 def fresh_copy(original: Path, place: Path) -> Path:
-    """Copies a folder over what is left of the last one."""
-    if place.exists():
-        shutil.rmtree(place)
-    shutil.copytree(original, place, symlinks=True)
+    """Copies a folder over what is left of the last one; folders stay, because some systems are slow to remove them."""
+    for folder, folders, files in os.walk(place, topdown=False):
+        own = original / Path(folder).relative_to(place)
+        for path in [Path(folder, name) for name in (*folders, *files)]:
+            there = own / path.name
+            if path.is_dir() and not path.is_symlink():
+                if not there.is_dir():
+                    shutil.rmtree(path)
+            elif path.is_symlink() or not there.is_file():
+                path.unlink()
+    shutil.copytree(original, place, symlinks=True, dirs_exist_ok=True)
     return place

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,7 +39,7 @@ def saved(trainer: Trainer, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def splits() -> Splits:
-    return make_shapes_splits(ShapesConfig(size=64), seed=3, train=8, val=4, test=4)
+    return make_shapes_splits(ShapesConfig(size=64), seed=3, train=4, val=2, test=2)
 
 
 LARGER = ("resnet18", "retinanet_resnet18", "fcos_resnet18", "faster_rcnn_resnet18")
@@ -62,13 +63,12 @@ def test_classes_in_another_order_keep_their_scores(task: Task, tmp_path: Path) 
     theirs, ours = first.detect("val"), turned.detect("val")
     assert len(ours) == len(theirs)
     assert not torch.equal(turned.snapshot().tensors["weights"], weights)
-    key = [(image, round(score, 5)) for image, score in zip(theirs.image_ids, theirs.scores, strict=True)]
     back = Trainer(task, 4)
     start_from(back, saved(turned, tmp_path / "turned"))
     assert torch.equal(back.snapshot().tensors["weights"], weights), "and back again"
-    assert sorted(key) == sorted(
-        (image, round(score, 5)) for image, score in zip(ours.image_ids, ours.scores, strict=True)
-    )
+    assert np.array_equal(ours.image_ids, theirs.image_ids)
+    # Sums over classes are taken in another order.
+    np.testing.assert_allclose(ours.scores, theirs.scores, rtol=0, atol=1e-5)
 
 
 def test_a_class_of_another_name_starts_afresh(make_task: Callable[..., Task], tmp_path: Path) -> None:
