@@ -16,8 +16,8 @@ from mapopt.training.optimizers.table import OPTIMIZER_TABLE
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = ["losses.md"]
-LINKED = [*PAGES, "search.md"]
-WITH_PYTHON = ["../README.md", "losses.md", "own_parts.md"]
+LINKED = [*PAGES, "search.md", "controllers.md"]
+WITH_PYTHON = ["../README.md", "losses.md", "own_parts.md", "controllers.md"]
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OPTIMIZER_ROW = re.compile(r"^\| `(\w+)` \| ([\d.]+)[^|]* \| [^|]+ \| (an average|the weights) \|", re.MULTILINE)

@@ -15,9 +15,16 @@ if TYPE_CHECKING:
     from mapopt.training.checkpoint import CheckpointFolder as CheckpointFolder
     from mapopt.training.controllers.base import Controller as Controller
     from mapopt.training.controllers.base import Decision as Decision
+    from mapopt.training.controllers.feedback import GreedyLR as GreedyLR
+    from mapopt.training.controllers.feedback import Hypergradient as Hypergradient
     from mapopt.training.controllers.fixed import Constant as Constant
     from mapopt.training.controllers.fixed import Replay as Replay
     from mapopt.training.controllers.fixed import Schedule as Schedule
+    from mapopt.training.controllers.lookahead import BestOfN as BestOfN
+    from mapopt.training.controllers.lookahead import Lookahead as Lookahead
+    from mapopt.training.controllers.one_cycle import OneCycle as OneCycle
+    from mapopt.training.controllers.planning import Planner as Planner
+    from mapopt.training.controllers.population import MultiFrequencyPBT as MultiFrequencyPBT
     from mapopt.training.controllers.reactive import Patience as Patience
     from mapopt.training.controllers.reactive import Plateau as Plateau
     from mapopt.training.controllers.registry import CONTROLLERS as CONTROLLERS
@@ -73,6 +80,13 @@ else:
             "OPTIMIZERS": "mapopt.training.optimizers.registry",
             "Patience": "mapopt.training.controllers.reactive",
             "Plateau": "mapopt.training.controllers.reactive",
+            "OneCycle": "mapopt.training.controllers.one_cycle",
+            "GreedyLR": "mapopt.training.controllers.feedback",
+            "Hypergradient": "mapopt.training.controllers.feedback",
+            "Lookahead": "mapopt.training.controllers.lookahead",
+            "BestOfN": "mapopt.training.controllers.lookahead",
+            "MultiFrequencyPBT": "mapopt.training.controllers.population",
+            "Planner": "mapopt.training.controllers.planning",
             "ProgressPrinter": "mapopt.training.record",
             "Range": "mapopt.training.knobs",
             "Recipe": "mapopt.training.recipe",

@@ -128,6 +128,7 @@ class LaneEngine:
         ramp_from: Sequence[Knobs | None] | None = None,
         via: Sequence[Via] | None = None,
         active: Sequence[bool] | None = None,
+        measures: Sequence[Measure] = (),
     ) -> list[Interval]:
         """Trains every active lane on `images` further images.
 
@@ -136,6 +137,7 @@ class LaneEngine:
             ramp_from: per lane, the knobs from which to move to the lane's own, step by step.
             via: per lane, where they pass on the way; see `mapopt.training.Decision`.
             active: lanes to train; the others keep their state.
+            measures: what to measure of the training; only "gradient_agreement" is a matter of it.
         """
         batch = self.recipe.batch_size
         if images % batch:
@@ -157,7 +159,7 @@ class LaneEngine:
             repeat_threshold=self.recipe.repeat_threshold if self.recipe.class_balance == "repeat-factor" else 0.0,
             playing=[lane for lane, trains in enumerate(asked) if trains],
         )
-        log = IntervalLog(self.lanes, self.device)
+        log = IntervalLog(self.lanes, self.device, agreement="gradient_agreement" in measures)
         last = [own if trains else 0 for own, trains in zip(steps.steps, asked, strict=True)]
         kept = [self._buffers_of(lane) if not end else {} for lane, end in enumerate(last)]
         for step in range(max(last)):
@@ -207,6 +209,7 @@ class LaneEngine:
             moved=moved,
             weights=detector.weights.detach(),
             running=running,
+            gradient=gradient,
         )
         return running
 

@@ -93,6 +93,7 @@ class Fleet:
         ramp_from: Sequence[Knobs | None] | None = None,
         via: Sequence[Via] | None = None,
         active: Sequence[bool] | None = None,
+        measures: Sequence[Measure] = (),
     ) -> list[Interval]:
         """Trains every active lane on `images` further images; see `LaneEngine.train`."""
         tasks = self.tasks
@@ -115,6 +116,7 @@ class Fleet:
                 ramp_from=starts[first : first + mine] + [None] * idle,
                 via=bends[first : first + mine] + [()] * idle,
                 active=wanted[first : first + mine] + [False] * idle,
+                measures=measures,
             )
             intervals += trained[:mine]
         return intervals

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from mapopt.fields import LEFT_OUT_AT_DEFAULT
 from mapopt.former_names import translate
 from mapopt.settings import from_mapping
 from mapopt.training.knobs import Knobs, ranges
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 JSON_LINES = "rounds.jsonl"
 """Name of the file with the rounds of a run: one `Round.as_dict()` a line."""
 
-Measure = Literal["calibration", "operating_point", "limits", "loss"]
+Measure = Literal["calibration", "operating_point", "limits", "loss", "gradient_agreement"]
 """What can be measured of every round beside AP, where somebody asks for it."""
 
 
@@ -52,6 +53,9 @@ class Interval:
     """Length of the weights at the end; -1 in records without it."""
     processor_seconds: float | None = None
     """Of the processor, on all its cores, which neighbors do not stretch; None in records without it."""
+    gradient_agreement: float | None = field(default=None, metadata=LEFT_OUT_AT_DEFAULT)
+    """Mean cosine between the gradients of a step and of the step before it, inside the interval; None unless
+    "gradient_agreement" is measured, and of a single step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +145,7 @@ class Round:
             if knobs is not None:
                 knobs |= knobs.pop("own")
                 _leave_out(Knobs, knobs)
+        _leave_out(Interval, record["interval"])
         # Records of rounds without bends are those of before there were any.
         record |= {"via": via} if via else {}
         record["val"]["per_category"] = list(self.val.per_category)

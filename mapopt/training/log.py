@@ -11,9 +11,16 @@ from mapopt.training.history import Interval
 
 
 class IntervalLog:
-    """Sums over the steps of an interval, each lane over those in which it ran."""
+    """Sums over the steps of an interval, each lane over those in which it ran.
 
-    def __init__(self, lanes: int, device: torch.device) -> None:
+    Args:
+        lanes: how many.
+        device: where they train.
+        agreement: whether to compare every gradient with the one before it, which keeps a copy of it.
+    """
+
+    def __init__(self, lanes: int, device: torch.device, *, agreement: bool = False) -> None:
+        self._agreement = Agreement(lanes, device) if agreement else None
         self._sums = torch.zeros((7, lanes), dtype=torch.float64, device=device)
         self._largest = torch.zeros(lanes, device=device)
 
@@ -27,6 +34,7 @@ class IntervalLog:
         moved: Tensor,
         weights: Tensor,
         running: Tensor,
+        gradient: Tensor,
     ) -> None:
         """Adds a step of the lanes that ran.
 
@@ -37,7 +45,10 @@ class IntervalLog:
             moved: lengths of the steps ``[lanes]``.
             weights: ``[lanes, n]`` after the step.
             running: bool ``[lanes]``.
+            gradient: ``[lanes, n]``, clipped or not.
         """
+        if self._agreement is not None:
+            self._agreement.add(gradient, running)
         lengths = weights.norm(dim=1)
         terms = [losses["class"], losses["box"], gradients, gradients > limit, moved / lengths, gradients / lengths]
         row = torch.stack([*terms, torch.ones_like(gradients)])
@@ -62,6 +73,7 @@ class IntervalLog:
             self._largest.tolist(),
             weights.norm(dim=1).tolist(),
             diverged.tolist(),
+            self._agreement.means() if self._agreement is not None else [None] * len(steps),
             strict=True,
         )
         return [
@@ -79,6 +91,31 @@ class IntervalLog:
                 diverged=lost,
                 gradient_ratio=row[5] / max(1, row[6]),
                 weight_norm=length,
+                gradient_agreement=agreement,
             )
-            for own, row, largest, length, lost in rows
+            for own, row, largest, length, lost, agreement in rows
         ]
+
+
+class Agreement:
+    """The mean cosine between each gradient of a lane and the one before it; a gradient of length 0 agrees by 0."""
+
+    def __init__(self, lanes: int, device: torch.device) -> None:
+        self._sums = torch.zeros((2, lanes), dtype=torch.float64, device=device)
+        self._before: Tensor | None = None
+
+    @torch.no_grad()
+    def add(self, gradient: Tensor, running: Tensor) -> None:
+        """Adds the gradients ``[lanes, n]`` of a step of the lanes that run still, bool ``[lanes]``."""
+        if self._before is None:
+            self._before = gradient.clone()
+        else:
+            lengths = gradient.norm(dim=1).double() * self._before.norm(dim=1).double()
+            product = (gradient * self._before).sum(dim=1).double()
+            row = torch.stack([torch.where(lengths > 0, product / lengths, 0.0), torch.ones_like(lengths)])
+            self._sums += torch.where(running, row, 0.0)
+            self._before.copy_(gradient)
+
+    def means(self) -> list[float | None]:
+        """Returns every lane's mean; None where there were no two steps."""
+        return [total / count if count else None for total, count in self._sums.T.tolist()]

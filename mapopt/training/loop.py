@@ -19,6 +19,8 @@ from mapopt.training.controllers.base import Controller, Decision, measures_of
 from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Fleet, Trainer
 from mapopt.training.history import Measure, Round, Scores
+from mapopt.training.plans import Plans
+from mapopt.training.run_files import PLAN
 from mapopt.training.task import Task
 
 Observer = Callable[[int, Round], None]
@@ -60,7 +62,7 @@ def advance(
         histories: the rounds so far, per lane.
         images: to train on.
         active: lanes to train and to evaluate; a round of another lane means nothing.
-        measures: what to measure on the val split beside AP.
+        measures: what to measure beside AP, on the val split and of the training.
     """
     watch = Stopwatch()
     decisions = [_filled(decision, task) for decision, task in zip(decisions, fleet.tasks, strict=True)]
@@ -70,6 +72,7 @@ def advance(
         ramp_from=[decision.ramp_from for decision in decisions],
         via=[decision.via for decision in decisions],
         active=active,
+        measures=measures,
     )
     playing = [lane for lane in range(fleet.lanes) if active is None or active[lane]]
     scores = dict(zip(playing, fleet.score("val", measures=measures, lanes=playing), strict=True))
@@ -193,6 +196,9 @@ def _play(
     budget.check(fleet.tasks[0].recipe.batch_size)
     stopped = [_ended(history) for history in histories]
     measures = sorted({measure for controller in controllers for measure in measures_of(controller)})
+    file = None if checkpoints is None else checkpoints.folder / PLAN
+    plans = Plans(fleet, controllers, budget, advance=advance, measures=measures, file=file)
+    controllers = plans.controllers
     while True:
         decisions = []
         for lane, controller in enumerate(controllers):
@@ -211,6 +217,7 @@ def _play(
         for lane, played in enumerate(rounds):
             if not active[lane]:
                 continue
+            played = plans.charge(lane, played)
             histories[lane].append(played)
             _check_gradient(fleet.tasks[lane], histories[lane])
             improved = _selected(histories[lane], select) == len(histories[lane]) - 1

@@ -24,7 +24,8 @@ def measure(truth: GroundTruth, detections: Detections, measures: Sequence[Measu
         truth: the objects.
         detections: of a detector; scores are probabilities.
         measures: "calibration" fills ``calibration_error``, "operating_point" the four of F1 and LRP, "limits" the two
-            of AP with perfect boxes and with a perfect ranking. "loss" is no matter of detections.
+            of AP with perfect boxes and with a perfect ranking. "loss" and "gradient_agreement" are no matter of
+            detections.
 
     Raises:
         ConfigError: a measure is unknown.

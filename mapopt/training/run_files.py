@@ -18,13 +18,15 @@ BEST = "best.pt"
 """The state that val AP selected."""
 LAST = "last.pt"
 """The state after the last finished round, to go on from."""
+PLAN = "plan.json"
+"""What a planner decided for all rounds up to the last one that it planned, as a schedule to be replayed."""
 RESULT = "result.json"
 """The outcome; a run that has it is finished."""
 
 
 def output_of(folder: Path) -> Output:
     """Returns a run's output folder."""
-    return Output(folder, (CONFIG, JSON_LINES, TABLE, BEST, LAST, RESULT), CONFIG)
+    return Output(folder, (CONFIG, JSON_LINES, TABLE, BEST, LAST, PLAN, RESULT), CONFIG)
 
 
 def stage(folder: Path, *, resume: bool) -> tuple[bool, bool]:

@@ -1,5 +1,6 @@
 """Parts of `mapopt train` by flags: controllers and losses, by a name of ours or by the text of somebody's own."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,19 @@ def test_an_own_controller_is_named_by_its_module(
         "train", *flags, "--controller-settings", "stat", "0.02"
     )
     assert "there is no module 'none'" in refused("train", *TINY, "--controller", "none:None", "--out", "other")
+
+
+def test_a_planner_pays_for_its_trials_and_its_plan_is_replayed_for_one_budget(tmp_path: Path) -> None:
+    flags = [*TINY, "--controller", "best_of_n", "--controller-settings", "n", "3", "--out", str(tmp_path / "run")]
+    assert main(["train", *flags]) == 0
+    again = ["--controller", "replay", "--controller-settings", "path", str(tmp_path / "run" / "plan.json")]
+    assert main(["train", *TINY, *again, "--out", str(tmp_path / "again")]) == 0
+    ours, theirs = tensors(tmp_path / "run"), tensors(tmp_path / "again")
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("run", "again")]
+    assert [result["images"] for result in results] == [3 * 64, 64]
+    assert [result["evaluated"] for result in results] == [3 * 4 * 8 + 8, 4 * 8 + 8]
+    assert results[0]["test"] == results[1]["test"]
 
 
 def test_a_run_is_replayed_by_the_path_of_its_folder(trained: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Decision, with_rate
 from mapopt.training.controllers.moves import KnobMoves
 from mapopt.training.controllers.rate import RateShape
+from mapopt.training.controllers.ways import decide_along
 from mapopt.training.history import JSON_LINES, Round
 from mapopt.training.knobs import Knobs
-from mapopt.training.ramps import TOLERANCE
 
 SCHEDULE_FORMAT, SCHEDULE_VERSION = "mapopt schedule", 3
 """Of the files that hold the decisions of one episode."""
@@ -55,18 +56,10 @@ class Schedule(KnobMoves, RateShape):
         """Returns the knobs at the coming round's ends, and where they bend or jump inside."""
         self.check_knobs(task.ranges)
         moves = self.moves_of(task.knobs)
-        begin, end = len(history) / budget.rounds, (len(history) + 1) / budget.rounds
-        via: list[tuple[float, Knobs]] = []
-        last = begin
-        for bend in sorted({*self.bends(), *(at for points in moves.values() for at, _ in points)}):
-            # Of two that are the same but for rounding, one is enough.
-            if last + TOLERANCE < bend < end - TOLERANCE:
-                place, last = bend * budget.rounds - len(history), bend
-                sides = dict.fromkeys((self._at(task, bend, before=True), self._at(task, bend)))
-                via += [(place, knobs) for knobs in sides]
-        return Decision(knobs=self._at(task, end, before=True), ramp_from=self._at(task, begin), via=tuple(via))
+        bends = [*self.bends(), *(at for points in moves.values() for at, _ in points)]
+        return decide_along(partial(self._at, task), bends, len(history), budget)
 
-    def _at(self, task: TaskInfo, progress: float, *, before: bool = False) -> Knobs:
+    def _at(self, task: TaskInfo, progress: float, before: bool) -> Knobs:
         """Returns a task's knobs after a fraction of the budget; where they jump, those after it or those before."""
         fraction = self.fraction_before(progress) if before else self.fraction(progress)
         return self.moved(with_rate(task.knobs, fraction), progress, before=before)

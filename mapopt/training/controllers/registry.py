@@ -36,6 +36,12 @@ CONTROLLERS: Registry[Any] = Registry(
         "schedule": "mapopt.training.controllers.fixed:Schedule",
         "constant": "mapopt.training.controllers.fixed:Constant",
         "plateau": "mapopt.training.controllers.reactive:Plateau",
+        "one_cycle": "mapopt.training.controllers.one_cycle:OneCycle",
+        "greedy_lr": "mapopt.training.controllers.feedback:GreedyLR",
+        "hypergradient": "mapopt.training.controllers.feedback:Hypergradient",
+        "lookahead": "mapopt.training.controllers.lookahead:Lookahead",
+        "best_of_n": "mapopt.training.controllers.lookahead:BestOfN",
+        "mf_pbt": "mapopt.training.controllers.population:MultiFrequencyPBT",
         "replay": "mapopt.training.controllers.fixed:load_replay",
         # Only a name here: what is below does not import what is above.
         "agent": "mapopt.agents.registry:make_agent_controller",

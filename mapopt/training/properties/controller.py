@@ -71,6 +71,7 @@ class ControllerCase(Case):
                 diverged=False,
                 gradient_ratio=0.1,
                 weight_norm=10.0,
+                gradient_agreement=float(generator.uniform(-1, 1)),
             ),
             val=Scores(ap=ap, ap50=ap, ap75=ap, ar100=ap, per_category=(ap,) * self.task.classes, **measured),
             images=images * (len(history) + 1),
