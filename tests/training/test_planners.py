@@ -79,7 +79,7 @@ def test_lookahead_takes_the_step_that_is_best_so_many_rounds_ahead() -> None:
     for ahead, expected in ((1, 0.3), (2, 0.1 / 3)):
         trials = Imagined(before, ap)
         rounds = Lookahead(rounds=ahead, factor=3.0).plan(trials, before, TASK, BUDGET)
-        assert [one.knobs.get("lr") for one in rounds] == pytest.approx([expected])
+        assert [each.knobs.get("lr") for each in rounds] == pytest.approx([expected])
         assert trials.lanes == [3]
         assert [decision.knobs.get("lr") for decision in trials.played[:3]] == pytest.approx([0.1, 0.3, 0.1 / 3])
         assert len(trials.played) == 3 * ahead
@@ -114,10 +114,10 @@ def test_the_best_of_n_is_the_setting_with_the_best_round() -> None:
     rounds = planner.plan(trials, [], TASK, BUDGET)
     best = int(np.argmax([space.shift(row, TASK.knobs, scale=4.0).augment for row in offsets]))
     history: list[Round] = []
-    for one in rounds:
+    for each in rounds:
         default = schedule.decide(history, TASK, BUDGET)
-        assert one.knobs == space.shift(offsets[best], default.knobs, scale=4.0)
-        history.append(one)
+        assert each.knobs == space.shift(offsets[best], default.knobs, scale=4.0)
+        history.append(each)
     assert len(rounds) == 10
     assert trials.lanes == [16]
     assert [decision.knobs for decision in trials.played[::16]] == [
@@ -185,7 +185,7 @@ def test_a_population_draws_evolves_perturbs_and_returns_the_best_line_of_descen
             for lane in range(8)
         ]
     best = int(np.argmax(scores))
-    assert [one.knobs.get("lr") for one in rounds] == lines[best]
+    assert [each.knobs.get("lr") for each in rounds] == lines[best]
     assert len(trials.played) == 80
     factors = {round(later / earlier, 6) for line in lines for earlier, later in itertools.pairwise(line)}
     assert {0.8, 1.25} & factors
@@ -225,22 +225,22 @@ def test_a_run_pays_for_its_trials_repeats_them_bit_for_bit_and_is_resumed_and_r
 
     whole = Trainer(task, seed=5)
     result = run(whole, Watched(), budget)
-    planned = [one for rounds in made for one in rounds]
-    assert [one.val for one in result.history] == [one.val for one in planned]
-    assert [Decision.of(one) for one in result.history] == [Decision.of(one) for one in planned]
+    planned = [each for rounds in made for each in rounds]
+    assert [each.val for each in result.history] == [each.val for each in planned]
+    assert [Decision.of(each) for each in result.history] == [Decision.of(each) for each in planned]
 
     # The trials of the planner, and evaluations of them: its first round is the run's own.
     looked = sum(min(2, 3 - index) for index in range(3)) if name == "lookahead" else 3
     rounds = LANES[name] * looked
     assert result.history[-1].images == rounds * budget.interval
     assert result.history[-1].evaluated == rounds * len(task.splits.val)
-    assert result.history[-1].seconds > sum(one.interval.seconds for one in result.history)
+    assert result.history[-1].seconds > sum(each.interval.seconds for each in result.history)
 
     class Stop(Exception):
         pass
 
-    def stop(lane: int, one: Round) -> None:
-        if one.index == 1:
+    def stop(lane: int, each: Round) -> None:
+        if each.index == 1:
             raise Stop
 
     with pytest.raises(Stop):
@@ -257,8 +257,8 @@ def test_a_run_pays_for_its_trials_repeats_them_bit_for_bit_and_is_resumed_and_r
     )
     replayed = run(Trainer(task, seed=5), load_replay(tmp_path / "plan.json"), budget)
     for other in (again, replayed, run(Trainer(task, seed=5), Replay.of(result.history), budget)):
-        assert [one.val for one in other.history] == [one.val for one in result.history]
-    assert [one.images for one in again.history] == [one.images for one in result.history]
+        assert [each.val for each in other.history] == [each.val for each in result.history]
+    assert [each.images for each in again.history] == [each.images for each in result.history]
     assert replayed.history[-1].images == budget.images
     assert torch.equal(resumed.snapshot().tensors["weights"], whole.snapshot().tensors["weights"])
 
@@ -268,11 +268,11 @@ def test_every_lane_of_a_fleet_plans_for_itself_and_patience_may_stop_it(make_ta
     planner = BestOfN(n=2, knobs=("lr",))
     both = run_fleet(Fleet(task, [5, 6]), [planner, Patience(controller=planner, rounds=1)], budget)
     first, second = (run_fleet(Fleet(task, [seed]), [planner], budget)[0].history for seed in (5, 6))
-    assert [one.val for one in both[0].history] == [one.val for one in first]
+    assert [each.val for each in both[0].history] == [each.val for each in first]
     assert both[0].history[0].images == first[0].images == 2 * budget.interval
-    aps = [one.val.ap for one in second]
+    aps = [each.val.ap for each in second]
     stopped = next((place + 1 for place in (1, 2) if aps[place] <= max(aps[:place])), 3)
-    assert [one.val.ap for one in both[1].history] == aps[:stopped]
+    assert [each.val.ap for each in both[1].history] == aps[:stopped]
     assert both[1].status == ("stopped" if stopped < 3 else "finished")
 
 
