@@ -6,13 +6,17 @@ Floating point stays strict (no fastmath), so that a compiled loop gives the bit
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import inspect
+import pickle
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from mapopt.native import Native, folder_of
 
@@ -32,9 +36,58 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     import numba
 
     try:
-        return numba.njit(cache=True, nogil=True)(function)
+        dispatcher: Any = numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # numba found no folder for its cache
         return numba.njit(function, nogil=True)
+    with suppress(AttributeError):  # a numba that keeps it elsewhere
+        _keep_apart(dispatcher._cache._cache_file, Path(inspect.getfile(function)))
+    return cast(Callable[..., Any], dispatcher)
+
+
+def _keep_apart(file: Any, source: Path) -> None:
+    """Makes numba keep every signature of a function in a file of its own, whose name says what it was made of.
+
+    numba numbers these files, keeps an index beside them and compares the times of the function's own file alone. A
+    process that is killed between both, two that write at once, or a change of a function that is called from another
+    file leave machine code to be found under the wrong signature or of a former source, and wrong numbers with it.
+
+    Args:
+        file: numba's `IndexDataCacheFile` of the function.
+        source: the file that the function is in.
+    """
+    folder, start = Path(file._cache_path), file._index_name.removesuffix(".nbi")
+
+    def path_of(key: object) -> Path:
+        made_of = f"{file._version} {_sources(source)} {key!r}"
+        return folder / f"{start}.{hashlib.sha256(made_of.encode()).hexdigest()[:20]}.nbc"
+
+    def save(key: object, data: object) -> None:
+        place = path_of(key)
+        for old in folder.glob(f"{start}.*.nbc"):
+            with suppress(FileNotFoundError):  # another process was here first
+                if old.stat().st_mtime < source.stat().st_mtime:
+                    old.unlink()
+        content = file._dump(data)
+        with file._open_for_write(str(place)) as written:
+            written.write(hashlib.sha256(content).digest() + content)
+
+    def load(key: object) -> object:
+        try:
+            stored = path_of(key).read_bytes()
+        except OSError:
+            return None
+        check, content = stored[:32], stored[32:]
+        return pickle.loads(content) if hashlib.sha256(content).digest() == check else None
+
+    file.save, file.load = save, load
+
+
+@cache
+def _sources(source: Path) -> str:
+    """Returns a hash of a file and of all kernels in its folder and of ours: they call each other across files."""
+    ours = Path(__file__).parent.rglob("*kernels.py")
+    files = sorted({source, *source.parent.glob("*kernels.py"), *ours})
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def loading(module: str, function: str) -> Loading:

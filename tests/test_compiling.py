@@ -76,3 +76,48 @@ def test_importing_the_code_that_loads_kernels_does_not_import_numba() -> None:
     code = f"import sys, {modules}; print('numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout.strip() == "False"
+
+
+PAIR = """
+from mapopt.compiling import compiled
+from lower_kernels import addend
+@compiled
+def total(numbers):
+    return numbers.sum() + addend()
+"""
+LOWER = """
+from mapopt.compiling import compiled
+@compiled
+def addend():
+    return {}
+"""
+
+
+def total(folder: Path, numbers: str) -> float:
+    """Computes it in a process of its own."""
+    code = f"import sys; sys.path.insert(0, {str(folder)!r}); import numpy as np, pair; print(pair.total({numbers}))"
+    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+
+def test_machine_code_is_of_the_signature_and_the_sources_of_today(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "pair.py").write_text(PAIR)
+    (tmp_path / "lower_kernels.py").write_text(LOWER.format(1))
+    whole, strided = "np.arange(4.0)", "np.arange(8.0)[::2]"
+    assert (total(tmp_path, whole), total(tmp_path, strided)) == (7, 13)
+    kept = sorted((tmp_path / "cache").rglob("pair.total*.nbc"))
+    assert len(kept) == 2
+    assert not list((tmp_path / "cache").rglob("*.nbi"))
+
+    # As after a race of two processes: the one's code where the other's is to be; a flipped bit; a cut file.
+    first, second = (path.read_bytes() for path in kept)
+    kept[0].write_bytes(first[:-1] + bytes([first[-1] ^ 1]))
+    kept[1].write_bytes(second[:40])
+    assert (total(tmp_path, whole), total(tmp_path, strided)) == (7, 13)
+
+    # numba alone would go on with the former one, which it has compiled into the function that calls it.
+    (tmp_path / "lower_kernels.py").write_text(LOWER.format(2))
+    assert (total(tmp_path, whole), total(tmp_path, strided)) == (8, 14)
