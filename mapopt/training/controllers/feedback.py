@@ -97,8 +97,8 @@ class Hypergradient:
     Raises:
         ConfigError: a setting is out of its range.
 
-    Reference: A. G. Baydin et al., "Online Learning Rate Adaptation with Hypergradient Descent", ICLR 2018, section 3,
-    its multiplicative rule; L. B. Almeida et al., "Parameter adaptation in stochastic optimization", 1998.
+    Reference: A. G. Baydin et al., "Online Learning Rate Adaptation with Hypergradient Descent", ICLR 2018, whose later
+    text, arXiv:1703.04782, has the multiplicative rule beside the additive one.
     """
 
     beta: float = 0.02
