@@ -19,11 +19,13 @@ class Output:
         folder: where it is, or will be.
         files: patterns of what is written there, such as ``result.json`` or ``pictures/*.jpg``.
         mark: the file that a folder holds if its run was begun; without one nothing can be resumed.
+        before: files that are written before that one; a run that was killed in between is resumed at its beginning.
     """
 
     folder: Path
     files: Sequence[str]
     mark: str = ""
+    before: Sequence[str] = ()
 
     def check(self, *, resume: bool = False, overwrite: bool = False) -> None:
         """Finds out whether it may be written here; writes nothing.
@@ -60,7 +62,7 @@ class Output:
     def _check_content(self, resume: bool, overwrite: bool) -> None:
         if self._empty():
             return
-        if resume and not (self.folder / self.mark).is_file():
+        if resume and not any((self.folder / name).is_file() for name in (self.mark, *self.before)):
             raise StoreError(f"{self.folder}: holds no run to resume (no {self.mark}). Give the --out of the run.")
         if not resume and not overwrite:
             going_on = "--resume to go on with the run in it, " if self.mark else ""

@@ -30,6 +30,14 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
         output.check(resume=True, overwrite=True)
 
 
+def test_what_is_written_before_the_mark_is_a_run_that_was_begun(tmp_path: Path) -> None:
+    output = Output(tmp_path, ("a.txt", "b.txt"), "b.txt", before=("a.txt",))
+    (tmp_path / "a.txt").touch()
+    output.check(resume=True)
+    with pytest.raises(StoreError, match="is not empty"):
+        output.check()
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"file: is a file\. Give --out a folder\."):

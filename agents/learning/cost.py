@@ -26,7 +26,7 @@ class CostLedger:
 
     def __init__(self, folder: Path, *, finished: int) -> None:
         self._path, self.episodes = folder / COST, finished
-        if finished and self._path.is_file():
+        if self._path.is_file():
             record = read_record(
                 self._path,
                 what="what an agent's training has cost",

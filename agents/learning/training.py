@@ -74,7 +74,7 @@ def train_agent(
     check_name(name, "the agent's name")
     family = check_training(settings)
     described = stored(settings, family)
-    output = Output(out, (STATE, LOG, COST, f"{name}.json", f"{name}.safetensors"), STATE)
+    output = Output(out, (STATE, LOG, COST, f"{name}.json", f"{name}.safetensors"), STATE, before=(COST,))
     with output.writing(resume=resume, overwrite=overwrite):
         try:
             agent = _train(settings, family, described, output, command, report, overwrite=overwrite)

@@ -329,3 +329,9 @@ def test_every_iteration_has_its_own_seeds(tmp_path: Path, monkeypatch: pytest.M
     for kind in ("exploration", "minibatches"):
         assert len(set(seeds[kind][-3:])) == 3, kind
     assert len({progress.action_mean for progress in log}) == 3, "a policy that stands still explores differently"
+
+
+def test_a_training_that_was_killed_in_its_first_iteration_goes_on_and_counts_it(tmp_path: Path) -> None:
+    write_record(tmp_path / "cost.json", {"version": 1, "episodes": 1})
+    cost = train(tmp_path, resume=True, iterations=1)[0].training["cost"]
+    assert (cost["iterations"], cost["images"]) == (1, 3 * 2 * 12), "the killed one, one, and the mean actions"
