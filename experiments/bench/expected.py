@@ -8,6 +8,7 @@ and say whether it is a minute or an hour; what is left is corrected by the part
 from __future__ import annotations
 
 from mapopt.experiments.bench.settings import (
+    SETTINGS,
     CommandLineSettings,
     EnvironmentSettings,
     EvaluatorSettings,
@@ -49,10 +50,12 @@ def evaluators_seconds(settings: EvaluatorSettings) -> dict[str, float]:
 
 def fleet_seconds(settings: FleetSettings) -> dict[str, float]:
     """Returns the seconds of each part of `mapopt bench fleet`."""
-    lanes = sum(max(2, number) for number in settings.lanes)
-    steps = 2 + settings.repeats * settings.steps
-    seconds = {"steps": lanes * steps * _PER_LANE / 40, "rounds": lanes * (1 + settings.repeats) * _PER_LANE}
-    seconds["arithmetic"] = lanes * 20 * settings.repeats * _PER_LANE / 40 + settings.repeats * len(settings.lanes)
+    lanes, step = sum(max(2, number) for number in settings.lanes), _PER_LANE / 40
+    seconds = {"steps": lanes * (2 + settings.repeats * settings.steps) * step}
+    # All lanes and half as many, and so on; of a halving beside all of its lanes; a lane alone and two.
+    seconds["idle"] = (2 * max(settings.lanes) + 3 * SETTINGS + 3) * (1 + settings.repeats) * settings.steps * step
+    seconds["rounds"] = lanes * (1 + settings.repeats) * _PER_LANE
+    seconds["arithmetic"] = lanes * 20 * settings.repeats * step + settings.repeats * len(settings.lanes)
     if settings.numbers:
         seconds["updates"] = 4e-7 * settings.numbers * (1 + settings.repeats)
     return seconds

@@ -14,6 +14,7 @@ from mapopt.evaluation.text_tables import new_table, print_table
 from mapopt.experiments.bench.arithmetic import StepArithmetic, arithmetic_table, measure_arithmetic
 from mapopt.experiments.bench.cost import fastest_of
 from mapopt.experiments.bench.expected import fleet_seconds
+from mapopt.experiments.bench.idle import IdleCosts, active_table, measure_idle, searches_table
 from mapopt.experiments.bench.round import RoundCost, measure_round, round_table
 from mapopt.experiments.bench.settings import FleetSettings
 from mapopt.experiments.bench.updates import UpdateCost, measure_updates, update_table
@@ -47,6 +48,7 @@ class FleetCosts:
     rounds: tuple[LanesRound, ...]
     arithmetic: tuple[StepArithmetic, ...] = ()
     updates: tuple[UpdateCost, ...] = ()
+    idle: IdleCosts | None = None
 
 
 def bench_fleet(settings: FleetSettings, *, seed: int, device: torch.device) -> FleetCosts:
@@ -63,7 +65,10 @@ def bench_fleet(settings: FleetSettings, *, seed: int, device: torch.device) -> 
         fleets = [measure_fleet(lanes, settings.steps, settings.repeats, device, seed) for lanes in settings.lanes]
         print_table(_table(fleets, name), console)
         parts.done("steps")
-        # A single lane is padded to two on a CPU, so it costs what two do.
+        idle = measure_idle(max(settings.lanes), settings.steps, settings.repeats, device, seed)
+        print_table(active_table(idle.active, title=f"lanes that train while others rest ({name})"), console)
+        print_table(searches_table(idle.halving, idle.alone, title=f"fewer and fewer lanes ({name})"), console)
+        parts.done("idle")
         many = sorted({*settings.lanes, 2} - {1})
         rounds = [LanesRound(lanes=lanes, cost=measure_round(lanes, settings.repeats, device, seed)) for lanes in many]
         title, costs = f"a round of the fleet ({name})", [played.cost for played in rounds]
@@ -77,7 +82,13 @@ def bench_fleet(settings: FleetSettings, *, seed: int, device: torch.device) -> 
             title = f"an update of {settings.numbers:,} numbers of one lane ({name})"
             print_table(update_table(updates, title=title), console)
             parts.done("updates")
-    return FleetCosts(fleets=tuple(fleets), rounds=tuple(rounds), arithmetic=tuple(arithmetic), updates=tuple(updates))
+    return FleetCosts(
+        fleets=tuple(fleets),
+        rounds=tuple(rounds),
+        arithmetic=tuple(arithmetic),
+        updates=tuple(updates),
+        idle=idle,
+    )
 
 
 def measure_fleet(lanes: int, steps: int, repeats: int, device: torch.device, seed: int = 0) -> FleetCost:

@@ -10,6 +10,9 @@ from mapopt.commands.registry import COMMANDS
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import LOSSES
 
+SETTINGS = 32
+"""Lanes that the halving of `mapopt bench fleet` begins with."""
+
 LossPart = Literal["time", "fidelity", "descent", "mass"]
 SetName = Literal["small", "medium", "coco", "crowded", "few"]
 

@@ -123,6 +123,14 @@ class Detector(Protocol):
         """
         return []
 
+    @property
+    def min_lanes(self) -> int:
+        """How many lanes have to run at once on a CPU for each to have the bits that it has among any others.
+
+        A detector that computes every lane by itself says 1; where one lane alone takes another kernel, it is 2.
+        """
+        return 2
+
     def buffers(self) -> dict[str, Tensor]:
         """Returns state that is not trained, such as running statistics, by name and each ``[lanes, ...]``."""
         return {}

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from mapopt.errors import ConfigError
 from mapopt.losses.base import ListLoss
+from mapopt.losses.sums.evenly import evenly
 from mapopt.losses.sums.lists import Lists, accumulation_type, totals
 
 
@@ -107,7 +108,7 @@ def _tie_aware_error(positives: Tensor, negatives: Tensor) -> Tensor:
 def _histograms(lists: Lists, intervals: int, *, squash: bool) -> tuple[Tensor, Tensor]:
     """Returns the histograms of the positives and of the negatives, ``[lists, bins]``, best bin first."""
     scores = lists.scores.to(accumulation_type(lists.scores.device))
-    place = ((-scores).sigmoid() if squash else 1.0 - scores) * intervals  # 0 for the best score
+    place = (evenly(torch.sigmoid, -scores) if squash else 1.0 - scores) * intervals  # 0 for the best score
     kind = lists.positive.long() * 2 + lists.negative.long()
     _, negatives, positives = _Histograms.apply(place, kind, intervals).unbind(1)
     return positives, negatives

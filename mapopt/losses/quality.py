@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mapopt.losses.base import ListLoss
 from mapopt.losses.pointwise import PointwiseLoss, cross_entropy, surprise
+from mapopt.losses.sums.evenly import evenly, raised
 from mapopt.losses.sums.lists import Lists
 
 
@@ -40,8 +41,8 @@ class QualityFocalLoss(PointwiseLoss):
         """Computes what each entry costs, ``[lists, n]``."""
         beta = self.per_list("beta", lists, above=0.0)
         labels = lists.labels.detach().clamp(0.0, 1.0)
-        gap = (labels - lists.scores.sigmoid()).abs()
-        return gap**beta * cross_entropy(lists.scores, labels)
+        gap = (labels - evenly(torch.sigmoid, lists.scores)).abs()
+        return raised(gap, beta) * cross_entropy(lists.scores, labels)
 
 
 class VarifocalLoss(PointwiseLoss):
@@ -100,7 +101,7 @@ class CorrelationLoss(ListLoss):
         """Computes ``rank``, ``[lists]``."""
         table = lists.table
         labels = table.take(lists.labels.detach()).to(table.present.dtype)
-        scores = table.take(lists.scores.to(table.present.dtype).sigmoid())
+        scores = table.take(evenly(torch.sigmoid, lists.scores.to(table.present.dtype)))
         score_mean, label_mean = table.mean(scores), table.mean(labels)
         score_rest, label_rest = scores - score_mean[:, None], labels - label_mean[:, None]
         together = table.mean(score_rest * label_rest)

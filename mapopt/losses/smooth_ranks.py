@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mapopt.losses.base import ListLoss
+from mapopt.losses.sums.evenly import evenly
 from mapopt.losses.sums.lists import Lists
 from mapopt.losses.sums.pairs import Curve, pair_sums, sigmoid_curve
 
@@ -42,7 +43,7 @@ class SmoothAPLoss(ListLoss):
         """Computes ``rank``, ``[lists]``."""
         table = lists.table
         curve = _curve(self.per_list("temperature", lists, above=0.0), lists)
-        scores = lists.scores.sigmoid() if self.sigmoid else lists.scores
+        scores = evenly(torch.sigmoid, lists.scores) if self.sigmoid else lists.scores
         thresholds = table.take(scores)
         positives = pair_sums(thresholds.masked_fill(table.present == 0, -torch.inf), thresholds, curve) + 0.5
         negatives = pair_sums(scores.masked_fill(~lists.negative, -torch.inf), thresholds, curve)
@@ -76,7 +77,7 @@ class ApproxNDCGLoss(ListLoss):
         counted = lists.scores.masked_fill(~(lists.positive | lists.negative), -torch.inf)
         ranks = 0.5 + pair_sums(counted, table.take(lists.scores), curve)
         labels = table.take(lists.labels.detach()).to(table.present.dtype)
-        gains = torch.exp2(labels) - 1.0
+        gains = evenly(torch.exp2, labels) - 1.0
         gained = (gains / torch.log2(1.0 + ranks) * table.present).sum(-1)
         places = torch.arange(1, gains.shape[-1] + 1, dtype=gains.dtype, device=gains.device)
         best = (gains.sort(dim=-1, descending=True).values * math.log(2.0) / torch.log1p(places)).sum(-1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mapopt.losses.pointwise import PointwiseLoss, cross_entropy, surprise
+from mapopt.losses.sums.evenly import evenly, raised
 from mapopt.losses.sums.lists import Lists, accumulation_type
 
 
@@ -40,7 +41,7 @@ class MatchabilityAwareLoss(PointwiseLoss):
     def entries(self, lists: Lists) -> Tensor:
         """Computes what each entry costs, ``[lists, n]``."""
         power = self.per_list("power", lists, above=0.0)
-        targets = lists.labels.detach().clamp(0.0, 1.0) ** power
+        targets = raised(lists.labels.detach().clamp(0.0, 1.0), power)
         fading = (-power * surprise(lists.scores.detach())).exp()  # p^power, from its logarithm
         return cross_entropy(lists.scores, targets) * (lists.positive + fading * lists.negative)
 
@@ -76,7 +77,7 @@ class IoUAwareBCELoss(PointwiseLoss):
         """Computes what each entry costs, ``[lists, n]``."""
         alpha, gamma = self.per_list("alpha", lists), self.per_list("gamma", lists)
         confidence = (-alpha * surprise(lists.scores.detach())).exp()  # p^alpha, from its logarithm
-        quality = lists.labels.detach().clamp(0.0, 1.0) ** (1.0 - alpha)
+        quality = raised(lists.labels.detach().clamp(0.0, 1.0), 1.0 - alpha)
         targets = (confidence * quality).clamp(min=_LOWEST_TARGET) * lists.positive
         fading = (-gamma * surprise(lists.scores)).exp()
         return cross_entropy(lists.scores, targets) * (lists.positive + fading * lists.negative)
@@ -132,7 +133,7 @@ class TaskAlignedBCELoss(PointwiseLoss):
         cost = cross_entropy(lists.scores, targets)
         if not isinstance(focus, Tensor) and focus == 0.0:
             return cost
-        distance = (targets - lists.scores.sigmoid()).abs().clamp(min=_SMALLEST_DISTANCE)
+        distance = (targets - evenly(torch.sigmoid, lists.scores)).abs().clamp(min=_SMALLEST_DISTANCE)
         return (focus * distance.log()).exp() * cost
 
     def normalizer(self, lists: Lists) -> Tensor:

@@ -59,7 +59,29 @@ class Plan:
     targets: Targets
     """Padded to the lane with the most objects in an image; here a lane's batch is all its images."""
     playing: tuple[int, ...]
-    """Lanes that train; the images of the others are black, which costs nothing."""
+    """Rows that train; the images of the others are black, which costs nothing."""
+
+    @cached_property
+    def drawn(self) -> Tensor:
+        """The draws in one tensor, ``[lanes, images, numbers]``."""
+        return torch.stack([getattr(self.draws, name) for name in Draw.__dataclass_fields__], dim=-1)
+
+    def of(self, rows: Sequence[int], *, playing: Sequence[int]) -> Plan:
+        """Returns the plan of some rows, one for each that is given.
+
+        Args:
+            rows: of this plan.
+            playing: which of the new plan's rows train.
+        """
+        chosen = list(rows)
+        counted = self.targets.counted
+        columns = {name: value[chosen] for name, value in vars(self.targets).items() if name != "counted"}
+        return Plan(
+            self.order[chosen],
+            Draw(**{name: value[chosen] for name, value in vars(self.draws).items()}),
+            Targets(**columns, counted=None if counted is None else counted[chosen]),
+            tuple(playing),
+        )
 
 
 def make_plan(
@@ -71,7 +93,6 @@ def make_plan(
     *,
     balanced: bool = False,
     repeat_threshold: float = 0.0,
-    playing: Sequence[int] | None = None,
 ) -> Plan:
     """Plans an interval.
 
@@ -83,7 +104,6 @@ def make_plan(
         device: where the plan is needed.
         balanced: draw images so that every class comes equally often, instead of every image once an epoch.
         repeat_threshold: repeat images in an epoch for classes that fewer than this fraction of the images hold.
-        playing: lanes that train, by default all.
     """
     count = len(strengths[0])
     lanes = list(zip(seeds, seen, sets, strengths, strict=True))
@@ -105,8 +125,7 @@ def make_plan(
         name: torch.stack([getattr(drawn, name) for drawn in draws]).to(device) for name in Draw.__dataclass_fields__
     }
     places = torch.from_numpy(order).to(device)
-    some = tuple(range(len(sets)) if playing is None else playing)
-    return Plan(places, Draw(**stacked), _augmented_targets(sets, places, Draw(**stacked)), some)
+    return Plan(places, Draw(**stacked), _augmented_targets(sets, places, Draw(**stacked)), tuple(range(len(sets))))
 
 
 def make_batch(
@@ -139,7 +158,7 @@ def make_batch(
         return values[torch.arange(lanes, device=values.device)[:, None], places]
 
     index, some = chosen(plan.order), list(plan.playing)
-    drawn = Draw(**{name: chosen(value)[some].reshape(-1) for name, value in vars(plan.draws).items()})
+    drawn = Draw(*chosen(plan.drawn)[some].movedim(-1, 0).flatten(1))
     pixels = torch.cat([sets[lane].pixels.index_select(0, index[lane]) for lane in some])
     images = augment_images(pixels, drawn).view(len(some), size, *pixels.shape[1:])
     if len(some) < lanes:

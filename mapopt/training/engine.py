@@ -15,11 +15,10 @@ from torch import Tensor
 
 from mapopt.data.order import sample_seed
 from mapopt.detectors.interface import Detector
-from mapopt.detectors.registry import build_detector, supports_lanes
+from mapopt.detectors.registry import supports_lanes
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.metrics import Detections, Report, evaluate_lanes
 from mapopt.postprocessing.boxes import Boxes
-from mapopt.registry import Choice
 from mapopt.stopwatch import Stopwatch
 from mapopt.training.batches import DeviceSet, Plan, make_batch, make_plan
 from mapopt.training.class_balance import tell_classes
@@ -33,9 +32,9 @@ from mapopt.training.knobs import Knobs
 from mapopt.training.lane_detections import detections_by_lane
 from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
-from mapopt.training.optimizers.base import RowOptimizer, clip_rows, follow_rows
-from mapopt.training.optimizers.registry import averages_already, make_optimizer
-from mapopt.training.optimizers.step_ratio import RatioSteps
+from mapopt.training.optimizers.base import clip_rows, follow_rows
+from mapopt.training.optimizers.registry import averages_already
+from mapopt.training.packing import Pack, Packing, Rows, make_rows
 from mapopt.training.ramps import Via
 from mapopt.training.steps import StepPlan
 from mapopt.training.task import Task, check_alike
@@ -72,23 +71,14 @@ class LaneEngine:
         self.device, self.tasks = torch.device(device), list(tasks)
         self.seeds, self.seen = [0] * self.lanes, [0] * self.lanes
         self.knobs = [task.knobs for task in tasks]
-        self.detector: Detector = build_detector(
-            Choice(name=first.recipe.detector, settings=first.recipe.detector_settings),
-            first.recipe,
-            classes=self.classes,
-            size=self.size,
-            lanes=self.lanes,
-            weights=first.recipe.weights,
-            device=self.device,
-            autocast=first.recipe.autocast and self.device.type == "cuda",
-        )
-        self.optimizer = self._make_optimizer(self.detector.weights)
+        self._all = self._make_rows(self.lanes)
+        self.detector, self.optimizer, self.average = self._all.detector, self._all.optimizer, self._all.average
         self._averages = callable(getattr(self.optimizer, "evaluated", None))
         if self._averages and self.recipe.ema:
             raise ConfigError(averages_already(self.recipe.optimizer, self.recipe.ema))
-        by_layer = self.recipe.step_ratio_scope == "layer"
-        self._ratio_steps = RatioSteps(self.optimizer, self.detector.parts() if by_layer else None)
-        self.average = self.detector.weights.detach().clone()
+        # Elsewhere all lanes are computed at every step: asking the device which of them run would wait for it.
+        packs = supports_lanes(self.recipe.detector) and self.device.type == "cpu"
+        self._packing = Packing(self._all, self._make_rows, self._tell, packs=packs)
         self.diverged = torch.zeros(self.lanes, dtype=torch.bool, device=self.device)
         self._sets, self._first = DeviceSets(self.device), FirstGradients()
         for lane, seed in enumerate(seeds):
@@ -108,18 +98,19 @@ class LaneEngine:
         self.knobs[lane] = self.tasks[lane].knobs.settled()
         self.diverged[lane] = False
         self.detector.initialize(lane, seed)
-        tell_classes(self.detector, lane, self.recipe, self.tasks[lane].splits.train.annotations)
+        self._tell(self.detector, lane, lane)
         self.renew(lane)
 
     def renew(self, lane: int) -> None:
         """Begins optimizer and average of a lane anew, from the weights that it has."""
-        for name, value in self._make_optimizer(self.detector.weights.detach()[lane : lane + 1]).state.items():
-            self.optimizer.state[name][lane] = value[0]
-        self.average[lane] = self.detector.weights.detach()[lane]
+        self._all.renew(lane)
 
-    def _make_optimizer(self, weights: Tensor) -> RowOptimizer:
-        name, settings = self.recipe.optimizer, self.recipe.optimizer_settings
-        return make_optimizer(name, weights, self.detector.decay, settings, parts=self.detector.parts())
+    def _make_rows(self, lanes: int) -> Rows:
+        return make_rows(self.recipe, lanes=lanes, classes=self.classes, size=self.size, device=self.device)
+
+    def _tell(self, detector: Detector, place: int, lane: int) -> None:
+        """Tells a detector's lane about the classes of an engine's lane."""
+        tell_classes(detector, place, self.recipe, self.tasks[lane].splits.train.annotations)
 
     def train(
         self,
@@ -146,83 +137,91 @@ class LaneEngine:
         starts = ramp_from or [None] * self.lanes
         steps = StepPlan(self.knobs, starts, via, images=images, batch_size=batch, device=self.device)
         asked = list(active or [True] * self.lanes)
-        running = torch.tensor(asked, device=self.device)
-        running &= ~self.diverged
-        sets = [self._set(lane, "train") for lane in range(self.lanes)]
-        plan = make_plan(
-            self.seeds,
-            self.seen,
-            sets,
-            steps.per_image("augment"),
-            self.device,
-            balanced=self.recipe.class_balance == "sampling",
-            repeat_threshold=self.recipe.repeat_threshold if self.recipe.class_balance == "repeat-factor" else 0.0,
-            playing=[lane for lane, trains in enumerate(asked) if trains],
-        )
+        lost = self.diverged.tolist()
+        training = [lane for lane in range(self.lanes) if asked[lane] and not lost[lane] and steps.steps[lane]]
         log = IntervalLog(self.lanes, self.device, agreement="gradient_agreement" in measures)
-        last = [own if trains else 0 for own, trains in zip(steps.steps, asked, strict=True)]
-        kept = [self._buffers_of(lane) if not end else {} for lane, end in enumerate(last)]
-        for step in range(max(last)):
-            running = self._step(sets, plan, steps, step, running, log)
-            for lane, end in enumerate(last):
-                if end == step + 1 < max(last):
-                    running[lane] = False
-                    kept[lane] = self._buffers_of(lane)
-        for lane, buffers in enumerate(kept):
-            for name, value in buffers.items():
-                self.detector.buffers()[name][lane] = value
+        if training:
+            self._play(training, steps, log)
         for lane in range(self.lanes):
             self.seen[lane] += images if asked[lane] else 0
         self._first.check(self.tasks[0].name, self.recipe.loss)
         seconds, weights = watch.split(sum(asked)), self.detector.weights.detach()
         return log.intervals(images=images, steps=steps.steps, seconds=seconds, weights=weights, diverged=self.diverged)
 
-    def _buffers_of(self, lane: int) -> dict[str, Tensor]:
-        return {name: value[lane].clone() for name, value in self.detector.buffers().items()}
+    def _play(self, training: list[int], steps: StepPlan, log: IntervalLog) -> None:
+        """Takes the steps of an interval; lanes are packed anew whenever one of them is done or has diverged."""
+        planned = self._packing.lanes_for(training)
+        plan = self._plan(planned, steps)
+        step = 0
+        while training:
+            pack = self._packing.pack(training, self.diverged)
+            sets = [self._set(lane, "train") for lane in pack.lanes]
+            own, part = steps.of(pack.lanes), log.of(pack.lanes)
+            shown = plan.of([planned.index(lane) for lane in pack.lanes], playing=pack.places)
+            left = training
+            while left == training:
+                # What detectors sample inside their losses does not depend on which lanes are packed.
+                seed = sample_seed(self.seeds[0], self.seen[0] + step * steps.sizes[0], stream=2)
+                self._step(pack, sets, shown, own, step, part, seed)
+                step += 1
+                left = [lane for lane in pack.still_running() if steps.steps[lane] > step]
+            log.put(part, pack.places, training)
+            self.diverged[training] |= ~pack.running[pack.places]
+            self._packing.put_back(pack)
+            training = left
+
+    def _plan(self, lanes: list[int], steps: StepPlan) -> Plan:
+        """Plans an interval of some lanes."""
+        recipe, strengths = self.recipe, steps.per_image("augment")
+        return make_plan(
+            [self.seeds[lane] for lane in lanes],
+            [self.seen[lane] for lane in lanes],
+            [self._set(lane, "train") for lane in lanes],
+            [strengths[lane] for lane in lanes],
+            self.device,
+            balanced=recipe.class_balance == "sampling",
+            repeat_threshold=recipe.repeat_threshold if recipe.class_balance == "repeat-factor" else 0.0,
+        )
 
     def _step(
-        self, sets: list[DeviceSet], plan: Plan, steps: StepPlan, step: int, running: Tensor, log: IntervalLog
-    ) -> Tensor:
+        self, pack: Pack, sets: Sequence[DeviceSet], plan: Plan, steps: StepPlan, step: int, log: IntervalLog, seed: int
+    ) -> None:
         # Lanes that are one network keep the shapes of a full batch: others would give them other kernels and bits.
         size = self.recipe.batch_size if supports_lanes(self.recipe.detector) else steps.sizes[0]
         images, targets = make_batch(sets, plan, [step * own for own in steps.sizes], steps.sizes, size=size)
-        detector, knobs = self.detector, steps.at(step)
+        detector, knobs = pack.rows.detector, steps.at(step)
         detector.clear_gradient()
-        seed = sample_seed(self.seeds[0], self.seen[0] + step * steps.sizes[0], stream=2)
         losses = detector.losses(images, targets, knobs, seed=seed)
         self._first.look(detector, losses)
         total = torch.stack(list(losses.values())).sum(0)
         total.sum().backward()
         gradient, norms = clip_rows(detector.gradient(), self.recipe.clip)
-        finite = torch.isfinite(total.detach()) & torch.isfinite(norms)
-        self.diverged |= running & ~finite
-        running = running & finite
+        pack.running &= torch.isfinite(total.detach()) & torch.isfinite(norms)
         with torch.no_grad():
-            optimizer = self._ratio_steps if steps.by_ratio else self.optimizer
-            moved = optimizer.update(detector.weights, gradient, knobs, running)
+            optimizer = pack.rows.ratio_steps if steps.by_ratio else pack.rows.optimizer
+            moved = optimizer.update(detector.weights, gradient, knobs, pack.running)
         if self.recipe.ema:
-            self._follow(running, steps.sizes, step)
+            self._follow(pack, steps.sizes, step)
         log.add(
             losses,
             gradients=norms,
             limit=self.recipe.clip,
             moved=moved,
             weights=detector.weights.detach(),
-            running=running,
+            running=pack.running,
             gradient=gradient,
         )
-        return running
 
     @torch.no_grad()
-    def _follow(self, running: Tensor, sizes: Sequence[int], step: int) -> None:
+    def _follow(self, pack: Pack, sizes: Sequence[int], step: int) -> None:
         """Moves the averaged weights; early on the average is short, so that it forgets the initialisation.
 
         How early is counted in steps of the present size.
         """
-        before = [seen // size + step for seen, size in zip(self.seen, sizes, strict=True)]
+        before = [self.seen[lane] // size + step for lane, size in zip(pack.lanes, sizes, strict=True)]
         counts = torch.tensor(before, device=self.device)
         decay = ((1 + counts) / (10 + counts)).clamp(max=self.recipe.ema).float()
-        follow_rows(self.average, self.detector.weights.detach(), decay, running)
+        follow_rows(pack.rows.average, pack.rows.detector.weights.detach(), decay, pack.running)
 
     @torch.no_grad()
     def evaluate(
@@ -266,13 +265,13 @@ class LaneEngine:
         Returns:
             ``{"class_loss": ..., "box_loss": ...}`` per lane.
         """
-        everyone = list(range(self.lanes))
-        sets = [self._set(lane, split) for lane in everyone]
-        with evaluating(self.detector, self._evaluated(), everyone):
-            knobs = stack_knobs(self.knobs, self.device)
-            sums = held_out_losses(self.detector, sets, knobs, batch_size=self.recipe.batch_size)
-        chosen = everyone if lanes is None else lanes
-        return [{f"{name}_loss": float(total[lane]) for name, total in sums.items()} for lane in chosen]
+        chosen = list(range(self.lanes)) if lanes is None else list(lanes)
+        pack = self._packing.pack(chosen, self.diverged)
+        sets, detector = [self._set(lane, split) for lane in pack.lanes], pack.rows.detector
+        with evaluating(detector, self._evaluated()[pack.lanes], range(len(pack.lanes))):
+            knobs = stack_knobs([self.knobs[lane] for lane in pack.lanes], self.device)
+            sums = held_out_losses(detector, sets, knobs, batch_size=self.recipe.batch_size)
+        return [{f"{name}_loss": float(total[place]) for name, total in sums.items()} for place in pack.places]
 
     def _evaluate_detections(
         self, split: str, detections: list[Detections], mode: Literal["full", "reward"], lanes: Sequence[int] | None
@@ -284,11 +283,8 @@ class LaneEngine:
     @torch.no_grad()
     def detect(self, split: Literal["train", "val", "test"], *, lanes: Sequence[int] | None = None) -> list[Detections]:
         """Returns the boxes of lanes, all by default, on their own split, in the images' original pixels."""
-        everyone = list(range(self.lanes))
-        chosen = everyone if lanes is None else list(lanes)
-        # Alone a lane would run in another kernel, with other bits: another lane pads it.
-        padding = [lane for lane in everyone if lane not in chosen][: 1 if len(chosen) == 1 else 0]
-        running = chosen + padding
+        chosen = list(range(self.lanes)) if lanes is None else list(lanes)
+        running = self._packing.padded(chosen)
         sets = [self._set(lane, split) for lane in running]
         if len({len(images) for images in sets}) > 1:
             raise ConfigError(f"the lanes of a fleet have {split} splits of different lengths: make them equal")
@@ -312,7 +308,7 @@ class LaneEngine:
 
     def snapshot(self, lane: int) -> Snapshot:
         """Copies a lane's state."""
-        tensors = {name: place.clone() for name, place in self._places(lane).items()}
+        tensors = {name: place.clone() for name, place in self._all.places(lane).items()}
         if self._averages:
             tensors[EVALUATED] = self._evaluated()[lane].clone()
         return Snapshot(tensors, self.seeds[lane], self.seen[lane], self.knobs[lane], bool(self.diverged[lane]))
@@ -325,7 +321,7 @@ class LaneEngine:
             CheckpointError: the state belongs to another detector or optimizer; the lane stays as it was.
         """
         self.check(snapshot)
-        for name, place in self._places(lane).items():
+        for name, place in self._all.places(lane).items():
             place.copy_(snapshot.tensors[name])
         self.seen[lane], self.diverged[lane] = snapshot.seen, snapshot.diverged
         if not keep_knobs:
@@ -333,7 +329,7 @@ class LaneEngine:
 
     def check(self, snapshot: Snapshot) -> None:
         """Raises CheckpointError unless a state is of this detector and optimizer."""
-        places = self._places(0)
+        places = self._all.places(0)
         if {name: (place.shape, place.dtype) for name, place in places.items()} != {
             name: (tensor.shape, tensor.dtype) for name, tensor in snapshot.tensors.items() if name != EVALUATED
         }:
@@ -345,12 +341,6 @@ class LaneEngine:
             snapshot.knobs.check(self.tasks[0].ranges)
         except ConfigError as error:
             raise CheckpointError(f"the saved state's knobs are not the task's: {error}") from None
-
-    def _places(self, lane: int) -> dict[str, Tensor]:
-        """Returns the tensors that a lane's state is in, by name."""
-        places = {"weights": self.detector.weights.detach()[lane], "average": self.average[lane]}
-        places |= {f"optimizer.{name}": value[lane] for name, value in self.optimizer.state.items()}
-        return places | {f"buffer.{name}": value[lane] for name, value in self.detector.buffers().items()}
 
     def _set(self, lane: int, split: str) -> DeviceSet:
         return self._sets.get(self.tasks[lane].splits, split)

@@ -44,15 +44,10 @@ class Fleet:
         check_alike(each)
         self.lanes = len(seeds)
         if supports_lanes(each[0].recipe.detector):
-            # On the CPU a single lane is padded with an idle one: alone it would run in another kernel with other bits.
-            alone = self.lanes == 1 and torch.device(device).type == "cpu"
-            padding = 1 if alone else 0
-            self._engines = [LaneEngine(each + each[:padding], [*seeds, *seeds[:padding]], device=device)]
+            self._engines = [LaneEngine(each, seeds, device=device)]
         else:
             self._engines = [LaneEngine([task], [seed], device=device) for task, seed in zip(each, seeds, strict=True)]
-        self._place = [
-            (engine, lane) for engine in self._engines for lane in range(self.lanes if len(self._engines) == 1 else 1)
-        ]
+        self._place = [(engine, lane) for engine in self._engines for lane in range(engine.lanes)]
 
     @property
     def tasks(self) -> list[Task]:
@@ -61,7 +56,7 @@ class Fleet:
 
     @property
     def detectors(self) -> list[Detector]:
-        """What is trained: a detector of all lanes, and of a lane that pads a single lane; or a detector per lane."""
+        """What is trained: a detector of all lanes, or a detector per lane."""
         return [engine.detector for engine in self._engines]
 
     @property
@@ -109,16 +104,10 @@ class Fleet:
         intervals: list[Interval] = []
         for engine in self._engines:
             first = len(intervals)
-            mine = self.lanes if len(self._engines) == 1 else 1
-            idle = engine.lanes - mine
-            trained = engine.train(
-                images,
-                ramp_from=starts[first : first + mine] + [None] * idle,
-                via=bends[first : first + mine] + [()] * idle,
-                active=wanted[first : first + mine] + [False] * idle,
-                measures=measures,
+            mine = slice(first, first + engine.lanes)
+            intervals += engine.train(
+                images, ramp_from=starts[mine], via=bends[mine], active=wanted[mine], measures=measures
             )
-            intervals += trained[:mine]
         return intervals
 
     def evaluate(

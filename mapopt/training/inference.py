@@ -58,19 +58,26 @@ class LoadedDetector:
         self.size, self.categories = checkpoint.size, checkpoint.categories
         self._device = device
         choice = _choice(name, recipe, detector)
-        self._lanes = 2 if supports_lanes(choice.name) and device.type == "cpu" else 1
-        self._detector = build_detector(
-            choice,
-            # No loss has a part in detection, and one of somebody's own is not imported for a file's sake.
-            Objective(loss=OWN_LOSS) if recipe.is_detectors_own else Objective(),
-            classes=len(checkpoint.categories),
-            size=checkpoint.size,
-            lanes=self._lanes,
-            # Pretrained weights would be replaced at once, so they are not fetched.
-            weights=None,
-            device=device,
-            autocast=recipe.autocast and device.type == "cuda",
-        )
+
+        def build(lanes: int) -> Detector:
+            return build_detector(
+                choice,
+                # No loss has a part in detection, and one of somebody's own is not imported for a file's sake.
+                Objective(loss=OWN_LOSS) if recipe.is_detectors_own else Objective(),
+                classes=len(checkpoint.categories),
+                size=checkpoint.size,
+                lanes=lanes,
+                # Pretrained weights would be replaced at once, so they are not fetched.
+                weights=None,
+                device=device,
+                autocast=recipe.autocast and device.type == "cuda",
+            )
+
+        self._detector, self._lanes = build(1), 1
+        if supports_lanes(choice.name) and device.type == "cpu" and self._detector.min_lanes > 1:
+            # With the bits of the trainer, whose lanes were among others.
+            self._lanes = self._detector.min_lanes
+            self._detector = build(self._lanes)
         self._knobs = stack_knobs([snapshot.knobs] * self._lanes, device)
         with torch.no_grad():
             which = EVALUATED if EVALUATED in snapshot.tensors else "average" if recipe.ema else "weights"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from mapopt.training.history import Interval
+
+_TOGETHER = 64
+"""Steps that are added up at a time: of one step alone the calls would cost more than the numbers."""
 
 
 class IntervalLog:
@@ -23,6 +27,24 @@ class IntervalLog:
         self._agreement = Agreement(lanes, device) if agreement else None
         self._sums = torch.zeros((7, lanes), dtype=torch.float64, device=device)
         self._largest = torch.zeros(lanes, device=device)
+        self._steps: list[tuple[Tensor, ...]] = []
+        self._limit = math.inf
+
+    def of(self, lanes: Sequence[int]) -> IntervalLog:
+        """Returns a log of some lanes that goes on from here, one for each that is given."""
+        self._add_up()
+        part = IntervalLog(len(lanes), self._largest.device)
+        part._sums, part._largest = self._sums[:, list(lanes)], self._largest[list(lanes)]
+        part._agreement = None if self._agreement is None else self._agreement.of(lanes)
+        return part
+
+    def put(self, part: IntervalLog, places: Sequence[int], lanes: Sequence[int]) -> None:
+        """Takes the log of some lanes back: what stands at `places` there is of `lanes` here."""
+        part._add_up()
+        self._sums[:, list(lanes)] = part._sums[:, list(places)]
+        self._largest[list(lanes)] = part._largest[list(places)]
+        if self._agreement is not None and part._agreement is not None:
+            self._agreement.put(part._agreement, places, lanes)
 
     @torch.no_grad()
     def add(
@@ -49,11 +71,23 @@ class IntervalLog:
         """
         if self._agreement is not None:
             self._agreement.add(gradient, running)
-        lengths = weights.norm(dim=1)
-        terms = [losses["class"], losses["box"], gradients, gradients > limit, moved / lengths, gradients / lengths]
-        row = torch.stack([*terms, torch.ones_like(gradients)])
-        self._sums += torch.where(running, row.double(), 0.0)
-        self._largest = torch.maximum(self._largest, torch.where(running, gradients, 0.0))
+        terms = (losses["class"].detach(), losses["box"].detach(), gradients, moved, weights.norm(dim=1))
+        self._steps.append((*terms, running.clone()))
+        self._limit = limit
+        if len(self._steps) == _TOGETHER:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Adds the steps since the last time, one after the other; what is computed of each is computed at once."""
+        if not self._steps:
+            return
+        classes, boxes, gradients, moved, lengths, running = map(torch.stack, zip(*self._steps, strict=True))
+        self._steps = []
+        terms = [classes, boxes, gradients, gradients > self._limit, moved / lengths, gradients / lengths]
+        rows = torch.stack([*terms, torch.ones_like(gradients)], dim=1)
+        for row in torch.where(running[:, None], rows.double(), 0.0):
+            self._sums += row
+        self._largest = torch.maximum(self._largest, torch.where(running, gradients, 0.0).amax(0))
 
     def intervals(
         self, *, images: int, steps: Sequence[int], seconds: tuple[float, float], weights: Tensor, diverged: Tensor
@@ -67,6 +101,7 @@ class IntervalLog:
             weights: ``[lanes, n]`` at the end.
             diverged: bool ``[lanes]``.
         """
+        self._add_up()
         rows = zip(
             steps,
             self._sums.cpu().T.tolist(),
@@ -103,6 +138,21 @@ class Agreement:
     def __init__(self, lanes: int, device: torch.device) -> None:
         self._sums = torch.zeros((2, lanes), dtype=torch.float64, device=device)
         self._before: Tensor | None = None
+
+    def of(self, lanes: Sequence[int]) -> Agreement:
+        """Returns what is known of some lanes, as `IntervalLog.of`."""
+        part = Agreement(len(lanes), self._sums.device)
+        part._sums = self._sums[:, list(lanes)]
+        part._before = None if self._before is None else self._before[list(lanes)]
+        return part
+
+    def put(self, part: Agreement, places: Sequence[int], lanes: Sequence[int]) -> None:
+        """Takes it back, as `IntervalLog.put`."""
+        self._sums[:, list(lanes)] = part._sums[:, list(places)]
+        if part._before is not None:
+            if self._before is None:
+                self._before = part._before.new_zeros((self._sums.shape[1], part._before.shape[1]))
+            self._before[list(lanes)] = part._before[list(places)]
 
     @torch.no_grad()
     def add(self, gradient: Tensor, running: Tensor) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -75,6 +76,16 @@ class StepPlan:
         ]
 
         self.by_ratio = any(knobs.step_ratio for lane in self._lanes for knobs in lane)
+
+    def of(self, lanes: Sequence[int]) -> StepPlan:
+        """Returns the steps of some lanes, one for each that is given."""
+        part = copy(self)
+        for name in ("sizes", "steps", "_lanes"):
+            setattr(part, name, [getattr(self, name)[lane] for lane in lanes])
+        if self._constant is not None:
+            part._constant = {name: values[list(lanes)] for name, values in self._constant.items()}
+        part.by_ratio = any(knobs.step_ratio for lane in part._lanes for knobs in lane)
+        return part
 
     def at(self, step: int) -> KnobTable:
         """Returns the knobs of a step; a lane that is done keeps its last ones."""

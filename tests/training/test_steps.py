@@ -134,7 +134,7 @@ def test_images_of_lanes_that_rest_are_black_and_change_no_other_lane(small_spli
     images = DeviceSet(small_splits.train, CPU)  # type: ignore[attr-defined]
     strengths = [np.full(8, 0.7)] * 3
     everyone = make_plan([1, 2, 3], [0, 0, 0], [images] * 3, strengths, CPU)
-    some = make_plan([1, 2, 3], [0, 0, 0], [images] * 3, strengths, CPU, playing=[0, 2])
+    some = everyone.of(range(3), playing=[0, 2])
     whole, _ = make_batch([images] * 3, everyone, [0] * 3, [4] * 3, size=4)
     part, _ = make_batch([images] * 3, some, [0] * 3, [4] * 3, size=4)
     assert torch.equal(part[[0, 2]], whole[[0, 2]])

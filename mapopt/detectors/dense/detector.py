@@ -10,6 +10,7 @@ from torch import Tensor
 from mapopt.detectors.dense.geometry import Priors, decode, make_priors
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.interface import Detector, KnobTable, Targets
+from mapopt.losses.sums.evenly import evenly
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.suppression import take_candidates
 
@@ -102,7 +103,7 @@ class DenseDetector(Detector):
     def candidates(self, images: Tensor, knobs: KnobTable) -> Boxes:
         """Returns the boxes before suppression; see `Detector.candidates`."""
         logits, boxes, _ = self.outputs(images)
-        return take_candidates(boxes, logits.sigmoid(), knobs["score_threshold"], size=self.size)
+        return take_candidates(boxes, evenly(torch.sigmoid, logits), knobs["score_threshold"], size=self.size)
 
     def parts(self) -> dict[str, tuple[int, ...]]:
         """Returns the network's parameters; see `Detector.parts`."""
@@ -111,6 +112,12 @@ class DenseDetector(Detector):
     def classes_of(self, part: str) -> list[int]:
         """Returns whose logits the rows of the last layer are; see `Detector.classes_of`."""
         return self.network.classes_of(part)
+
+    @property
+    def min_lanes(self) -> int:
+        """As the network says; see `Detector.min_lanes`."""
+        says = getattr(self.network, "min_lanes", None)
+        return super().min_lanes if says is None else int(says(self.weights))
 
     def buffers(self) -> dict[str, Tensor]:
         """Returns what the loss remembers; there are no running statistics, norms being per sample."""

@@ -95,6 +95,10 @@ class TinyNetwork:
         outputs = maps.flatten(2, 3).permute(0, 3, 2, 1)
         return outputs[..., : self.classes], outputs[..., self.classes :], [(maps.shape[2], maps.shape[3])]
 
+    def min_lanes(self, weights: Tensor) -> int:
+        """Returns how many lanes have to run at once: the compiled loops compute each by itself."""
+        return 2 if kernels_for(weights) is None else 1
+
     def forward_grouped(self, weights: Tensor, images: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
         """Does what `forward` does with torch's operations on all lanes, as a GPU wants it."""
         lanes, batch = images.shape[:2]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mapopt.losses.sums.evenly import evenly
 from mapopt.losses.sums.lists import accumulation_type
 
 _BLOCK = 250_000  # pairs held at once: about what a processor's cache holds
@@ -39,10 +40,10 @@ def sigmoid_curve(temperature: float | Tensor) -> Curve:
     scale = _per_pair(temperature)
 
     def value(difference: Tensor) -> Tensor:
-        return (difference / scale).sigmoid_()
+        return evenly(torch.sigmoid, difference / scale)
 
     def slope(difference: Tensor) -> Tensor:
-        result = (difference / scale).sigmoid_()
+        result = evenly(torch.sigmoid, difference / scale)
         return result.mul_(1.0 - result).div_(scale)
 
     return Curve(value, slope)
@@ -54,10 +55,10 @@ def softplus_curve(temperature: float | Tensor) -> Curve:
 
     def value(difference: Tensor) -> Tensor:
         # Beyond 40 the straight line is the same number in float64; torch's own limit of 20 is only so in float32.
-        return torch.nn.functional.softplus(difference / scale, threshold=40.0)
+        return evenly(lambda values: torch.nn.functional.softplus(values, threshold=40.0), difference / scale)
 
     def slope(difference: Tensor) -> Tensor:
-        return (difference / scale).sigmoid_().div_(scale)
+        return evenly(torch.sigmoid, difference / scale).div_(scale)
 
     return Curve(value, slope)
 

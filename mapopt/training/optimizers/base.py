@@ -61,9 +61,8 @@ def clip_rows(gradient: Tensor, limit: float) -> tuple[Tensor, Tensor]:
     On the CPU nothing is written where no row is longer.
     """
     norms = gradient.norm(dim=1)
-    factors = limit / norms.clamp(min=limit)
-    if waits(gradient) or bool((factors != 1).any()):
-        gradient.mul_(factors[:, None])
+    if waits(gradient) or not all(norm <= limit for norm in norms.tolist()):
+        gradient.mul_((limit / norms.clamp(min=limit))[:, None])
     return gradient, norms
 
 

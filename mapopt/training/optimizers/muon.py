@@ -20,6 +20,9 @@ OUTPUT_LAYERS = (
 )
 """Names of the last layers of our detectors and of torchvision's."""
 
+TOGETHER = 2**13
+"""Numbers of AdamW's parts up to which they are gathered and step at once."""
+
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _SMALL = 1e-7
 
@@ -79,9 +82,12 @@ class RowMuon(InPlaceRows):
                 f"optimizer 'muon' finds no matrix among the parts {', '.join(parts)}, where those of last layers are "
                 "AdamW's: expected a detector whose parts() names its layers; take adamw"
             )
+        few = sum(last - first for first, last in self._others)
+        places = [place for first, last in self._others for place in range(first, last)] if few <= TOGETHER else []
+        self._columns = torch.tensor(places, device=weights.device) if places else None
         self.state = {
             "first": zeros(weights),
-            "second": zeros(weights)[:, : sum(last - first for first, last in self._others)].clone(),
+            "second": zeros(weights)[:, :few].clone(),
             "steps": column(weights, 0.0),
         }
 
@@ -102,6 +108,9 @@ class RowMuon(InPlaceRows):
         biases = [(1 - beta**steps).to(weights.dtype) for beta in self.betas]
         (beta, beta2), (bias, bias2) = self.betas, biases
         numbers = AdamWStep(lr * self._ratio, beta, beta2, decay, bias, bias2, self.epsilon)
+        if self._columns is not None:
+            self._advance_together(rows, self._columns, numbers, weights, gradient, step)
+            return
         begin = 0
         for first, last in self._others:
             end = begin + last - first
@@ -109,6 +118,19 @@ class RowMuon(InPlaceRows):
             more = [self.state["second"][:, begin:end], self.decay[:, first:last], step[:, first:last]]
             numbers.advance(rows, *parts, *more)
             begin = end
+
+    def _advance_together(
+        self, rows: slice, columns: Tensor, numbers: AdamWStep, weights: Tensor, gradient: Tensor, step: Tensor
+    ) -> None:
+        """Steps with AdamW as if its parts were one: for few numbers the calls are what costs."""
+        first = self.state["first"]
+        weight, slope, mean, decays = (
+            matrix[rows].index_select(1, columns) for matrix in (weights, gradient, first, self.decay)
+        )
+        moved = torch.empty_like(weight)
+        numbers.advance(slice(None), weight, slope, mean, self.state["second"][rows], decays, moved)
+        for matrix, part in ((weights, weight), (first, mean), (step, moved)):
+            matrix[rows].index_copy_(1, columns, part)
 
 
 def orthogonalize(matrices: Tensor, steps: int) -> Tensor:

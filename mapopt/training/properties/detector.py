@@ -37,8 +37,8 @@ class DetectorCase(Case):
         return self.task.recipe.batch_size
 
     def detector(self) -> Detector:
-        """Returns a fresh detector of one or more lanes."""
-        return self.trainer().fleet.detectors[0]
+        """Returns a fresh detector, of two lanes where it can have several."""
+        return Fleet(self.task, [1, 1] if supports_lanes(self.task.recipe.detector) else [1]).detectors[0]
 
     def table(self, detector: Detector, turned: Mapping[str, float] | None = None) -> dict[str, Tensor]:
         """Returns the task's knobs as a step reads them, with some of them turned."""

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from mapopt.cli import main
-from mapopt.experiments.bench import fleet, loss_peers
+from mapopt.detectors import DenseDetector
+from mapopt.experiments.bench import fleet, idle, loss_peers
 from mapopt.experiments.bench.arithmetic import StepArithmetic, measure_arithmetic, useful_operations
+from mapopt.experiments.bench.idle import ActiveCost, AloneCost, HalvingCost, IdleCosts
 from mapopt.experiments.bench.round import RoundCost, measure_round
 from mapopt.experiments.commands.bench import BenchLosses
 from mapopt.losses import LOSSES
@@ -188,6 +190,12 @@ def test_fleet_prints_and_writes_a_row_for_every_number_of_lanes(
     monkeypatch.setattr(fleet, "measure_round", lambda *_: _round(data=1.0, forward=2.0, losses=1.0, network=0.2))
     measured = {"operations": 130_830_336, "seconds": 2e-3, "product": 8e10, "fraction": 0.818}
     monkeypatch.setattr(fleet, "measure_arithmetic", lambda lanes, *_: StepArithmetic(lanes=lanes, **measured))
+    costs = IdleCosts(
+        active=(ActiveCost(active=1, lanes=3, seconds=0.004, lane_steps=1.75),),
+        halving=HalvingCost(settings=32, images=5000, seconds=2.0, ratio=1.25),
+        alone=AloneCost(images_per_second=300.0, padded_images_per_second=200.0, ratio=1.5),
+    )
+    monkeypatch.setattr(fleet, "measure_idle", lambda *_: costs)
     words = ["bench", "fleet", "--lanes", "1", "3", "--steps", "2", "--repeats", "4", "--seed", "5", "--numbers", "500"]
     assert main([*words, "--device", "cpu", "--out", str(tmp_path / "new")]) == 0
     assert asked == [(1, 2, 4, 5), (3, 2, 4, 5)]
@@ -205,6 +213,35 @@ def test_fleet_prints_and_writes_a_row_for_every_number_of_lanes(
     assert updates["adamw"]["numbers"] == 500
     assert all(updates["adamw"][which] > 0 for which in ("ours", "foreach", "fused"))
     assert "an update of 500 numbers of one lane" in out
+    assert re.search(r"\n +1 of 3 +4.0 +4.00 +1.75", out)
+    assert re.search(r"halving of 32 settings +2500 +3125 +costs 1.25 times", out)
+    assert re.search(r"a single lane +300 +200 +1.50 times the images", out)
+    assert written["idle"]["active"][0]["lane_steps"] == 1.75
+
+
+def test_what_lanes_that_rest_cost_is_measured_beside_what_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    computed: list[int] = []
+    losses = DenseDetector.losses
+
+    def counted(self: Any, images: Any, *given: Any, **more: Any) -> Any:
+        computed.append(len(images))
+        return losses(self, images, *given, **more)
+
+    monkeypatch.setattr(DenseDetector, "losses", counted)
+    monkeypatch.setattr(idle, "measure", lambda work, device: (work(), float(len(computed)))[1])
+    costs = idle.measure_active(5, 1, 1, torch.device("cpu"))
+    assert [cost.active for cost in costs] == [1, 2, 4, 5]
+    assert computed == [1, 2, 4, 5] * 2
+    assert costs[-1].lane_steps == pytest.approx(5.0)
+    computed.clear()
+    halving = idle.measure_halving(4, 2, 1, torch.device("cpu"))
+    assert computed == [4, 4, 2, 2, 1, 1, 4, 4] * 2
+    assert halving.images == 7 * 2 * 16
+    computed.clear()
+    assert idle.measure_alone(2, 1, torch.device("cpu")).ratio > 1
+    assert computed == [1, 1, 2, 2] * 2
 
 
 def _round(**seconds: float) -> RoundCost:

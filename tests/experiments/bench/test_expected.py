@@ -49,7 +49,7 @@ def test_parts_are_those_that_are_asked_for() -> None:
     assert list(losses_seconds(LossSettings(parts=("mass", "time")))) == ["time", "mass"], "as they come"
     assert list(evaluators_seconds(EvaluatorSettings(sets=("coco", "small", "coco")))) == ["coco", "small"]
     assert list(environments_seconds(EnvironmentSettings(sizes=(32,), workers=0, steps=0))) == ["32 px"]
-    assert list(fleet_seconds(FleetSettings(numbers=0))) == ["steps", "rounds", "arithmetic"]
+    assert list(fleet_seconds(FleetSettings(numbers=0))) == ["steps", "idle", "rounds", "arithmetic"]
     assert command_line_seconds(CommandLineSettings(repeats=5)) == 5 * command_line_seconds(
         CommandLineSettings(repeats=1)
     )
