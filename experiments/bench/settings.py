@@ -27,7 +27,7 @@ class LossSettings:
     """Which losses: names, or module:attribute for your own."""
     peers: bool = False
     """Compare with LibAUC and pytorch-metric-learning, too."""
-    sizes: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    sizes: tuple[int, ...] = (100, 1_000, 10_000, 100_000, 1_000_000)
     """time: lengths of the lists."""
     positives: tuple[float, ...] = (0.01, 10, 1000)
     """time: positives in a list; below 1 a fraction of it."""

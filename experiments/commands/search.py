@@ -23,7 +23,7 @@ class Search(OnExperiment):
     """
 
     examples: ClassVar[tuple[str, ...]] = (
-        "mapopt search --config losses --methods focal rank_sort --workers 2",
+        "mapopt search --config losses --methods mal rank_sort --workers 2",
         "mapopt search --config default --methods baseline --beside-config",
     )
 

@@ -30,7 +30,7 @@ MORE: list[tuple[Any, Any, dict[str, Any]]] = [
     (losses_seconds, LossSettings(members=("ap",)), {"members": ("ap", "focal")}),
     (losses_seconds, LossSettings(parts=("fidelity",)), {"lists": 400}),
     (losses_seconds, LossSettings(parts=("descent",)), {"steps": 400}),
-    (losses_seconds, LossSettings(parts=("time",)), {"sizes": (1000, 2000, 3000, 4000, 5000)}),
+    (losses_seconds, LossSettings(parts=("time",)), {"sizes": (1000, 2000, 3000, 4000, 5000, 6000)}),
     (evaluators_seconds, EvaluatorSettings(peers=False), {"peers": True}),
     (evaluators_seconds, EvaluatorSettings(sets=("small",)), {"repeats": 9}),
     (fleet_seconds, FleetSettings(), {"lanes": (1, 4, 32)}),

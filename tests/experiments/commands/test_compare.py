@@ -102,7 +102,7 @@ def test_plotting_without_runs_says_to_compare_first(tmp_path: Path, capsys: pyt
 
 
 def test_an_agent_and_some_tasks_are_named_by_flags(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["compare", "--config", "losses", "--methods", "focal", "--tasks", "balanced", "--agent", "ppo-shapes"]
+    words = ["compare", "--config", "losses_sgd", "--methods", "focal", "--tasks", "balanced", "--agent", "ppo-shapes"]
     assert main([*words, "--print-config"]) == 0
     content = yaml.safe_load(capsys.readouterr().out)
     experiment = load_experiment(content)

@@ -173,7 +173,7 @@ def test_a_method_of_a_shipped_experiment_is_named_with_the_way_to_it(config: di
 
 
 def test_a_shipped_method_that_another_experiment_lacks_is_found(small: Experiment) -> None:
-    with pytest.raises(ConfigError, match=r"but of the shipped 'losses': copy it"):
+    with pytest.raises(ConfigError, match=r"but of the shipped 'losses_sgd': copy it"):
         small.only(("tie_aware_ap",))
     with pytest.raises(ConfigError, match=r"method 'baseline' is not among those of this experiment .*, but of"):
         make_experiment({**MAPPING, "methods": {"mine": {}}, "reference": "mine"}, {"baseline": None}, {})

@@ -34,7 +34,7 @@ KEYS: dict[str, dict[str, dict[str, str]]] = {
             "replay": "6a430eb05ef04312",
         },
     },
-    "losses": {
+    "losses_sgd": {
         "balanced": {
             "ap": "bde5406ef9dbf3c0",
             "ap_exact": "d263ae3de360ee73",
