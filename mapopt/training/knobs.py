@@ -25,7 +25,7 @@ class Range:
     Raises:
         ConfigError: the interval is empty, not finite, or logarithmic with a scale that does not begin inside, above 0.
 
-    >>> Range(0.0, 0.1, log=True, scale_from=0.001).from_unit(0.0)
+    >>> round(Range(0.0, 0.1, log=True, scale_from=0.001).from_unit(0.0), 9)
     0.01
     """
 

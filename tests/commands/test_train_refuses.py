@@ -34,7 +34,7 @@ BAD = [
     (["--controller", "shedule"], "unknown controller 'shedule': did you mean 'schedule'?"),
     (
         ["--controller", "own"],
-        "unknown controller 'own'. Known: agent, constant, plateau, replay, schedule; or module:",
+        "unknown controller 'own'. Known: agent, best_of_n, constant, ",
     ),
     (["--recipe.loss", "focl"], "unknown loss 'focl': did you mean 'focal'?"),
     (["--recipe.detector", "tinny"], "unknown detector 'tinny': did you mean 'tiny'?"),
