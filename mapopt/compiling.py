@@ -68,7 +68,8 @@ def _keep_apart(file: Any, source: Path) -> None:
                 if old.stat().st_mtime < source.stat().st_mtime:
                     old.unlink()
         content = file._dump(data)
-        with file._open_for_write(str(place)) as written:
+        # On a full disk it is compiled again next time.
+        with suppress(OSError), file._open_for_write(str(place)) as written:
             written.write(hashlib.sha256(content).digest() + content)
 
     def load(key: object) -> object:

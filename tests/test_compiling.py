@@ -121,3 +121,14 @@ def test_machine_code_is_of_the_signature_and_the_sources_of_today(
     # numba alone would go on with the former one, which it has compiled into the function that calls it.
     (tmp_path / "lower_kernels.py").write_text(LOWER.format(2))
     assert (total(tmp_path, whole), total(tmp_path, strided)) == (8, 14)
+
+
+def test_a_full_disk_costs_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "lower_kernels.py").write_text(LOWER.format(1))
+    full = "import errno, numba.core.caching as c\ndef full(*_): raise OSError(errno.ENOSPC, 'full')\n"
+    full += "c.IndexDataCacheFile._open_for_write = full\n"
+    (tmp_path / "pair.py").write_text(full + PAIR)
+    assert total(tmp_path, "np.arange(4.0)") == 7
+    assert not list((tmp_path / "cache").rglob("*.nbc"))
