@@ -12,6 +12,8 @@ THREADS = 1024
 """Of the CPU; far more end the process."""
 WORKERS = 1024
 """Processes."""
+LANES = 4096
+"""Detectors that one method tries at once; the weights of far more fill the memory."""
 SIDE = 16384
 """Pixels of an image's side."""
 COUNT = 10**12

@@ -304,6 +304,8 @@ def test_a_plan_is_rounds_that_are_left(make_task: MakeTask) -> None:
         (lambda: Lookahead(rounds=0), "rounds is 0: expected a whole number from 1"),
         (lambda: Lookahead(factor=1.0), "factor is 1.0: expected a finite factor above 1"),
         (lambda: BestOfN(n=0), "n is 0: expected a whole number from 1"),
+        (lambda: BestOfN(n=5000), "n is 5000: expected a whole number from 1 to 4096"),
+        (lambda: MultiFrequencyPBT(size=8192), "size is 8192: expected a whole number from 4 to 4096"),
         (lambda: BestOfN(scale=0.5), "scale is 0.5: expected a finite factor above 1"),
         (lambda: MultiFrequencyPBT(size=6), "size is 6: expected a multiple of 4"),
         (lambda: MultiFrequencyPBT(frequencies=()), "frequencies is empty"),

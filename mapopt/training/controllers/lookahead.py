@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mapopt.bounds import check_seed, check_whole
+from mapopt.bounds import LANES, check_seed, check_whole
 from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Decision
@@ -86,7 +86,7 @@ class BestOfN(Planner):
     """What all of them follow."""
 
     def __post_init__(self) -> None:
-        check_whole("n", self.n, 1)
+        check_whole("n", self.n, 1, LANES)
         check_seed(self.seed)
         _check_factor("scale", self.scale)
 

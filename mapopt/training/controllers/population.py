@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mapopt.bounds import check_seed, check_whole
+from mapopt.bounds import LANES, check_seed, check_whole
 from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.planning import Planner, Trials, best_lane
@@ -67,7 +67,7 @@ class MultiFrequencyPBT(Planner):
             raise ConfigError("frequencies is empty: expected the rounds between two evolutions of each sub-population")
         for frequency in self.frequencies:
             check_whole("frequencies", frequency, 1)
-        check_whole("size", self.size, 4)
+        check_whole("size", self.size, 4, LANES)
         if self.size % 4:
             raise ConfigError(f"size is {self.size}: expected a multiple of 4, whose quarters evolve")
         for name in ("scale", "perturbation"):
