@@ -19,8 +19,8 @@ import numpy as np
 from gymnasium.spaces import MultiDiscrete
 from safetensors.numpy import save
 
-from mapopt.agents.description import FORMAT, VERSION, read_description, read_layers
-from mapopt.agents.network import Activation, Network, Output
+from mapopt.agents.description import FORMAT, VERSION, named_tensors, read_description, read_tensors
+from mapopt.agents.network import Activation, Cell, Network, Output, State
 from mapopt.agents.zoo import find_agent
 from mapopt.envs.detector_training.actions import ACTIONS, Action, make_action
 from mapopt.envs.detector_training.features import FEATURES, KNOB, Feature
@@ -73,6 +73,8 @@ class Agent:
     """What stands between the layers."""
     output: Output = "clip"
     """What the last layer's numbers become; see `Network`."""
+    cells: tuple[Cell, ...] = ()
+    """LSTM cells before the layers; with them an agent remembers what it was shown in earlier rounds."""
     own: OwnParts = field(default_factory=OwnParts, compare=False)
     """Parts of somebody's own; the file does not hold them."""
 
@@ -111,27 +113,42 @@ class Agent:
             ) from None
 
     def choose(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Any:
-        """Returns the action for a history."""
-        return self.act(observe(history, task, budget, self.features))
+        """Returns the action for a history.
+
+        One with a memory is shown the rounds again from the first one on, so it is a function of the history, too.
+        """
+        state: State = ()
+        for rounds in range(len(history) if self.cells else 0):
+            _, state = self.step(observe(history[:rounds], task, budget, self.features), state)
+        return self.step(observe(history, task, budget, self.features), state)[0]
 
     def act(self, observation: np.ndarray) -> Any:
-        """Returns the action for an observation: the mean of the policy ``[n]`` in [-1, 1], or its first choice."""
+        """Returns the action for an episode's first observation, which without a memory is that for any.
+
+        It is the mean of the policy ``[n]`` in [-1, 1], or its first choice.
+        """
         return self._network(observation)
+
+    def step(self, observation: np.ndarray, state: State = ()) -> tuple[Any, State]:
+        """Returns the action for an observation, and what is remembered after it.
+
+        Args:
+            observation: ``[in]``.
+            state: what the step before returned; empty where an episode begins.
+        """
+        return self._network.step(observation, state)
 
     @property
     def fingerprint(self) -> str:
         """A hash of everything that decides what the agent does."""
         described = json.dumps(self._described(), sort_keys=True).encode()
-        numbers = b"".join(np.asarray(part, np.float32).tobytes() for layer in self.layers for part in layer)
+        parts = (part for group in (*self.layers, *self.cells) for part in group)
+        numbers = b"".join(np.asarray(part, np.float32).tobytes() for part in parts)
         return hashlib.sha256(described + numbers).hexdigest()
 
     def save(self, path: str | Path) -> None:
         """Writes ``PATH.safetensors`` and ``PATH.json``."""
-        tensors = {}
-        for index, (weight, bias) in enumerate(self.layers):
-            tensors[f"{index}.weight"] = np.ascontiguousarray(weight, dtype=np.float32)
-            tensors[f"{index}.bias"] = np.ascontiguousarray(bias, dtype=np.float32)
-        weights = save(tensors)
+        weights = save(named_tensors(self.layers, self.cells))
         description = {
             "format": FORMAT,
             "version": VERSION,
@@ -156,8 +173,9 @@ class Agent:
         """
         path = find_agent(name)
         description = read_description(path)
+        layers, cells = read_tensors(path.with_suffix(".safetensors"), description)
         return cls(
-            read_layers(path.with_suffix(".safetensors"), description),
+            layers,
             description.knobs,
             description.scale,
             dict(description.baseline),
@@ -168,6 +186,7 @@ class Agent:
             step_size=description.step_size,
             activation=description.activation,  # type: ignore[arg-type]
             output=description.output,  # type: ignore[arg-type]
+            cells=cells,
             own=own or OwnParts(),
         )
 
@@ -186,7 +205,8 @@ class Agent:
         `PolicyController.from_sb3` keeps all bits.
 
         Args:
-            model: PPO, A2C, TRPO, SAC, TQC, TD3, DDPG, DQN or QR-DQN with linear layers and tanh or relu.
+            model: PPO, A2C, TRPO, SAC, TQC, TD3, DDPG, DQN, QR-DQN or RecurrentPPO with linear layers, tanh or relu
+                between them, and LSTM cells before them.
             settings: of the environment that the model was trained on, or a mapping of those that differ from their
                 defaults; by default what the model's environment says.
             open_loop: its mean action in each round.
@@ -224,16 +244,19 @@ class Agent:
             step_size=getattr(form, "step_size", None),
             activation=network.activation,
             output=network.output,
+            cells=network.cells,
             own=OwnParts(policy.trained.own_features, None if name else form),
         )
-        check_same(policy.policy, agent.act)
+        check_same(policy.policy, agent.step)
         return agent
 
     @cached_property
     def _network(self) -> Network:
         space = self.form.space_of_actions() if self.output == "choice" else None
         groups = len(space.nvec) if isinstance(space, MultiDiscrete) else 0
-        return Network(layers=self.layers, activation=self.activation, output=self.output, groups=groups)
+        return Network(
+            layers=self.layers, activation=self.activation, output=self.output, groups=groups, cells=self.cells
+        )
 
     def _described(self) -> dict[str, Any]:
         """Returns all but the weights and the training as plain values."""
@@ -250,6 +273,8 @@ class Agent:
             "layers": [list(weight.shape) for weight, _ in self.layers],
             "activation": self.activation,
             "output": self.output,
+            # Files and fingerprints of agents without a memory are those of before there were any with one.
+            **({"cells": [[cell.hidden.shape[1], cell.inputs.shape[1]] for cell in self.cells]} if self.cells else {}),
         }
 
 

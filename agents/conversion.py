@@ -1,12 +1,13 @@
 """Takes the network out of a model of stable-baselines3, where it is one that an `Agent` holds.
 
-That is a plain network of linear layers with tanh or relu between them, whose outputs are the action. Whether a model
-has one is not read off its class but tried: the numbers taken out have to decide as the model does.
+That is a plain network of linear layers with tanh or relu between them, and LSTM cells before them where the model is
+recurrent, whose outputs are the action. Whether a model has one is not read off its class but tried: the numbers taken
+out have to decide as the model does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from gymnasium.spaces import Box, Space
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 
-from mapopt.agents.network import Network
+from mapopt.agents.network import Cell, Network, State
 from mapopt.errors import AgentError
 
 _TRIALS = 64
@@ -29,10 +30,8 @@ def network_of(policy: BasePolicy) -> Network:
     """Returns a policy's network.
 
     Raises:
-        AgentError: it is of another kind, such as a recurrent one.
+        AgentError: it is of another kind.
     """
-    if hasattr(policy, "lstm_actor"):
-        raise AgentError(_refusal("it is recurrent"))
     modules, squashed = _modules(policy)
     linear = [module for module in modules if isinstance(module, nn.Linear)]
     between = {type(module) for module in modules if not isinstance(module, nn.Linear)}
@@ -53,21 +52,25 @@ def network_of(policy: BasePolicy) -> Network:
         layers=tuple(layers),
         activation="relu" if between == {nn.ReLU} else "tanh",
         output=("tanh" if squashed else "clip") if _continuous(policy.action_space) else "choice",
+        cells=_cells(getattr(policy, "lstm_actor", None)),
     )
 
 
-def check_same(policy: BasePolicy, act: Any) -> None:
-    """Raises AgentError unless a function of the observation decides as a policy does.
+def check_same(policy: BasePolicy, step: Callable[[np.ndarray, State], tuple[Any, State]]) -> None:
+    """Raises AgentError unless a function decides as a policy does, in an episode of random observations.
 
     Args:
         policy: of the model.
-        act: observation ``[n]`` -> action.
+        step: observation ``[n]`` and what is remembered -> action and what is remembered thereafter.
     """
     generator = np.random.default_rng(0)
     entries = policy.observation_space.shape or (0,)
-    for observation in generator.uniform(-1, 1, (_TRIALS, *entries)).astype(np.float32):
-        expected, _ = policy.predict(observation, deterministic=True)
-        got = act(observation)
+    theirs: Any = None
+    ours: State = ()
+    for trial, observation in enumerate(generator.uniform(-1, 1, (_TRIALS, *entries)).astype(np.float32)):
+        begun = np.array([trial == 0])
+        expected, theirs = policy.predict(observation, theirs, episode_start=begun, deterministic=True)
+        got, ours = step(observation, ours)
         same = (
             np.allclose(got, expected, atol=_TOLERANCE) if _continuous(policy.action_space) else np.all(got == expected)
         )
@@ -91,6 +94,22 @@ def _modules(policy: Any) -> tuple[Sequence[nn.Module], bool]:
     if hasattr(policy, "quantile_net"):  # QR-DQN
         return list(policy.quantile_net.quantile_net), False
     return [], False
+
+
+def _cells(memory: nn.LSTM | None) -> tuple[Cell, ...]:
+    """Returns the cells of an LSTM; its two biases are only ever added."""
+    if memory is None:
+        return ()
+    if memory.bidirectional or memory.proj_size or not memory.bias:
+        raise AgentError(_refusal(f"its memory is {memory}"))
+    return tuple(
+        Cell(
+            _numbers(getattr(memory, f"weight_ih_l{layer}")),
+            _numbers(getattr(memory, f"weight_hh_l{layer}")),
+            _numbers(getattr(memory, f"bias_ih_l{layer}") + getattr(memory, f"bias_hh_l{layer}")),
+        )
+        for layer in range(memory.num_layers)
+    )
 
 
 def _numbers(parameter: torch.Tensor) -> np.ndarray:

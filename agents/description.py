@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from gymnasium.spaces import Discrete, MultiDiscrete
 from safetensors.numpy import load
 
-from mapopt.agents.network import Activation, Output
+from mapopt.agents.network import Activation, Cell, Output
 from mapopt.envs.detector_training.actions import ACTIONS, make_action
 from mapopt.envs.detector_training.features import FEATURES, KNOB
 from mapopt.errors import AgentError, ConfigError, MapoptError, shown, unknown_name
@@ -53,6 +54,8 @@ class Description:
     layers: tuple[tuple[int, int], ...]
     activation: str = "tanh"
     output: str = "clip"
+    cells: tuple[tuple[int, int], ...] = ()
+    """Width and inputs of every LSTM cell."""
     training: dict[str, Any]
     weights: str = ""
     """SHA-256 of the file with the weights; empty in files of version 1."""
@@ -67,6 +70,13 @@ class Description:
             raise ConfigError(f"layers are {shown(sizes)}: expected each to take what the one before it gives.")
         if sum(rows * columns for rows, columns in sizes) > MAX_WEIGHTS:
             raise ConfigError(f"layers are {shown(sizes)}: expected at most {MAX_WEIGHTS:,} weights.")
+        cells = self.cells
+        if len(cells) > MAX_LAYERS or any(min(cell) < 1 for cell in cells):
+            raise ConfigError(f"cells are {shown(cells)}: expected at most {MAX_LAYERS} sizes of at least 1.")
+        if any(after[1] != before[0] for before, after in pairwise([*cells, sizes[0]] if cells else ())):
+            raise ConfigError(f"cells are {shown(cells)}: expected each to take what the one before it gives.")
+        if sum(4 * width * (inputs + width) for width, inputs in cells) > MAX_WEIGHTS:
+            raise ConfigError(f"cells are {shown(cells)}: expected at most {MAX_WEIGHTS:,} weights.")
         if any(len(action) != len(self.knobs) for action in self.open_loop):
             raise ConfigError(f"open_loop: expected {len(self.knobs)} numbers a round, one for every knob.")
         if not all(math.isfinite(value) for action in self.open_loop for value in action):
@@ -96,7 +106,21 @@ def read_description(path: Path) -> Description:
     return described
 
 
-def read_layers(path: Path, description: Description) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+Layers = tuple[tuple[np.ndarray, np.ndarray], ...]
+
+
+def named_tensors(layers: Layers, cells: Sequence[Cell]) -> dict[str, np.ndarray]:
+    """Returns the numbers of a network as float32 by the names that they have in its file."""
+    named = {
+        f"{index}.{name}": part for index, layer in enumerate(layers) for name, part in zip(_LAYER, layer, strict=True)
+    }
+    named |= {
+        f"cell.{index}.{name}": part for index, cell in enumerate(cells) for name, part in zip(_CELL, cell, strict=True)
+    }
+    return {name: np.ascontiguousarray(part, dtype=np.float32) for name, part in named.items()}
+
+
+def read_tensors(path: Path, description: Description) -> tuple[Layers, tuple[Cell, ...]]:
     """Reads the weights of an agent.
 
     Args:
@@ -104,14 +128,15 @@ def read_layers(path: Path, description: Description) -> tuple[tuple[np.ndarray,
         description: that stands beside it.
 
     Returns:
-        weight ``[out, in]`` and bias ``[out]`` of each layer.
+        weight ``[out, in]`` and bias ``[out]`` of each layer, and the cells.
 
     Raises:
         AgentError: the file is missing, damaged, or not what the description says.
     """
-    sizes = [4 * rows * (columns + 1) for rows, columns in description.layers]
+    expected = shapes_of(description.layers, description.cells)
+    size = sum(4 * math.prod(shape) for shape in expected.values())
     what = "the weights of an agent, which is two files"
-    content = read_bytes(path, what=what, limit=sum(sizes) + MAX_HEADER, error=AgentError)
+    content = read_bytes(path, what=what, limit=size + MAX_HEADER, error=AgentError)
     if description.version not in UNSEALED and hashlib.sha256(content).hexdigest() != description.weights:
         raise AgentError(f"{path}: is damaged, or not the file that the description was written with. {REMEDY}")
     try:
@@ -119,19 +144,36 @@ def read_layers(path: Path, description: Description) -> tuple[tuple[np.ndarray,
     except Exception as error:
         # Whatever bytes a damaged file has: errors of the format, of numpy's types and of JSON.
         raise AgentError(f"{path}: is damaged ({type(error).__name__}). {REMEDY}") from None
-    expected = {
-        f"{index}.{name}": shape
-        for index, (rows, columns) in enumerate(description.layers)
-        for name, shape in (("weight", (rows, columns)), ("bias", (rows,)))
-    }
     for name in dict.fromkeys([*expected, *tensors]):
         tensor = tensors.get(name)
         if tensor is None or tensor.shape != expected.get(name) or tensor.dtype != np.float32:
             raise AgentError(f"{path}: {shown(name)} of the weights is not what the description says. {REMEDY}")
         if not np.isfinite(tensor).all():
             raise AgentError(f"{path}: {shown(name)} of the weights is not finite. {REMEDY}")
-    return tuple((tensors[f"{index}.weight"], tensors[f"{index}.bias"]) for index in range(len(sizes)))
+    return network_parts(tensors, len(description.layers), len(description.cells))
 
+
+def network_parts(tensors: Mapping[str, np.ndarray], layers: int, cells: int) -> tuple[Layers, tuple[Cell, ...]]:
+    """Returns the layers and cells whose numbers `named_tensors` named."""
+    return (
+        tuple((tensors[f"{index}.weight"], tensors[f"{index}.bias"]) for index in range(layers)),
+        tuple(Cell(*(tensors[f"cell.{index}.{name}"] for name in _CELL)) for index in range(cells)),
+    )
+
+
+def shapes_of(layers: Sequence[tuple[int, int]], cells: Sequence[tuple[int, int]]) -> dict[str, tuple[int, ...]]:
+    """Returns name -> shape of the numbers of a network, by the sizes that its description has."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for index, (rows, columns) in enumerate(layers):
+        shapes |= {f"{index}.weight": (rows, columns), f"{index}.bias": (rows,)}
+    for index, (width, inputs) in enumerate(cells):
+        gates = 4 * width
+        each = zip(_CELL, ((gates, inputs), (gates, width), (gates,)), strict=True)
+        shapes |= {f"cell.{index}.{name}": shape for name, shape in each}
+    return shapes
+
+
+_LAYER, _CELL = ("weight", "bias"), Cell._fields
 
 MAX_LAYERS, MAX_WEIGHTS, MAX_HEADER = 64, 10**8, 10**6
 """Layers and weights of an agent, and bytes of its file of weights beside them."""
@@ -160,7 +202,8 @@ def check_description(path: Path, description: Description) -> None:
             f"{action[:40]} actions, is none that this mapopt runs: train the agent again"
         )
     sizes = description.layers
-    if sizes[0][1] != len(observation) or outputs not in (None, sizes[-1][0]):
+    first = description.cells[0] if description.cells else sizes[0]
+    if first[1] != len(observation) or outputs not in (None, sizes[-1][0]):
         raise AgentError(f"{path}: the network's sizes are not those of its observation and knobs; train it again")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -176,7 +177,9 @@ def _copied(model: BaseAlgorithm) -> BaseAlgorithm:
 
 def _loaded(algorithm: type[BaseAlgorithm], file: Path | io.BytesIO, device: Any) -> BaseAlgorithm:
     """Loads a model, and leaves everybody's random numbers as they are: a training may be going on."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # A learner's buffer of several steps warns of itself when it is made again.
+        warnings.filterwarnings("ignore", message="`n_steps=")
         return algorithm.load(file, device=device, custom_objects=_CHANGED)
 
 

@@ -20,7 +20,8 @@ from stable_baselines3 import PPO
 
 from mapopt.agents.agent import Agent
 from mapopt.agents.learning.progress import Progress
-from mapopt.agents.learning.state import STATE, read_state, write_state
+from mapopt.agents.learning.restoring import restore, state_of
+from mapopt.agents.learning.state import STATE, TrainingState, read_state, write_state
 from mapopt.agents.zoo import FOLDER, ZOO
 from mapopt.errors import AgentError, CheckpointError, MapoptError
 from mapopt.files import sealed
@@ -67,14 +68,16 @@ def kinds(tmp_path_factory: pytest.TempPathFactory, small_splits: Any) -> dict[s
     checkpoint.save(folder / "last.pt")
     Agent.load("ppo-shapes").save(folder / "agent")
     model = PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8, n_epochs=1, device="cpu").learn(8)
-    write_state(folder, model.policy, SETTINGS, [PROGRESS])
+    write_training(folder, model, PROGRESS)
 
     def read_agent() -> Any:
         agent = Agent.load(folder / "agent")
         return agent.fingerprint, agent.training
 
     def read_training() -> Any:
-        return plain(dataclasses.asdict(read_state(folder / STATE, model.policy, SETTINGS)))
+        state = read_state(folder / STATE, SETTINGS)
+        restore(model, state.learner, str(folder / STATE))
+        return plain(dataclasses.asdict(state))
 
     return {
         "checkpoint": Kind(
@@ -321,15 +324,19 @@ def test_what_is_no_archive_is_one_line(content: bytes, tmp_path: Path) -> None:
         Checkpoint.load(Path("/dev/zero"))
 
 
+def write_training(folder: Path, model: PPO, *log: Progress) -> None:
+    write_state(folder, TrainingState(learner=state_of(model), log=log, planned=1), SETTINGS)
+
+
 def test_a_state_that_fits_no_policy_is_refused(kinds: dict[str, Kind], tmp_path: Path) -> None:
     other = PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8, policy_kwargs={"net_arch": [4]}, device="cpu")
-    write_state(tmp_path, other.policy, SETTINGS, [])
+    write_training(tmp_path, other)
     model = PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8, device="cpu")
     with pytest.raises(AgentError, match=r"training\.pt: policy: '.*' is .*, expected float32"):
-        read_state(tmp_path / STATE, model.policy, SETTINGS)
+        restore(model, read_state(tmp_path / STATE, SETTINGS).learner, str(tmp_path / STATE))
     with pytest.raises(AgentError, match="is of a training with other settings"):
-        read_state(tmp_path / STATE, other.policy, {**SETTINGS, "family": {"name": "another"}})
+        read_state(tmp_path / STATE, {**SETTINGS, "family": {"name": "another"}})
     slower = PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8, learning_rate=1e-9, device="cpu")
-    write_state(tmp_path, slower.policy, SETTINGS, [])
-    with pytest.raises(AgentError, match="the optimizer has other settings than this training's"):
-        read_state(tmp_path / STATE, model.policy, SETTINGS)
+    write_training(tmp_path, slower)
+    with pytest.raises(AgentError, match=r"policy\.optimizer has other settings than this training's"):
+        restore(model, read_state(tmp_path / STATE, SETTINGS).learner, str(tmp_path / STATE))

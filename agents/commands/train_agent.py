@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mapopt.agents.learning.settings import AgentTraining
 from mapopt.commands.command import Command
@@ -16,6 +16,7 @@ from mapopt.envs.detector_training.rewards import REWARDS
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
 from mapopt.envs.families.flags import FamilyFlags
 from mapopt.envs.families.registry import FAMILIES
+from mapopt.errors import ConfigError
 from mapopt.fields import LEFT_OUT_WHEN_EMPTY, NOT_A_SETTING
 from mapopt.stopwatch import duration
 from mapopt.training import Budget
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainAgent(Command):
-    """Train an agent with PPO on detector training; it is stored as weights and JSON, and resumable.
+    """Train an agent on detector training; it is stored as weights and JSON, and resumable.
+
+    `--algo` names the learner: ppo, a2c, recurrent_ppo, sac, td3, tqc or dqn.
 
     `--family rescue` trains it on that family of instances, `--family from-data --data PATH` on your own data. Writes
     NAME.safetensors and NAME.json (the agent), progress.json (an entry per iteration) and training.pt (the state to
@@ -38,6 +41,7 @@ class TrainAgent(Command):
 
     examples: ClassVar[tuple[str, ...]] = (
         "mapopt train-agent --family rescue --out runs/rescue",
+        "mapopt train-agent --algo sac --hyperparameters batch_size 128 --out runs/sac",
         "mapopt train-agent --knobs lr augment --iterations 40 --out runs/agent --resume",
     )
 
@@ -53,9 +57,9 @@ class TrainAgent(Command):
     """Images and rounds of an episode."""
     knobs: tuple[str, ...] | None = None
     """The knobs it sets; lr, augment, assign_iou and box_weight by default."""
-    action: str = "relative"
+    action: str | None = None
     """The form of its actions: relative, absolute, discrete, multi_discrete, or module:attribute for one of your
-    own."""
+    own; by default relative, and discrete for dqn."""
     action_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """What an action of your own is made with, where it differs from its defaults."""
     scale: float | None = None
@@ -72,8 +76,15 @@ class TrainAgent(Command):
     """What a reward of your own is made with, where it differs from its defaults."""
     cost_per_image: float = 0.0
     """What it pays for every image that it trains on."""
+    algo: str = AgentTraining.algo
+    """The learner: ppo, a2c, sac, td3 or dqn of stable-baselines3; recurrent_ppo or tqc of sb3-contrib."""
+    hyperparameters: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    """Arguments of the learner's constructor, or of its policy's, that differ from docs/agents.md, as names with
+    values: --hyperparameters gamma 0.99 batch_size 64. TD3's action_noise is a standard deviation."""
+    hidden: tuple[int, ...] = AgentTraining.hidden
+    """Width of every hidden layer of the policy."""
     iterations: int = AgentTraining.iterations
-    """Episodes per lane; each is followed by one update of the policy."""
+    """Episodes per lane, between which the policy is updated."""
     workers: int = AgentTraining.workers
     """Processes; 0 takes one per core, and one on a GPU."""
     lanes: int = AgentTraining.lanes
@@ -101,7 +112,8 @@ class TrainAgent(Command):
 
         settings = replace(settings, family=self.family.make(self.data), device=str(choose_device(self.device)))
         names, episodes = ", ".join(settings.make_action().knobs), settings.processes * settings.lanes
-        print(f"training an agent on {names}: {settings.iterations} iterations of {episodes} episodes", flush=True)
+        length = f"{settings.iterations} iterations of {episodes} episodes"
+        print(f"training an agent with {settings.algo} on {names}: {length}", flush=True)
         finished = finished_iterations(self.out) if self.resume and not self.overwrite else 0
         with Waiting(
             "training",
@@ -139,13 +151,24 @@ class TrainAgent(Command):
         rate = expected_image_seconds("tiny", (48, 48))
         return None if rate is None else rate * iterations * lanes * self.budget.images
 
+    def _action(self) -> Any:
+        """Returns the form of action; None leaves it to the learner."""
+        if self.action is not None:
+            return ACTIONS.choice(self.action, self.action_settings)
+        if self.action_settings:
+            raise ConfigError("--action-settings was given without the --action that it is for: give both")
+        return None
+
     def _settings(self) -> AgentTraining:
         """Returns the settings, as far as they are known before the family is made."""
         FAMILIES.check_name(self.family.name)
         return AgentTraining(
             budget=self.budget,
             knobs=self.knobs,
-            action=ACTIONS.choice(self.action, self.action_settings),
+            action=self._action(),
+            algo=self.algo,
+            hyperparameters=dict(self.hyperparameters),
+            hidden=self.hidden,
             scale=self.scale,
             step_size=self.step_size,
             features=self.features,

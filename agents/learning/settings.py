@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from mapopt.agents.learning.algorithms import ALGORITHMS, Algorithm, check_hyperparameters, find_algorithm
 from mapopt.bounds import WORKERS, check_seed, check_whole
 from mapopt.envs.detector_training.actions import ACTIONS
 from mapopt.envs.detector_training.features import FEATURES
@@ -33,7 +34,7 @@ FREE = ("iterations", "device")
 
 @dataclass(frozen=True, kw_only=True)
 class AgentTraining(EnvSettings):
-    """How an agent is trained: on an environment with these settings, by PPO with those that follow.
+    """How an agent is trained: on an environment with these settings, by a learner with those that follow.
 
     Raises:
         ConfigError: a setting is unknown or out of its range.
@@ -42,8 +43,14 @@ class AgentTraining(EnvSettings):
     4.0
     """
 
+    action: Any = None
+    """The form of action, as in `EnvSettings`; None is relative, and discrete for a learner that needs choices."""
+    algo: str = "ppo"
+    """The learner: a name in `mapopt.agents.learning.algorithms.ALGORITHMS`."""
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the learner's constructor, or of its policy's, by name; they come before the settings below."""
     iterations: int = 20
-    """Episodes per lane; each is followed by one update of the policy."""
+    """Episodes per lane, between which the policy is updated."""
     workers: int = 0
     """Processes; 0 takes one per core, and one on a GPU."""
     lanes: int = 16
@@ -51,13 +58,13 @@ class AgentTraining(EnvSettings):
     learning_rate: float = 1e-3
     """Of the policy."""
     epochs: int = 8
-    """How often an update goes through the episodes."""
+    """How often an update goes through the episodes; of PPO, as are minibatches and clip."""
     minibatches: int = 4
     """Into how many parts an update divides them."""
     clip: float = 0.2
     """How far an update may move the odds of an action."""
     gae_lambda: float = 0.95
-    """How far advantages look ahead; 1 to the end of the episode."""
+    """How far advantages look ahead; 1 to the end of the episode. Of PPO and A2C, as is log_std."""
     log_std: float = -1.0
     """Logarithm of the initial standard deviation of the actions."""
     reward_scale: float = 10.0
@@ -68,7 +75,11 @@ class AgentTraining(EnvSettings):
     """Every random choice of the training follows from it."""
 
     def __post_init__(self) -> None:
+        known = find_algorithm(self.algo)
+        if self.action is None:
+            self._set("action", "relative" if "continuous" in known.actions else "discrete")
         super().__post_init__()
+        self._check_fields(known)
         check_seed(self.seed)
         check_whole("workers", self.workers, 0, WORKERS)
         for name in ("iterations", "lanes", "epochs", "minibatches"):
@@ -76,10 +87,19 @@ class AgentTraining(EnvSettings):
         if not 0 < self.learning_rate <= 1:
             raise ConfigError(f"learning_rate is {self.learning_rate}: expected more than 0, to 1")
 
+    def _check_fields(self, known: Algorithm) -> None:
+        """Raises ConfigError where a setting is given that another learner has."""
+        if not isinstance(self.hyperparameters, dict):
+            raise ConfigError(f"hyperparameters is {self.hyperparameters!r}: expected names with values")
+        others = {name for each in ALGORITHMS.values() for name in each.fields} - set(known.fields)
+        for item in fields(self):
+            if item.name in others and getattr(self, item.name) != item.default:
+                raise ConfigError(f"{item.name} was given for {self.algo}, which has no such setting: leave it out")
+
     @property
     def environment(self) -> EnvSettings:
         """What the environments are made from."""
-        return EnvSettings(**{field.name: getattr(self, field.name) for field in fields(EnvSettings)})
+        return EnvSettings(**{item.name: getattr(self, item.name) for item in fields(EnvSettings)})
 
     @property
     def processes(self) -> int:
@@ -100,7 +120,8 @@ def check_training(settings: AgentTraining) -> InstanceFamily:
             evaluating agents.
         DataError: the family's data cannot be used.
     """
-    settings.make_action()
+    check_hyperparameters(settings.algo, settings.hyperparameters)
+    _check_actions(settings)
     settings.make_reward()
     family = settings.make_family()
     if family.split != "train":
@@ -109,6 +130,17 @@ def check_training(settings: AgentTraining) -> InstanceFamily:
     if recipe is not None:
         settings.budget.check(recipe.batch_size)
     return family
+
+
+def _check_actions(settings: AgentTraining) -> None:
+    """Raises ConfigError where a form of action is one that the learner cannot learn."""
+    from gymnasium.spaces import Box, MultiDiscrete
+
+    space, known = settings.make_action().space_of_actions(), find_algorithm(settings.algo).actions
+    kind = "continuous" if isinstance(space, Box) else "choices"
+    if kind not in known or (isinstance(space, MultiDiscrete) and "continuous" not in known):
+        forms = "relative or absolute" if "continuous" in known else "discrete"
+        raise ConfigError(f"{settings.algo} cannot learn actions from {space}: give --action {forms}")
 
 
 def stored(settings: AgentTraining, family: InstanceFamily) -> dict[str, Any]:
@@ -124,7 +156,7 @@ def stored(settings: AgentTraining, family: InstanceFamily) -> dict[str, Any]:
     form = settings.make_action()
     features = settings.features
     values = {
-        **{field.name: getattr(settings, field.name) for field in fields(AgentTraining)},
+        **{item.name: getattr(settings, item.name) for item in fields(AgentTraining)},
         "family": _family(family),
         "knobs": form.knobs,
         "action": _part(settings.action, ACTIONS),
@@ -145,9 +177,19 @@ def same_training(kept: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
         kept: what a version of mapopt stored, this one or an earlier one.
         now: what this one would store.
     """
-    before = {"action": "relative", "step_size": None, "seconds_limit": None, **translate(kept, "agent training")}
+    before = {**_OF_THE_FIRST, **translate(kept, "agent training")}
     before["family"] = _family_of_today(before["family"])
     return {**before, **dict.fromkeys(FREE)} == {**now, **dict.fromkeys(FREE)}
+
+
+_OF_THE_FIRST: dict[str, Any] = {
+    "action": "relative",
+    "step_size": None,
+    "seconds_limit": None,
+    "algo": "ppo",
+    "hyperparameters": {},
+}
+"""What trainings of before there were such settings had."""
 
 
 def _family(family: InstanceFamily) -> dict[str, Any]:

@@ -53,7 +53,7 @@ _KNOBS = (
 )
 _SCHEDULE = ("shape", "warmup", "warmup_from", "final", "milestones", "factor")
 _PLATEAU = ("rounds", "factor", "margin", "warmup", "warmup_from")
-_AGENT = {"action": "relative", "step_size": None, "activation": "tanh", "output": "clip"}
+_AGENT = {"action": "relative", "step_size": None, "activation": "tanh", "output": "clip", "cells": ()}
 _KINDS = ("constant", "schedule", "plateau", "agent", "replay")
 """What is always hashed: the settings, agents and kinds of controllers that there were when runs were first stored."""
 

@@ -34,7 +34,7 @@ SUMMARIES: dict[str, str] = {
     "train": "Train a detector, selected by its AP on the val split and tested once at the end.",
     "evaluate": "Measure a trained detector, or a file of results, as COCO does, and say why it is not better.",
     "predict": "Find objects in images, and draw them.",
-    "train-agent": "Train an agent with PPO on detector training; it is stored as weights and JSON, and resumable.",
+    "train-agent": "Train an agent on detector training; it is stored as weights and JSON, and resumable.",
     "watch": "Play an episode of an agent, print a line per round, and write it as a video (GIF or MP4).",
     "search": (
         "Search the settings of methods in the spaces that an experiment gives them, by val AP on seeds of their own."

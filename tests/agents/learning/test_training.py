@@ -13,8 +13,10 @@ import torch
 
 from mapopt.agents import Agent, AgentTraining, OwnParts, PolicyController, Progress, load_agent, train_agent
 from mapopt.agents.commands.train_agent import TrainAgent
-from mapopt.agents.learning import state, training
+from mapopt.agents.learning import state
+from mapopt.agents.learning.learner import Sb3Learner
 from mapopt.agents.learning.settings import same_training, stored
+from mapopt.agents.learning.watching import Watched
 from mapopt.envs.detector_training.action_forms import AbsoluteAction, RelativeAction
 from mapopt.envs.detector_training.env import DetectorTrainingEnv
 from mapopt.envs.detector_training.settings import EnvSettings
@@ -98,15 +100,15 @@ def test_a_worker_that_dies_is_replaced_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole, _ = train(tmp_path / "whole")
-    iterate, deaths = training._iterate, [1]
+    iterate, deaths = Sb3Learner.iterate, [1]
 
-    def dying(model: Any, env: Any, chosen: AgentTraining, iteration: int) -> None:
+    def dying(learner: Sb3Learner, iteration: int, *, planned: int) -> None:
         if iteration == 1 and deaths:
             deaths.pop()
             raise WorkerError("a worker's process has ended")
-        iterate(model, env, chosen, iteration)
+        iterate(learner, iteration, planned=planned)
 
-    monkeypatch.setattr(training, "_iterate", dying)
+    monkeypatch.setattr(Sb3Learner, "iterate", dying)
     agent, log = train(tmp_path / "died")
     assert agent.fingerprint == whole.fingerprint
     assert [progress.iteration for progress in log] == [0, 1]
@@ -255,27 +257,25 @@ def test_a_family_of_ones_own_is_kept_with_its_settings_and_known_apart_from_our
 
 
 def test_command_training_and_environment_have_one_default() -> None:
-    training, environment, command = AgentTraining(), DetectorTrainingEnv().settings, TrainAgent()
+    training, environment = AgentTraining(), DetectorTrainingEnv().settings
     assert training.environment == environment == EnvSettings()
-    for field in dataclasses.fields(AgentTraining):
-        if hasattr(command, field.name) and field.name not in ("family", "device"):
-            assert getattr(command, field.name) == getattr(training, field.name), field.name
+    assert TrainAgent()._settings() == training
     assert training.make_action() == environment.make_action() == RelativeAction()
     assert AbsoluteAction().knobs == RelativeAction().knobs
 
 
 def test_the_cost_holds_iterations_that_were_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    iterate = training._iterate
+    iterate = Sb3Learner.iterate
 
-    def killed(*given: Any) -> None:
-        iterate(*given)
-        if given[-1] == 1:
+    def killed(learner: Sb3Learner, iteration: int, *, planned: int) -> None:
+        iterate(learner, iteration, planned=planned)
+        if iteration == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_iterate", killed)
+    monkeypatch.setattr(Sb3Learner, "iterate", killed)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path)
-    monkeypatch.setattr(training, "_iterate", iterate)
+    monkeypatch.setattr(Sb3Learner, "iterate", iterate)
     cost = train(tmp_path, resume=True)[0].training["cost"]
     assert (cost["iterations"], cost["images"]) == (2, 4 * 2 * 12), "two, one again, and the mean actions"
     path = tmp_path / "cost.json"
@@ -296,10 +296,6 @@ def test_a_resumed_training_is_not_cut_short(tmp_path: Path) -> None:
 def test_every_iteration_has_its_own_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the same ones, an agent would be trained on the same instances, and explore alike, again and again."""
     seeds: dict[str, list[int]] = {"instances": [], "exploration": [], "minibatches": []}
-    iterate = training._iterate
-
-    def watch(model: Any, env: Any, *given: Any) -> None:
-        iterate(model, env, *given)
 
     def noting(kind: str, seed: Any) -> Any:
         def note(value: Any = None) -> Any:
@@ -309,7 +305,7 @@ def test_every_iteration_has_its_own_seeds(tmp_path: Path, monkeypatch: pytest.M
         return note
 
     for kind, place, name in (
-        ("instances", training._Watched, "seed"),
+        ("instances", Watched, "seed"),
         ("exploration", torch, "manual_seed"),
         ("minibatches", np.random, "seed"),
     ):
@@ -323,7 +319,6 @@ def test_every_iteration_has_its_own_seeds(tmp_path: Path, monkeypatch: pytest.M
             monkeypatch.setattr(place, name, seed_of)
         else:
             monkeypatch.setattr(place, name, noting(kind, original))
-    monkeypatch.setattr(training, "_iterate", watch)
     _, log = train(tmp_path, iterations=3, learning_rate=1e-12)
     assert len(set(seeds["instances"])) == len(seeds["instances"]) >= 4, "three, and the episode of the mean actions"
     for kind in ("exploration", "minibatches"):
