@@ -179,7 +179,7 @@ def same_training(kept: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """
     before = {**_OF_THE_FIRST, **translate(kept, "agent training")}
     before["family"] = _family_of_today(before["family"])
-    return {**before, **dict.fromkeys(FREE)} == {**now, **dict.fromkeys(FREE)}
+    return {**before, **dict.fromkeys(FREE)} == {**_OF_THE_FIRST, **now, **dict.fromkeys(FREE)}
 
 
 _OF_THE_FIRST: dict[str, Any] = {
