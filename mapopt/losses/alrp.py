@@ -7,6 +7,7 @@ localisation part; so do we, except that tied positives count half, whatever the
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn.functional import pad
 from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.gradients import Component, error_driven, positive_mass, soft_ranks
 from mapopt.losses.sums.lists import Lists, PositiveTable
+from mapopt.losses.sums.one_pass import OnePass, is_number
 from mapopt.losses.sums.ranking import Ranking
 from mapopt.losses.table import ERROR_DRIVEN_WEIGHT
 
@@ -76,6 +78,12 @@ class ALRPLoss(ListLoss):
         through_labels = table.mean(_errors_above(table, errors) / rank)
         return {"classification": values[0], "localization": values[1] + (through_labels - through_labels.detach())}
 
+    def in_one_pass(self) -> OnePass | None:
+        """Returns the pass of the published update; a subclass has none, since it may compute something else."""
+        if type(self) is not ALRPLoss or self.gradient != "error-driven" or not is_number(self.delta, above=0.0):
+            return None
+        return _one_pass(float(self.delta))
+
 
 def _errors_above(table: PositiveTable, errors: Tensor) -> Tensor:
     """Sums the errors of the positives above each positive and its own, and half of those tied with it."""
@@ -86,3 +94,15 @@ def _errors_above(table: PositiveTable, errors: Tensor) -> Tensor:
     above = running[:, -1:] - running.gather(-1, not_above)
     tied = running.gather(-1, not_above) - running.gather(-1, below)
     return above + 0.5 * (tied + errors)
+
+
+@lru_cache
+def _one_pass(delta: float) -> OnePass:
+    return OnePass(
+        kernel="localization_recall_precision",
+        components=("classification", "localization"),
+        delta=delta,
+        parameter=_SMALLEST_MASS,
+        moved=2,
+        spreads=2,
+    )

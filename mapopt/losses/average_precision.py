@@ -6,6 +6,7 @@ here, and the published one is the default.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.gradients import Component, error_driven, soft_ranks
 from mapopt.losses.sums.lists import Lists
+from mapopt.losses.sums.one_pass import OnePass, is_number
 from mapopt.losses.sums.ranking import Ranking
 from mapopt.losses.table import ERROR_DRIVEN_WEIGHT
 
@@ -48,6 +50,12 @@ class APLoss(ListLoss):
         self.interpolate = interpolate
         self.gradient = gradient
 
+    def in_one_pass(self) -> OnePass | None:
+        """Returns the pass of the published update; a subclass has none, since it may compute something else."""
+        if type(self) is not APLoss or self.gradient != "error-driven" or not is_number(self.delta, above=0.0):
+            return None
+        return _one_pass(float(self.delta), bool(self.interpolate))
+
     def evaluate(self, lists: Lists) -> dict[str, Tensor]:
         """Computes ``rank``, ``[lists]``."""
         ranking = Ranking(lists, self.per_list("delta", lists, above=0.0))
@@ -74,3 +82,8 @@ class APLoss(ListLoss):
 def _interpolated(error: Tensor) -> Tensor:
     """Takes the smallest 1 - precision at an equal or higher recall: tables ascend by score, from recall 1."""
     return error.cummin(-1).values
+
+
+@lru_cache
+def _one_pass(delta: float, interpolate: bool) -> OnePass:
+    return OnePass(kernel="average_precision", components=("rank",), delta=delta, parameter=float(interpolate))

@@ -18,6 +18,7 @@ from mapopt.errors import ConfigError
 from mapopt.losses.sums.compiler import not_traced, torch_func_explained
 from mapopt.losses.sums.domain import as_fact
 from mapopt.losses.sums.lists import Lists, accumulation_type, as_lists
+from mapopt.losses.sums.one_pass import OnePass
 
 
 class KnobRange(Protocol):
@@ -106,6 +107,10 @@ class ListLoss(nn.Module, ABC):
         Raises:
             DataError: shapes or types do not fit, or labels are outside their domain.
         """
+        task = None if facts else self.in_one_pass()
+        value = None if task is None else task.value(scores, labels, where)
+        if value is not None:
+            return value
         # An own loss that knows of no facts may write its components without them.
         known = {} if facts is None else {"facts": facts}
         return torch.stack(list(self.components(scores, labels, where, **known).values())).sum()
@@ -140,6 +145,10 @@ class ListLoss(nn.Module, ABC):
 
         Arguments as in `forward`.
         """
+        task = None if facts else self.in_one_pass()
+        values = None if task is None else task.lists(scores, labels, where)
+        if values is not None:
+            return values
         lists = _lists_of(scores, labels, where, facts)
         return {name: value.reshape(lists.leading) for name, value in self._values(lists).items()}
 
@@ -204,6 +213,10 @@ class ListLoss(nn.Module, ABC):
             >>> HingeLoss(margin=2.0)(torch.tensor([1.0, 0.0, -3.0]), torch.tensor([1.0, 0.0, 0.0]))
             tensor(1.)
         """
+
+    def in_one_pass(self) -> OnePass | None:
+        """Returns how the loss is computed in one compiled pass, with the same bits; None where it is not."""
+        return None
 
     def start_weight(self) -> float:
         """Returns the class weight that a detector starts from where nothing else is asked for.

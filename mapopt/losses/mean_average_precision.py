@@ -7,6 +7,7 @@ are the sums over pairs that AP-loss and Rank & Sort are made of.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from mapopt.losses.base import ListLoss
 from mapopt.losses.sums.compiler import not_traced
-from mapopt.losses.sums.dominance import WrongPairs, wrong_pairs
+from mapopt.losses.sums.dominance import LARGEST_MATRIX, WrongPairs, wrong_pairs
 from mapopt.losses.sums.gradients import Component, error_driven, soft_ranks, wrong_mass
 from mapopt.losses.sums.lists import Lists, as_lists
+from mapopt.losses.sums.one_pass import OnePass, is_number
 from mapopt.losses.sums.ranking import Ranking
 from mapopt.losses.table import ERROR_DRIVEN_WEIGHT
 
@@ -99,6 +101,13 @@ class MeanAPLoss(ListLoss):
             sort = sort + table.mean((number / total - pairs.below((present / total)[None])[0]) * change)
         return {"localization": table.mean(1.0 - quality), "rank": rank, "sort": sort}
 
+    def in_one_pass(self) -> OnePass | None:
+        """Returns the pass of the published update; a subclass has none, since it may compute something else."""
+        known = type(self) is MeanAPLoss and (self.thresholds, self.gradient) == ("uniform", "error-driven")
+        if not (known and is_number(self.delta, above=0.0) and is_number(self.floor) and 0.0 <= self.floor <= 1.0):
+            return None
+        return _one_pass(float(self.delta), float(self.floor))
+
     def quality(self, ious: Tensor, lists: Lists) -> Tensor:
         """Returns the fraction of the IoU thresholds that boxes reach: what a subclass writes to have another.
 
@@ -175,3 +184,15 @@ def _updates(
     received = (by_quality - quality * by_number) * table.present
     sort = Component(value=table.mean(wrong / total), positives=received - wrong * part, negatives=None)
     return rank, sort
+
+
+@lru_cache
+def _one_pass(delta: float, floor: float) -> OnePass:
+    return OnePass(
+        kernel="mean_average_precision",
+        components=("localization", "rank", "sort"),
+        delta=delta,
+        parameter=floor,
+        moved=2,
+        max_positives=LARGEST_MATRIX,
+    )

@@ -6,16 +6,18 @@ sorting needs sums over pairs of positives that are ordered one way by label and
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from mapopt.losses.base import ListLoss
-from mapopt.losses.sums.dominance import wrong_pairs
+from mapopt.losses.sums.dominance import LARGEST_MATRIX, wrong_pairs
 from mapopt.losses.sums.gradients import Component, error_driven, positive_mass, soft_ranks, wrong_mass
 from mapopt.losses.sums.grid import EdgeCounter
 from mapopt.losses.sums.lists import Lists, totals
+from mapopt.losses.sums.one_pass import OnePass, is_number
 from mapopt.losses.sums.ranking import Ranking
 from mapopt.losses.table import ERROR_DRIVEN_WEIGHT
 
@@ -77,6 +79,12 @@ class RankSortLoss(ListLoss):
         sort = Component(value=table.mean(sorting), positives=received - pushed, negatives=None)
         return dict(zip(["rank", "sort"], error_driven(ranking, rank, sort), strict=True))
 
+    def in_one_pass(self) -> OnePass | None:
+        """Returns the pass of the published update; a subclass has none, since it may compute something else."""
+        if type(self) is not RankSortLoss or self.gradient != "error-driven" or not is_number(self.delta, above=0.0):
+            return None
+        return _one_pass(float(self.delta))
+
     def _ranking(self, lists: Lists, delta: float | Tensor) -> Ranking:
         return Ranking(lists, delta)
 
@@ -113,3 +121,15 @@ def _sorting_error(positives: Tensor, errors: Tensor, wrong: Tensor, wrong_error
     current = errors / positives.clamp_min(0.5)
     target = (errors - wrong_errors) / (positives - wrong).clamp_min(0.5)
     return current - target
+
+
+@lru_cache
+def _one_pass(delta: float) -> OnePass:
+    return OnePass(
+        kernel="rank_and_sort",
+        components=("rank", "sort"),
+        delta=delta,
+        parameter=_SMALLEST_MASS,
+        moved=2,
+        max_positives=LARGEST_MATRIX,
+    )

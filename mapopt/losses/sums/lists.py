@@ -86,7 +86,7 @@ class Lists:
         masks, count = np.empty((2, *self.scores.shape), np.bool_), np.empty(len(self.scores), np.int64)
         kept = np.empty((0, 0), np.bool_) if keep is None else array_of(keep)
         numbers = (array_of(self.scores), array_of(self.labels))
-        if not kernels.survey(*numbers, kept, _EXTREME, LARGEST_LABEL, *masks, count):
+        if not kernels.survey(*numbers, kept, EXTREME, LARGEST_LABEL, *masks, count):
             return False
         self.positive, self.negative = map(torch.from_numpy, masks)
         self.count, self.bad = torch.from_numpy(count), torch.from_numpy(np.zeros(len(count), np.bool_))
@@ -107,14 +107,14 @@ class Lists:
             # What is not finite spoils its own list, and must not decide in which type the others are computed.
             known = self.scores.detach()
             low, high = torch.stack(torch.where(known.isfinite(), known, 0.0).aminmax()).tolist()
-        self._extreme = not (low > -_EXTREME and high < _EXTREME)
+        self._extreme = not (low > -EXTREME and high < EXTREME)
         if finite and not self._extreme and math.isfinite(lowest_label - highest_label):
             return none
         if keep is not None:
             self.scores = self.scores.masked_fill(~keep, 0.0)
             self.labels = self.labels.masked_fill(~keep, 0.0)
         self.has_bad = True
-        extreme = ((self.scores.detach().abs() >= _EXTREME) & self.scores.isfinite()).any(-1)
+        extreme = ((self.scores.detach().abs() >= EXTREME) & self.scores.isfinite()).any(-1)
         self._extreme = self._extreme and bool(extreme.any())  # what is ignored decides nothing
         self.scores = self.scores.masked_fill((self.scores == -torch.inf) & (self.labels <= 0), _MASKED)
         self.scores = self.scores.masked_fill(self.scores.isinf(), torch.nan)
@@ -299,5 +299,6 @@ def as_lists(scores: Any, labels: Any, where: Any = None) -> tuple[Tensor, Tenso
     return scores, labels, None if where is None else as_tensor("where", where, beside=scores)
 
 
-_EXTREME = 1e30  # beyond it differences of float32 may overflow, and squares do
+EXTREME = 1e30
+"""Beyond it differences of float32 may overflow, and squares do."""
 _MASKED = -1.5e38  # below other scores, and still a number in float32
