@@ -1,8 +1,8 @@
 """Optimize detection mAP directly: ranking surrogates, reinforcement learning, and a baseline to compare with.
 
-`train`, `load`, `evaluate` and `compare` do what the commands of these names do; the sub-packages hold the parts, each
-one level deep: ``from mapopt.losses import RankSortLoss``. Importing this package imports nothing else: what is asked
-for is imported then.
+`train`, `load`, `evaluate` and `compare` do what the commands of these names do; the sub-packages hold the
+parts, each one level deep: ``from mapopt.losses import RankSortLoss``. Importing this package imports nothing else:
+what is asked for is imported then.
 """
 
 from typing import TYPE_CHECKING

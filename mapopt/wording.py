@@ -28,7 +28,7 @@ _COMMAND_OR_FLAG = re.compile(
     r"`[^`]*`"
     r"|mapopt [a-z][a-z -]*?(?: --?[\w.-]+(?: [A-Z][A-Z:_]*\b)?)+"
     r"|--(?P<name>[a-z][a-z_-]*(?:\.[a-z][a-z_-]*)*)"
-    r"(?P<values>(?: (?:\d+(?:\.\d+)?|drop|clip|error|keep|cpu|auto|shapes|True|False)\b)*)"
+    r"(?P<values>(?: (?:\d+(?:\.\d+)?|drop|clip|error|keep|cpu|auto|shapes|none|coco|voc|yolo|True|False)\b)*)"
 )
 
 

@@ -77,7 +77,7 @@ def test_the_readmes_environment_plays_an_episode(capsys: pytest.CaptureFixture[
     assert 0 <= float(tested) <= 1
 
 
-@pytest.mark.parametrize("page", [*LINKED, "agents.md", "optimizers.md", "benchmarks.md", "../README.md"])
+@pytest.mark.parametrize("page", [*LINKED, "agents.md", "optimizers.md", "benchmarks.md", "data.md", "../README.md"])
 def test_command_lines_on_a_page_are_understood(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for _, code in blocks(page, "") for line in code.splitlines() if line.startswith("mapopt ")]
     assert lines

@@ -68,3 +68,7 @@ def test_the_verbs_speak_python_and_the_commands_flags(
     said = capsys.readouterr().err.splitlines()
     assert said[0].endswith("Give --resume to go on with the run in it, --overwrite to replace it, or another --out.")
     assert "--accept-stored counts what other code made and --redo" in said[1]
+
+
+def test_layouts_and_none_are_values_in_python() -> None:
+    assert in_python("give --layout coco, or --images none.") == "give layout='coco', or images='none'."

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mapopt.data.annotations import Annotations as Annotations
     from mapopt.data.coco import read_coco as read_coco
     from mapopt.data.coco import write_coco as write_coco
+    from mapopt.data.converting import convert as convert
     from mapopt.data.crops import Windows as Windows
     from mapopt.data.crops import read_crops as read_crops
     from mapopt.data.datasets import DetectionDataset as DetectionDataset
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mapopt.data.faults import FAULTS as FAULTS
     from mapopt.data.faults import Fault as Fault
     from mapopt.data.faults import mislabel as mislabel
+    from mapopt.data.folders import read_sets as read_sets
     from mapopt.data.images import ImageSet as ImageSet
     from mapopt.data.images import Targets as Targets
     from mapopt.data.invalid import Invalid as Invalid
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from mapopt.data.layouts import Part as Part
     from mapopt.data.layouts import read_part as read_part
     from mapopt.data.loading import load_splits as load_splits
+    from mapopt.data.merging import MergedSets as MergedSets
+    from mapopt.data.merging import merge as merge
     from mapopt.data.palette import category_color as category_color
     from mapopt.data.pixels import read_image as read_image
     from mapopt.data.results import read_results as read_results
@@ -37,9 +41,15 @@ if TYPE_CHECKING:
     from mapopt.data.shapes import make_shapes_splits as make_shapes_splits
     from mapopt.data.shapes_config import MAX_SEED as MAX_SEED
     from mapopt.data.shapes_config import ShapesConfig as ShapesConfig
+    from mapopt.data.siblings import source_of as source_of
     from mapopt.data.splits import Splits as Splits
+    from mapopt.data.splitting import SplitSettings as SplitSettings
+    from mapopt.data.splitting import divide_set as divide_set
+    from mapopt.data.splitting import split as split
     from mapopt.data.voc import read_voc as read_voc
     from mapopt.data.voc import write_voc as write_voc
+    from mapopt.data.writing import WrittenSets as WrittenSets
+    from mapopt.data.writing import write_sets as write_sets
     from mapopt.data.yolo import read_yolo as read_yolo
     from mapopt.data.yolo import write_yolo as write_yolo
 else:
@@ -49,6 +59,7 @@ else:
             "Annotations": "mapopt.data.annotations",
             "read_coco": "mapopt.data.coco",
             "write_coco": "mapopt.data.coco",
+            "convert": "mapopt.data.converting",
             "Windows": "mapopt.data.crops",
             "read_crops": "mapopt.data.crops",
             "DetectionDataset": "mapopt.data.datasets",
@@ -58,6 +69,7 @@ else:
             "FAULTS": "mapopt.data.faults",
             "Fault": "mapopt.data.faults",
             "mislabel": "mapopt.data.faults",
+            "read_sets": "mapopt.data.folders",
             "ImageSet": "mapopt.data.images",
             "Targets": "mapopt.data.images",
             "Invalid": "mapopt.data.invalid",
@@ -66,6 +78,8 @@ else:
             "Part": "mapopt.data.layouts",
             "read_part": "mapopt.data.layouts",
             "load_splits": "mapopt.data.loading",
+            "MergedSets": "mapopt.data.merging",
+            "merge": "mapopt.data.merging",
             "category_color": "mapopt.data.palette",
             "read_image": "mapopt.data.pixels",
             "read_results": "mapopt.data.results",
@@ -74,9 +88,15 @@ else:
             "make_shapes_splits": "mapopt.data.shapes",
             "MAX_SEED": "mapopt.data.shapes_config",
             "ShapesConfig": "mapopt.data.shapes_config",
+            "source_of": "mapopt.data.siblings",
             "Splits": "mapopt.data.splits",
+            "SplitSettings": "mapopt.data.splitting",
+            "divide_set": "mapopt.data.splitting",
+            "split": "mapopt.data.splitting",
             "read_voc": "mapopt.data.voc",
             "write_voc": "mapopt.data.voc",
+            "WrittenSets": "mapopt.data.writing",
+            "write_sets": "mapopt.data.writing",
             "read_yolo": "mapopt.data.yolo",
             "write_yolo": "mapopt.data.yolo",
         },

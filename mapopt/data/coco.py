@@ -47,9 +47,9 @@ def read_coco(
     path = Path(json_path)
     data = read_json(path)
     with blame(path):
-        images, objects, categories = (_section(data, key) for key in ("images", "annotations", "categories"))
+        images, objects, categories = (section(data, key) for key in ("images", "annotations", "categories"))
         image_ids = _integers(images, "id", "image")
-        categories, left_out = _without_root(categories, objects)
+        categories, left_out = without_root(categories, objects)
         category_ids = _integers(categories, "id", "category")
         file_names = _texts(images, "file_name", "image")
         widths, heights = (_integers(images, key, "image") for key in ("width", "height"))
@@ -174,7 +174,12 @@ def images_folder(path: Path, images_dir: str | Path | None, file_names: Sequenc
     return places[int(np.argmax(hits))]
 
 
-def _section(data: Any, key: str) -> list[dict[str, Any]]:
+def section(data: Any, key: str) -> list[dict[str, Any]]:
+    """Returns a list of a COCO file: ``images``, ``annotations`` or ``categories``.
+
+    Raises:
+        DataError: there is none, or something in it is no object in braces.
+    """
     if isinstance(data, list):
         raise DataError("is a list, as files of results are. Expected an annotation file with images and categories.")
     if not isinstance(data, dict) or not isinstance(data.get(key), list):
@@ -254,7 +259,7 @@ def _flag(entry: dict[str, Any], name: str) -> bool:
     return bool(value)
 
 
-def _without_root(categories: list[dict[str, Any]], objects: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+def without_root(categories: list[dict[str, Any]], objects: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
     """Returns the categories without the one that Roboflow puts above all others, and a remark on it."""
     if len(categories) < 2:
         return categories, ""

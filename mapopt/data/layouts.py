@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -115,15 +116,8 @@ def find_sets(path: Path, layout: Layout, invalid: Invalid) -> FolderSets:
         raise ConfigError(unknown_name("layout", str(layout), get_args(Layout)))
     if not os.path.exists(path):
         raise DataError(f"{path}: no such file or folder. Check the path.")
-    finders = {
-        "coco": _coco_sets,
-        "yolo": _yolo_sets,
-        "voc": _voc_sets,
-        "csv": _csv_sets,
-        "fiftyone": _fiftyone_sets,
-    }
     single = None
-    for name, find in finders.items():
+    for name, find in _finders().items():
         for sets in find(path, invalid) if layout in ("auto", name) else ():
             if sets.single is None:
                 return sets
@@ -133,6 +127,29 @@ def find_sets(path: Path, layout: Layout, invalid: Invalid) -> FolderSets:
         there = ", ".join(sorted(entry.name for entry in path.iterdir())[:6]) if os.path.isdir(path) else "a file"
         raise DataError(f"{path}: is no data set of a known layout (there is: {there or 'nothing'}). {_EXPECTED}.")
     return single
+
+
+def layouts_of(path: Path) -> list[tuple[str, str]]:
+    """Returns every kind of folder that a path can be read as, with what was recognized."""
+    kinds = []
+    for name, find in _finders().items():
+        try:
+            kinds += [(name, sets.what) for sets in find(path, "error")][:1]
+        except DataError:
+            # What is wrong with it is said when it is read.
+            kinds.append((name, name))
+    return kinds
+
+
+def _finders() -> dict[str, Callable[[Path, Invalid], Iterator[FolderSets]]]:
+    """Returns what recognizes each layout, in the order in which they are tried."""
+    return {
+        "coco": _coco_sets,
+        "yolo": _yolo_sets,
+        "voc": _voc_sets,
+        "csv": _csv_sets,
+        "fiftyone": _fiftyone_sets,
+    }
 
 
 def find_splits(path: Path, layout: Layout, invalid: Invalid) -> dict[str, Reader]:
@@ -174,7 +191,7 @@ def find_whole(path: Path, layout: Layout, invalid: Invalid) -> Annotations:
 
 def _coco_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
     def reader(file: Path) -> Reader:
-        return lambda: read_coco(file, invalid=invalid)
+        return partial(read_coco, file, invalid=invalid)
 
     if path.suffix == ".json" and not is_fiftyone(path):
         yield FolderSets(f"the COCO file {path.name}", {WHOLE: reader(path)})
@@ -233,7 +250,7 @@ def _fiftyone_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
 
 def _yolo_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
     def reader(data: YoloData, entry: str) -> Reader:
-        return lambda: read_yolo_data(data, entry, invalid=invalid)
+        return partial(read_yolo_data, data, entry, invalid=invalid)
 
     if os.path.isdir(path):
         named = next((path / name for name in _YOLO_FILES if os.path.exists(path / name)), None)
@@ -278,10 +295,10 @@ def _voc_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
     lists = path / "ImageSets" / "Main"
 
     def reader(entry: str) -> Reader:
-        return lambda: read_voc(path, entry, invalid=invalid)
+        return partial(read_voc, path, entry, invalid=invalid)
 
     def folder_reader(sheets: VocSheets) -> Reader:
-        return lambda: read_voc_folder(sheets, invalid=invalid)
+        return partial(read_voc_folder, sheets, invalid=invalid)
 
     entries = {
         split: next((n for n in names if os.path.exists(lists / f"{n}.txt")), None)

@@ -24,9 +24,9 @@ from mapopt.errors import DataError, unknown_name
 from mapopt.files import write_text
 from mapopt.paths import check_inside
 
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _FLAGS = {"0": False, "1": True, "false": False, "true": True, "": False}
-_CLASSES_FILE = "classes.txt"
+CLASSES_FILE = "classes.txt"
 
 
 def read_voc(
@@ -45,7 +45,7 @@ def read_voc(
         DataError: a file is missing or wrong; the message names the file and the object.
     """
     folder = Path(folder)
-    notes = _folder(folder, ("Annotations", "annotations_voc"), "the XML files")
+    notes = folder_of(folder, ("Annotations", "annotations_voc"), "the XML files")
     pictures = next(
         (folder / name for name in ("JPEGImages", "images") if os.path.isdir(folder / name)), folder / "JPEGImages"
     )
@@ -159,7 +159,7 @@ def write_voc(annotations: Annotations, folder: str | Path, split: str) -> None:
         if name != name.strip() or "\n" in name:
             raise DataError(f"category name {name!r} begins or ends with a space, which VOC cannot keep. Rename it.")
     listed = "".join(f"{name}\n" for name in annotations.category_names)
-    classes = folder / _CLASSES_FILE
+    classes = folder / CLASSES_FILE
     if os.path.exists(classes) and read_text(classes) != listed:
         raise DataError(f"{classes}: lists other classes than these annotations have. Choose another folder.")
     write_text(classes, listed)
@@ -197,26 +197,31 @@ class _Sheet:
 
 
 def _read_sheet(path: Path, key: str, pictures: Path) -> _Sheet:
-    root = _parse(path)
-    file_name = _file_name(key, (root.findtext("filename") or "").strip(), pictures)
+    root = parse_sheet(path)
+    file_name = picture_name(key, (root.findtext("filename") or "").strip(), pictures)
     names, boxes, difficult = [], [], []
     for number, element in enumerate(root.findall("object"), start=1):
         name = (element.findtext("name") or "").strip()
         if not name:
             raise DataError(f"{path}: object {number} has no name. Add it.")
         box = [
-            _number(element.findtext(f"bndbox/{corner}"), f"{path}: object {number} ({name})", corner)
-            for corner in _CORNERS
+            number_in(element.findtext(f"bndbox/{corner}"), f"{path}: object {number} ({name})", corner)
+            for corner in CORNERS
         ]
         names.append(name)
         boxes.append(box)
-        difficult.append(_flag(element.findtext("difficult"), f"{path}: object {number} ({name})"))
-    width, height = (_number(root.findtext(f"size/{side}") or "0", str(path), side) for side in ("width", "height"))
+        difficult.append(flag_of(element.findtext("difficult"), f"{path}: object {number} ({name})"))
+    width, height = (number_in(root.findtext(f"size/{side}") or "0", str(path), side) for side in ("width", "height"))
     size = (int(width), int(height)) if width >= 1 and height >= 1 else image_size(pictures / file_name)
     return _Sheet(file_name, size, names, boxes, difficult)
 
 
-def _parse(path: Path) -> ElementTree.Element:
+def parse_sheet(path: Path) -> ElementTree.Element:
+    """Returns the outermost element of an XML file.
+
+    Raises:
+        DataError: there is no such file, or it is not XML.
+    """
     try:
         return ElementTree.fromstring(read_xml_text(path))
     except ElementTree.ParseError as error:
@@ -227,7 +232,7 @@ def _parse(path: Path) -> ElementTree.Element:
         ) from None
 
 
-def _file_name(key: str, noted: str, pictures: Path) -> str:
+def picture_name(key: str, noted: str, pictures: Path) -> str:
     """Returns an image's name: the noted one if it belongs to the XML file, else whatever image has the same stem."""
     folder, stem = PurePosixPath(key).parent, PurePosixPath(key).name
     fitting = PurePosixPath(noted).stem == stem and PurePosixPath(noted).name == noted
@@ -238,7 +243,7 @@ def _file_name(key: str, noted: str, pictures: Path) -> str:
     return (folder / name).as_posix()
 
 
-def _flag(text: str | None, where: str) -> bool:
+def flag_of(text: str | None, where: str) -> bool:
     """Returns what ``difficult`` says."""
     value = _FLAGS.get((text or "0").strip().lower())
     if value is None:
@@ -246,7 +251,12 @@ def _flag(text: str | None, where: str) -> bool:
     return value
 
 
-def _number(text: str | None, where: str, name: str) -> float:
+def number_in(text: str | None, where: str, name: str) -> float:
+    """Returns the number that an element holds.
+
+    Raises:
+        DataError: it is missing, or no number.
+    """
     try:
         return float(text or "")
     except ValueError:
@@ -255,16 +265,21 @@ def _number(text: str | None, where: str, name: str) -> float:
 
 
 def _category_names(folder: Path, notes: Path) -> tuple[str, ...]:
-    classes = folder / _CLASSES_FILE
+    classes = folder / CLASSES_FILE
     if os.path.isfile(classes):
         return tuple(line.strip() for line in read_text(classes).splitlines() if line.strip())
     names = {
-        (name.text or "").strip() for path in notes.rglob("*.xml") for name in _parse(path).iterfind("object/name")
+        (name.text or "").strip() for path in notes.rglob("*.xml") for name in parse_sheet(path).iterfind("object/name")
     }
     return tuple(sorted(names - {""}))
 
 
-def _folder(folder: Path, names: Sequence[str], what: str) -> Path:
+def folder_of(folder: Path, names: Sequence[str], what: str) -> Path:
+    """Returns the first of some folders that is there.
+
+    Raises:
+        DataError: none is there.
+    """
     for name in names:
         if os.path.isdir(folder / name):
             return folder / name
@@ -292,7 +307,7 @@ def _sheet_text(annotations: Annotations, image: int, objects: list[int]) -> str
         ElementTree.SubElement(element, "name").text = annotations.category_names[annotations.labels[index]]
         ElementTree.SubElement(element, "difficult").text = str(int(annotations.crowd[index]))
         box = ElementTree.SubElement(element, "bndbox")
-        for corner, value in zip(_CORNERS, annotations.boxes[index].tolist(), strict=True):
+        for corner, value in zip(CORNERS, annotations.boxes[index].tolist(), strict=True):
             ElementTree.SubElement(box, corner).text = str(int(value)) if value.is_integer() else repr(value)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"

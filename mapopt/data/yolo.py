@@ -53,19 +53,19 @@ def read_yolo(data_yaml: str | Path, split: str, *, invalid: Invalid = "error") 
 def read_yolo_data(data: YoloData, split: str, *, invalid: Invalid = "error") -> Annotations:
     """Reads one split of a YOLO folder whose file was read already; see `read_yolo`."""
     path, names = data.path, data.names
-    root, files = _images(data, split)
+    root, files = images_of(data, split)
     sizes = np.array([image_size(file) for file in files], dtype=np.int64).reshape(-1, 2)
     places = {number: position for position, number in enumerate(names)}
     rows: list[list[float]] = []
     labels, images, where = [], [], []
-    label_files = [_find_label_file(file) for file in files]
+    label_files = [find_label_file(file) for file in files]
     for image, label_file in enumerate(label_files):
         if label_file is None:
             continue
         for line, text in enumerate(read_text(label_file).splitlines(), start=1):
             if not text.strip():
                 continue
-            number, row = _parse_line(text, f"{label_file}, line {line}", data.keypoints)
+            number, row = parse_line(text, f"{label_file}, line {line}", data.keypoints)
             if number not in places:
                 raise DataError(
                     f"{label_file}, line {line}: class {number} is not in the names of {path} "
@@ -146,7 +146,7 @@ def write_yolo(annotations: Annotations, folder: str | Path, split: str) -> None
     write_text(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
-def _images(data: YoloData, split: str) -> tuple[Path, list[Path]]:
+def images_of(data: YoloData, split: str) -> tuple[Path, list[Path]]:
     """Returns the folder that file names are relative to, and the images of a split in order."""
     path = data.path
     entry = data.entries.get(split)
@@ -176,7 +176,7 @@ def _images(data: YoloData, split: str) -> tuple[Path, list[Path]]:
     return root, files
 
 
-def _find_label_file(image: Path) -> Path | None:
+def find_label_file(image: Path) -> Path | None:
     """Returns the label file of an image, None where it has none."""
     return next((file for file in (_label_file(image), image.with_suffix(".txt")) if os.path.exists(file)), None)
 
@@ -222,7 +222,7 @@ def _label_file(image: Path) -> Path:
     return Path(*parts, image.stem + ".txt")
 
 
-def _parse_line(text: str, where: str, keypoints: tuple[int, int] | None) -> tuple[int, list[float]]:
+def parse_line(text: str, where: str, keypoints: tuple[int, int] | None) -> tuple[int, list[float]]:
     """Returns a line's class and its corners as fractions."""
     words = text.split()
     try:
