@@ -38,7 +38,8 @@ def with_categories(notes: Annotations, names: Sequence[str], ids: Sequence[int]
 def same_categories(sets: Mapping[str, Annotations]) -> tuple[dict[str, Annotations], list[str]]:
     """Returns sets with the same categories in the same order, and what was done for it, a sentence each.
 
-    Categories are the same where their names are. Their ids stay where no two sets contradict each other; else they count from 1.
+    Categories are the same where their names are. Ids stay where no two sets contradict each other, else they count
+    from 1.
     """
     listed = [list(zip(notes.category_names, notes.category_ids.tolist(), strict=True)) for notes in sets.values()]
     if all(categories == listed[0] for categories in listed):
