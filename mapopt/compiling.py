@@ -21,8 +21,8 @@ from typing import Any, Literal, cast
 from mapopt.native import Native, folder_of
 
 Loading = Literal["in use", "read", "compile"]
-"""What stands between a process and a native function: nothing but its own file where llvmlite is imported already,
-that import where it is not, or compiling."""
+"""What stands between a process and a native function: nothing but its own file where that is an image, or llvmlite is
+imported already; that import where it is not; or compiling."""
 
 _STARTED = "llvmlite.binding"
 """What loads machine code."""
@@ -98,19 +98,19 @@ def loading(module: str, function: str) -> Loading:
         module: its name.
         function: the one of them that takes longest to compile.
     """
-    if not _on_disk(module, function):
+    if not _on_disk(module, function, "o"):
         return "compile"
-    return "in use" if _STARTED in sys.modules else "read"
+    return "in use" if _STARTED in sys.modules or _on_disk(module, function, "image") else "read"
 
 
 @cache
-def _on_disk(module: str, function: str) -> bool:
-    """Whether machine code of a function was kept on disk since its file was last changed."""
+def _on_disk(module: str, function: str, kind: str) -> bool:
+    """Whether machine code of a function was kept on disk since its file was last changed, as files of a kind."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return False
     source = Path(spec.origin)
-    kept = folder_of(source).glob(f"{source.stem}.{function}-*.o")
+    kept = folder_of(source).glob(f"{source.stem}.{function}-*.{kind}")
     return any(file.stat().st_mtime >= source.stat().st_mtime for file in kept)
 
 

@@ -2,8 +2,9 @@
 
 numba takes a second to start, nearly all of it for what a finished function never uses. What it makes of a function
 that allocates nothing is plain machine code: that is kept beside the compiled files of Python, and loaded by llvmlite
-alone, in a tenth of the time. numba itself is imported where a function has to be compiled, once on a machine. Floating
-point stays strict, as in `mapopt.compiling`.
+alone, in a tenth of the time, or where `mapopt.machine_code` understands it, without even that, in a hundredth. numba
+itself is imported where a function has to be compiled, once on a machine. Floating point stays strict, as in
+`mapopt.compiling`.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import os
+import platform
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from importlib import metadata
+from functools import cache
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+
+from mapopt.machine_code import Image, here, image_of
 
 _DTYPES = {"f8": np.dtype(np.float64), "i8": np.dtype(np.int64), "u8": np.dtype(np.uint64), "b1": np.dtype(np.bool_)}
 
@@ -86,14 +91,39 @@ class Native:
         """
         if self._call is not None:
             return
-        binding = importlib.import_module("llvmlite.binding")
-        file = _file(self.function, binding)
-        address = 0
-        with suppress(AttributeError, RuntimeError):  # an llvmlite that does it otherwise
-            address = self._read(file, binding)
-        address = address or self._compile(file)
+        address = self._place()
+        if not address:
+            binding = importlib.import_module("llvmlite.binding")
+            file = _file(self.function, binding)
+            with suppress(AttributeError, RuntimeError):  # an llvmlite that does it otherwise
+                address = self._read(file, binding)
+            address = address or self._compile(file)
         numbers = [item for dtype, size in self._kinds for item in [ctypes.c_int64] * (5 + 2 * size if size else 1)]
         self._call = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *numbers)(address)
+
+    def _place(self) -> int:
+        """Returns the address of the image that is on disk, 0 where there is none that works here."""
+        if not here():
+            return 0
+        try:
+            check, packed = _image_file(self.function).read_bytes().split(b"\n", 1)
+            if hashlib.sha256(packed).hexdigest().encode() != check:
+                return 0
+            address, memory = Image.unpack(packed).place(_outside())
+        except (OSError, ValueError, KeyError):
+            return 0
+        self._alive = (memory,)
+        return address
+
+    def _keep_image(self, name: bytes, code: bytes) -> None:
+        """Keeps an image of an object file on disk, where one can be made."""
+        image = image_of(code, name.decode()) if here() else None
+        if image is None:
+            return
+        packed = image.pack()
+        with suppress(OSError):  # no folder to write to
+            file, source = _image_file(self.function), Path(inspect.getfile(self.function))
+            _write(file, source, hashlib.sha256(packed).hexdigest().encode(), packed)
 
     def _read(self, file: Path, binding: ModuleType) -> int:
         """Returns the address of what is on disk, 0 where there is nothing or something broken."""
@@ -111,6 +141,7 @@ class Native:
         engine.add_object_file(binding.ObjectFileRef.from_data(code))
         engine.finalize_object()
         self._alive = (engine, machine)
+        self._keep_image(name, code)
         return int(engine.get_function_address(name.decode()))
 
     def _compile(self, file: Path) -> int:
@@ -139,6 +170,7 @@ class Native:
                     hashlib.sha256(b"".join(code)).hexdigest().encode(),
                     *code,
                 )
+                self._keep_image(*code)
         return int(library.get_pointer_to_function(name))
 
 
@@ -158,6 +190,7 @@ def folder_of(source: Path) -> Path:
 
 def _file(function: FunctionType, binding: ModuleType) -> Path:
     """Returns the file of a function: its name says of which source, by which packages and for which processor."""
+    metadata = importlib.import_module("importlib.metadata")
     source = Path(inspect.getfile(function))
     features = binding.get_host_cpu_features().flatten()
     versions = [f"{package} {metadata.version(package)}" for package in ("numba", "llvmlite", "numpy")]
@@ -166,10 +199,37 @@ def _file(function: FunctionType, binding: ModuleType) -> Path:
     return folder_of(source) / f"{source.stem}.{function.__name__}-{digest[:20]}.o"
 
 
+def _image_file(function: FunctionType) -> Path:
+    """Returns the file of a function's image; its name says the same, without asking llvmlite, which takes too long."""
+    source = Path(inspect.getfile(function))
+    digest = hashlib.sha256("\n".join((*_made_by(), str(source))).encode() + source.read_bytes()).hexdigest()
+    return folder_of(source) / f"{source.stem}.{function.__name__}-{digest[:20]}.image"
+
+
+@cache
+def _made_by() -> tuple[str, ...]:
+    """Returns which packages make machine code here, by the times of their files, and for which processor."""
+    packages = [importlib.util.find_spec(package) for package in ("numba", "llvmlite")]
+    files = [Path(spec.origin).with_name("_version.py") for spec in packages if spec is not None and spec.origin]
+    versions = [f"{file} {file.stat().st_mtime_ns} {file.stat().st_size}" for file in files if file.exists()]
+    with open("/proc/cpuinfo", encoding="utf-8") as processors:
+        lines = processors.read(16384).split("\n\n")[0].splitlines()
+    kinds = [line for line in lines if line.startswith(("model", "flags"))]
+    return np.__version__, *versions, platform.machine(), *kinds
+
+
+def _outside() -> dict[str, int]:
+    """Returns the addresses of the functions that machine code may call."""
+    library = ctypes.CDLL(None)
+    names = ("memcpy", "memmove", "memset")
+    addresses = {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in names}
+    return {**addresses, "NRT_MemInfo_call_dtor": ctypes.cast(_nothing, ctypes.c_void_p).value or 0}
+
+
 def _write(file: Path, source: Path, *parts: bytes) -> None:
     """Writes a file in one step, and removes what was made of older versions of the source."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    for old in file.parent.glob(f"{file.name.rpartition('-')[0]}-*.o"):
+    for old in file.parent.glob(f"{file.name.rpartition('-')[0]}-*{file.suffix}"):
         if old.stat().st_mtime < source.stat().st_mtime:
             old.unlink(missing_ok=True)
     unfinished = file.with_name(f"{file.name}.{os.getpid()}")

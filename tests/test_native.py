@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mapopt.machine_code import here
 from mapopt.native import folder_of
 
 pytestmark = pytest.mark.skipif(not find_spec("numba"), reason="numba is not installed")
@@ -50,7 +51,7 @@ WORK = """
 import sys, numpy as np, made
 out = np.ones((3, 2))
 total = made.work(out, np.array([1, 2, 4]), np.array([True, False, True]), 10)
-print(total, out[:, 1].tolist(), "numba" in sys.modules)
+print(total, out[:, 1].tolist(), *(name for name in ("llvmlite", "numba") if name in sys.modules))
 """
 
 
@@ -69,9 +70,34 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_function_is_compiled_once_and_then_loaded_without_numba(run, tmp_path: Path) -> None:
-    assert run(WORK) == "15 [2.0, 1.0, 2.0] True"
-    assert [file.name.split("-")[0] for file in (tmp_path / "kept").glob("*.o")] == ["made.work"]
-    assert run(WORK) == "15 [2.0, 1.0, 2.0] False"
+    assert run(WORK) == "15 [2.0, 1.0, 2.0] llvmlite numba"
+    kinds = ["o", "image"] if here() else ["o"]
+    for kind in kinds:
+        assert [file.name.split("-")[0] for file in (tmp_path / "kept").glob(f"*.{kind}")] == ["made.work"]
+    assert run(WORK) == ("15 [2.0, 1.0, 2.0]" if here() else "15 [2.0, 1.0, 2.0] llvmlite")
+
+
+@pytest.mark.skipif(not here(), reason="images are made on Linux and x86-64 only")
+def test_an_image_that_is_broken_or_cannot_be_run_is_left_to_llvmlite(run, tmp_path: Path) -> None:
+    run(WORK)
+    (file,) = (tmp_path / "kept").glob("*.image")
+    whole = file.read_bytes()
+    for broken in (whole[:-1], b"", b"one line", whole.replace(b"entry", b"other")):
+        file.write_bytes(broken)
+        assert run(WORK) == "15 [2.0, 1.0, 2.0] llvmlite"
+        assert file.read_bytes() == whole
+    refused = "import mapopt.machine_code\ndef refuse(*_): raise OSError('no memory to execute')\n"
+    assert run(f"{refused}mapopt.machine_code.Image.place = refuse\n{WORK}") == "15 [2.0, 1.0, 2.0] llvmlite"
+    elsewhere = "import mapopt.native\nmapopt.native.here = lambda: False\n"
+    assert run(elsewhere + WORK) == "15 [2.0, 1.0, 2.0] llvmlite"
+
+
+@pytest.mark.skipif(not here(), reason="images are made on Linux and x86-64 only")
+def test_an_image_of_another_processor_or_package_is_not_taken(run) -> None:
+    run(WORK)
+    other = "import mapopt.native\nmapopt.native._made_by = lambda: ('another',)\n"
+    assert run(other + WORK) == "15 [2.0, 1.0, 2.0] llvmlite"
+    assert run(other + WORK) == "15 [2.0, 1.0, 2.0]"
 
 
 def test_what_is_broken_on_disk_or_made_of_another_source_is_compiled_anew(run, tmp_path: Path) -> None:
@@ -79,12 +105,15 @@ def test_what_is_broken_on_disk_or_made_of_another_source_is_compiled_anew(run, 
     (file,) = (tmp_path / "kept").glob("*.o")
     whole = file.read_bytes()
     for broken in (whole[:-1], b"", b"one line"):
+        for image in (tmp_path / "kept").glob("*.image"):
+            image.unlink()
         file.write_bytes(broken)
-        assert run(WORK) == "15 [2.0, 1.0, 2.0] True"
+        assert run(WORK) == "15 [2.0, 1.0, 2.0] llvmlite numba"
         assert hashlib.sha256(file.read_bytes()).digest() == hashlib.sha256(whole).digest()
     (tmp_path / "made.py").write_text(MODULE.replace("*= 2", "*= 3"))
-    assert run(WORK) == "15 [3.0, 1.0, 3.0] True"
+    assert run(WORK) == "15 [3.0, 1.0, 3.0] llvmlite numba"
     assert len(list((tmp_path / "kept").glob("*.o"))) == 1
+    assert len(list((tmp_path / "kept").glob("*.image"))) <= 1
 
 
 def test_a_function_that_allocates_works_but_is_not_kept(run, tmp_path: Path) -> None:
@@ -106,7 +135,7 @@ except RuntimeError as error:
 
 def test_a_folder_that_cannot_be_written_is_no_obstacle(run, tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("a file, not a folder")
-    assert run(WORK) == "15 [2.0, 1.0, 2.0] True"
+    assert run(WORK) == "15 [2.0, 1.0, 2.0] llvmlite numba"
 
 
 def test_code_is_kept_where_it_can_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

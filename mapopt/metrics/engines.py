@@ -1,9 +1,9 @@
 """Which code does the counting: numpy at once, or compiled kernels once they pay.
 
-Compiled kernels take about half the time. Loading them costs a process a tenth of a second, and compiling them many
-seconds, once on a machine. So ``auto`` works in numpy until numpy has cost the process a multiple of what loading will
-cost, and loads them then: one evaluation never waits, and a few dozen get the kernels. All
-engines give the same bits, so the change is never seen.
+Compiled kernels take about half the time. Loading them costs a process a hundredth of a second, or a tenth where no
+image of them is kept, and compiling them many seconds, once on a machine. So ``auto`` works in numpy until numpy has
+cost the process a multiple of what loading will cost, and loads them then: one evaluation never waits, and a dozen get
+the kernels. All engines give the same bits, so the change is never seen.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mapopt.metrics.settings import Settings
 Backend = Literal["auto", "numpy", "numba", "pycocotools"]
 BACKENDS: Sequence[str] = ("auto", "numpy", "numba", "pycocotools")
 
-LOADING_SECONDS: Mapping[Loading, float] = {"in use": 0.02, "read": 0.1, "compile": 10.0}
+LOADING_SECONDS: Mapping[Loading, float] = {"in use": 0.01, "read": 0.1, "compile": 10.0}
 """Processor seconds until the compiled kernels work, as measured on a busy machine (AMD EPYC, Python 3.11)."""
 
 PATIENCE = 3.0
@@ -58,7 +58,7 @@ def pays(spent: float, state: Loading) -> bool:
         spent: Processor seconds that numpy has cost this process.
         state: What loading means here.
 
-    >>> pays(0.1, "in use"), pays(0.1, "read"), pays(0.5, "read")
+    >>> pays(0.05, "in use"), pays(0.05, "read"), pays(0.5, "read")
     (True, False, True)
     """
     return spent > PATIENCE * LOADING_SECONDS[state]
