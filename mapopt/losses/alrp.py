@@ -105,4 +105,5 @@ def _one_pass(delta: float) -> OnePass:
         parameter=_SMALLEST_MASS,
         moved=2,
         spreads=2,
+        moves_labels=True,
     )

@@ -195,4 +195,5 @@ def _one_pass(delta: float, floor: float) -> OnePass:
         parameter=floor,
         moved=2,
         max_positives=LARGEST_MATRIX,
+        moves_labels=True,
     )

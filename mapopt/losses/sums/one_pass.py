@@ -3,7 +3,7 @@
 What is computed of a list of a few hundred scores takes some microseconds, and so does every operation of torch: a
 matrix of all pairs, a dozen of them, would then be faster than sums over bins, a hundred. Here it is one operation. The
 bits are those of the members' `evaluate`, so nobody notices which of the two works: lists of anything but ordinary
-numbers on a processor, and labels that carry a gradient, go there.
+numbers on a processor go there, and so do labels that are to have a gradient.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class OnePass:
         moved: how many components move scores: the last ones.
         spreads: how many of these move negatives: the first.
         max_positives: of a list; None is no limit. Beyond it there is another way.
+        moves_labels: labels that ask for a gradient get one, which is not computed here.
     """
 
     kernel: str
@@ -46,16 +47,37 @@ class OnePass:
     moved: int = 1
     spreads: int = 1
     max_positives: int | None = None
+    moves_labels: bool = False
 
     def lists(self, scores: Tensor, labels: Tensor, where: Tensor | None) -> dict[str, Tensor] | None:
         """Returns each component ``[...]`` as `mapopt.losses.ListLoss.lists` does; None where it cannot."""
-        survey = _survey(scores, labels, where, self.max_positives)
+        survey = self._survey(scores, labels, where)
         return None if survey is None else dict(zip(self.components, _Lists.apply(scores, self, survey), strict=True))
 
     def value(self, scores: Tensor, labels: Tensor, where: Tensor | None) -> Tensor | None:
         """Returns the loss as `mapopt.losses.ListLoss.forward` does; None where it cannot."""
-        survey = _survey(scores, labels, where, self.max_positives)
+        survey = self._survey(scores, labels, where)
         return None if survey is None else _Value.apply(scores, self, survey)
+
+    def _survey(self, scores: Tensor, labels: Tensor, where: Tensor | None) -> _Surveyed | None:
+        """Looks lists over as `Lists` does; returns None where something is not ordinary, and perhaps an error."""
+        if not (_ordinary(scores, labels) and (where is None or _is_mask(where, scores))):
+            return None
+        if self.moves_labels and labels.requires_grad:
+            return None
+        kernels = loaded_kernels(scores)
+        if kernels is None:
+            return None
+        size = scores.shape[-1]
+        given, targets = array_of(scores).reshape(-1, size), array_of(labels.to(scores.dtype)).reshape(-1, size)
+        kept = _EVERYTHING if where is None else array_of(where).reshape(-1, size)
+        positive, negative = np.empty(given.shape, np.bool_), np.empty(given.shape, np.bool_)
+        count = np.empty(len(given), np.int64)
+        if not kernels.survey(given, targets, kept, EXTREME, LARGEST_LABEL, positive, negative, count):
+            return None
+        if self.max_positives is not None and count.max() > self.max_positives:
+            return None
+        return _Surveyed(given, targets, positive, negative, count)
 
 
 def is_number(value: object, *, above: float = -math.inf) -> bool:
@@ -74,25 +96,6 @@ class _Surveyed:
     count: np.ndarray
 
 
-def _survey(scores: Tensor, labels: Tensor, where: Tensor | None, max_positives: int | None) -> _Surveyed | None:
-    """Looks lists over as `Lists` does; returns None where something is not ordinary, and perhaps an error."""
-    if not (_ordinary(scores, labels) and (where is None or _is_mask(where, scores))):
-        return None
-    kernels = loaded_kernels(scores)
-    if kernels is None:
-        return None
-    size = scores.shape[-1]
-    given, targets = array_of(scores).reshape(-1, size), array_of(labels.to(scores.dtype)).reshape(-1, size)
-    kept = _EVERYTHING if where is None else array_of(where).reshape(-1, size)
-    positive, negative = np.empty(given.shape, np.bool_), np.empty(given.shape, np.bool_)
-    count = np.empty(len(given), np.int64)
-    if not kernels.survey(given, targets, kept, EXTREME, LARGEST_LABEL, positive, negative, count):
-        return None
-    if max_positives is not None and count.max() > max_positives:
-        return None
-    return _Surveyed(given, targets, positive, negative, count)
-
-
 def _ordinary(scores: Any, labels: Any) -> bool:
     return (
         isinstance(scores, Tensor)
@@ -102,7 +105,7 @@ def _ordinary(scores: Any, labels: Any) -> bool:
         and scores.numel() > 0
         and scores.dim() > 0
         and labels.device.type == "cpu"
-        and not (labels.requires_grad or labels.is_complex())
+        and not labels.is_complex()
         and not torch._C._functorch.is_functorch_wrapped_tensor(labels)
     )
 

@@ -179,6 +179,18 @@ def test_a_parameter_is_read_at_every_call(loss: ListLoss) -> None:
     assert values[0] != values[1]
 
 
+def test_labels_that_ask_for_a_gradient_get_one_where_there_is_one() -> None:
+    scores, labels, where = drawn(0, (2, 60), 0.3, torch.float32)
+    for loss, moves in ((APLoss(), False), (RankSortLoss(), False), (ALRPLoss(), True), (MeanAPLoss(), True)):
+        given, targets = scores.clone().requires_grad_(), labels.clone().requires_grad_()
+        value = loss(given, targets, where)
+        value.backward()
+        assert (type(value.grad_fn).__name__ == "_ValueBackward") is not moves
+        assert (targets.grad is not None and bool(targets.grad.any())) is moves
+        alone, _ = together(loss, (scores, labels, where), 1.0)
+        assert torch.equal(alone[1], given.grad)
+
+
 class Halved(APLoss):
     """AP-loss by half."""
 
