@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from mapopt.agents.agent import Agent as Agent
     from mapopt.agents.agent import OwnParts as OwnParts
     from mapopt.agents.learning.progress import Progress as Progress
+    from mapopt.agents.learning.seeds import train_agents as train_agents
     from mapopt.agents.learning.settings import AgentTraining as AgentTraining
     from mapopt.agents.learning.training import train_agent as train_agent
     from mapopt.agents.playing import Played as Played
@@ -43,5 +44,6 @@ else:
             "play": "mapopt.agents.playing",
             "save_agent": "mapopt.agents.registry",
             "train_agent": "mapopt.agents.learning.training",
+            "train_agents": "mapopt.agents.learning.seeds",
         },
     )

@@ -10,7 +10,7 @@ import contextlib
 import multiprocessing
 import pickle
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mapopt.envs.detector_training.states import EpisodeState
     from mapopt.envs.post_processing.lanes import PostProcessingState
 
+    Key: TypeAlias = tuple[int, int]
     State: TypeAlias = EpisodeState | PostProcessingState
 
 MakeVector = Callable[[], VectorEnv]
@@ -147,6 +148,28 @@ class FleetVecEnv(VecEnv):
         observation: np.ndarray = _received([worker])[0]
         return observation
 
+    def missing_references(self) -> list[Key]:
+        """Returns the instances and seeds of the present episodes whose reference runs nobody has played."""
+        missing = self._call("missing_references", [()] * len(self._workers))
+        return sorted({key for keys in missing for key in keys})
+
+    def play_references(self, keys: Sequence[Key]) -> dict[Key, tuple[float, ...]]:
+        """Plays reference runs, each in one process, and gives them to all; returns what each was paid by round."""
+        count = len(self._workers)
+        played = self._call("play_references", [(keys[index::count],) for index in range(count)])
+        return self.take_references({key: rewards for part in played for key, rewards in part.items()})
+
+    def take_references(self, known: Mapping[Key, tuple[float, ...]]) -> dict[Key, tuple[float, ...]]:
+        """Gives all processes reference runs that were played before; returns all that any of them knows."""
+        parts = self._call("take_references", [(known,)] * len(self._workers))
+        return {key: rewards for part in parts for key, rewards in part.items()}
+
+    def _call(self, name: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Returns what a method of every process's environments gives."""
+        for worker, given in zip(self._workers, arguments, strict=True):
+            worker.send("call", (name, given))
+        return _received(self._workers)
+
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
         """No lane has a wrapper of its own."""
         return [False for _ in self._get_indices(indices)]
@@ -185,7 +208,8 @@ class _Fleet:
             "render": lambda _: self.vector.render(),
             "processor": lambda _: time.process_time(),
             "get": lambda name: attribute(self.vector, name),
-            # What follows takes a lane, which is none of a wrapper's business.
+            # What follows is none of a wrapper's business.
+            "call": lambda given: attribute(self.vector.unwrapped, given[0])(*given[1]),
             "get_state": lambda lane: attribute(self.vector.unwrapped, "get_state")(lane),
             "set_state": lambda given: attribute(self.vector.unwrapped, "set_state")(*given),
         }

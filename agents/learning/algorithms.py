@@ -31,7 +31,7 @@ class Algorithm:
     fields: tuple[str, ...] = ()
     """Settings of `AgentTraining` that are for it, besides those for all."""
     package: str = "stable_baselines3"
-    """What has to be installed."""
+    """What has to be installed; of our own the class is that of the settings."""
     own: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the algorithm or of its policy that differ from the package's defaults."""
 
@@ -62,6 +62,8 @@ ALGORITHMS: dict[str, Algorithm] = {
     "tqc": Algorithm(
         where="sb3_contrib:TQC", on_policy=False, actions=("continuous",), package="sb3_contrib", own=_OFF_POLICY
     ),
+    "cma_es": Algorithm(where="mapopt.agents.learning.strategies:CmaSettings", on_policy=True, package="mapopt"),
+    "es": Algorithm(where="mapopt.agents.learning.strategies:EsSettings", on_policy=True, package="mapopt"),
     "dqn": Algorithm(
         where="stable_baselines3:DQN",
         on_policy=False,
@@ -102,6 +104,11 @@ def import_algorithm(name: str) -> Any:
         ) from None
 
 
+def is_evolution(name: str) -> bool:
+    """Returns whether a learner compares candidates on common episodes, instead of following a gradient."""
+    return find_algorithm(name).package == "mapopt"
+
+
 def check_hyperparameters(name: str, given: Mapping[str, Any]) -> None:
     """Checks hyperparameters against what a learner's constructor and that of its policy take.
 
@@ -109,7 +116,8 @@ def check_hyperparameters(name: str, given: Mapping[str, Any]) -> None:
         ConfigError: a name is unknown there or decided elsewhere, or a value is of another type or out of its range.
     """
     algorithm = import_algorithm(name)
-    known = plain_parameters(algorithm) | _policy_parameters(algorithm, name)
+    known = plain_parameters(algorithm)
+    known |= _EPISODES if is_evolution(name) else _policy_parameters(algorithm, name)
     for parameter, value in given.items():
         if parameter in _DECIDED:
             raise ConfigError(f"hyperparameter '{parameter}' of {name} is decided by {_DECIDED[parameter]}")
@@ -135,7 +143,18 @@ _DECIDED = {
 _PARTS = ("_kwargs", "_class", "_fn", "_setup_model", "_space", "_schedule")
 """Ends of arguments that are classes, functions and the like."""
 
-_FRACTIONS = ("gamma", "gae_lambda", "tau", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
+_EPISODES = {"episodes": inspect.Parameter("episodes", inspect.Parameter.KEYWORD_ONLY, default=2)}
+"""What our own learners take besides their settings: the episodes of every candidate."""
+
+_FRACTIONS = (
+    "momentum",
+    "gamma",
+    "gae_lambda",
+    "tau",
+    "exploration_fraction",
+    "exploration_initial_eps",
+    "exploration_final_eps",
+)
 _ANY_SIGN = ("log_std_init", "target_entropy", "clip_mean")
 _FROM = {"gradient_steps": -1, "sde_sample_freq": -1, "learning_starts": 0, "top_quantiles_to_drop_per_net": 0}
 """Whole numbers that begin elsewhere than at 1."""

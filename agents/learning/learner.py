@@ -15,8 +15,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 from mapopt.agents.agent import Agent
-from mapopt.agents.learning.algorithms import find_algorithm, import_algorithm
+from mapopt.agents.learning.algorithms import find_algorithm, import_algorithm, is_evolution
 from mapopt.agents.learning.arguments import arguments_of
+from mapopt.agents.learning.evolution import EvolutionLearner
 from mapopt.agents.learning.restoring import LearnerState, restore, state_of
 from mapopt.agents.learning.settings import AgentTraining
 from mapopt.agents.learning.watching import Watched
@@ -48,19 +49,31 @@ class Learner(Protocol):
         """
 
 
+def make_learner(env: Watched, settings: AgentTraining, logger: Logger) -> Learner:
+    """Makes the learner that settings name.
+
+    Raises:
+        ConfigError: it cannot be made with these settings.
+        AgentError: its network is none that an agent's file holds.
+    """
+    kind = EvolutionLearner if is_evolution(settings.algo) else Sb3Learner
+    return kind(env, settings, logger)
+
+
 class Sb3Learner:
     """A learner of stable-baselines3 or sb3-contrib.
 
     Args:
         env: the lanes that it plays on.
         settings: of the training.
+        logger: takes what it records of its updates.
 
     Raises:
         ConfigError: it cannot be made with these settings.
         AgentError: its network is none that an agent's file holds.
     """
 
-    def __init__(self, env: Watched, settings: AgentTraining) -> None:
+    def __init__(self, env: Watched, settings: AgentTraining, logger: Logger) -> None:
         self._env, self._settings = env, settings
         self._known = find_algorithm(settings.algo)
         algorithm, arguments = import_algorithm(settings.algo), arguments_of(settings, env.num_envs)
@@ -70,7 +83,7 @@ class Sb3Learner:
             )
         except (AssertionError, TypeError, ValueError) as error:
             raise ConfigError(f"{settings.algo} cannot be made with these hyperparameters ({shown(error)})") from None
-        self.model.set_logger(Logger(folder=None, output_formats=[]))
+        self.model.set_logger(logger)
         self.agent()  # so that nobody trains for hours what cannot be written
 
     def iterate(self, iteration: int, *, planned: int) -> None:

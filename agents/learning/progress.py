@@ -26,11 +26,14 @@ class Progress:
     """Since the training began, over all its parts, by the clock; of an iteration that was lost nothing is known."""
     processor_seconds: float | None = None
     """Of the processor, likewise, in all processes; None where an earlier version did not measure it."""
+    held_out: float | None = None
+    """Mean return on held-out instances, without exploration; None of an iteration after which nobody asked."""
 
     def __str__(self) -> str:
         actions = ", ".join(f"{value:+.2f}" for value in self.action_mean)
+        held_out = "" if self.held_out is None else f"held out {self.held_out:+.4f}, "
         return (
             f"iteration {self.iteration + 1}: {self.steps} steps, return {self.episode_return:.4f}, "
-            f"test AP {self.test_ap:.4f}, diverged {self.diverged}, "
+            f"{held_out}test AP {self.test_ap:.4f}, diverged {self.diverged}, "
             f"mean action ({actions}), at bound {self.at_bound:.0%}, {self.seconds:.0f} s"
         )

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from mapopt.agents.learning.algorithms import ALGORITHMS, Algorithm, check_hyperparameters, find_algorithm
+from mapopt.agents.learning.algorithms import ALGORITHMS, Algorithm, check_hyperparameters, find_algorithm, is_evolution
 from mapopt.bounds import WORKERS, check_seed, check_whole
 from mapopt.envs.detector_training.actions import ACTIONS
 from mapopt.envs.detector_training.features import FEATURES
+from mapopt.envs.detector_training.following import BASELINE, NONE
 from mapopt.envs.detector_training.rewards import REWARDS
 from mapopt.envs.detector_training.settings import EnvSettings
 from mapopt.envs.families.base import plain_settings
@@ -24,9 +25,16 @@ from mapopt.errors import ConfigError, MapoptError
 from mapopt.former_names import translate
 from mapopt.registry import Registry
 from mapopt.settings import from_mapping, to_mapping
+from mapopt.training.controllers.registry import CONTROLLERS
 
 if TYPE_CHECKING:
     from mapopt.envs.families.base import InstanceFamily
+
+_HELD_OUT = 8
+"""Instances that are held out of a family."""
+
+_SEEDS = 4
+"""Training seeds where reference runs are paid for each of them."""
 
 FREE = ("iterations", "device")
 """What a resumed training may change: its length, and the machine."""
@@ -45,6 +53,18 @@ class AgentTraining(EnvSettings):
 
     action: Any = None
     """The form of action, as in `EnvSettings`; None is relative, and discrete for a learner that needs choices."""
+    reference: Any = None
+    """What rewards are relative to, as in `EnvSettings`; None is the baseline, and nothing for learners that compare
+    candidates on the same episodes."""
+    num_seeds: int | None = None
+    """Training seeds are drawn below it; None is 4 with a reference, which is played for every pair of instance and
+    seed, and any seed without."""
+    held_out: int | None = None  # type: ignore[assignment]
+    """So many of the family's instances, the last ones, are never trained on; on them policies are evaluated. None is
+    8, and at most half of the family."""
+    evaluate_every: int = 5
+    """After so many iterations the policy is evaluated on held-out instances, and the best one is kept; 0 keeps the
+    last."""
     algo: str = "ppo"
     """The learner: a name in `mapopt.agents.learning.algorithms.ALGORITHMS`."""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
@@ -69,8 +89,8 @@ class AgentTraining(EnvSettings):
     """Logarithm of the initial standard deviation of the actions."""
     reward_scale: float = 10.0
     """The learner is given gains of AP times this."""
-    hidden: tuple[int, ...] = (32, 32)
-    """Width of every hidden layer of the policy."""
+    hidden: tuple[int, ...] | None = None
+    """Width of every hidden layer of the policy; None is two of 32, and for cma_es and es none, a linear policy."""
     seed: int = 0
     """Every random choice of the training follows from it."""
 
@@ -78,12 +98,27 @@ class AgentTraining(EnvSettings):
         known = find_algorithm(self.algo)
         if self.action is None:
             self._set("action", "relative" if "continuous" in known.actions else "discrete")
+        evolution = is_evolution(self.algo)
+        if self.reference is None:
+            self._set("reference", NONE if evolution else BASELINE)
+        if self.hidden is None:
+            self._set("hidden", () if evolution else (32, 32))
+        if self.num_seeds is None and self.reference != NONE:
+            self._set("num_seeds", _SEEDS)
+        held_out = self.held_out
+        self._set("held_out", held_out or 0)
         super().__post_init__()
+        self._set("held_out", held_out)
+        check_whole("evaluate_every", self.evaluate_every, 0)
         self._check_fields(known)
         check_seed(self.seed)
         check_whole("workers", self.workers, 0, WORKERS)
         for name in ("iterations", "lanes", "epochs", "minibatches"):
             check_whole(name, getattr(self, name), 1)
+        if evolution and self.learning_rate != AgentTraining.learning_rate:
+            raise ConfigError(
+                f"learning_rate was given for {self.algo}: leave it out, or give it to es among its hyperparameters"
+            )
         if not 0 < self.learning_rate <= 1:
             raise ConfigError(f"learning_rate is {self.learning_rate}: expected more than 0, to 1")
 
@@ -99,7 +134,12 @@ class AgentTraining(EnvSettings):
     @property
     def environment(self) -> EnvSettings:
         """What the environments are made from."""
-        return EnvSettings(**{item.name: getattr(self, item.name) for item in fields(EnvSettings)})
+        given = {item.name: getattr(self, item.name) for item in fields(EnvSettings)}
+        return EnvSettings(**{**given, "held_out": self.held_out or 0})
+
+    def held_out_of(self, family: InstanceFamily) -> int:
+        """Returns how many instances of a family are held out."""
+        return min(_HELD_OUT, family.count // 2) if self.held_out is None else self.held_out
 
     @property
     def processes(self) -> int:
@@ -123,6 +163,7 @@ def check_training(settings: AgentTraining) -> InstanceFamily:
     check_hyperparameters(settings.algo, settings.hyperparameters)
     _check_actions(settings)
     settings.make_reward()
+    settings.make_reference()
     family = settings.make_family()
     if family.split != "train":
         raise ConfigError("the family's instances are for evaluating agents: train on one with split='train'")
@@ -163,8 +204,10 @@ def stored(settings: AgentTraining, family: InstanceFamily) -> dict[str, Any]:
         "scale": getattr(form, "scale", settings.scale),
         "step_size": getattr(form, "step_size", settings.step_size),
         "reward": _part(settings.reward, REWARDS),
+        "reference": _part(settings.reference, CONTROLLERS),
         "features": None if features is None else [_part(entry, FEATURES) for entry in features],
         "workers": settings.processes,
+        "held_out": settings.held_out_of(family),
     }
     plain: dict[str, Any] = to_mapping(values)
     return plain
@@ -188,6 +231,10 @@ _OF_THE_FIRST: dict[str, Any] = {
     "seconds_limit": None,
     "algo": "ppo",
     "hyperparameters": {},
+    "reference": NONE,
+    "num_seeds": None,
+    "held_out": 0,
+    "evaluate_every": 0,
 }
 """What trainings of before there were such settings had."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mapopt.agents.learning.held_out import Best
 from mapopt.agents.learning.progress import Progress
 from mapopt.agents.learning.restoring import LearnerState
 from mapopt.agents.learning.settings import same_training
@@ -40,6 +41,8 @@ class TrainingState:
     log: tuple[Progress, ...]
     planned: int
     """Iterations that the training was begun with."""
+    best: Best | None = None
+    """The policy that was best on held-out instances so far."""
 
 
 def write_state(out: Path, state: TrainingState, described: dict[str, Any]) -> None:
@@ -51,6 +54,9 @@ def write_state(out: Path, state: TrainingState, described: dict[str, Any]) -> N
         **{item.name: getattr(state.learner, item.name) for item in dataclasses.fields(LearnerState)},
         "log": entries,
         "planned": state.planned,
+        "best": None
+        if state.best is None
+        else {item.name: getattr(state.best, item.name) for item in dataclasses.fields(Best)},
     }
     write_weights(out / STATE, content)
     write_json(out / LOG, entries)
@@ -99,6 +105,7 @@ def read_state(path: Path, described: dict[str, Any]) -> TrainingState:
         ),
         log=record.log,
         planned=record.planned or len(record.log),
+        best=record.best,
     )
 
 
@@ -117,6 +124,7 @@ class _Record:
     counters: dict[str, int] = field(default_factory=dict)
     replay: dict[str, Any] = field(default_factory=dict)
     planned: int = 0
+    best: Best | None = None
 
     def __post_init__(self) -> None:
         if [progress.iteration for progress in self.log] != list(range(len(self.log))):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,12 @@ from gymnasium.spaces import Box
 
 from mapopt.agents.agent import Agent
 from mapopt.agents.learning.cost import COST, CostLedger
-from mapopt.agents.learning.learner import Learner, Sb3Learner
+from mapopt.agents.learning.held_out import Best, evaluate
+from mapopt.agents.learning.learner import Learner, make_learner
+from mapopt.agents.learning.logs import FOLDER, check_log, make_logger, record
 from mapopt.agents.learning.players import Players
 from mapopt.agents.learning.progress import Progress
+from mapopt.agents.learning.references import REFERENCES, ReferenceRuns
 from mapopt.agents.learning.settings import AgentTraining, check_training, stored
 from mapopt.agents.learning.state import LOG, REMEDY, STATE, TrainingState, read_state, write_state
 from mapopt.agents.learning.watching import Watch, Watched
@@ -44,6 +48,7 @@ def train_agent(
     overwrite: bool = False,
     command: str = "",
     report: Callable[[Progress], None] | None = None,
+    log: str = "none",
 ) -> Agent:
     """Trains an agent, and prints nothing.
 
@@ -56,6 +61,7 @@ def train_agent(
         overwrite: begin anew in a folder that is not empty.
         command: what a user would type to train it again; stored with the agent.
         report: called after every iteration.
+        log: "tensorboard" writes every iteration for TensorBoard, in a folder of that name.
 
     Returns:
         the agent, as it was written.
@@ -69,90 +75,134 @@ def train_agent(
     """
     settings, out = settings or AgentTraining(), Path(out)
     check_name(name, "the agent's name")
+    check_log(log)
     family = check_training(settings)
     described = stored(settings, family)
-    output = Output(out, (STATE, LOG, COST, f"{name}.json", f"{name}.safetensors"), STATE, before=(COST,))
+    files = (STATE, LOG, COST, REFERENCES, f"{FOLDER}/*", f"{name}.json", f"{name}.safetensors")
+    output = Output(out, files, STATE, before=(COST, REFERENCES))
+    job = _Job(settings=settings, family=family, described=described, output=output, report=report, log=log)
     with output.writing(resume=resume, overwrite=overwrite):
         try:
-            agent = _train(settings, family, described, output, command, report, overwrite=overwrite)
+            agent = _train(job, overwrite=overwrite)
         except WorkerError as error:
             # Every iteration follows from the one before, so that another try goes on where this one was.
             logging.getLogger(__name__).warning("%s. Going on after the last finished iteration, once more.", error)
-            agent = _train(settings, family, described, output, command, report, overwrite=False)
+            agent = _train(job, overwrite=False)
+        agent = dataclasses.replace(agent, training={"command": command, **agent.training})
         agent.save(out / name)
     return agent
 
 
-def _train(
-    settings: AgentTraining,
-    family: InstanceFamily,
-    described: dict[str, Any],
-    output: Output,
-    command: str,
-    report: Callable[[Progress], None] | None,
-    *,
-    overwrite: bool,
-) -> Agent:
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What is to be trained, and where."""
+
+    settings: AgentTraining
+    family: InstanceFamily
+    described: dict[str, Any]
+    output: Output
+    report: Callable[[Progress], None] | None
+    log: str
+
+    @property
+    def held_out(self) -> int:
+        """How many instances policies are evaluated on; 0 where nobody asks how good they are."""
+        return self.settings.held_out_of(self.family) if self.settings.evaluate_every else 0
+
+    def make_env(self) -> Watched:
+        """Makes the lanes of all processes."""
+        settings, held_out = self.settings, self.settings.held_out_of(self.family)
+        chosen = dataclasses.replace(settings.environment, family=self.family, held_out=held_out)
+        make = partial(DetectorTrainingVectorEnv, settings.lanes, settings=chosen, autoreset_mode="SameStep")
+        return Watched(FleetVecEnv(make, workers=settings.processes), settings.reward_scale)
+
+
+def _train(job: _Job, *, overwrite: bool) -> Agent:
     """Trains in a folder that nobody else writes to."""
-    make = partial(
-        DetectorTrainingVectorEnv,
-        settings.lanes,
-        settings=dataclasses.replace(settings.environment, family=family),
-        autoreset_mode="SameStep",
-    )
-    env = Watched(FleetVecEnv(make, workers=settings.processes), settings.reward_scale)
-    rounds, count = settings.budget.rounds, env.num_envs
+    env, settings, output = job.make_env(), job.settings, job.output
     try:
-        learner: Learner = Sb3Learner(env, settings)
+        logger = make_logger(job.log, output.folder)
+        learner = make_learner(env, settings, logger)
         if overwrite:
             output.clear()
         output.clear_unfinished()
-        log, planned = _resume(learner, output.folder / STATE, described, settings.iterations)
-        if log:
-            # A training that was killed between its two writes lacks the last iteration there.
-            write_json(output.folder / LOG, [dataclasses.asdict(progress) for progress in log])
-        if len(log) > settings.iterations:
-            raise AgentError(
-                f"{output.folder / STATE}: {len(log)} iterations are trained already, and {settings.iterations} were "
-                f"asked for: give {len(log)} or more, or another --out"
-            )
+        state = _resume(learner, job)
+        log, best = list(state.log), state.best
         ledger, watch = CostLedger(output.folder, finished=len(log)), Watch(env.fleets, log)
+        references = ReferenceRuns(output.folder, job.described, ledger)
+        references.begin(env.fleets)
+        env.at_reset = partial(references.play, env.fleets)
         for iteration in range(len(log), settings.iterations):
             ledger.begin()
-            learner.iterate(iteration, planned=planned)
-            log.append(watch.stamp(env.progress(iteration, count * rounds)))
+            learner.iterate(iteration, planned=state.planned)
+            references.collect(env.fleets)
+            progress = env.progress(iteration, env.num_envs * settings.budget.rounds)
+            if job.held_out and (iteration + 1) % settings.evaluate_every == 0:
+                agent = learner.agent()
+                progress = dataclasses.replace(progress, held_out=_evaluate(agent, env, job, ledger))
+                best = _better(best, agent, progress)
+            log.append(watch.stamp(progress))
             write_state(
-                output.folder, TrainingState(learner=learner.state(), log=tuple(log), planned=planned), described
+                output.folder,
+                TrainingState(learner=learner.state(), log=tuple(log), planned=state.planned, best=best),
+                job.described,
             )
-            if report is not None:
-                report(log[-1])
-        env.begin()
+            record(logger, log[-1])
+            if job.report is not None:
+                job.report(log[-1])
+        agent = learner.agent()
+        if job.held_out:
+            # The last policy counts whether or not it was its turn; what a resumed training goes on from does not know.
+            last = log[-1]
+            if last.held_out is None:
+                last = dataclasses.replace(last, held_out=_evaluate(agent, env, job, ledger))
+            best = _better(best, agent, last)
+            agent = best.put_into(agent, str(output.folder / STATE))
         if isinstance(env.action_space, Box):
             ledger.begin()
-        agent = learner.agent()
         open_loop = _open_loop(agent, env, settings)
-        spent = watch.stamp(log[-1])
-        return dataclasses.replace(
-            agent,
-            open_loop=open_loop,
-            training={
-                "command": command,
-                "settings": described,
-                "cost": {
-                    # With what a killed training had to play again, and with the episodes of the mean actions.
-                    "environment_steps": ledger.episodes * count * rounds,
-                    "images": ledger.episodes * count * settings.budget.images,
-                    "seconds": round(spent.seconds, 1),
-                    "processor_seconds": None if spent.processor_seconds is None else round(spent.processor_seconds, 1),
-                    "iterations": len(log),
-                    "processes": settings.processes,
-                },
-                "first_return": log[0].episode_return,
-                "last_return": log[-1].episode_return,
-            },
-        )
+        training = _described(job, log, best, ledger, watch.stamp(log[-1]))
+        return dataclasses.replace(agent, open_loop=open_loop, training=training)
     finally:
         env.close()
+
+
+def _evaluate(agent: Agent, env: Watched, job: _Job, ledger: CostLedger) -> float:
+    """Returns the mean return of a policy on the held-out instances, and counts what it costs."""
+    ledger.begin()
+    return evaluate(agent, env, first=job.family.count - job.held_out, count=job.held_out)
+
+
+def _better(best: Best | None, agent: Agent, progress: Progress) -> Best:
+    """Returns the better policy of two; of equal ones the earlier."""
+    score = progress.held_out or 0.0
+    if best is not None and best.score >= score:
+        return best
+    return Best.of(agent, iteration=progress.iteration, score=score)
+
+
+def _described(
+    job: _Job, log: Sequence[Progress], best: Best | None, ledger: CostLedger, spent: Progress
+) -> dict[str, Any]:
+    """Returns what an agent's file says of its training, but for the command."""
+    settings, lanes = job.settings, job.settings.processes * job.settings.lanes
+    kept = {} if best is None else {"kept": {"iteration": best.iteration + 1, "held_out_return": best.score}}
+    return {
+        "settings": job.described,
+        "cost": {
+            # With what a killed training had to play again, with evaluations and the episodes of the mean actions.
+            "environment_steps": ledger.episodes * lanes * settings.budget.rounds,
+            "images": (ledger.episodes * lanes + ledger.references) * settings.budget.images,
+            "reference_runs": ledger.references,
+            "seconds": round(spent.seconds, 1),
+            "processor_seconds": None if spent.processor_seconds is None else round(spent.processor_seconds, 1),
+            "iterations": len(log),
+            "processes": settings.processes,
+        },
+        "first_return": log[0].episode_return,
+        "last_return": log[-1].episode_return,
+        **kept,
+    }
 
 
 def _open_loop(agent: Agent, env: Watched, settings: AgentTraining) -> tuple[tuple[float, ...], ...]:
@@ -162,6 +212,7 @@ def _open_loop(agent: Agent, env: Watched, settings: AgentTraining) -> tuple[tup
     """
     if not isinstance(env.action_space, Box):
         return ()
+    env.begin()
     env.seed(settings.seed + 500_009)
     players, means = Players(agent, env.num_envs), []
     observations = np.asarray(env.reset())
@@ -172,13 +223,24 @@ def _open_loop(agent: Agent, env: Watched, settings: AgentTraining) -> tuple[tup
     return tuple(means)
 
 
-def _resume(learner: Learner, path: Path, described: dict[str, Any], iterations: int) -> tuple[list[Progress], int]:
-    """Takes up an earlier training; returns its iterations, and how many were planned when it began."""
+def _resume(learner: Learner, job: _Job) -> TrainingState:
+    """Takes up an earlier training; returns what it goes on from."""
+    path, iterations = job.output.folder / STATE, job.settings.iterations
     if not path.is_file():
-        return [], iterations
-    state = read_state(path, described)
+        return TrainingState(learner=learner.state(), log=(), planned=iterations)
+    state = read_state(path, job.described)
     try:
         learner.restore(state.learner, str(path))
+        if state.best is not None:
+            state.best.put_into(learner.agent(), str(path))
     except AgentError as error:
         raise AgentError(f"{error}. {REMEDY}") from None
-    return list(state.log), state.planned
+    done = len(state.log)
+    if done > iterations:
+        raise AgentError(
+            f"{path}: {done} iterations are trained already, and {iterations} were asked for: give {done} or more, or "
+            "another --out"
+        )
+    # A training that was killed between its two writes lacks the last iteration there.
+    write_json(job.output.folder / LOG, [dataclasses.asdict(progress) for progress in state.log])
+    return state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from gymnasium.spaces import Box
@@ -22,6 +22,8 @@ class Watched(VecEnvWrapper):
         super().__init__(venv)
         self._scale = scale
         self.fleets = venv
+        self.at_reset: Callable[[], None] | None = None
+        """Called when all lanes have begun."""
         self.begin()
 
     def begin(self) -> None:
@@ -33,7 +35,10 @@ class Watched(VecEnvWrapper):
 
     def reset(self) -> VecEnvObs:
         """Begins an episode in every lane."""
-        return self.venv.reset()
+        observations = self.venv.reset()
+        if self.at_reset is not None:
+            self.at_reset()
+        return observations
 
     def step_async(self, actions: np.ndarray) -> None:
         """Notes the actions and sends them on."""

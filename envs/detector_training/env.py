@@ -63,10 +63,12 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     | step_ratio | 0 to 0.3 | logarithmic | 0 |
 
     ### Observation space
-    ``Box``, float32, one entry per feature, each within its range; all but the knobs are 0 before the first round.
-    By default every feature that AP's evaluation yields anyway (all but ``calibration_error`` and those of F1 and LRP),
-    the one that shows what the reward pays for, and ``knob_NAME`` of the knobs that actions set. ``features`` chooses
-    others by name; in it ``"knobs"`` stands for the knobs that actions set. `observation_names` lists the entries.
+    ``Box``, float32, one entry per feature, each within its range; all but the knobs and the context are 0 before the
+    first round. By default every feature that AP's evaluation yields anyway (those up to ``ap_4_before``), the one that
+    shows what the reward pays for, and ``knob_NAME`` of the knobs that actions set. ``features`` chooses others by
+    name; in it ``"knobs"`` stands for the knobs that actions set, and ``"default"``, ``"context"`` (from
+    ``train_images_log`` on), ``"losses"`` (from ``class_loss_gap`` on) and ``"steps"`` (from ``step_to_lr_log`` on) for
+    groups. `observation_names` lists the entries.
 
     | feature | range | meaning |
     | --- | --- | --- |
@@ -99,6 +101,19 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     | best_f1 | 0 to 1 | the same at the best score threshold of every category |
     | lrp | 0 to 1 | localization recall precision error of all reported boxes, 0 good and 1 bad |
     | optimal_lrp | 0 to 1 | the same at the best score threshold of every category |
+    | train_images_log | -5 to 5 | log10(train images) - 2 |
+    | budget_epochs_log | 0 to 5 | log10(1 + epochs of the whole budget) |
+    | budget_steps_log | -5 to 5 | log10(steps of the whole budget) - 2 |
+    | classes_log | 0 to 5 | log10(categories) |
+    | batch_log | -5 to 5 | log10(images of a step) - 1 |
+    | optimizer_adaptive | 0 to 1 | 1 with AdamW, NadamW and Schedule-Free AdamW |
+    | optimizer_orthogonal | 0 to 1 | 1 with Muon |
+    | optimizer_rate_free | 0 to 1 | 1 with Prodigy and DoG, which find their rate |
+    | loss_error_rate | 0 to 1 | 1 with a ranking loss whose value is an error rate |
+    | class_loss_gap | -5 to 5 | ln(class loss on the val split / that of the training, without its weight) |
+    | box_loss_gap | -5 to 5 | the same of the box loss |
+    | step_to_lr_log | -5 to 5 | log10(step length / length of the weights / learning rate) + 1 |
+    | gradient_agreement | -1 to 1 | mean cosine of successive gradients in the round |
     | knob_NAME | -1 to 1 | present value of a knob, on its own scale |
 
     ### Rewards
@@ -122,10 +137,16 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     when boxes are dropped, and ``best_f1`` and ``oLRP`` choose the best score threshold of every category for
     themselves.
 
+    With a ``reference``, every reward is less what a reference run of the same instance and training seed was paid in
+    the same round: the baseline's, or that of a controller. A return is the episode's own less the reference's then,
+    also of one that diverges. By instance and seed returns differ the most, and both are in common. A reference run is
+    played once for each pair of instance and training seed, beside the episodes, when the first of its rewards is due.
+
     ### Starting state
     Freshly drawn weights; the instance and the training's seed come from the environment's generator, or from
-    ``reset(options={"instance": 3, "training_seed": 7})``. A seed fixes everything that follows, bit for bit. The info
-    of a reset holds ``instance``, ``seed`` and ``description``.
+    ``reset(options={"instance": 3, "training_seed": 7})``. Of the family the last ``held_out`` instances are never
+    drawn, and training seeds are below ``num_seeds`` where that is given. A seed fixes everything that
+    follows, bit for bit. The info of a reset holds ``instance``, ``seed`` and ``description``.
 
     ### End of the episode
     ``terminated`` at the end of the budget (progress is observed), on divergence, and where the baseline stops its run:
@@ -139,8 +160,8 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     ``val_ap``, ``val_ap50``, ``val_ap75``, ``val_ar100``, ``val_ap_per_category``, what else was measured as
     ``val_NAME``, ``class_loss``, ``box_loss``, ``gradient_norm``, ``gradient_norm_max``, ``gradient_ratio``,
     ``weight_norm``, ``clipped``, ``update_ratio``, ``knobs`` (a dictionary) and ``reward_parts`` (``value`` and
-    ``cost``: the reward is their difference). Where the baseline stopped the run, all but the last are those of the
-    last round played, and ``stopped`` says why.
+    ``cost``: the reward is their difference, less ``reference`` where there is one). Where the
+    baseline stopped the run, all but the last are those of the last round played, and ``stopped`` says why.
 
     ### Arguments
     - ``family`` ("shapes"): a name in `mapopt.envs.FAMILIES`, or a family of your own; see `InstanceFamily`.
@@ -148,6 +169,8 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     - ``knobs``, ``action`` ("relative"), ``scale`` (4), ``step_size`` (0.25): see above; ``action`` may be an object
       instead, such as ``RelativeAction(knobs=("lr",), baseline=Constant())``.
     - ``reward`` ("gain"), ``cost_per_image`` (0), ``features``, ``seconds_limit``: see above.
+    - ``reference`` ("none"): "baseline", a name in `mapopt.training.CONTROLLERS`, or a controller; see above.
+    - ``num_seeds``, ``held_out`` (0): see above.
     - ``device`` ("cpu"): where to train.
     - ``settings``: an `EnvSettings` that holds all of these; what is given beside it comes first.
     - ``render_mode``: "ansi" or "rgb_array"; see `render`.
@@ -226,7 +249,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
             ConfigError: an option is unknown or out of its range.
         """
         super().reset(seed=seed)
-        return self.lanes.reset({0: draw_start(self.np_random, self.lanes.family, options)})[0]
+        return self.lanes.reset({0: draw_start(self.np_random, self.lanes, options)})[0]
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Plays one round.

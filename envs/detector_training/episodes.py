@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Space
 
 from mapopt.envs.detector_training.lanes import DetectorTrainingLanes
 from mapopt.envs.detector_training.observations import observation_space
-from mapopt.envs.detector_training.settings import EnvSettings
+from mapopt.envs.detector_training.settings import NUM_SEEDS, EnvSettings
 from mapopt.envs.detector_training.states import Start
 from mapopt.envs.lanes import reset_numbers
 from mapopt.errors import ConfigError
 
-if TYPE_CHECKING:
-    from mapopt.envs.families.base import InstanceFamily
-
 RENDER_MODES = ("ansi", "rgb_array")
-
-NUM_SEEDS = 2**31
-"""Seeds that a training may have: those below."""
 
 
 def make_lanes(settings: EnvSettings, *, num_lanes: int, render_mode: str | None) -> DetectorTrainingLanes:
@@ -41,13 +35,15 @@ def spaces_of(lanes: DetectorTrainingLanes) -> tuple[Space[Any], Box]:
 
 
 def draw_start(
-    generator: np.random.Generator, family: InstanceFamily, options: Mapping[str, Any] | None = None
+    generator: np.random.Generator, lanes: DetectorTrainingLanes, options: Mapping[str, Any] | None = None
 ) -> Start:
     """Draws the instance and the training's seed of an episode, unless the options name them.
 
     Raises:
         ConfigError: an option is unknown or out of its range.
     """
-    given = reset_numbers(options, {"instance": family.count, "training_seed": NUM_SEEDS})
-    number, seed = int(generator.integers(family.count)), int(generator.integers(NUM_SEEDS))
+    settings, count = lanes.settings, lanes.family.count
+    given = reset_numbers(options, {"instance": count, "training_seed": NUM_SEEDS})
+    number = int(generator.integers(count - settings.held_out))
+    seed = int(generator.integers(settings.num_seeds or NUM_SEEDS))
     return Start(instance=given.get("instance", number), seed=given.get("training_seed", seed))

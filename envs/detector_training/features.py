@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 
+from mapopt.envs.detector_training.context import GROUPED
 from mapopt.errors import ConfigError
 from mapopt.registry import Choice, Registry, check_settings
 
@@ -50,6 +51,8 @@ class Feature:
     """What has to be measured for it beside AP."""
     at_start: bool = False
     """Whether it is defined before the first round; all others are 0 there."""
+    group: str = ""
+    """The group that it is shown with, where somebody asks for that; empty for those that are shown by default."""
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         """Pickles one of ours by its name: how it is computed lies in this module and not in the file."""
@@ -318,6 +321,10 @@ _OURS: tuple[Feature, ...] = (
         (0, 1),
         lambda run: _measured(run.now, "optimal_lrp", "operating_point"),
         measure="operating_point",
+    ),
+    *(
+        Feature(each.name, each.meaning, *each.bounds, each.value, each.measure, each.at_start, each.group)
+        for each in GROUPED
     ),
 )
 

@@ -45,6 +45,8 @@ def round_info(played: Round, parts: RewardParts) -> dict[str, Any]:
         "knobs": played.knobs.as_dict(),
         "reward_parts": {"value": parts.value, "cost": parts.cost},
     }
+    if parts.reference is not None:
+        info["reward_parts"]["reference"] = parts.reference
     for name in ("calibration_error", "f1", "best_f1", "lrp", "optimal_lrp"):
         if getattr(val, name) >= 0:
             info[f"val_{name}"] = getattr(val, name)

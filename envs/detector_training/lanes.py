@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -24,6 +25,7 @@ from mapopt.envs.detector_training.observations import (
     needed_measures,
     observe,
 )
+from mapopt.envs.detector_training.references import References
 from mapopt.envs.detector_training.settings import EnvSettings
 from mapopt.envs.detector_training.states import EpisodeState, Outcome, Start
 from mapopt.envs.families.base import Instance, ranges_of
@@ -70,6 +72,17 @@ class DetectorTrainingLanes:
             self.budget.check(family.recipe.batch_size)
         self.features = find_features(chosen, self.action.knobs, known)
         self.measures = tuple(sorted({*self.reward.measures, *needed_measures(self.features)}))
+        if self.settings.held_out >= self.family.count:
+            raise ConfigError(
+                f"held_out is {self.settings.held_out}, and the family has {self.family.count} instances: leave some"
+            )
+        following = self.settings.make_reference()
+        self.references: References | None = None
+        if following is not None:
+            make = partial(DetectorTrainingLanes, self.settings.of_references(following), num_lanes=num_lanes)
+            self.references = References(make, measures=following.measures)
+        self.tested = True
+        """Whether the test split is read at the end of an episode."""
         self.histories: list[list[Round]] = [[] for _ in range(num_lanes)]
         self.instances: list[Instance | None] = [None] * num_lanes
         self.over = [True] * num_lanes
@@ -145,6 +158,8 @@ class DetectorTrainingLanes:
         for lane in ended:
             self.over[lane] = True
         reports = self._test(ended)
+        if self.references is not None:
+            self.references.play(self.references.missing(map(self.start_of, playing)))
         return {
             lane: self._outcome(lane, *ends[lane], reports.get(lane), stopped=stopped.get(lane, "")) for lane in playing
         }
@@ -293,7 +308,7 @@ class DetectorTrainingLanes:
 
     def _test(self, lanes: Sequence[int]) -> dict[int, Report]:
         """Reads the test split of lanes that have ended and not diverged."""
-        sound = [lane for lane in lanes if not self.histories[lane][-1].interval.diverged]
+        sound = [lane for lane in lanes if self.tested and not self.histories[lane][-1].interval.diverged]
         if not sound:
             return {}
         return dict(zip(sound, self.fleet.evaluate("test", mode="reward", lanes=sound), strict=True))
@@ -306,6 +321,9 @@ class DetectorTrainingLanes:
             parts = self.reward.parts(still, Budget(images=len(still) * budget.interval, rounds=len(still)))
         else:
             parts = self.reward.parts(history, budget)
+        if self.references is not None:
+            index = len(history) - (0 if stopped else 1)
+            parts = replace(parts, reference=self.references.taken(self.start_of(lane), index, ended=terminated))
         info = round_info(history[-1], parts)
         if stopped:
             info["stopped"] = stopped

@@ -26,8 +26,20 @@ if TYPE_CHECKING:
 KNOBS = "knobs"
 """Stands for ``knob_NAME`` of every knob that an action sets."""
 
-DEFAULT_FEATURES: tuple[str, ...] = (*(name for name in FEATURES if FEATURES[name].measure is None), KNOBS)
-"""All that costs nothing: features without a measure, and the knobs that actions set."""
+DEFAULT_FEATURES: tuple[str, ...] = (
+    *(name for name in FEATURES if FEATURES[name].measure is None and not FEATURES[name].group),
+    KNOBS,
+)
+"""All that costs nothing and is in no group: features without a measure, and the knobs that actions set."""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "default": DEFAULT_FEATURES,
+    **{
+        group: tuple(name for name in FEATURES if FEATURES[name].group == group)
+        for group in dict.fromkeys(feature.group for feature in FEATURES.values() if feature.group)
+    },
+}
+"""Name of a group -> the features that it stands for: the default ones, the context of a run, its losses, its steps."""
 
 
 def find_features(
@@ -36,8 +48,8 @@ def find_features(
     """Returns the feature behind every entry of an observation.
 
     Args:
-        given: names in `FEATURES`, ``knob_NAME`` for any knob, ``"knobs"`` for those that actions set, and features of
-            your own as `make_feature` takes them; None is `DEFAULT_FEATURES`.
+        given: names in `FEATURES` and `GROUPS`, ``knob_NAME`` for any knob, ``"knobs"`` for those that actions set, and
+            features of your own as `make_feature` takes them; None is `DEFAULT_FEATURES`.
         knobs: those that actions set.
         known: name -> range of all knobs there are, as `mapopt.training.Task.ranges`; by default of ours.
 
@@ -46,7 +58,7 @@ def find_features(
     """
     known = ranges() if known is None else known
     features: list[Feature] = []
-    for entry in DEFAULT_FEATURES if given is None else given:
+    for entry in expanded(DEFAULT_FEATURES if given is None else given):
         if entry == KNOBS:
             features += [_knob(knob) for knob in knobs]
         elif isinstance(entry, str) and not is_text(entry):
@@ -58,6 +70,15 @@ def find_features(
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"features are {', '.join(names) or 'none'}: expected at least one, each named once")
     return tuple(features)
+
+
+def expanded(given: Iterable[Any]) -> list[Any]:
+    """Returns features with those of a group in the place of its name.
+
+    >>> expanded(["ap", "losses"])
+    ['ap', 'class_loss_gap', 'box_loss_gap']
+    """
+    return [name for entry in given for name in (GROUPS.get(entry, (entry,)) if isinstance(entry, str) else (entry,))]
 
 
 def observation_names(
@@ -161,7 +182,7 @@ def _ours(entry: Feature | str) -> Feature:
 
 def _check_name(name: str, known: Mapping[str, Range]) -> None:
     """Raises ConfigError unless a name is that of a feature of ours, or of one of some knobs."""
-    names = [*FEATURES, *(KNOB + knob for knob in known), KNOBS]
+    names = [*FEATURES, *(KNOB + knob for knob in known), KNOBS, *GROUPS]
     if name not in names:
         raise ConfigError(f"{unknown_name('feature', name, names)}; or module:attribute for your own")
 

@@ -170,11 +170,13 @@ class RewardParts:
 
     value: float
     cost: float
+    reference: float | None = None
+    """What a reference run was paid in the same round; None where rewards are relative to none."""
 
     @property
     def total(self) -> float:
         """The reward."""
-        return self.value - self.cost
+        return self.value - self.cost - (self.reference or 0.0)
 
 
 class Reward:

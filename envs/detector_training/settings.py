@@ -6,23 +6,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from mapopt.bounds import check_whole
 from mapopt.devices import check_device
 from mapopt.envs.checks import is_number
 from mapopt.envs.choices import check_settings_type, read_choice
 from mapopt.envs.detector_training.actions import ACTIONS, Action, make_action
 from mapopt.envs.detector_training.features import FEATURES
+from mapopt.envs.detector_training.following import BASELINE, NONE, Following
 from mapopt.envs.detector_training.observations import check_features
 from mapopt.envs.detector_training.rewards import REWARDS, Reward, check_cost
 from mapopt.envs.families.registry import FAMILIES, make_family
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.settings import from_mapping
 from mapopt.training.budget import Budget
+from mapopt.training.controllers.registry import CONTROLLERS, make_controller
 
 if TYPE_CHECKING:
     from mapopt.envs.families.base import InstanceFamily
 
 DEFAULT_BUDGET = Budget(images=16 * 800, rounds=20)
 """Images and rounds of an episode unless others are given."""
+
+
+NUM_SEEDS = 2**31
+"""Seeds that a training may have: those below."""
 
 
 class EnvKeywords(TypedDict, total=False):
@@ -35,6 +42,9 @@ class EnvKeywords(TypedDict, total=False):
     step_size: float | None
     reward: Any
     cost_per_image: float
+    reference: Any
+    num_seeds: int | None
+    held_out: int
     features: Sequence[Any] | None
     seconds_limit: float | None
     device: str
@@ -70,6 +80,14 @@ class EnvSettings:
     """What is paid for: a name in `REWARDS`, or a reward."""
     cost_per_image: float = 0.0
     """What is paid for every image trained on."""
+    reference: Any = NONE
+    """What rewards are relative to: "none"; "baseline", which is what is done without an agent; or a controller, whose
+    run of the same instance and training seed is taken off, round by round."""
+    num_seeds: int | None = None
+    """Training seeds are drawn below it; None draws any. With a reference, one more run is played for every pair of
+    instance and seed that is met."""
+    held_out: int = 0
+    """So many of the family's instances, the last ones, are never drawn; a reset may name them."""
     features: tuple[Any, ...] | None = None
     """What is observed: names in `FEATURES`, ``knob_NAME`` or ``knobs``, or features. None is all that costs nothing,
     and what shows what the reward pays for."""
@@ -81,6 +99,11 @@ class EnvSettings:
     def __post_init__(self) -> None:
         for name, registry in (("family", FAMILIES), ("action", ACTIONS), ("reward", REWARDS)):
             self._set(name, read_choice(getattr(self, name), registry))
+        if self.reference not in (NONE, BASELINE):
+            self._set("reference", read_choice(self.reference, CONTROLLERS))
+        if self.num_seeds is not None:
+            check_whole("num_seeds", self.num_seeds, 1, NUM_SEEDS)
+        check_whole("held_out", self.held_out, 0)
         if isinstance(self.budget, Mapping):
             self._set("budget", from_mapping(Budget, self.budget, "budget"))
         if not isinstance(self.budget, Budget):
@@ -153,6 +176,22 @@ class EnvSettings:
             ConfigError: it cannot be imported, or a setting of it is wrong.
         """
         return Reward(self.reward, cost_per_image=self.cost_per_image)
+
+    def make_reference(self) -> Following | None:
+        """Makes what rewards are relative to, as a form of action; None where they are relative to nothing.
+
+        Raises:
+            ConfigError: the controller cannot be imported, or a setting of it is wrong.
+        """
+        if self.reference == NONE:
+            return None
+        controller = None if self.reference == BASELINE else make_controller(self.reference)
+        return Following(baseline=self.make_action().baseline, controller=controller)
+
+    def of_references(self, following: Following) -> EnvSettings:
+        """Returns what the environment of reference runs is made from."""
+        given: dict[str, Any] = {"knobs": None, "scale": None, "step_size": None, "features": ("progress",)}
+        return replace(self, action=following, reference=NONE, held_out=0, seconds_limit=None, **given)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 from mapopt.envs.checks import check_lane_actions, check_num_envs, read_autoreset_mode
 from mapopt.envs.detector_training.actions import Action
 from mapopt.envs.detector_training.episodes import RENDER_MODES, draw_start, make_lanes, spaces_of
+from mapopt.envs.detector_training.references import Key
 from mapopt.envs.detector_training.scene import render
 from mapopt.envs.detector_training.settings import EnvKeywords, EnvSettings
 from mapopt.envs.detector_training.states import EpisodeState, Outcome
@@ -132,6 +133,27 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             return None
         return tuple(render(self.lanes, lane, self.render_mode) for lane in range(self.num_envs))
 
+    def missing_references(self) -> list[Key]:
+        """Returns the instances and seeds of the present episodes whose reference runs have yet to be played."""
+        references, lanes = self.lanes.references, range(self.num_envs)
+        return [] if references is None else references.missing(self.lanes.start_of(lane) for lane in lanes)
+
+    def play_references(self, keys: Sequence[Key]) -> dict[Key, tuple[float, ...]]:
+        """Plays reference runs; returns what each was paid after each of its rounds."""
+        references = self.lanes.references
+        if references is None:
+            return {}
+        references.play(keys)
+        return {key: references.known[key] for key in keys}
+
+    def take_references(self, known: Mapping[Key, tuple[float, ...]]) -> dict[Key, tuple[float, ...]]:
+        """Takes over reference runs that were played elsewhere; returns all that are known."""
+        references = self.lanes.references
+        if references is None:
+            return {}
+        references.known |= known
+        return dict(references.known)
+
     def get_state(self, lane: int) -> EpisodeState:
         """Copies a lane's episode, and the generator that draws its next ones."""
         return replace(self.lanes.get_state(lane), generator=self._generators[lane].bit_generator.state)
@@ -156,7 +178,7 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self, lanes: Sequence[int], infos: dict[str, Any], options: dict[str, Any], *, stagger: bool = False
     ) -> dict[int, np.ndarray]:
         """Begins the next episodes of some lanes and adds their infos; returns their observations."""
-        starts = {lane: draw_start(self._generators[lane], self.lanes.family, options) for lane in lanes}
+        starts = {lane: draw_start(self._generators[lane], self.lanes, options) for lane in lanes}
         begun = self.lanes.reset(starts)
         if stagger:
             for lane in lanes:

@@ -56,5 +56,10 @@ class TaskInfo:
     ranges: Mapping[str, Range] = field(default_factory=our_ranges, hash=False)
     """Name -> range of every knob: ours, and those that the task's own parts declare."""
 
+    optimizer: str = ""
+    """Name of the recipe's optimizer; empty where nobody says."""
+    loss: str = ""
+    """Name of its class loss."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "knobs", self.knobs.settled_by({name: OPEN_KNOBS[name] for name in BY_RECIPE}))

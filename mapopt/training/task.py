@@ -59,6 +59,8 @@ class Task:
             batch_size=self.recipe.batch_size,
             knobs=self.knobs,
             ranges=self.ranges,
+            optimizer=self.recipe.optimizer,
+            loss=self.recipe.loss,
         )
 
 

@@ -245,8 +245,8 @@ def test_the_last_line_is_the_command_that_compares_the_agent(
     path = tmp_path / "an agent" / "mine"
     assert said[0] == "training an agent with ppo on lr, augment, assign_iou, box_weight: 1 iterations of 2 episodes"
     assert said[1].startswith("this takes about ")
-    assert said[2].startswith("iteration 1: 4 steps, return 0.0")
-    assert said[3].startswith("32 images in "), "an iteration, and the episode of the mean actions"
+    assert said[2].startswith("iteration 1: 4 steps, return ")
+    assert said[3].endswith(" over all parts of the training")
     assert said[4] == f"wrote {path}.safetensors and {path}.json"
     assert said[5:] == [f"mapopt compare --methods baseline --agent '{path}.json'"]
     command = shlex.split(said[-1])

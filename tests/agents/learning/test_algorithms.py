@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mapopt.agents import Agent, AgentTraining, PolicyController, train_agent
-from mapopt.agents.learning.algorithms import ALGORITHMS, check_hyperparameters
+from mapopt.agents.learning.algorithms import ALGORITHMS, check_hyperparameters, is_evolution
 from mapopt.agents.learning.learner import Sb3Learner
 from mapopt.agents.learning.progress import Progress
 from mapopt.agents.learning.state import read_state
@@ -35,7 +35,8 @@ SMALL: dict[str, dict[str, Any]] = {
 def settings(tiny_family: ShapesFamily, tiny_budget: Budget) -> Any:
     def make(algo: str, **changes: Any) -> AgentTraining:
         given = {"family": tiny_family, "budget": tiny_budget, "workers": 1, "lanes": 2, "iterations": 3}
-        small = {"hyperparameters": SMALL.get(algo, {}), "hidden": (8,), "knobs": ("lr", "augment")}
+        given |= {"lanes": 8, "hidden": ()} if algo in ("cma_es", "es") else {"hidden": (8,)}
+        small = {"hyperparameters": SMALL.get(algo, {}), "knobs": ("lr", "augment"), "reference": "none"}
         return AgentTraining(algo=algo, **{**given, **small, **changes})
 
     return make
@@ -84,7 +85,7 @@ def _numbers(path: Path) -> dict[str, np.ndarray]:
     return {name: value for name, value in flat(content, "").items() if "seconds" not in name}
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", [algo for algo in ALGORITHMS if not is_evolution(algo)])
 def test_the_agent_of_two_files_decides_as_the_learners_policy_does(
     algo: str, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +132,9 @@ def test_exploration_ends_with_a_fraction_of_the_planned_training(settings: Any,
         ("ppo", {"normalize_advantage": 1}, "'normalize_advantage' of ppo is 1: expected True or False"),
         ("ppo", {"learning_rate": float("nan")}, "'learning_rate' of ppo is nan: expected a number from 0"),
         ("a2c", {"device": "cpu"}, "'device' of a2c is decided by"),
+        ("cma_es", {"sigmas": 0.1}, "unknown hyperparameter of cma_es 'sigmas': did you mean 'sigma'"),
+        ("es", {"momentum": 1.5}, "'momentum' of es is 1.5: expected a number from 0 to 1"),
+        ("es", {"episodes": 0}, "'episodes' of es is 0: expected a whole number from 1"),
         ("recurrent_ppo", {"lstm_hiden_size": 4}, "did you mean 'lstm_hidden_size'"),
     ],
 )
@@ -168,6 +172,9 @@ def test_hyperparameters_are_what_the_learner_is_made_with(settings: Any, tmp_pa
         ("sac", {"action": "discrete"}, "sac cannot learn actions from Discrete.*: give --action relative or absolute"),
         ("sac", {"epochs": 3}, "epochs was given for sac, which has no such setting: leave it out"),
         ("a2c", {"hyperparameters": {"n_steps": 3}}, "'n_steps' is 3: expected a divisor of the 4 rounds"),
+        ("es", {"lanes": 5}, "5 lanes for candidates of 2 episodes each: expected a multiple of 2, of at least 8"),
+        ("cma_es", {"hidden": (64, 64)}, "numbers, and cma_es learns at most 2000"),
+        ("es", {"learning_rate": 0.5}, "learning_rate was given for es: leave it out"),
         ("td3", {"hyperparameters": {"train_freq": 1, "gradient_stepz": 1}}, "did you mean 'gradient_steps'"),
     ],
 )
@@ -207,6 +214,8 @@ Damage = dict[str, Any]
         ("a2c", lambda kept: _moments(kept)[0].pop("step"), "a count of steps is missing"),
         ("a2c", lambda kept: _moments(kept).update({99: {}}), "has other parameters than this training's"),
         ("a2c", lambda kept: kept["replay"].update(rewards=torch.zeros(1)), "the learner has none"),
+        ("cma_es", lambda kept: kept["policy"]["covariance"].fill_(float("nan")), "are not finite, or make no distri"),
+        ("es", lambda kept: kept["policy"].pop("velocity"), "'velocity' is missing, expected float64"),
         ("dqn", lambda kept: kept["policy"].update(more=torch.zeros(1)), "'more' is float32 .1., expected missing"),
     ],
 )

@@ -32,7 +32,16 @@ TASK = TaskInfo(name="t", classes=3, train_images=16, batch_size=4, knobs=Knobs(
 
 
 def settings(**changes: Any) -> AgentTraining:
-    defaults = {"family": FAMILY, "budget": BUDGET, "workers": 1, "lanes": 2, "iterations": 2}
+    defaults = {
+        "family": FAMILY,
+        "budget": BUDGET,
+        "workers": 1,
+        "lanes": 2,
+        "evaluate_every": 0,
+        "iterations": 2,
+        "held_out": 0,
+        "reference": "none",
+    }
     return AgentTraining(**{**defaults, **changes})
 
 
@@ -135,14 +144,27 @@ def test_a_training_that_an_earlier_version_began_goes_on(tmp_path: Path) -> Non
     train(tmp_path / "parts", iterations=1)
     state = torch.load(tmp_path / "parts" / "training.pt", weights_only=True)
     kept = json.loads(state["settings"])
-    for name in ("action", "step_size", "seconds_limit"):
+    later = (
+        "algo",
+        "hyperparameters",
+        "reference",
+        "num_seeds",
+        "held_out",
+        "evaluate_every",
+        "action",
+        "step_size",
+        "seconds_limit",
+    )
+    for name in later:
         del kept[name]
     kept["reach"] = kept.pop("scale")
     family = kept["family"]
     family["side"] = family.pop("split")
     family["scenes"]["colour"] = family["scenes"].pop("color")
     del family["budgets"], family["knobs"]["temperature"]
-    del state["checksum"]
+    state["optimizer"] = state["optimizers"]["policy.optimizer"]
+    for name in ("checksum", "optimizers", "tensors", "counters", "replay", "planned"):
+        del state[name]
     torch.save({**state, "version": 1, "settings": json.dumps(kept)}, tmp_path / "parts" / "training.pt")
     resumed, log = train(tmp_path / "parts", resume=True)
     assert len(log) == 1
@@ -258,7 +280,7 @@ def test_a_family_of_ones_own_is_kept_with_its_settings_and_known_apart_from_our
 
 def test_command_training_and_environment_have_one_default() -> None:
     training, environment = AgentTraining(), DetectorTrainingEnv().settings
-    assert training.environment == environment == EnvSettings()
+    assert AgentTraining(reference="none").environment == environment == EnvSettings()
     assert TrainAgent()._settings() == training
     assert training.make_action() == environment.make_action() == RelativeAction()
     assert AbsoluteAction().knobs == RelativeAction().knobs
