@@ -17,6 +17,7 @@ ELSEWHERE = {
     'training/checkpoint.py: self.checkpoint(snapshot, history).save(self.folder / f"{name}.pt")',
     'native.py: unfinished.write_bytes(b"\\n".join(parts))',
     "agents/registry.py: written.save(path)",
+    "agents/learning/seeds.py: agent.save(out / name)",
     "agents/learning/training.py: agent.save(out / name)",
     'envs/wrappers/schedules.py: recording.save(self._folder / f"episode-{self._ended:06d}.json")',
     'experiments/bench/peers/workers.py: with suppress(OSError), open("/proc/self/clear_refs", "w") as file:',
