@@ -34,7 +34,7 @@ class CmaSettings:
     """Settings of CMA-ES, which are hyperparameters of `mapopt train-agent --algo cma_es`."""
 
     sigma: float = 0.3
-    """Standard deviation of the first candidates; the policy begins with all numbers at 0, which is the baseline."""
+    """The first candidates' standard deviation; the policy begins with all numbers at 0, which is the baseline."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class EsSettings:
     """Settings of the evolution strategy, which are hyperparameters of `mapopt train-agent --algo es`."""
 
     sigma: float = 0.1
-    """Standard deviation of the candidates, always."""
+    """The candidates' standard deviation, always."""
     learning_rate: float = 0.03
     """Length of a step per estimated gradient."""
     momentum: float = 0.9
@@ -123,8 +123,8 @@ class Cma:
 class EvolutionStrategy:
     """Steps along an estimated gradient of the mean value, from pairs of opposite candidates.
 
-    Values count by their rank, from -1/2 to 1/2; the step is the mean of the noise weighted by these, over its standard
-    deviation, with momentum.
+    Values count by their rank, from -1/2 to 1/2; the step is the mean of the noise weighted by these, over the noise's
+    standard deviation, with momentum.
 
     Reference: Salimans et al., "Evolution strategies as a scalable alternative to reinforcement learning",
     arXiv:1703.03864, 2017; plain steps with momentum in place of Adam.

@@ -113,17 +113,17 @@ def test_processes_divide_the_references_among_them() -> None:
         DetectorTrainingVectorEnv, 2, FAMILY, budget=BUDGET, knobs=("lr",), reference="baseline", num_seeds=2,
         autoreset_mode="SameStep",
     )  # fmt: skip
-    one, two = FleetVecEnv(partial(make_vector)), FleetVecEnv(make_vector, workers=2)
+    single, double = FleetVecEnv(partial(make_vector)), FleetVecEnv(make_vector, workers=2)
     try:
-        two.seed(0)
-        two.reset()
-        missing = two.missing_references()
-        assert two.play_references(missing).keys() == set(missing)
-        assert two.missing_references() == []
-        assert one.play_references(missing) == two.take_references({})
+        double.seed(0)
+        double.reset()
+        missing = double.missing_references()
+        assert double.play_references(missing).keys() == set(missing)
+        assert double.missing_references() == []
+        assert single.play_references(missing) == double.take_references({})
     finally:
-        one.close()
-        two.close()
+        single.close()
+        double.close()
 
 
 def test_training_seeds_and_instances_are_drawn_as_the_settings_say() -> None:
