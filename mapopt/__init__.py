@@ -1,6 +1,6 @@
 """Optimize detection mAP directly: ranking surrogates, reinforcement learning, and a baseline to compare with.
 
-`train`, `load`, `evaluate` and `compare` do what the commands of these names do; the sub-packages hold the
+`train`, `load`, `audit`, `evaluate` and `compare` do what the commands of these names do; the sub-packages hold the
 parts, each one level deep: ``from mapopt.losses import RankSortLoss``. Importing this package imports nothing else:
 what is asked for is imported then.
 """
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mapopt import metrics as metrics
     from mapopt import postprocessing as postprocessing
     from mapopt import training as training
+    from mapopt.data.auditing.audit import audit as audit
     from mapopt.errors import MapoptError as MapoptError
     from mapopt.experiments.comparison.compare import compare as compare
     from mapopt.metrics import evaluate as evaluate
@@ -34,6 +35,7 @@ else:
         {
             "MapoptError": "mapopt.errors",
             "agents": "mapopt",
+            "audit": "mapopt.data.auditing.audit",
             "compare": "mapopt.experiments.comparison.compare",
             "data": "mapopt",
             "detectors": "mapopt",

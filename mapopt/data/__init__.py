@@ -10,6 +10,11 @@ from mapopt.lazy import attach
 
 if TYPE_CHECKING:
     from mapopt.data.annotations import Annotations as Annotations
+    from mapopt.data.auditing.audit import Audit as Audit
+    from mapopt.data.auditing.audit import audit as audit
+    from mapopt.data.auditing.findings import KINDS as KINDS
+    from mapopt.data.auditing.findings import Finding as Finding
+    from mapopt.data.auditing.mending import mend as mend
     from mapopt.data.coco import read_coco as read_coco
     from mapopt.data.coco import write_coco as write_coco
     from mapopt.data.converting import convert as convert
@@ -57,6 +62,11 @@ else:
         __name__,
         {
             "Annotations": "mapopt.data.annotations",
+            "Audit": "mapopt.data.auditing.audit",
+            "audit": "mapopt.data.auditing.audit",
+            "KINDS": "mapopt.data.auditing.findings",
+            "Finding": "mapopt.data.auditing.findings",
+            "mend": "mapopt.data.auditing.mending",
             "read_coco": "mapopt.data.coco",
             "write_coco": "mapopt.data.coco",
             "convert": "mapopt.data.converting",

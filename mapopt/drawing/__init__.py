@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from mapopt.lazy import attach
 
 if TYPE_CHECKING:
+    from mapopt.drawing.audit_figures import draw_counts as draw_counts
+    from mapopt.drawing.audit_sheets import draw_findings as draw_findings
     from mapopt.drawing.benchmark_figures import save_benchmark as save_benchmark
     from mapopt.drawing.boxes import draw_boxes as draw_boxes
     from mapopt.drawing.comparison_figures import save_comparison as save_comparison
@@ -33,6 +35,8 @@ else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
         {
+            "draw_counts": "mapopt.drawing.audit_figures",
+            "draw_findings": "mapopt.drawing.audit_sheets",
             "save_benchmark": "mapopt.drawing.benchmark_figures",
             "draw_boxes": "mapopt.drawing.boxes",
             "save_comparison": "mapopt.drawing.comparison_figures",
