@@ -56,7 +56,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     | augment | 0 to 1 | linear | 0.3 |
     | nms_iou | 0.1 to 0.95 | linear | 0.6 |
     | score_threshold | 0 to 0.95 | linear | 0 |
-    | soft_nms_sigma | 0 to 1 | linear | 0 |
+    | soft_nms_sigma | 0 to 1 | linear | the detector's: 0.5 with the tiny one; above 0, nms_iou is ignored |
     | detections | 1 to 300 | logarithmic | 100 |
     | batch_fraction | 0.25 to 1 | logarithmic | 1 |
     | temperature | 0.1 to 10 | logarithmic | 1 |

@@ -26,8 +26,8 @@ class OnExperiment(Command):
     out: Path = Path("runs")
     """The store; figures and summary.json are in OUT/EXPERIMENT/."""
     data: str | None = None
-    """Use these images instead of the tasks' own: a folder, or module:attribute of a function that returns splits or
-    data sets."""
+    """Use these images instead of the tasks' own: a folder, or one that holds those that the tasks name; or
+    module:attribute of a function that returns splits or data sets."""
     methods: tuple[str, ...] = ()
     """Only these methods."""
     tasks: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ from mapopt.experiments.searching.searched_file import path_beside, read_searche
 from mapopt.experiments.searching.settings import SearchConfig, Searched
 from mapopt.former_names import translate
 from mapopt.paths import check_name
+from mapopt.registry import is_text
 from mapopt.settings import from_mapping, load_settings
 from mapopt.training import Budget, Knobs, Recipe
 
@@ -155,8 +156,13 @@ class Experiment:
         )
 
     def with_data(self, data: str) -> Experiment:
-        """Returns the experiment on other images."""
-        return replace(self, tasks={name: replace(task, data=data) for name, task in self.tasks.items()})
+        """Returns the experiment on other images: a folder, or one that holds the tasks' own folders."""
+
+        def of(task: TaskConfig) -> str:
+            inside = Path(data) / task.data if task.data is not None and not is_text(task.data) else None
+            return str(inside) if inside is not None and inside.is_dir() else data
+
+        return replace(self, tasks={name: replace(task, data=of(task)) for name, task in self.tasks.items()})
 
     def label(self, method: str) -> str:
         """Returns what tables and figures call a method."""

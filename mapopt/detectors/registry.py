@@ -47,7 +47,11 @@ DETECTORS: Registry[Any] = Registry(
     "detector",
     {
         "tiny": DetectorKind(
-            builder="mapopt.detectors.dense.build:build_tiny", size_multiple=8, supports_lanes=True, optimizer="muon"
+            builder="mapopt.detectors.dense.build:build_tiny",
+            size_multiple=8,
+            supports_lanes=True,
+            optimizer="muon",
+            soft_nms_sigma=0.5,
         ),
         "resnet18": DetectorKind(builder="mapopt.detectors.dense.build:build_resnet18", size_multiple=32),
         "retinanet": _torchvision("retinanet"),
@@ -145,6 +149,12 @@ def default_optimizer(detector: str) -> str:
     """Returns what trains a detector where a recipe names no optimizer; imports nothing, whosever the detector is."""
     kind = DETECTORS.get(detector)
     return kind.optimizer if isinstance(kind, DetectorKind) else DetectorKind.optimizer
+
+
+def default_soft_nms_sigma(detector: str) -> float:
+    """Returns the width of Soft-NMS where knobs leave it open; imports nothing, whosever the detector is."""
+    kind = DETECTORS.get(detector)
+    return kind.soft_nms_sigma if isinstance(kind, DetectorKind) else DetectorKind.soft_nms_sigma
 
 
 def supports_lanes(detector: str | Any) -> bool:

@@ -58,3 +58,5 @@ class DetectorKind:
     """Whether it trains several sets of weights at once."""
     optimizer: str = "sgd"
     """What trains it where a recipe names no optimizer."""
+    soft_nms_sigma: float = 0.0
+    """The knob of this name that a task starts from where its knobs leave it open."""

@@ -32,7 +32,7 @@ class MatchabilityAwareLoss(PointwiseLoss):
     """
 
     soft_labels = True
-    default_class_weight = 0.64
+    default_class_weight = 0.5
 
     def __init__(self, power: float | Tensor = 1.5, *, weight: float | Tensor = 1.0) -> None:
         super().__init__(weight=weight)

@@ -173,7 +173,7 @@ LOSS_TABLE: dict[str, LossEntry] = {
         where="mapopt.losses.soft_targets:MatchabilityAwareLoss",
         parameters={"power": _POSITIVE, "weight": _NUMBER},
         pointwise=True,
-        default_class_weight=0.64,
+        default_class_weight=0.5,
     ),
     "ia_bce": LossEntry(
         where="mapopt.losses.soft_targets:IoUAwareBCELoss",

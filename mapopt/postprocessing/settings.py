@@ -31,8 +31,8 @@ class PostProcessingKnobs(Protocol):
         """See `PostProcessingSettings.nms_iou`."""
 
     @property
-    def soft_nms_sigma(self) -> float:
-        """See `PostProcessingSettings.soft_nms_sigma`."""
+    def soft_nms_sigma(self) -> float | None:
+        """See `PostProcessingSettings.soft_nms_sigma`; None counts as 0."""
 
     @property
     def detections(self) -> float:
@@ -63,7 +63,7 @@ class PostProcessingSettings:
         """Returns the settings that knobs give a detector: the same for every class, and no limit of a class alone."""
         return cls(
             nms_iou=knobs.nms_iou,
-            soft_nms_sigma=knobs.soft_nms_sigma,
+            soft_nms_sigma=knobs.soft_nms_sigma or 0.0,
             detections=round(knobs.detections),
             score_thresholds=(knobs.score_threshold,) * classes,
             class_detections=(MAX_DETECTIONS,) * classes,

@@ -128,7 +128,7 @@ def _checkpoint_of(path: Path, content: dict[str, Any]) -> Checkpoint:
     if [played.index for played in history] != list(range(len(history))):
         raise ConfigError(f"{path}: history has not the rounds 0, 1, 2 and so on.")
     try:
-        knobs = Knobs.from_record(record.state.knobs)
+        knobs = Knobs.from_record(record.state.knobs).settled()
     except ConfigError as error:
         raise ConfigError(f"{path}: state.knobs: {error}.") from None
     return Checkpoint(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mapopt.fields import LEFT_OUT_AT_DEFAULT
 from mapopt.former_names import translate
 from mapopt.settings import from_mapping
-from mapopt.training.knobs import Knobs, ranges
+from mapopt.training.knobs import OPEN_KNOBS, Knobs, ranges
 from mapopt.training.ramps import Via, checked_via, points_of
 
 if TYPE_CHECKING:
@@ -179,8 +179,8 @@ def _leave_out(cls: type, record: dict[str, Any]) -> None:
 
 
 def _with_own(knobs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a record's knobs with those that are none of ours under `own`."""
-    ours = {name: value for name, value in knobs.items() if name in ranges()}
+    """Returns a record's knobs, what there was not yet as it counts without a task, those of none of ours in `own`."""
+    ours = OPEN_KNOBS | {name: value for name, value in knobs.items() if name in ranges()}
     own = {name: value for name, value in knobs.items() if name not in ranges()}
     return {**ours, "own": own} if own else ours
 

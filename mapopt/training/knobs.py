@@ -73,10 +73,10 @@ class Range:
         return min(max(value, self.low), self.high)
 
 
-OPEN_KNOBS = {"lr": 0.2, "weight_decay": 5e-4, "class_weight": 1.0, "assign_iou": 0.4}
+OPEN_KNOBS = {"lr": 0.2, "weight_decay": 5e-4, "class_weight": 1.0, "assign_iou": 0.4, "soft_nms_sigma": 0.0}
 """Knobs that can be left open, and what they count as where nothing settles them."""
 
-BY_RECIPE = ("lr", "weight_decay", "class_weight")
+BY_RECIPE = ("lr", "weight_decay", "class_weight", "soft_nms_sigma")
 """Those that a recipe settles. The others a task leaves to its controller."""
 
 
@@ -112,13 +112,14 @@ class Knobs:
     augment: Annotated[float, Range(0.0, 1.0)] = 0.3
     """Strength of the augmentation; 0 is none."""
     nms_iou: Annotated[float, Range(0.1, 0.95)] = 0.6
-    """Of two boxes of a class that overlap more, the weaker is dropped."""
+    """Of two boxes of a class that overlap more, the weaker is dropped; ignored with Soft-NMS."""
     score_threshold: Annotated[float, Range(0.0, 0.95)] = 0.0
     """Boxes with a smaller score are not reported. AP can only fall with it, and a ranking loss sets no scale of
     scores: any fixed threshold above 0 may cut off all its boxes."""
-    soft_nms_sigma: Annotated[float, Range(0.0, 1.0)] = 0.0
+    soft_nms_sigma: Annotated[float | None, Range(0.0, 1.0)] = None
     """Width of Gaussian Soft-NMS: the scores of a class's overlapping boxes decay by ``exp(-iou ** 2 / sigma)`` where
-    hard suppression at `nms_iou` drops the weaker; 0 is hard suppression.
+    hard suppression at `nms_iou` drops the weaker; 0 is hard suppression. Where it is left open, a task takes its
+    detector's, 0.5 with the tiny one, and without a task it counts as 0.
 
     Reference: N. Bodla et al., "Soft-NMS - Improving Object Detection With One Line of Code", ICCV 2017, equation 3.
     """
@@ -183,7 +184,7 @@ class Knobs:
         0.25
         """
         missing = {name: getattr(others, name) for name in OPEN_KNOBS if getattr(self, name) is None}
-        return dataclasses.replace(self, **missing) if any(missing.values()) else self
+        return dataclasses.replace(self, **missing) if any(value is not None for value in missing.values()) else self
 
     def settled(self) -> Knobs:
         """Returns the knobs with what they leave open as it counts without a task.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mapopt.bounds import check_whole
 from mapopt.detectors.objective import Objective
-from mapopt.detectors.registry import DETECTORS, check_detector_settings, default_optimizer
+from mapopt.detectors.registry import DETECTORS, check_detector_settings, default_optimizer, default_soft_nms_sigma
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.fields import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY
 from mapopt.losses.table import LOSS_TABLE, start_weight
@@ -183,6 +183,11 @@ class Recipe(Objective):
         otherwise = Knobs().get("weight_decay")
         return self._inside("weight_decay", default_weight_decay(self.optimizer, otherwise=otherwise))
 
+    @property
+    def soft_nms_sigma(self) -> float:
+        """The width of Soft-NMS that a task starts from where its knobs leave it open: its detector's."""
+        return default_soft_nms_sigma(self.detector)
+
     def _inside(self, knob: str, value: float) -> float:
         bounds = ranges()[knob]
         if not bounds.low <= value <= bounds.high:
@@ -193,8 +198,8 @@ class Recipe(Objective):
         return value
 
     def settle(self, knobs: Knobs) -> Knobs:
-        """Returns knobs with what they leave open: learning rate, weight decay and class weight; the assignment is
-        left to the controller.
+        """Returns knobs with what they leave open: learning rate, weight decay, class weight and Soft-NMS; the
+        assignment is left to the controller.
 
         Own knobs are a task's to fill in.
         """

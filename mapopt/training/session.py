@@ -36,6 +36,7 @@ from mapopt.training.settings import TrainSettings
 from mapopt.training.start import content_hash, start_from
 from mapopt.training.task import Task
 from mapopt.training.trained_run import TrainedRun
+from mapopt.training.unread import unread_knobs
 
 RESULT_VERSION = 1
 """Of ``result.json``."""
@@ -247,7 +248,8 @@ def _introduce(name: str, task: Task, device: torch.device) -> None:
     counts = ", ".join(f"{len(images)} {split}" for split, images in task.splits.named())
     height, width = task.splits.train.size
     print(f"{name}: {counts} images at {height} x {width}; {task.recipe.detector} on {device}")
-    for note in (task.splits.note, describe_class_balance(task.recipe, task.splits.train.annotations)):
+    balance = describe_class_balance(task.recipe, task.splits.train.annotations)
+    for note in (task.splits.note, balance, *unread_knobs(task.recipe, task.knobs)):
         if note:
             print(note)
 

@@ -31,7 +31,7 @@ def weights_of(trainer: Trainer) -> torch.Tensor:
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_task_starts_from_the_weight_of_its_loss(loss: str, make_task: MakeTask) -> None:
-    others = {"mal": 0.64}
+    others = {"mal": 0.5}
     expected = 0.25 if loss in ERROR_DRIVEN else others.get(loss, 1.0)
     assert make_task(loss=loss).knobs.class_weight == expected
     assert make_task(loss=loss, knobs={"class_weight": 3.0}).knobs.class_weight == 3.0
@@ -68,7 +68,8 @@ def test_knobs_that_leave_it_open_later_take_the_tasks(make_task: MakeTask) -> N
     task = make_task(loss="ap", knobs={"class_weight": 0.5})
     trainer = Trainer(task, seed=0)
     trainer.set_knobs(Knobs(lr=0.1))
-    assert trainer.knobs == Knobs(lr=0.1, weight_decay=task.knobs.weight_decay, class_weight=0.5, assign_iou=0.4)
+    filled = {"weight_decay": task.knobs.weight_decay, "class_weight": 0.5, "soft_nms_sigma": 0.5}
+    assert trainer.knobs == Knobs(lr=0.1, assign_iou=0.4, **filled)
     ramped, constant = Trainer(task, seed=0), Trainer(task, seed=0)
     for each, start in ((ramped, Knobs(lr=0.1)), (constant, Knobs(lr=0.1, class_weight=0.5))):
         each.set_knobs(Knobs(lr=0.1))
@@ -152,8 +153,10 @@ def test_recipes_settle_knobs_without_torch() -> None:
     code = """import sys
 from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
-print(Recipe(loss="alrp").settle(Knobs(lr=0.3, weight_decay=0.1)) == Knobs(lr=0.3, weight_decay=0.1, class_weight=0.25))
-print(Recipe(loss="torchvision", detector="fcos").settle(Knobs()).class_weight)
+settled = Recipe(loss="alrp").settle(Knobs(lr=0.3, weight_decay=0.1))
+print(settled == Knobs(lr=0.3, weight_decay=0.1, class_weight=0.25, soft_nms_sigma=0.5))
+own = Recipe(loss="torchvision", detector="fcos").settle(Knobs())
+print(own.class_weight, own.soft_nms_sigma)
 print("torch" in sys.modules)"""
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.split() == ["True", "1.0", "False"]
+    assert printed.split() == ["True", "1.0", "0.0", "False"]

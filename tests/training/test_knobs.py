@@ -63,7 +63,8 @@ def test_a_class_weight_that_is_left_open_counts_as_1_until_it_is_filled_in() ->
     assert (filled.class_weight, filled.lr) == (0.25, 0.1)
     assert filled.filled_from(Knobs(class_weight=3.0)) is filled
     assert left_open.filled_from(Knobs()) is left_open
-    assert Knobs().settled() == Knobs(lr=0.2, weight_decay=5e-4, class_weight=1.0, assign_iou=0.4)
+    assert left_open.filled_from(Knobs(soft_nms_sigma=0.0)).soft_nms_sigma == 0.0
+    assert Knobs().settled() == Knobs(lr=0.2, weight_decay=5e-4, class_weight=1.0, assign_iou=0.4, soft_nms_sigma=0.0)
     with pytest.raises(ConfigError, match="knob augment is None: expected a finite number"):
         Knobs(augment=None)  # type: ignore[arg-type]
 

@@ -62,9 +62,9 @@ class Decision:
         """Reads what `as_dict` or `Round.as_dict` wrote."""
         start = record["ramp_from"]
         return cls(
-            knobs=Knobs.from_record(record["knobs"]),
-            ramp_from=None if start is None else Knobs.from_record(start),
-            via=tuple((fraction, Knobs.from_record(knobs)) for fraction, knobs in record.get("via", ())),
+            knobs=Knobs.from_record(record["knobs"]).settled(),  # what there was not yet was not at work
+            ramp_from=None if start is None else Knobs.from_record(start).settled(),
+            via=tuple((fraction, Knobs.from_record(knobs).settled()) for fraction, knobs in record.get("via", ())),
         )
 
 
