@@ -19,7 +19,7 @@ from mapopt.detectors.assignments import DEFAULT_ASSIGNMENT
 from mapopt.detectors.covers import BoxHeadCover, DenseHeadCover, HeadCover, TransformCover, covers_of
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.list_losses import ListLosses
-from mapopt.detectors.objective import OWN_LOSS, Balance, Objective, Scope
+from mapopt.detectors.objective import NO_REWARD, OWN_LOSS, Balance, Objective, Scope
 from mapopt.errors import ConfigError
 from mapopt.losses import ListLoss, make_loss
 
@@ -204,6 +204,11 @@ def _dense_loss(loss: Any, settings: dict[str, Any]) -> DenseLoss:
     if given:
         raise ConfigError(
             f"replace_class_loss got an Objective and {', '.join(given)} beside it: give all of them in the Objective"
+        )
+    if loss.reward != NO_REWARD:
+        raise ConfigError(
+            f"replace_class_loss got an Objective with reward '{loss.reward}': expected reward '{NO_REWARD}', because "
+            "rankings are drawn for the detectors tiny and resnet18 alone"
         )
     dense = None if loss.is_detectors_own else DenseLoss(loss)
     if dense is None or dense.remembers:

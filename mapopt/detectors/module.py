@@ -20,7 +20,7 @@ from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.dense.rows import Row, seeded
 from mapopt.detectors.drop_in import FAMILIES, cover_losses
 from mapopt.detectors.interface import Detector, KnobTable, Targets
-from mapopt.detectors.objective import OWN_LOSS, Objective
+from mapopt.detectors.objective import NO_REWARD, OWN_LOSS, Objective
 from mapopt.errors import ConfigError
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.torchvision import evaluating, limits_of
@@ -75,6 +75,11 @@ class ModuleDetector(Detector):
     ) -> None:
         self.name, self.classes, self.device = name, classes, torch.device(device)
         self._build, self._autocast, self._first_label = build, autocast, first_label
+        if objective.reward != NO_REWARD:
+            raise ConfigError(
+                f"reward '{objective.reward}' with detector '{name}': expected a detector whose rankings are drawn, tiny "
+                f"or resnet18, or reward '{NO_REWARD}'"
+            )
         self.loss = None if objective.is_detectors_own else DenseLoss(objective)
         model = self._fresh(0)
         if self.loss and not isinstance(model, FAMILIES):

@@ -29,6 +29,15 @@ BALANCE_RATIO = 8.0
 """How long the box loss's gradient at the outputs is by default, where it is balanced, over the class loss's: about
 what it is where AP-loss and Rank & Sort train the tiny detector well with a class weight of .25."""
 
+REWARDS = ("ap", "ap50", "f1", "lrp")
+"""What rankings of boxes can be rewarded with; see `mapopt.detectors.reward`."""
+
+NO_REWARD = "none"
+"""Name of the reward where there is none."""
+
+REWARD_SAMPLES = 1024
+"""Most rankings that are drawn at a step."""
+
 OWN_LOSS = "torchvision"
 """Name of the loss that leaves a detector's own losses in place."""
 
@@ -72,6 +81,12 @@ class Objective:
     """Scores of recent steps that a ranking loss ranks with the batch's, per list; 0 is none."""
     auxiliary: dict[str, float] = field(default_factory=dict)
     """Further class losses by name and weight, beside `loss`, such as {correlation: 0.2}."""
+    reward: str = field(default=NO_REWARD, metadata=LEFT_OUT_AT_DEFAULT)
+    """Reward tuning, where it is not none: rankings of the detector's own boxes are drawn and rewarded with ap, ap50, f1
+    or lrp (1 less the optimal LRP error) on the batch, in place of the class loss; see docs/reward_tuning.md. The knob
+    `surrogate_weight` says how much of the class loss it stands for. For detectors tiny and resnet18."""
+    reward_samples: int = field(default=8, metadata=LEFT_OUT_AT_DEFAULT)
+    """Rankings that are drawn at every step."""
     assignment: str = field(default=DEFAULT_ASSIGNMENT, metadata=LEFT_OUT_AT_DEFAULT)
     """Which location answers for which object: iou, by how well priors overlap it; task_aligned, by how well predicted
     boxes and scores fit it (TOOD, every YOLO since v8); or module:attribute for one of your own. torchvision's
@@ -106,6 +121,7 @@ class Objective:
             check_loss_settings(name)
             if not 0 <= weight <= WEIGHT:
                 raise ConfigError(f"auxiliary loss '{name}' has the weight {weight}: expected 0 to {WEIGHT:.0f}")
+        self._check_reward()
         check_assignment_settings(self.assignment, self.assignment_settings)
         if self.scope is not None and self.scope not in get_args(Scope):
             raise ConfigError(unknown_name("scope", self.scope, get_args(Scope)))
@@ -117,6 +133,20 @@ class Objective:
     def is_detectors_own(self) -> bool:
         """Whether a detector's own losses stay."""
         return self.loss == OWN_LOSS
+
+    def _check_reward(self) -> None:
+        if self.reward != NO_REWARD and self.reward not in REWARDS:
+            raise ConfigError(unknown_name("reward", self.reward, (NO_REWARD, *REWARDS)))
+        if not 2 <= self.reward_samples <= REWARD_SAMPLES or int(self.reward_samples) != self.reward_samples:
+            raise ConfigError(
+                f"reward_samples is {self.reward_samples}: expected 2 to {REWARD_SAMPLES} rankings, because each is "
+                "compared with the others"
+            )
+        if self.reward != NO_REWARD and self.blend_with != "focal":
+            raise ConfigError(
+                f"blend_with is '{self.blend_with}' with reward '{self.reward}', which is blended with the loss itself: "
+                "name it as the loss, and leave blend_with out"
+            )
 
     def _check_blend(self) -> None:
         if self.blend_with != OWN_LOSS:

@@ -68,6 +68,22 @@ def take_candidates(boxes: Tensor, scores: Tensor, score_threshold: Tensor, *, s
         score_threshold: See `postprocess`.
         size: See `postprocess`.
     """
+    image, location, label = strongest_pairs(scores, score_threshold)
+    lanes, batch, locations, classes = scores.shape
+    frame = torch.tensor([size[1], size[0], size[1], size[0]], device=boxes.device, dtype=boxes.dtype)
+    chosen = boxes.reshape(lanes * batch, locations, 4)[image, location].clamp(min=0).minimum(frame).float()
+    strength = scores.reshape(lanes * batch, locations, classes)[image, location, label].float()
+    return Boxes(chosen, strength, label, image.div(batch, rounding_mode="floor"), image % batch)
+
+
+@torch.no_grad()
+def strongest_pairs(scores: Tensor, score_threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns which pairs `take_candidates` takes: their image ``[m]`` of ``lanes * batch``, location and class.
+
+    Args:
+        scores: As in `postprocess`.
+        score_threshold: See `postprocess`.
+    """
     lanes, batch, locations, classes = scores.shape
     pairs = locations * classes
     flat = scores.reshape(lanes * batch, pairs).float()
@@ -79,11 +95,8 @@ def take_candidates(boxes: Tensor, scores: Tensor, score_threshold: Tensor, *, s
     image, rank = reported.nonzero(as_tuple=True)
     location = index[image, rank].div(classes, rounding_mode="floor")
     label = index[image, rank] % classes
-    frame = torch.tensor([size[1], size[0], size[1], size[0]], device=boxes.device, dtype=boxes.dtype)
     order = (image * classes + label).argsort(stable=True)
-    image, location, label = image[order], location[order], label[order]
-    chosen = boxes.reshape(lanes * batch, locations, 4)[image, location].clamp(min=0).minimum(frame).float()
-    return Boxes(chosen, top[reported][order], label, image.div(batch, rounding_mode="floor"), image % batch)
+    return image[order], location[order], label[order]
 
 
 @torch.no_grad()

@@ -6,8 +6,9 @@ from mapopt.detectors.dense.detector import DenseDetector
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.dense.resnet import ResNetNetwork
 from mapopt.detectors.dense.tiny import TinyNetwork
-from mapopt.detectors.objective import OWN_LOSS
+from mapopt.detectors.objective import NO_REWARD, OWN_LOSS
 from mapopt.detectors.request import DetectorRequest
+from mapopt.detectors.reward.term import RewardTerm
 from mapopt.errors import ConfigError
 
 
@@ -55,9 +56,11 @@ def _start(loss: DenseLoss) -> float | None:
 
 
 def _detector(network: TinyNetwork | ResNetNetwork, loss: DenseLoss, request: DetectorRequest) -> DenseDetector:
+    objective = request.objective
     return DenseDetector(
         network,
         loss,
+        reward=None if objective.reward == NO_REWARD else RewardTerm(objective.reward, objective.reward_samples),
         lanes=request.lanes,
         size=request.size,
         device=request.device,

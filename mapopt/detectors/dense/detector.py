@@ -10,6 +10,7 @@ from torch import Tensor
 from mapopt.detectors.dense.geometry import Priors, decode, make_priors
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.interface import Detector, KnobTable, Targets
+from mapopt.detectors.reward.term import RewardTerm
 from mapopt.losses.sums.evenly import evenly
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.suppression import take_candidates
@@ -45,6 +46,7 @@ class DenseDetector(Detector):
     Args:
         network: the network.
         loss: what to minimize.
+        reward: what stands in for the class loss, as far as the knob ``surrogate_weight`` says; None for nothing.
         lanes: independent sets of weights.
         size: (height, width) of the images in pixels.
         device: where the weights live.
@@ -56,12 +58,13 @@ class DenseDetector(Detector):
         network: Network,
         loss: DenseLoss,
         *,
+        reward: RewardTerm | None = None,
         lanes: int,
         size: tuple[int, int],
         device: torch.device | str = "cpu",
         autocast: bool = False,
     ) -> None:
-        self.network, self.loss = network, loss
+        self.network, self.loss, self.reward = network, loss, reward
         self.lanes, self.classes, self.size = lanes, network.classes, size
         self.device = torch.device(device)
         self.autocast = autocast
@@ -87,7 +90,16 @@ class DenseDetector(Detector):
     def losses(self, images: Tensor, targets: Targets, knobs: KnobTable, *, seed: int = 0) -> dict[str, Tensor]:
         """Returns the weighted losses per lane; see `Detector.losses`."""
         logits, boxes, priors = self.outputs(images)
-        return self.loss(logits, boxes, priors, targets, knobs)
+        if self.reward is None:
+            return self.loss(logits, boxes, priors, targets, knobs)
+        fraction = knobs["surrogate_weight"]
+        terms = self.loss(logits, boxes, priors, targets, knobs | {"surrogate_weight": torch.ones_like(fraction)})
+        if bool((fraction > 0).any()):
+            reward = self.reward(
+                logits, boxes, targets, knobs, size=self.size, class_weights=self.loss.class_weights
+            )
+            terms["class"] = (1 - fraction) * terms["class"] + fraction * knobs["class_weight"] * reward
+        return terms
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor, Priors]:
         """Returns class logits ``[lanes, batch, locations, classes]``, boxes ``[..., 4]`` and the locations."""
