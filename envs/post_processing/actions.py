@@ -44,7 +44,7 @@ class SettingSpace:
 
     @property
     def default_units(self) -> NDArray[np.float64]:
-        """``[n]`` where a detector's default knobs are."""
+        """``[n]`` where the default setting is."""
         values = self.default.as_dict().values()
         return np.array([bounds.to_unit(value) for bounds, value in zip(self._ranges, values, strict=True)])
 

@@ -87,9 +87,9 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
     reward.
 
     ### Starting state
-    The default knobs of a detector (see the table of actions). The instance is drawn, or named by
-    ``reset(options={"instance": 3})``. The info of a reset holds ``instance`` and ``description``, besides what that of
-    a step holds.
+    The default setting of the table of actions, hard suppression, whatever a detector's own default is. The instance is
+    drawn, or named by ``reset(options={"instance": 3})``. The info of a reset holds ``instance`` and ``description``,
+    besides what that of a step holds.
 
     ### End of the episode
     ``terminated`` after `length` steps (progress is observed); ``truncated`` never. The last ``info`` holds

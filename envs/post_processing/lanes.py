@@ -56,7 +56,7 @@ class Problem:
 
     Args:
         instance: the candidates.
-        default: the setting of a detector's default knobs.
+        default: the setting that episodes begin at.
     """
 
     def __init__(self, instance: CandidateInstance, default: PostProcessingSettings) -> None:

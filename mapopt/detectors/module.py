@@ -77,8 +77,8 @@ class ModuleDetector(Detector):
         self._build, self._autocast, self._first_label = build, autocast, first_label
         if objective.reward != NO_REWARD:
             raise ConfigError(
-                f"reward '{objective.reward}' with detector '{name}': expected a detector whose rankings are drawn, tiny "
-                f"or resnet18, or reward '{NO_REWARD}'"
+                f"reward '{objective.reward}' with detector '{name}': expected a detector whose rankings are drawn, "
+                f"tiny or resnet18, or reward '{NO_REWARD}'"
             )
         self.loss = None if objective.is_detectors_own else DenseLoss(objective)
         model = self._fresh(0)

@@ -82,9 +82,9 @@ class Objective:
     auxiliary: dict[str, float] = field(default_factory=dict)
     """Further class losses by name and weight, beside `loss`, such as {correlation: 0.2}."""
     reward: str = field(default=NO_REWARD, metadata=LEFT_OUT_AT_DEFAULT)
-    """Reward tuning, where it is not none: rankings of the detector's own boxes are drawn and rewarded with ap, ap50, f1
-    or lrp (1 less the optimal LRP error) on the batch, in place of the class loss; see docs/reward_tuning.md. The knob
-    `surrogate_weight` says how much of the class loss it stands for. For detectors tiny and resnet18."""
+    """Reward tuning, where it is not none: rankings of the detector's own boxes are drawn and rewarded with ap, ap50,
+    f1 or lrp (1 less the optimal LRP error) on the batch, in place of the class loss; see docs/reward_tuning.md. The
+    knob `surrogate_weight` says how much of the class loss it stands for. For detectors tiny and resnet18."""
     reward_samples: int = field(default=8, metadata=LEFT_OUT_AT_DEFAULT)
     """Rankings that are drawn at every step."""
     assignment: str = field(default=DEFAULT_ASSIGNMENT, metadata=LEFT_OUT_AT_DEFAULT)
@@ -144,7 +144,7 @@ class Objective:
             )
         if self.reward != NO_REWARD and self.blend_with != "focal":
             raise ConfigError(
-                f"blend_with is '{self.blend_with}' with reward '{self.reward}', which is blended with the loss itself: "
+                f"blend_with is '{self.blend_with}' with reward '{self.reward}', which is blended with the loss: "
                 "name it as the loss, and leave blend_with out"
             )
 

@@ -105,7 +105,7 @@ class Knobs:
     """How strongly the focal loss discounts what is already easy."""
     surrogate_weight: Annotated[float, Range(0.0, 1.0)] = 1.0
     """Fraction of the recipe's ranking loss in the class loss; the rest is its `blend_with`, by default focal loss.
-    Ignored without a ranking loss."""
+    Where the recipe has a `reward`, the fraction of that; the rest is its loss. Ignored without either."""
     assign_iou: Annotated[float | None, Range(0.05, 0.9)] = None
     """IoU of its prior from which a location is a positive of an object; every object keeps its best location. Where it
     is left open, the schedule raises it from 0.25 to 0.55 over the run, and other controllers take 0.4."""
@@ -130,7 +130,8 @@ class Knobs:
     a half takes twice the steps."""
     temperature: Annotated[float, Range(0.1, 10.0, log=True)] = 1.0
     """Width of a ranking loss's soft step relative to its own: it ranks scores / temperature. An error-driven gradient
-    has no scale of its own and passes unscaled. Ignored without a ranking loss."""
+    has no scale of its own and passes unscaled. Where the recipe has a `reward`, rankings are drawn by
+    scores / temperature. Ignored without either."""
     step_ratio: Annotated[float, Range(0.0, 0.3, log=True, scale_from=1e-5)] = field(
         default=0.0, metadata=LEFT_OUT_AT_DEFAULT
     )

@@ -1,4 +1,4 @@
-"""Knobs that were turned and that nothing of a recipe reads: they change no number, and whoever turned them should know.
+"""Knobs that were turned and that nothing of a recipe reads: whoever turned them should know that they change nothing.
 
 Only parts of ours are looked at; what a part of a user's own reads is not known.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mapopt.detectors.objective import OWN_LOSS
+from mapopt.detectors.objective import NO_REWARD, OWN_LOSS
 from mapopt.losses.table import LOSS_TABLE
 from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
@@ -39,9 +39,9 @@ def _unread(recipe: Recipe, knobs: Knobs) -> Iterator[tuple[str, str]]:
     if all(_has_no_gamma(name) for name in (recipe.loss, *recipe.auxiliary)):
         if not ranking or _has_no_gamma(recipe.blend_with):
             yield "focal_gamma", f"loss '{recipe.loss}' has no gamma"
-        elif knobs.surrogate_weight == 1:
+        elif knobs.surrogate_weight == 1 or recipe.reward != NO_REWARD:
             yield "focal_gamma", f"loss '{recipe.loss}' has no gamma, as long as surrogate_weight is 1"
-    if not ranking:
+    if not ranking and recipe.reward == NO_REWARD:
         for name in ("surrogate_weight", "temperature"):
             yield name, f"loss '{recipe.loss}' is no ranking loss"
     if recipe.detector.startswith("fcos"):

@@ -34,6 +34,8 @@ def test_a_recipe_is_an_objective_with_the_same_names():
         "balance_ratio",
         "blend_with",
         "blend_settings",
+        "reward",
+        "reward_samples",
     }  # left out of files while they are at their defaults
     assert set(names) <= {field.name for field in dataclasses.fields(recipe)}
     assert {*names} - {*to_mapping(recipe)} == later

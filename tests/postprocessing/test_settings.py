@@ -77,7 +77,7 @@ def test_a_setting_of_every_class_reports_on_a_detector_what_was_scored(checkpoi
 
 def test_knobs_are_the_setting_that_is_the_same_for_every_class(checkpoint: Path) -> None:
     detector = LoadedDetector(checkpoint, torch.device("cpu"))
-    detections = detector.detect(SPLITS.val, PostProcessingSettings.of(Knobs(), 3))
+    detections = detector.detect(SPLITS.val, PostProcessingSettings.of(Recipe().settle(Knobs()), 3))
     expected = detector.detect(SPLITS.val)
     for name in ("boxes", "scores", "labels", "image_ids"):
         assert np.array_equal(getattr(detections, name), getattr(expected, name))

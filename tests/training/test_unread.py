@@ -54,6 +54,7 @@ def test_a_knob_that_nothing_reads_is_named_and_changes_nothing(
         ({"loss": "varifocal"}, {"focal_gamma": 2.5}),
         ({"loss": "mal", "auxiliary": {"focal": 0.5}}, {"focal_gamma": 2.5}),
         ({"loss": "rank_sort"}, {"focal_gamma": 2.5, "surrogate_weight": 0.5, "temperature": 2.0}),
+        ({"loss": "mal", "reward": "ap"}, {"temperature": 2.0, "surrogate_weight": 0.5}),
         ({"loss": "mapopt.losses:RankSortLoss"}, {"temperature": 2.0}),
         ({}, {"assign_iou": 0.5}),
         ({}, {"nms_iou": 0.5, "soft_nms_sigma": 0.0}),

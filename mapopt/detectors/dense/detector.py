@@ -95,9 +95,7 @@ class DenseDetector(Detector):
         fraction = knobs["surrogate_weight"]
         terms = self.loss(logits, boxes, priors, targets, knobs | {"surrogate_weight": torch.ones_like(fraction)})
         if bool((fraction > 0).any()):
-            reward = self.reward(
-                logits, boxes, targets, knobs, size=self.size, class_weights=self.loss.class_weights
-            )
+            reward = self.reward(logits, boxes, targets, knobs, size=self.size, class_weights=self.loss.class_weights)
             terms["class"] = (1 - fraction) * terms["class"] + fraction * knobs["class_weight"] * reward
         return terms
 

@@ -110,9 +110,7 @@ def _value(matched: NDArray[np.float64], number: int, reward: str) -> float:
     return float(np.append(precision, 0.0)[places].mean())
 
 
-def log_probability_gradient(
-    scores: NDArray[np.float64], order: NDArray[np.int64], draws: int
-) -> NDArray[np.float64]:
+def log_probability_gradient(scores: NDArray[np.float64], order: NDArray[np.int64], draws: int) -> NDArray[np.float64]:
     """Returns the gradient ``[n]`` of the log-probability of a ranking's first draws in the Plackett-Luce model.
 
     Args:

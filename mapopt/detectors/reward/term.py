@@ -2,7 +2,7 @@
 
 A ranking of a class's reported boxes over the batch is drawn from the Plackett-Luce model of their logits. How likely
 it is to be drawn again follows from its reward, less that of the other rankings (a baseline that costs nothing), image
-by image: an entry's share of the gradient is paid with what its image has earned, see `rewards`, which leaves the
+by image: what an entry adds to the gradient counts by the credit of its image, see `rewards`, which leaves the
 expectation as it is and takes the luck of the other images out. The boxes are fixed, so more of them pay nothing, and
 the sum of the gradient over a class is 0.
 """
@@ -98,7 +98,7 @@ class RewardTerm:
         self, logits: Tensor, boxes: Tensor, targets: Targets, knobs: KnobTable, size: tuple[int, int]
     ) -> tuple[Boxes, Tensor, NDArray[np.float64]]:
         """Returns the boxes that are reported, by lane, where their logits are, and logits as suppression left them."""
-        lanes, batch, locations, classes = logits.shape
+        _, batch, locations, classes = logits.shape
         strengths = evenly(torch.sigmoid, logits)
         image, location, label = strongest_pairs(strengths, torch.zeros_like(knobs["score_threshold"]))
         if targets.counted is not None:
@@ -181,7 +181,7 @@ class RewardTerm:
 
         What is drawn after the last box that fits any object changes no reward and is left out.
         """
-        fits = (ranked.overlaps >= 0.5).any(1)[orders]
+        fits = np.any(ranked.overlaps >= 0.5, axis=1)[orders]
         draws = np.where(fits.any(1), orders.shape[1] - fits[:, ::-1].argmax(1), 0)
         kernels = load_kernels("mapopt.detectors.reward.kernels")
         gradient = np.zeros(len(scores))

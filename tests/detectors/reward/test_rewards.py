@@ -70,8 +70,8 @@ def test_f1_and_lrp_are_those_of_the_best_cut() -> None:
     )
     order = np.arange(3)
     assert rewards_of(ranked, order, "f1")[0] == pytest.approx(max(2 * 1 / (1 + 3), 2 * 2 / (3 + 3)))
-    one, three = (0.4 + 2) / 3, (0.4 + 0.8 + 1 + 1) / 4
-    assert rewards_of(ranked, order, "lrp")[0] == pytest.approx(1 - min(1.0, one, three))
+    first, third = (0.4 + 2) / 3, (0.4 + 0.8 + 1 + 1) / 4
+    assert rewards_of(ranked, order, "lrp")[0] == pytest.approx(1 - min(1.0, first, third))
 
 
 @pytest.mark.parametrize("reward", REWARDS)

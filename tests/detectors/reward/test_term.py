@@ -61,10 +61,13 @@ def test_without_noise_the_term_is_1_less_the_ap_of_what_is_reported(
     reported = detector.detect(images, knobs)
     there = targets.labels[0] >= 0
     truth = GroundTruth(
-        targets.boxes[0][there].numpy(), targets.labels[0][there].numpy(), there.nonzero()[:, 0].numpy(), images=range(4)
+        targets.boxes[0][there].numpy(),
+        targets.labels[0][there].numpy(),
+        there.nonzero()[:, 0].numpy(),
+        images=range(4),
     )
-    found_boxes = (reported.boxes, reported.scores, reported.labels, reported.images)
-    report = evaluate(truth, Detections(*(values.numpy() for values in found_boxes)))
+    columns = (reported.boxes, reported.scores, reported.labels, reported.images)
+    report = evaluate(truth, Detections(*(values.numpy() for values in columns)))
     assert float(value) == pytest.approx(1 - (report.ap if reward == "ap" else report.ap50), abs=1e-6)
 
 
@@ -97,7 +100,7 @@ def test_the_gradient_is_that_of_the_expected_reward() -> None:
 
 
 @pytest.mark.parametrize("reward", REWARDS)
-def test_credit_by_image_takes_most_of_the_variance_out(reward: str) -> None:
+def test_credit_by_image_lowers_the_variance(reward: str) -> None:
     generator = np.random.default_rng(0)
     boxes = 60
     overlaps = np.where(generator.random((boxes, 2)) < 0.3, generator.uniform(0.5, 1, (boxes, 2)), 0.0)
