@@ -143,6 +143,8 @@ def _train(
         if resume:
             going_on = f"going on after round {len(history)} of {settings.rounds}"
             print(going_on if history else "nothing to resume: beginning")
+        if settings.start_from is not None and not history:
+            print(f"starts from {settings.start_from} at a val AP of {trainer.evaluate('val').ap:.4f}")
     result = _play(trainer, controller, settings, states, folder, history, progress=progress)
     summary = _summarize(result, task, settings.seed, device)
     if folder is not None:

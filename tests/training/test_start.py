@@ -100,10 +100,12 @@ def test_a_checkpoint_of_another_detector_is_refused(
         train(images=64, rounds=2, start_from=tmp_path / "none", device="cpu")
 
 
-def test_a_run_starts_from_the_weights_of_another(tmp_path: Path) -> None:
+def test_a_run_starts_from_the_weights_of_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = {"images": 64, "rounds": 2, "scene_counts": (16, 8, 8), "device": "cpu"}
     first = train(**options, out=tmp_path / "first")
-    second = train(**options, start_from=tmp_path / "first", out=tmp_path / "second")
+    second = train(**options, start_from=tmp_path / "first", out=tmp_path / "second", progress=True)
+    start = first.history[first.selected].val.ap
+    assert f"starts from {tmp_path / 'first'} at a val AP of {start:.4f}\n" in capsys.readouterr().out
     plain = train(**options)
     assert second.history[0].interval.class_loss != plain.history[0].interval.class_loss
     assert "start_from" in (tmp_path / "second" / "config.yaml").read_text()
