@@ -13,13 +13,6 @@ from mapopt.experiments.comparison.jobs import Job, make_job
 from mapopt.training import Recipe
 
 KEYS: dict[str, dict[str, dict[str, str]]] = {
-    "bccd": {
-        "cells": {
-            "baseline": "e0312cc5cb113df5",
-            "rank_sort": "dc04cd17213a8940",
-            "agent": "d1e927b4fbb72016",
-        },
-    },
     "default": {
         "shapes": {
             "baseline": "daff411eec7d561e",
@@ -94,13 +87,6 @@ KEYS: dict[str, dict[str, dict[str, str]]] = {
             "varifocal": "239cce57fe2239af",
         },
     },
-    "losses_bccd": {
-        "cells": {
-            "quality_focal": "d4f1e05f1478c784",
-            "focal": "81e44991400c23b1",
-            "rank_sort": "e79a96432f1ab458",
-        },
-    },
     "ranking": {
         "imbalanced": {
             "rank_sort_class": "101cdeefe6c820d5",
@@ -123,7 +109,6 @@ KEYS: dict[str, dict[str, dict[str, str]]] = {
 
 
 FORMER_AGENTS = {
-    ("bccd", "cells", "agent"): "47cdc72ff60465da",
     ("default", "shapes", "agent"): "51a68a20aed3f71a",
     ("default", "shapes", "replay"): "eba09c4a45261255",
 }
