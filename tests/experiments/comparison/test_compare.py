@@ -132,7 +132,7 @@ def test_an_agent_is_one_more_method_on_what_the_reference_trains() -> None:
     job = make_job(experiment, "shapes", "agent")
     assert (job.recipe, job.knobs) == (reference.recipe, reference.knobs)
     assert job.search == reference.search
-    assert job.search.runs == 48
+    assert job.search.runs == 28
     both = make_experiment("default", (), {"agent": "ppo-shapes"})
     assert list(both.methods)[-1] == "ppo-shapes", "an agent of the experiment's keeps its name"
 
