@@ -15,14 +15,14 @@ from mapopt.training import Recipe
 KEYS: dict[str, dict[str, dict[str, str]]] = {
     "default": {
         "shapes": {
-            "baseline": "daff411eec7d561e",
-            "rank_sort": "c7afcd23c10c4efb",
-            "ap": "c9f84db5e4d6ab57",
-            "mean_ap": "8c6a2dac059a3179",
-            "constant": "72509d66e600725d",
-            "plateau": "90f83694863f642d",
-            "adamw": "f50612b6622b7ccd",
-            "sgd": "4e323ddc4b89238d",
+            "baseline": "938e1874275cbfe5",
+            "rank_sort": "76a7faeed0d6da28",
+            "ap": "6fde831bafbf4909",
+            "mean_ap": "cc2962f7ef7a9256",
+            "constant": "1abd46eb06d81301",
+            "plateau": "238004ea2e9d9f2b",
+            "adamw": "1d269d5d1746a484",
+            "sgd": "70984fe34518919d",
             "agent": "62b43f0a5337944e",
             "replay": "6a430eb05ef04312",
         },
