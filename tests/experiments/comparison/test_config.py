@@ -56,7 +56,7 @@ def test_the_shipped_experiments_can_be_read_and_begin_with_their_command(name: 
         return  # every method is the default but for one setting
     for task in experiment.tasks:
         for method, settings in experiment.methods.items():
-            if name == "default" and settings.controller.agent:
+            if settings.controller.agent:
                 continue  # with what the agent was trained with
             outcome = experiment.outcome(task, method)
             assert outcome is not None
