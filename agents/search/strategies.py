@@ -170,6 +170,8 @@ STRATEGIES: Registry[Any] = Registry(
         "grid": "mapopt.agents.search.strategies:Grid",
         "random": "mapopt.agents.search.strategies:Random",
         "sobol": "mapopt.agents.search.strategies:Sobol",
+        "tpe": "mapopt.agents.search.tree_parzen:TPE",
+        "cma_es": "mapopt.agents.search.evolution:CMAES",
     },
     check=lambda part: "" if hasattr(part, "ask") and hasattr(part, "tell") else "has no methods ask and tell",
 )

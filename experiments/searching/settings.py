@@ -29,7 +29,7 @@ class SearchConfig:
     grid: dict[str, list[float]] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """Short for a space of knobs by their bare names, of which every combination is tried."""
     strategy: str = "random"
-    """grid, random, sobol, or module:attribute for one of your own."""
+    """grid, random, sobol, tpe, cma_es, or module:attribute for one of your own."""
     strategy_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """Parameters of the strategy that differ from its defaults, such as {together: 4}."""
     settings: int = 0

@@ -114,7 +114,18 @@ def test_print_config_prints_the_experiment(config: Path, capsys: pytest.Capture
 
 
 def test_flags_are_read_without_anything_heavy() -> None:
-    heavy = ("torch", "torchvision", "scipy", "matplotlib", "gymnasium", "stable_baselines3", "pandas", "numba")
+    heavy = (
+        "torch",
+        "torchvision",
+        "scipy",
+        "matplotlib",
+        "gymnasium",
+        "stable_baselines3",
+        "pandas",
+        "numba",
+        "optuna",
+        "cmaes",
+    )
     code = (
         "import sys, mapopt.experiments.commands.search, mapopt.experiments\n"
         "mapopt.experiments.load_experiment('losses')\n"
