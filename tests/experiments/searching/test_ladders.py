@@ -38,6 +38,18 @@ def closeness(job: Job) -> float:
     return 0.3 - abs(np.log10(job.knobs.lr / 0.05)) / 10
 
 
+@pytest.mark.parametrize(("name", "package"), [("tpe", "optuna"), ("cma_es", "cmaes")])
+def test_a_search_by_scores_that_goes_on_proposes_the_same_again(
+    name: str, package: str, small: Experiment, climber: Any
+) -> None:
+    pytest.importorskip(package, reason=f"{package} is not installed: pip install mapopt[search]")
+    ladder = ladder_of(small, space=WIDE, strategy=name, strategy_settings={"batch": 4}, settings=18, halving=Halving())
+    outcome = climber.climb(ladder, closeness)
+    assert len(climber.waves) >= 3, "scores are given between batches"
+    assert len(outcome.tried) == 18
+    assert climber.climb_again(ladder) == outcome, "with the runs that are there, and with no others"
+
+
 def test_the_best_of_a_rung_go_on_to_the_next_with_its_budget_and_seeds(small: Experiment, climber: Any) -> None:
     rungs: list[RungOutcome] = []
     halving = Halving(rungs=(Rung(budget=0.25, seeds=1), Rung(settings=4, budget=0.5), Rung(settings=2, seeds=3)))
