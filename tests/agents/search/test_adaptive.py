@@ -92,12 +92,12 @@ def test_settings_of_a_batch_are_the_same_however_many_are_asked_for_at_once(nam
 
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_other_scores_give_other_settings(name: str, space: Space) -> None:
-    one, other = make(name, space), make(name, space)
-    first = one.ask(one.batch)
+    given, other = make(name, space), make(name, space)
+    first = given.ask(given.batch)
     assert other.ask(other.batch) == first
-    one.tell(scored(first))
+    given.tell(scored(first))
     other.tell([Scored(each.setting, -each.score) for each in scored(first)])
-    assert one.ask(4) != other.ask(4)
+    assert given.ask(4) != other.ask(4)
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
