@@ -143,7 +143,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_command_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("mapopt: error: unknown command 'trian': did you mean 'train'? Known: bench, ")
+    assert said.startswith("mapopt: error: unknown command 'trian': did you mean 'train'? Known: audit, bench, ")
     assert said.count("\n") == 1
 
 

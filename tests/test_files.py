@@ -20,9 +20,11 @@ ELSEWHERE = {
     "agents/learning/seeds.py: agent.save(out / name)",
     "agents/learning/training.py: agent.save(out / name)",
     'envs/wrappers/schedules.py: recording.save(self._folder / f"episode-{self._ended:06d}.json")',
+    'data/writing.py: with source.open("rb") as reader, target.open("xb") as writer:',
     'experiments/bench/peers/workers.py: with suppress(OSError), open("/proc/self/clear_refs", "w") as file:',
 }
-"""Lines that look like writing a file: our own objects, which go through that module, and one of Linux's switches."""
+"""Lines that look like writing a file: our own objects, which go through that module, images in a folder that is
+renamed when it is whole, and one of Linux's switches."""
 
 WHAT = "a schedule that RecordSchedule wrote"
 
