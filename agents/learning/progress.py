@@ -31,7 +31,7 @@ class Progress:
 
     def __str__(self) -> str:
         actions = ", ".join(f"{value:+.2f}" for value in self.action_mean)
-        held_out = "" if self.held_out is None else f"held out {self.held_out:+.4f}, "
+        held_out = "" if self.held_out is None else f"held out {round(self.held_out, 4) + 0.0:+.4f}, "  # never -0.0000
         return (
             f"iteration {self.iteration + 1}: {self.steps} steps, return {self.episode_return:.4f}, "
             f"{held_out}test AP {self.test_ap:.4f}, diverged {self.diverged}, "

@@ -61,6 +61,7 @@ def test_the_table_of_knobs_is_that_of_the_code() -> None:
         "weight_decay": "the optimizer's",
         "class_weight": "the loss's",
         "assign_iou": "rises from 0.25 to 0.55; 0.4 without a schedule",
+        "soft_nms_sigma": "the detector's: 0.5 with the tiny one; above 0, nms_iou is ignored",
     }
     texts = {name: left_open[name] if value is None else f"{value:g}" for name, value in defaults.items()}
     assert rows("Action space") == [

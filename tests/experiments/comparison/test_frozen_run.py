@@ -79,7 +79,7 @@ def play(name: str) -> tuple[list[RunResult], torch.Tensor]:
     torch.set_num_threads(1)
     try:
         splits = make_shapes_splits(ShapesConfig(), seed=5, train=64, val=16, test=16)
-        knobs = Knobs(lr=0.01 if "adamw" in name else 0.2, weight_decay=5e-4, assign_iou=0.3)
+        knobs = Knobs(lr=0.01 if "adamw" in name else 0.2, weight_decay=5e-4, assign_iou=0.3, soft_nms_sigma=0.0)
         task = Task(name="frozen", splits=splits, recipe=RECIPES[name], knobs=knobs)
         fleet = Fleet(task, [0, 1], device="cpu")
         results = run_fleet(fleet, [SCHEDULES.get(name, Schedule(warmup=0.05, final=0.01))] * 2, BUDGET)
