@@ -92,7 +92,9 @@ class RewardTerm:
         moved = torch.zeros(lanes, device=logits.device, dtype=chosen.dtype).index_add(
             0, kept.lanes, factors * (chosen - chosen.detach())
         )
-        return torch.from_numpy(values).to(chosen) + moved
+        # A score that is no number stands in no ranking; it must not be hidden by that.
+        lost = logits.detach().isnan().flatten(1).any(1)
+        return torch.where(lost, torch.nan, torch.from_numpy(values).to(chosen)) + moved
 
     def _reported(
         self, logits: Tensor, boxes: Tensor, targets: Targets, knobs: KnobTable, size: tuple[int, int]

@@ -157,6 +157,13 @@ def test_a_lane_is_the_same_among_others(knob_table: KnobMaker) -> None:
         assert torch.equal(together[lane], alone[0])
 
 
+def test_a_score_that_is_no_number_is_not_hidden(knob_table: KnobMaker) -> None:
+    logits, boxes, targets = outputs(lanes=2)
+    logits[1, 0, 3, 1] = torch.nan
+    value = RewardTerm("ap", 8)(logits, boxes, targets, knob_table(2, temperature=1.0), size=SIZE)
+    assert value.isnan().tolist() == [False, True]
+
+
 def test_class_weights_are_the_weights_of_the_mean_over_classes(knob_table: KnobMaker) -> None:
     logits, boxes, targets = outputs()
     knobs, term = knob_table(temperature=1.0), RewardTerm("ap", 8)
