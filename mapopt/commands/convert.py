@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from mapopt.commands.command import Command
+from mapopt.commands.data_command import DataCommand
 from mapopt.commands.data_sets import describe_written
-from mapopt.data.invalid import Invalid
-from mapopt.data.layouts import Layout
-from mapopt.data.writing import Format, ImageFiles
-from mapopt.fields import NOT_A_SETTING
+from mapopt.data.writing import Format
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convert(Command):
+class Convert(DataCommand):
     """Write a data set in another layout: COCO, Pascal VOC or YOLO.
 
     Sets, names of images and categories, ids of categories, images without objects and every box are kept, as exactly
@@ -33,16 +30,6 @@ class Convert(Command):
     """A folder of COCO, Pascal VOC or YOLO, a YOLO data.yaml, or a COCO .json."""
     to: Format
     """What to write."""
-    out: Path
-    """The new folder."""
-    layout: Layout = "auto"
-    """What the data are; auto finds out."""
-    invalid: Invalid = "error"
-    """What to do with boxes outside their image or without area: error, clip or drop."""
-    images: ImageFiles = "link"
-    """link gives the image files another name (a hard link, a copy where there is none); none writes no images."""
-    overwrite: bool = field(default=False, metadata=NOT_A_SETTING)
-    """Replace the data set that mapopt wrote into the folder."""
 
     def run(self) -> None:
         """Reads, writes, and says what was written."""
@@ -58,7 +45,3 @@ class Convert(Command):
             overwrite=self.overwrite,
         )
         describe_written(written)
-
-    def kept(self) -> str:
-        """Says what an interrupted command leaves behind."""
-        return "Nothing was kept, and what was in the output folder before is still there."

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
-from mapopt.commands.command import Command
+from mapopt.commands.data_command import DataCommand
 from mapopt.commands.data_sets import describe_written
-from mapopt.data.invalid import Invalid
-from mapopt.data.layouts import Layout
 from mapopt.data.splitting import SplitSettings, split
-from mapopt.data.writing import Format, ImageFiles
-from mapopt.fields import NOT_A_SETTING
+from mapopt.data.writing import Format
 
 
 @dataclass(frozen=True, kw_only=True)
-class Split(SplitSettings, Command):
+class Split(SplitSettings, DataCommand):
     """Divide a data set into train, val and test sets, each with its fraction of every class.
 
     Rare classes come first: a class that is in as many images (or groups) as there are sets comes into every set. With
@@ -34,16 +31,6 @@ class Split(SplitSettings, Command):
     """A folder of COCO, Pascal VOC or YOLO, a YOLO data.yaml, or a COCO .json."""
     to: Format = "coco"
     """What to write."""
-    out: Path
-    """The new folder."""
-    layout: Layout = "auto"
-    """What the data are; auto finds out."""
-    invalid: Invalid = "error"
-    """What to do with boxes outside their image or without area: error, clip or drop."""
-    images: ImageFiles = "link"
-    """link gives the image files another name (a hard link, a copy where there is none); none writes no images."""
-    overwrite: bool = field(default=False, metadata=NOT_A_SETTING)
-    """Replace the data set that mapopt wrote into the folder."""
 
     def run(self) -> None:
         """Divides, writes, and prints the sets."""
@@ -59,7 +46,3 @@ class Split(SplitSettings, Command):
             overwrite=self.overwrite,
         )
         describe_written(written)
-
-    def kept(self) -> str:
-        """Says what an interrupted command leaves behind."""
-        return "Nothing was kept, and what was in the output folder before is still there."
