@@ -1,4 +1,4 @@
-"""Agents at play on the lanes of an environment, without exploration: as whoever runs them later will see them."""
+"""Agents that play on the lanes of an environment without exploration, as they do when they are run later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knobs that were turned and that nothing of a recipe reads: whoever turned them should know that they change nothing.
+"""Knobs that were set and that no part of a recipe reads: they change nothing, and training says so when it starts.
 
 Only parts of ours are looked at; what a part of a user's own reads is not known.
 """

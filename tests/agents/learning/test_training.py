@@ -32,17 +32,9 @@ TASK = TaskInfo(name="t", classes=3, train_images=16, batch_size=4, knobs=Knobs(
 
 
 def settings(**changes: Any) -> AgentTraining:
-    defaults = {
-        "family": FAMILY,
-        "budget": BUDGET,
-        "workers": 1,
-        "lanes": 2,
-        "evaluate_every": 0,
-        "iterations": 2,
-        "held_out": 0,
-        "reference": "none",
-    }
-    return AgentTraining(**{**defaults, **changes})
+    defaults = {"family": FAMILY, "budget": BUDGET, "workers": 1, "lanes": 2, "iterations": 2}
+    less = {"evaluate_every": 0, "held_out": 0, "reference": "none"}
+    return AgentTraining(**{**defaults, **less, **changes})
 
 
 def train(out: Path, *, resume: bool = False, **changes: Any) -> tuple[Agent, list[Progress]]:
