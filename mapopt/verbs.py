@@ -30,6 +30,7 @@ from mapopt.training.recipe import Recipe
 from mapopt.training.run_files import checkpoint_path
 from mapopt.training.session import train_detector
 from mapopt.training.settings import SECTIONS, TrainSettings
+from mapopt.training.shown import Shown
 from mapopt.training.trained_detector import TrainedDetector
 from mapopt.training.trained_run import TrainedRun
 from mapopt.wording import speaks_python
@@ -136,7 +137,7 @@ def train(
             out=None if out is None else Path(out),
             resume=resume,
             overwrite=overwrite,
-            progress=progress,
+            shown=Shown(progress=progress),
         )
     finally:
         torch.set_num_threads(threads)

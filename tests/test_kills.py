@@ -65,7 +65,7 @@ KINDS = ["train", "compare", "search", "train-agent"]
 def command_of(kind: str, folder: Path) -> list[str]:
     out = ["--out", str(folder / "out"), "--device", "cpu"]
     if kind == "train":
-        flags = [*SCENES, "--recipe.batch-size", "8", "--images", "320", "--rounds", "20"]
+        flags = [*SCENES, "--recipe.batch-size", "8", "--images", "320", "--rounds", "20", "--figures", "False"]
         return ["train", *flags, *out, "--resume"]
     if kind in ("compare", "search"):
         (folder / "small.yaml").write_text(EXPERIMENT if kind == "compare" else SEARCH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -10,7 +11,9 @@ import tyro
 
 from mapopt.commands.command import Command
 from mapopt.devices import check_device
+from mapopt.errors import ConfigError, StoreError
 from mapopt.fields import NOT_A_SETTING
+from mapopt.files import write_bytes
 
 if TYPE_CHECKING:
     from mapopt.experiments.comparison.options import Options
@@ -96,20 +99,64 @@ class Compare(OnExperiment):
 
 @dataclass(frozen=True, kw_only=True)
 class Plot(OnExperiment):
-    """Draw a comparison's table, summary.json and figures again from its store, without training.
+    """Draw figures again, without training: those of a run's folder, or a comparison's report from its store.
 
-    Runs that other code made are among them, and a note says so. A report on some of the runs goes into a folder of its
-    own, OUT/EXPERIMENT/selections/..., where it would otherwise take the place of a report on more of them.
+    With the folder of a run of `mapopt train` its figures are drawn into it, also while it still trains; of the other
+    flags only --data, --detector and --device count then. Without one a comparison's table, summary.json and figures
+    are made again. Runs that other code made are among them, and a note says so. A report on some of the runs goes into
+    a folder of its own, OUT/EXPERIMENT/selections/..., where it would otherwise take the place of a report on more of
+    them.
     """
 
+    positional: ClassVar[str] = "run_folder"
     examples: ClassVar[tuple[str, ...]] = (
+        "mapopt plot runs/cells",
         "mapopt plot --config losses",
         "mapopt plot --methods baseline agent --out runs",
     )
 
+    run_folder: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """The folder of a run of `mapopt train`."""
+    detector: str | None = None
+    """module:attribute of the run's detector, if it is one of your own; a file alone imports nothing."""
+
     def run(self) -> None:
         """Draws."""
+        if self.run_folder is not None:
+            self._draw_run(self.run_folder)
+            return
+        if self.detector is not None:
+            raise ConfigError("--detector is about a run's folder, and none is given: leave it out, or give the folder")
         from mapopt.experiments.comparison.compare import plot
 
         self.settings()
         plot(self.config, methods=self.methods, out=self.out, **self.options())
+
+    def settings(self) -> Any:
+        """Returns what ``--print-config`` prints: the flags about a run, or the experiment as they have it."""
+        return self if self.run_folder is not None else super().settings()
+
+    def kept(self) -> str:
+        """Says what an interrupted command leaves behind."""
+        return super().kept() if self.run_folder is None else f"{self.run_folder} is as it was."
+
+    def _draw_run(self, folder: Path) -> None:
+        """Draws the figures of a run into its folder."""
+        about_runs = ("config", "out", "methods", "tasks", "agent", "seeds", "reference")
+        for name in about_runs:
+            if getattr(self, name) != getattr(type(self), name):
+                raise ConfigError(
+                    f"--{name} is given, but it says nothing about the run in {folder}: leave it out, or leave the "
+                    "folder out"
+                )
+        check_device(self.device)
+        if importlib.util.find_spec("matplotlib") is None:
+            raise ConfigError("matplotlib is not installed, which draws: pip install matplotlib")
+        if not folder.is_dir():
+            raise StoreError(f"{folder}: no such folder. Give the --out of `mapopt train`.")
+        from mapopt.drawing import draw_run_folder
+
+        figures = draw_run_folder(folder, device=self.device, data=self.data, detector=self.detector)
+        for name, content in figures.items():
+            write_bytes(folder / name, content)
+        print(f"{folder}: {', '.join(figures)}")

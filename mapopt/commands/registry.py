@@ -50,7 +50,7 @@ SUMMARIES: dict[str, str] = {
     "compare": (
         "Train every method on every task with every seed at equal budget, test once, and report with intervals."
     ),
-    "plot": "Draw a comparison's table, summary.json and figures again from its store, without training.",
+    "plot": "Draw figures again, without training: those of a run's folder, or a comparison's report from its store.",
     "bench losses": "Measure what ranking losses cost and how well they stand for AP.",
     "bench ap": "Measure time and memory of AP beside pycocotools and the packages that others offer for it.",
     "bench fleet": "Measure training many lanes as one network, where a round's time goes, and what an update costs.",

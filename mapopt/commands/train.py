@@ -5,17 +5,22 @@ The flags are `mapopt.training.settings.TrainSettings`, and the work is that of 
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from mapopt.commands.command import Command
+from mapopt.errors import MapoptError
 from mapopt.fields import NOT_A_SETTING
-from mapopt.training.run_files import output_of, stage
+from mapopt.files import write_bytes
+from mapopt.training.run_files import FIGURES, RESULT, output_of, stage
 from mapopt.training.settings import TrainSettings
 
 if TYPE_CHECKING:
+    from mapopt.data.splits import Splits
     from mapopt.training.trained_run import TrainedRun
 
 
@@ -24,9 +29,9 @@ class Train(TrainSettings, Command):
     """Train a detector, selected by its AP on the val split and tested once at the end.
 
     Every round trains on a part of the images and measures AP on the val split. The output folder gets config.yaml,
-    rounds.jsonl and rounds.csv, the checkpoints best.pt and last.pt, and at the end result.json. A run that was killed
-    goes on with the same command and --resume. The exit status is 1 if the run diverged: a loss or gradient was not
-    finite.
+    rounds.jsonl and rounds.csv, the checkpoints best.pt and last.pt, and at the end result.json and figures: how the
+    training went, the data, training samples, what is found on the val split. A run that was killed goes on with the
+    same command and --resume. The exit status is 1 if the run diverged: a loss or gradient was not finite.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -40,6 +45,8 @@ class Train(TrainSettings, Command):
     """Go on with the run in the folder; begins it if there is none yet."""
     overwrite: bool = field(default=False, metadata=NOT_A_SETTING)
     """Replace the run in the folder."""
+    figures: bool = field(default=True, metadata=NOT_A_SETTING)
+    """Draw figures into the folder at the end; `mapopt plot RUN` draws them later."""
 
     def run(self) -> int:
         """Trains, and tests the best weights; returns 1 if the run diverged."""
@@ -48,16 +55,42 @@ class Train(TrainSettings, Command):
         output_of(self.out).check(resume=self.resume, overwrite=self.overwrite)
         # What is wrong with the flags has been said by now; what is imported from here on takes seconds.
         from mapopt.training.session import train_detector
+        from mapopt.training.shown import Shown
 
-        run = train_detector(self, out=self.out, resume=self.resume, overwrite=self.overwrite, progress=True)
-        print(_describe(run))
+        shown = Shown(progress=True, at_end=self._end)
+        run = train_detector(self, out=self.out, resume=self.resume, overwrite=self.overwrite, shown=shown)
         return int(run.status == "diverged")
+
+    def _end(self, run: TrainedRun, splits: Splits | None) -> None:
+        """Prints the outcome and draws the figures that are not there yet."""
+        print(_describe(run), flush=True)
+        missing = [name for name in FIGURES if not (self.out / name).is_file()]
+        if self.figures and splits is not None and (missing or not run.was_finished):
+            print(_draw(self.out, run, splits))
 
     def kept(self) -> str:
         """Says what an interrupted run leaves behind."""
+        if (self.out / RESULT).is_file():
+            return f"The run is finished; `mapopt plot {shlex.quote(str(self.out))}` draws its figures."
         if not (self.out / "last.pt").is_file():
             return "No round was finished, so nothing is kept; the same command with --resume begins again."
         return f"Every finished round is kept in {self.out}; the same command with --resume goes on from there."
+
+
+def _draw(folder: Path, run: TrainedRun, splits: Splits) -> str:
+    """Draws a run's figures; returns what to say of it. A run is none the worse for figures that cannot be drawn."""
+    later = f"`mapopt plot {shlex.quote(str(folder))}` draws them later"
+    if importlib.util.find_spec("matplotlib") is None:
+        return f"no figures: matplotlib is not installed (pip install matplotlib); {later}"
+    from mapopt.drawing.run_figures import draw_run
+
+    try:
+        figures = draw_run(run.history, run.detector, splits, test=run.summary["test"])
+        for name, content in figures.items():
+            write_bytes(folder / name, content)
+    except MapoptError as error:
+        return f"no figures: {error} {later}"
+    return f"figures: {', '.join(figures)}"
 
 
 def _describe(run: TrainedRun) -> str:

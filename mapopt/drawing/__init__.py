@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mapopt.drawing.rows import Picture as Picture
     from mapopt.drawing.rows import PictureRow as PictureRow
     from mapopt.drawing.rows import Trajectory as Trajectory
+    from mapopt.drawing.run_figures import draw_run as draw_run
+    from mapopt.drawing.run_figures import draw_run_folder as draw_run_folder
     from mapopt.drawing.scenes import RenderedImage as RenderedImage
     from mapopt.drawing.scenes import RenderedKnob as RenderedKnob
     from mapopt.drawing.scenes import RenderScene as RenderScene
@@ -46,6 +48,8 @@ else:
             "describe_scene": "mapopt.drawing.scenes",
             "draw_scene": "mapopt.drawing.episode",
             "draw_evaluation": "mapopt.drawing.evaluation_figures",
+            "draw_run": "mapopt.drawing.run_figures",
+            "draw_run_folder": "mapopt.drawing.run_figures",
             "Curve": "mapopt.drawing.rows",
             "FinalScore": "mapopt.drawing.rows",
             "OverallScore": "mapopt.drawing.rows",

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mapopt.data.auditing.audit import Audit
 from mapopt.data.auditing.findings import KINDS, Finding
 from mapopt.data.image_files import open_rgb
 from mapopt.data.palette import category_color
+from mapopt.drawing.tiles import FAINT, INK, fit, font
 from mapopt.errors import DataError
 
 TILES = 24
@@ -32,7 +33,7 @@ _SMALLEST = 0.25
 """Fraction of an image's longer side that a tile shows at least, so that one sees where it is."""
 _MEANT, _OTHER = category_color(7), category_color(1)
 """The box that is meant (red), and the other one (blue)."""
-_INK, _FAINT, _BACK = (34, 34, 34), (110, 110, 110), (236, 236, 236)
+_BACK = (236, 236, 236)
 _WHOLE = ("shifted_file",)
 """Kinds that are seen in whole pictures only."""
 
@@ -64,16 +65,16 @@ def _sheet(kind: str, tiles: Sequence[tuple[Finding, Image.Image]], count: int) 
     brush = ImageDraw.Draw(sheet)
     more = f", {len(tiles)} of them here" if count > len(tiles) else ""
     title = KINDS[kind].title
-    brush.text((_GAP, 10), _fit(f"{title[0].upper()}{title[1:]}: {count}{more}", width - 2 * _GAP, 19), _INK, _font(19))
+    brush.text((_GAP, 10), fit(f"{title[0].upper()}{title[1:]}: {count}{more}", width - 2 * _GAP, 19), INK, font(19))
     legend = "; ".join(filter(None, [KINDS[kind].advice, _LEGENDS.get(kind, "")]))
-    brush.text((_GAP, 38), _fit(f"{legend[0].upper()}{legend[1:]}.", width - 2 * _GAP, 13), _FAINT, _font(13))
+    brush.text((_GAP, 38), fit(f"{legend[0].upper()}{legend[1:]}.", width - 2 * _GAP, 13), FAINT, font(13))
     for number, (finding, tile) in enumerate(tiles):
         left = _GAP + number % columns * (_TILE[0] + _GAP)
         top = _HEAD + number // columns * (_TILE[1] + _TEXT + _GAP)
         sheet.paste(tile, (left, top))
-        place = _fit(f"{finding.part}: {finding.place}", _TILE[0], 12)
-        brush.text((left, top + _TILE[1] + 4), place, _INK, _font(12))
-        brush.text((left, top + _TILE[1] + 20), _fit(finding.message, _TILE[0], 12, end=True), _FAINT, _font(12))
+        place = fit(f"{finding.part}: {finding.place}", _TILE[0], 12)
+        brush.text((left, top + _TILE[1] + 4), place, INK, font(12))
+        brush.text((left, top + _TILE[1] + 20), fit(finding.message, _TILE[0], 12, end=True), FAINT, font(12))
     return sheet
 
 
@@ -173,20 +174,3 @@ def _into(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     factor = min(size[0] / picture.width, size[1] / picture.height)
     sides = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
     return picture.resize(sides, Image.Resampling.LANCZOS)
-
-
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
-
-
-def _fit(text: str, width: int, size: int, *, end: bool = False) -> str:
-    """Returns a text, cut in its middle or at its end where it is wider than so many pixels."""
-    font = _font(size)
-    if font.getlength(text) <= width:
-        return text
-    keep = len(text)
-    shortened = text
-    while keep > 8 and font.getlength(shortened) > width:
-        keep -= 2
-        shortened = f"{text[:keep]}…" if end else f"{text[: keep // 2]}…{text[len(text) - keep // 2 :]}"
-    return shortened

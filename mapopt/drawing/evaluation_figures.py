@@ -45,13 +45,32 @@ def draw_evaluation(findings: Findings, comparison: Comparison | None = None) ->
         return {f"{name}.png": png(figure, dpi=150) for name, figure in figures.items() if figure is not None}
 
 
-def _precision_recall(findings: Findings) -> Figure:
+def draw_main_figures(findings: Findings, *, about: str) -> dict[str, bytes]:
+    """Returns precision against recall and confusions alone, as PNG by file name.
+
+    Args:
+        findings: of the detector.
+        about: a sentence on what was evaluated, which captions begin with.
+    """
+    with styled():
+        figures = {
+            "precision_recall": _precision_recall(findings, about=f"{about} "),
+            "confusion": _confusion(findings, about=f"{about} "),
+        }
+        return {f"{name}.png": png(figure, dpi=150) for name, figure in figures.items()}
+
+
+def _precision_recall(findings: Findings, *, about: str = "") -> Figure:
     rows = category_rows(findings)
     shown = frequent(rows, plots.LINES)
     caption = (
-        "Best precision at that recall or more, as AP is counted from it: AP is the area under a curve. Left: mean "
-        "over the categories at several IoU thresholds. Right: every category at one threshold, and their mean."
-    ) + _chosen(len(shown), sum(row.objects > 0 for row in rows), "in color")
+        about
+        + (
+            "Best precision at that recall or more, as AP is counted from it: AP is the area under a curve. Left: mean "
+            "over the categories at several IoU thresholds. Right: every category at one threshold, and their mean."
+        )
+        + _chosen(len(shown), sum(row.objects > 0 for row in rows), "in color")
+    )
     figure = new_page(
         width=11.0,
         height=4.7,
@@ -102,9 +121,9 @@ def _f1(findings: Findings) -> Figure:
     return figure
 
 
-def _confusion(findings: Findings) -> Figure:
+def _confusion(findings: Findings, *, about: str = "") -> Figure:
     table, confusion = confusion_table(findings, limit=_CELLS), findings.analysis.confusion
-    caption = (
+    caption = about + (
         f"Boxes with a score of at least {short(confusion.score_threshold)} (best F1 of all categories together), "
         f"matched at IoU {short(confusion.iou, digits=2)} whatever their category. Shade: fraction of the row. Last "
         "row: boxes where nothing is. Last column: objects that no box was matched to."

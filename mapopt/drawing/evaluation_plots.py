@@ -29,9 +29,10 @@ _DASHES = ("-", (0, (5, 1.6)), (0, (1.4, 1.4)), (0, (6, 1.5, 1.2, 1.5)))
 """Of categories with much the same color, one after the other."""
 _ALIKE = 90  # distance in RGB below which two colors are hard to distinguish
 _OURS, _OTHER = "#0072b2", "#b9b9b9"
-_SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae8", "#0072b2", "#00304d"])
+SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#9ecae8", "#0072b2", "#00304d"])
+"""From nothing to much."""
 _IOUS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
-_OTHERS_LOOK: dict[str, Any] = {"color": "#cfcfcf", "linewidth": 0.8, "zorder": 2}
+OTHERS_LOOK: dict[str, Any] = {"color": "#cfcfcf", "linewidth": 0.8, "zorder": 2}
 _NAME = 22  # characters of a category's name that are shown
 
 
@@ -43,7 +44,7 @@ def precision_by_iou(findings: Findings, axes: Axes) -> None:
     for place, iou in enumerate(_IOUS):
         column = int(np.argmin(np.abs(report.iou_thresholds - iou)))
         curve = report.precision[column][:, present, area, -1].mean(axis=1)
-        shade = _SHADES(1.0 - 0.72 * place / (len(_IOUS) - 1))
+        shade = SHADES(1.0 - 0.72 * place / (len(_IOUS) - 1))
         axes.plot(RECALLS, curve, color=shade, label=f"IoU {short(iou, digits=2)}: AP {short(float(curve.mean()))}")
     axes.legend(loc="best", fontsize=8.5, handlelength=1.6)
     axes.set_title("mean over categories, by IoU")
@@ -58,7 +59,7 @@ def precision_by_category(findings: Findings, shown: Sequence[CategoryRow], axes
     looks = _looks(shown)
     for place, category in enumerate(curves.categories.tolist()):
         if curves.positives[place]:
-            axes.plot(RECALLS, curves.interpolated[place], **looks.get(category, _OTHERS_LOOK))
+            axes.plot(RECALLS, curves.interpolated[place], **looks.get(category, OTHERS_LOOK))
     axes.plot(RECALLS, curves.mean_interpolated, color=INK, linewidth=2.6, zorder=5)
     axes.set_title(f"each category, at IoU {short(findings.questions.iou, digits=2)}")
     _unit(axes)
@@ -80,7 +81,7 @@ def f1_by_threshold(findings: Findings, shown: Sequence[CategoryRow], axes: Axes
     for place, category in enumerate(curves.categories.tolist()):
         if not curves.positives[place]:
             continue
-        look = looks.get(category, _OTHERS_LOOK)
+        look = looks.get(category, OTHERS_LOOK)
         axes.plot(levels, at_levels.f1[place], **look)
         if category in looks and math.isfinite(best[place]):
             dot = {"color": look["color"], "edgecolor": "white", "zorder": 6}
@@ -101,7 +102,7 @@ def category_handles(findings: Findings, rows: Sequence[CategoryRow], shown: Seq
     handles += [Line2D([], [], **looks[row.category], label=clipped(row.name)) for row in shown]
     others = sum(row.objects > 0 for row in rows) - len(shown)
     if others:
-        handles.append(Line2D([], [], **_OTHERS_LOOK, label=f"{others} others"))
+        handles.append(Line2D([], [], **OTHERS_LOOK, label=f"{others} others"))
     return handles
 
 
@@ -110,7 +111,7 @@ def confusion(table: ConfusionTable, axes: Axes) -> None:
     counts = table.counts
     size = len(counts)
     fraction = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(fraction, cmap=_SHADES, vmin=0, vmax=1.12, aspect="equal")
+    axes.imshow(fraction, cmap=SHADES, vmin=0, vmax=1.12, aspect="equal")
     names = [clipped(name) for name in table.names] + ([f"{table.others} others"] if table.others else [])
     axes.set_xticks(range(size), [*names, "nothing"], rotation=90 if size > 6 else 0)
     axes.set_yticks(range(size), [*names, "background"])
@@ -225,17 +226,23 @@ def clipped(name: str) -> str:
     return name if len(name) <= _NAME else name[: _NAME - 1] + "…"
 
 
-def _looks(shown: Sequence[CategoryRow]) -> dict[int, dict[str, Any]]:
+def category_looks(positions: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Returns how each category's line looks: its color, and dashes where one before it has much the same."""
     looks: dict[int, dict[str, Any]] = {}
     colors: list[NDArray[np.float64]] = []
-    for row in shown:
-        color = np.array(category_color(row.position), dtype=np.float64)
+    for position in positions:
+        color = np.array(category_color(position), dtype=np.float64)
         alike = sum(float(np.linalg.norm(color - other)) < _ALIKE for other in colors)
         colors.append(color)
         dash = _DASHES[alike % len(_DASHES)]
-        looks[row.category] = {"color": category_hex(row.position), "linestyle": dash, "linewidth": 1.6, "zorder": 3}
+        looks[position] = {"color": category_hex(position), "linestyle": dash, "linewidth": 1.6, "zorder": 3}
     return looks
+
+
+def _looks(shown: Sequence[CategoryRow]) -> dict[int, dict[str, Any]]:
+    """Returns how each category's line looks, by its id."""
+    looks = category_looks([row.position for row in shown])
+    return {row.category: looks[row.position] for row in shown}
 
 
 def _unit(axes: Axes) -> None:

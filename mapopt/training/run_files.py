@@ -22,11 +22,20 @@ PLAN = "plan.json"
 """What a planner decided for all rounds up to the last one that it planned, as a schedule to be replayed."""
 RESULT = "result.json"
 """The outcome; a run that has it is finished."""
+FIGURES = (
+    "results.png",
+    "labels.png",
+    "train_batch.png",
+    "val_pictures.png",
+    "precision_recall.png",
+    "confusion.png",
+)
+"""What is drawn at the end."""
 
 
 def output_of(folder: Path) -> Output:
     """Returns a run's output folder."""
-    return Output(folder, (CONFIG, JSON_LINES, TABLE, BEST, LAST, PLAN, RESULT), CONFIG)
+    return Output(folder, (CONFIG, JSON_LINES, TABLE, BEST, LAST, PLAN, RESULT, *FIGURES), CONFIG)
 
 
 def stage(folder: Path, *, resume: bool) -> tuple[bool, bool]:

@@ -33,6 +33,7 @@ from mapopt.training.record import ProgressPrinter, Recorder
 from mapopt.training.run_files import RESULT, checkpoint_path, output_of, stage
 from mapopt.training.run_folder import FINGERPRINTS, STARTED_FROM, RunFolder, comparable
 from mapopt.training.settings import TrainSettings
+from mapopt.training.shown import Shown
 from mapopt.training.start import content_hash, start_from
 from mapopt.training.task import Task
 from mapopt.training.trained_run import TrainedRun
@@ -53,7 +54,7 @@ def train_detector(
     out: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: bool = False,
+    shown: Shown | None = None,
 ) -> TrainedRun:
     """Trains a detector, selects its weights by val AP and tests them once.
 
@@ -64,7 +65,7 @@ def train_detector(
         out: folder for settings, rounds, checkpoints and the result; None keeps the run in memory.
         resume: go on with the run in the folder; begins it if there is none yet.
         overwrite: replace the run in the folder.
-        progress: print what is trained, and a line per round.
+        shown: what people see of it; nothing by default.
 
     Raises:
         ConfigError: settings contradict each other, or name what there is not.
@@ -80,7 +81,11 @@ def train_detector(
     with ExitStack() as stack:
         if out is not None:
             stack.enter_context(output_of(out).writing(resume=resume, overwrite=overwrite))
-        return _train(settings, splits, controller, out, resume=resume, overwrite=overwrite, progress=progress)
+        shown = shown or Shown()
+        run, data = _train(settings, splits, controller, out, resume=resume, overwrite=overwrite, shown=shown)
+        if shown.at_end is not None:
+            shown.at_end(run, data)
+        return run
 
 
 def _train(
@@ -91,9 +96,9 @@ def _train(
     *,
     resume: bool,
     overwrite: bool,
-    progress: bool,
-) -> TrainedRun:
-    """Trains in a folder that nobody else writes to, or in memory."""
+    shown: Shown,
+) -> tuple[TrainedRun, Splits | None]:
+    """Trains in a folder that nobody else writes to, or in memory; returns the images, too, where they are at hand."""
     device = choose_device(settings.device, threads=settings.threads)
     config = _config(settings, device, splits)
     # The text is the user's own, so it may be imported; a checkpoint's would not be.
@@ -103,9 +108,9 @@ def _train(
     if out is not None:
         folder = RunFolder(folder=out, config=config, resume=resume, overwrite=overwrite, started_from=started)
     if folder is not None and folder.finished:
-        note = _look_again(folder, settings, splits)
+        images, note = _look_again(folder, settings, splits)
         read = TrainedRun.read(folder.folder, device=device, splits=splits, own_detector=own_detector)
-        return dataclasses.replace(read, note=note)
+        return dataclasses.replace(read, note=note), images
     name = settings.data if splits is None else IN_MEMORY
     data = splits if splits is not None else settings.load(settings.size)
     fingerprints = _fingerprints(data)
@@ -138,18 +143,18 @@ def _train(
         folder.begin()
         if folder.is_last_behind:
             states.save("last", trainer.snapshot(), history)
-    if progress:
+    if shown.progress:
         _introduce(name, task, device)
         if resume:
             going_on = f"going on after round {len(history)} of {settings.rounds}"
             print(going_on if history else "nothing to resume: beginning")
         if settings.start_from is not None and not history:
             print(f"starts from {settings.start_from} at a val AP of {trainer.evaluate('val').ap:.4f}")
-    result = _play(trainer, controller, settings, states, folder, history, progress=progress)
+    result = _play(trainer, controller, settings, states, folder, history, shown=shown)
     summary = _summarize(result, task, settings.seed, device)
     if folder is not None:
         write_json(folder.folder / RESULT, summary)
-    return TrainedRun(
+    run = TrainedRun(
         history=result.history,
         status=result.status,
         reason=result.reason,
@@ -164,6 +169,7 @@ def _train(
         report=result.test,
         splits=splits,
     )
+    return run, data
 
 
 def _started_from(settings: TrainSettings, *, needed: bool) -> str:
@@ -178,8 +184,8 @@ def _started_from(settings: TrainSettings, *, needed: bool) -> str:
         return ""
 
 
-def _look_again(folder: RunFolder, settings: TrainSettings, splits: Splits | None) -> str:
-    """Holds a finished run to its images; returns why that cannot be done, or nothing.
+def _look_again(folder: RunFolder, settings: TrainSettings, splits: Splits | None) -> tuple[Splits | None, str]:
+    """Holds a finished run to its images; returns them, or why that cannot be done.
 
     Raises:
         DataError: they are others, which would be measured as if they were the run's.
@@ -188,9 +194,9 @@ def _look_again(folder: RunFolder, settings: TrainSettings, splits: Splits | Non
     try:
         data = splits if splits is not None else settings.load(settings.size)
     except (DataError, OSError) as error:
-        return f"its images could not be looked at again: {error}"
+        return None, f"its images could not be looked at again: {error}"
     folder.check_images(_fingerprints(data), name)
-    return ""
+    return data, ""
 
 
 def _fingerprints(splits: Splits) -> dict[str, str]:
@@ -215,7 +221,7 @@ def _play(
     folder: RunFolder | None,
     history: Sequence[Round],
     *,
-    progress: bool,
+    shown: Shown,
 ) -> RunResult:
     """Plays the rounds that are left, and tests."""
     with ExitStack() as stack:
@@ -224,7 +230,7 @@ def _play(
             recorder = Recorder(folder.folder, history=history, categories=states.categories)
             recorder.write()
             observers.append(recorder)
-        if progress:
+        if shown.progress:
             task = trainer.task
             expected = expected_run_seconds(
                 task.recipe.detector, task.splits.train.size, images=1, device=settings.device

@@ -10,7 +10,7 @@ import pytest
 from mapopt.cli import main
 
 DATA = Path(__file__).parent / "extend_or_warm_start" / "data"
-FLAGS = ["--data", str(DATA), "--size", "48", "64", "--recipe.batch-size", "8", "--device", "cpu"]
+FLAGS = ["--data", str(DATA), "--size", "48", "64", "--recipe.batch-size", "8", "--device", "cpu", "--figures", "False"]
 
 
 def rounds(folder: Path) -> int:

@@ -26,6 +26,7 @@ from mapopt.training.recipe import Recipe
 Refused = Callable[..., str]
 
 TINY = [
+    *("--figures", "False"),
     *("--scenes.size", "32", "--scenes.object-size", "8", "16", "--scene-counts", "16", "8", "8", "--device", "cpu"),
     *("--recipe.batch-size", "8", "--images", "64", "--rounds", "4"),
 ]
@@ -190,7 +191,7 @@ def test_a_run_is_not_resumed_on_other_images(tmp_path: Path, refused: Refused) 
         "--device",
         "cpu",
     ]
-    assert main(["train", *map(str, flags), "--out", str(out)]) == 0
+    assert main(["train", *map(str, flags), "--figures", "False", "--out", str(out)]) == 0
     (out / "result.json").unlink()
     Image.new("RGB", (40, 30), "white").save(data / "images" / "train0.png")
     said = refused("train", *flags, "--out", out, "--resume")

@@ -9,6 +9,7 @@ Refused = Callable[..., str]
 
 
 TINY = [
+    *("--figures", "False"),
     *("--scenes.size", "32", "--scenes.object-size", "8", "16", "--scene-counts", "16", "8", "8", "--device", "cpu"),
     *("--recipe.batch-size", "8", "--images", "64", "--rounds", "4"),
 ]

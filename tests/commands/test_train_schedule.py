@@ -12,6 +12,7 @@ from mapopt.training.checkpoint import Checkpoint, CheckpointFolder
 from mapopt.training.history import Round
 
 SHORT = [
+    *("--figures", "False"),
     *("--scenes.size", "32", "--scenes.object-size", "8", "16", "--scene-counts", "16", "8", "8", "--device", "cpu"),
     *("--recipe.batch-size", "4", "--images", "320", "--rounds", "20", "--schedule.warmup", "0.02"),
 ]

@@ -6,7 +6,6 @@ from itertools import combinations
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
 
 from mapopt.commands.evaluate import FIGURES
 from mapopt.drawing import evaluation_figures as figures
@@ -31,37 +30,21 @@ def pages(request, evaluated_scene):
     return dict(zip(names, kept, strict=True))
 
 
-def _words(figure):
-    """Returns the texts that are drawn, with where; ticks beyond the limits of their axes are not."""
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    hidden = set()
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
-                # Labels of shared axes are drawn once.
-                if not low - 1e-9 <= tick.get_loc() <= high + 1e-9:
-                    hidden |= {tick.label1, tick.label2}
-                hidden |= {label for label in (tick.label1, tick.label2) if not label.get_visible()}
-    words = [word for word in figure.findobj(Text) if word.get_text().strip() and word.get_visible()]
-    return [(word.get_text(), word.get_window_extent(renderer)) for word in words if word not in hidden]
-
-
 def test_every_figure_is_drawn(pages):
     assert list(pages) == [f"{name}.png" for name in FIGURES]
 
 
-def test_every_word_is_inside_its_page(pages):
+def test_every_word_is_inside_its_page(pages, words_of):
     for name, figure in pages.items():
         width, height = figure.get_size_inches() * figure.dpi
-        for text, box in _words(figure):
+        for text, box in words_of(figure):
             inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
             assert inside, f"{name}: {text!r} at {box}"
 
 
-def test_no_word_is_on_top_of_another(pages):
+def test_no_word_is_on_top_of_another(pages, words_of):
     for name, figure in pages.items():
-        for (text, first), (other, second) in combinations(_words(figure), 2):
+        for (text, first), (other, second) in combinations(words_of(figure), 2):
             across = min(first.x1, second.x1) - max(first.x0, second.x0)
             down = min(first.y1, second.y1) - max(first.y0, second.y0)
             # Counts in neighboring cells, and lines of text, may touch.

@@ -25,6 +25,7 @@ from mapopt.training import Scores
 from mapopt.training.checkpoint import Checkpoint
 
 TINY = [
+    *("--figures", "False"),
     *("--scenes.size", "32", "--scenes.object-size", "8", "16", "--scene-counts", "8", "8", "8", "--device", "cpu"),
     *("--recipe.batch-size", "4", "--images", "8", "--rounds", "2"),
 ]
