@@ -14,6 +14,7 @@ from mapopt.experiments.bench.settings import (
     EvaluatorSettings,
     FleetSettings,
     LossSettings,
+    TrainingSettings,
 )
 
 _PER_LANE = 0.5
@@ -71,6 +72,12 @@ def environments_seconds(settings: EnvironmentSettings) -> dict[str, float]:
     if settings.steps:
         seconds["post-processing"] = 10.0 + 0.012 * settings.steps * settings.repeats
     return seconds
+
+
+def training_seconds(settings: TrainingSettings) -> dict[str, float]:
+    """Returns the seconds of each detector of `mapopt bench training`."""
+    images = settings.steps * settings.batch_size * (1 + settings.repeats)
+    return dict.fromkeys(dict.fromkeys(settings.detectors), 2.0 + 0.2 * images * (settings.size / 128) ** 2)
 
 
 def command_line_seconds(settings: CommandLineSettings) -> float:

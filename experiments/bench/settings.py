@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mapopt.commands.registry import COMMANDS
+from mapopt.detectors.registry import DETECTORS
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import LOSSES
 
@@ -146,6 +147,41 @@ class CommandLineSettings:
             if name not in COMMANDS:
                 raise ConfigError(unknown_name("command", name, COMMANDS))
         check_numbers("repeats", [self.repeats], 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """Which detectors train beside a plain loop."""
+
+    detectors: tuple[str, ...] = ("retinanet_resnet18", "fcos_resnet18", "ssdlite", "retinanet")
+    """Which of torchvision's detectors."""
+    size: int = 128
+    """Height and width of the images, in pixels; a multiple of 32."""
+    batch_size: int = 4
+    """Images a step."""
+    steps: int = 2
+    """Steps of a turn."""
+    repeats: int = 5
+    """Turns of each, one after the other; the fastest counts."""
+    threads: int = 1
+    """Threads of the CPU."""
+
+    def check(self) -> None:
+        """Raises ConfigError where there is no such detector, or nothing to measure."""
+        for name in self.detectors:
+            if name not in TORCHVISION:
+                raise ConfigError(unknown_name("detector of torchvision", name, TORCHVISION))
+        if not self.detectors:
+            raise ConfigError("--detectors is empty: name at least one")
+        if self.size < 32 or self.size % 32:
+            raise ConfigError(f"--size is {self.size}: expected a multiple of 32")
+        check_numbers("batch-size", [self.batch_size], 2)
+        check_numbers("steps", [self.steps], 1)
+        check_numbers("repeats", [self.repeats], 1)
+
+
+TORCHVISION = tuple(name for name, kind in DETECTORS.items() if "torchvision" in getattr(kind, "builder", ""))
+"""The names of torchvision's detectors."""
 
 
 def check_numbers(flag: str, values: Sequence[float], low: float) -> None:

@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "bench losses": "mapopt.experiments.commands.bench:BenchLosses",
     "bench ap": "mapopt.experiments.commands.bench:BenchAP",
     "bench fleet": "mapopt.experiments.commands.bench:BenchFleet",
+    "bench training": "mapopt.experiments.commands.bench:BenchTraining",
     "bench env": "mapopt.experiments.commands.bench:BenchEnv",
     "bench cli": "mapopt.experiments.commands.bench:BenchCommandLine",
 }
@@ -54,6 +55,7 @@ SUMMARIES: dict[str, str] = {
     "bench losses": "Measure what ranking losses cost and how well they stand for AP.",
     "bench ap": "Measure time and memory of AP beside pycocotools and the packages that others offer for it.",
     "bench fleet": "Measure training many lanes as one network, where a round's time goes, and what an update costs.",
+    "bench training": "Measure training images a second with torchvision's detectors beside a plain loop.",
     "bench env": "Measure environment steps a second by lanes and image size, and where the time of a step goes.",
     "bench cli": "Measure the processor time of every command's help and of a mistyped flag.",
 }

@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torchvision.models.detection import FCOS, RetinaNet
 
 from mapopt.detectors.dense.losses import DenseLoss
-from mapopt.detectors.dense.rows import Row, seeded
+from mapopt.detectors.dense.rows import Row, RowModule, seeded
 from mapopt.detectors.drop_in import FAMILIES, cover_losses
 from mapopt.detectors.interface import Detector, KnobTable, Targets
 from mapopt.detectors.objective import NO_REWARD, OWN_LOSS, Objective
@@ -95,6 +94,7 @@ class ModuleDetector(Detector):
         self.decay = decay.to(self.device)
         self.weights = self._row.join(model)[None].to(self.device).requires_grad_()
         self.model: Any = model.to(self.device)
+        self._bound = RowModule(self.model, self._row, self.weights)
         self._replaced = cover_losses(model, self.loss) if self.loss else None
         # Of scores without a background, the column of label 0 stays without an object.
         self._unused = first_label if isinstance(model, RetinaNet | FCOS) else 0
@@ -184,6 +184,14 @@ class ModuleDetector(Detector):
         remembered = self.loss.buffers() if self.loss else {}
         return {name: value[None] for name, value in self.model.named_buffers()} | remembered
 
+    def gradient(self) -> Tensor:
+        """Returns the gradient; see `Detector.gradient`."""
+        return self._bound.gradient()
+
+    def clear_gradient(self) -> None:
+        """Forgets the gradient."""
+        self._bound.clear()
+
     def weigh_classes(self, lane: int, weights: Tensor) -> None:
         """Sets the factors ``[classes]`` of a pointwise class loss's terms or of a ranking's lists, of one lane.
 
@@ -213,10 +221,8 @@ class ModuleDetector(Detector):
         return list(images / 255)
 
     def _run(self, images: Tensor, examples: Examples | None = None) -> Any:
-        parts = self._row.split(self.weights[0])
-        parts |= {name: parts[name].detach() for name in self._frozen}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            return functional_call(self.model, parts, (self._arguments(images[0]), examples))
+            return self._bound(self.weights, self._arguments(images[0]), examples)
 
     def _report(self, images: Tensor, knobs: KnobTable, *, nms_iou: float = 1.0, max_detections: int = 0) -> Boxes:
         """Returns what the module reports, by image and falling score."""

@@ -149,3 +149,24 @@ def test_rows_that_are_short_enough_are_not_touched_by_clipping() -> None:
     assert norms.tolist() == [5.0, torch.inf]
     assert clipped[0].tolist() == [3.0, 4.0]
     assert not torch.isfinite(clipped[1]).all(), "a row that is not finite stays so"
+
+
+@pytest.mark.parametrize("name", [name for name, kind in OPTIMIZERS.items() if getattr(kind, "in_pieces", False)])
+def test_a_long_row_moves_with_the_same_bits_and_its_step_is_not_kept(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_place, "PIECE", 64)
+    table = {key: value[:1] for key, value in TABLE.items()}
+    played = []
+    for long in (in_place.LONG, 1):
+        monkeypatch.setattr(in_place, "LONG", long)
+        weights = drawn(0)[:1]
+        optimizer = made(name, weights)
+        lengths = [optimizer.update(weights, drawn(step)[:1], table, torch.tensor([step < 3])) for step in range(1, 4)]
+        played.append((weights, torch.cat(lengths), optimizer.state, optimizer))
+    (kept, lengths, state, _), (weights, added, other, optimizer) = played
+    assert torch.equal(weights, kept)
+    assert same(state, other)
+    assert torch.allclose(added, lengths, rtol=1e-6)
+    assert added[2] == 0
+    assert vars(optimizer)["_step"] is None

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mapopt.detectors.dense.geometry import Priors, decode, make_priors
 from mapopt.detectors.dense.losses import DenseLoss
+from mapopt.detectors.dense.rows import RowModule
 from mapopt.detectors.interface import Detector, KnobTable, Targets
 from mapopt.detectors.reward.term import RewardTerm
 from mapopt.losses.sums.evenly import evenly
@@ -17,7 +18,10 @@ from mapopt.postprocessing.suppression import take_candidates
 
 
 class Network(Protocol):
-    """What turns images into class logits and box deltas, as a function of weights and images."""
+    """What turns images into class logits and box deltas, as a function of weights and images.
+
+    A large network of one lane may have ``bind(weights)``, which returns a `RowModule` that keeps the gradient.
+    """
 
     classes: int
     strides: tuple[int, ...]
@@ -72,6 +76,8 @@ class DenseDetector(Detector):
         self.weights = torch.zeros((lanes, network.parameters), device=self.device).requires_grad_()
         self.loss.prepare(lanes=lanes, classes=self.classes, device=self.device)
         self._priors: dict[tuple[tuple[int, int], ...], Priors] = {}
+        bind = getattr(network, "bind", None)
+        self._bound: RowModule | None = bind(self.weights) if bind else None
 
     def initialize(self, lane: int, seed: int) -> None:
         """Draws the weights of one lane."""
@@ -114,6 +120,16 @@ class DenseDetector(Detector):
         """Returns the boxes before suppression; see `Detector.candidates`."""
         logits, boxes, _ = self.outputs(images)
         return take_candidates(boxes, evenly(torch.sigmoid, logits), knobs["score_threshold"], size=self.size)
+
+    def gradient(self) -> Tensor:
+        """Returns the gradient; see `Detector.gradient`."""
+        return self._bound.gradient() if self._bound else super().gradient()
+
+    def clear_gradient(self) -> None:
+        """Forgets the gradient."""
+        if self._bound:
+            self._bound.clear()
+        super().clear_gradient()
 
     def parts(self) -> dict[str, tuple[int, ...]]:
         """Returns the network's parameters; see `Detector.parts`."""

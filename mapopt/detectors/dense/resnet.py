@@ -15,7 +15,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops import FrozenBatchNorm2d
 
-from mapopt.detectors.dense.rows import Row, seeded
+from mapopt.detectors.dense.rows import Row, RowModule, seeded
 from mapopt.detectors.interface import normalize, prior_logit
 from mapopt.detectors.pretrained import choose_weights, fetch_weights
 
@@ -55,6 +55,13 @@ class ResNetNetwork:
         self._module = self._build(0)
         self._row = Row(self._module)
         self.parameters = self._row.parameters
+        self._bound: RowModule | None = None
+
+    def bind(self, weights: Tensor) -> RowModule:
+        """Makes the weights ``[1, n]`` of a detector its own."""
+        # What follows the device are a pretrained body's frozen norms: they are constants, not weights.
+        self._bound = RowModule(self._module.to(weights.device), self._row, weights)
+        return self._bound
 
     def parts(self) -> dict[str, tuple[int, ...]]:
         """Returns the shapes of its parameters by name, in order."""
@@ -76,16 +83,17 @@ class ResNetNetwork:
         """Runs the network.
 
         Args:
-            weights: ``[1, n]``.
+            weights: ``[1, n]``, those that it was bound to, or others for detection.
             images: ``[1, batch, 3, h, w]`` of 0 to 255.
 
         Returns:
             class logits ``[1, batch, locations, classes]``, box deltas ``[1, batch, locations, 4]``, and the
             (height, width) of each level's map.
         """
-        # What follows the device are a pretrained body's frozen norms: they are constants, not weights.
-        self._module.to(images.device)
-        logits, deltas, maps = functional_call(self._module, self._row.split(weights[0]), (images[0],))
+        if self._bound is None:
+            logits, deltas, maps = functional_call(self._module, self._row.split(weights[0]), (images[0],))
+        else:
+            logits, deltas, maps = self._bound(weights, images[0])
         return logits[None], deltas[None], maps
 
     def _build(self, seed: int) -> _PyramidDetector:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mapopt.detectors.interface import KnobTable
-from mapopt.training.optimizers.in_place import InPlaceRows, column, pieces, zeros
+from mapopt.training.optimizers.in_place import InPlaceRows, Step, column, pieces, zeros
 
 
 class RowAdamW(InPlaceRows):
@@ -17,6 +17,7 @@ class RowAdamW(InPlaceRows):
     Reference: I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, algorithm 2.
     """
 
+    in_pieces = True
     second_beta = 0.999
     epsilon = 1e-8
 
@@ -30,7 +31,7 @@ class RowAdamW(InPlaceRows):
             "second_bias": column(weights, 1.0),
         }
 
-    def advance(self, rows: slice, weights: Tensor, gradient: Tensor, knobs: KnobTable, step: Tensor) -> None:
+    def advance(self, rows: slice, weights: Tensor, gradient: Tensor, knobs: KnobTable, step: Step) -> None:
         """Moves some lanes; see `InPlaceRows.advance`."""
         lr, beta, decay = (knobs[name][rows, None] for name in ("lr", "momentum", "weight_decay"))
         state = self.state
@@ -52,7 +53,7 @@ class AdamWStep:
     second_bias: Tensor
     epsilon: float
 
-    def advance(self, rows: slice, *matrices: Tensor) -> None:
+    def advance(self, rows: slice, *matrices: Step) -> None:
         """Takes the step, in place.
 
         Args:

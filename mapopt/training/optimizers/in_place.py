@@ -24,6 +24,11 @@ PIECE = 2**17
 tenth of it for one lane of 12 million."""
 
 
+LONG = 2**20
+"""Numbers of a row from which a step's length is added up piece by piece, and the step itself is not kept: writing and
+reading it once more is a tenth of an update. No lane of the tiny detector is as long, so their bits stay."""
+
+
 class InPlaceRows:
     """What our optimizers share: which lanes move, in place, and how far they went.
 
@@ -37,6 +42,9 @@ class InPlaceRows:
     lane_by_lane = False
     """Whether `advance` adds up over rows: then it is called for one lane at a time, so that a lane's rows are cut, and
     added up, in the same way whatever the number of lanes."""
+
+    in_pieces = False
+    """Whether `advance` hands the step to `pieces` and does nothing else with it, so that it need not be kept."""
 
     state: dict[str, Tensor]
 
@@ -54,13 +62,19 @@ class InPlaceRows:
             weights: ``[lanes, n]``.
             gradient: ``[lanes, n]``, to be left as it is.
             knobs: values ``[lanes]``.
-            step: ``[lanes, n]``, whose rows get what was subtracted from the weights.
+            step: ``[lanes, n]``, whose rows get what was subtracted from the weights; of optimizers that work
+                `in_pieces` also something that `pieces` measures.
         """
         raise NotImplementedError
 
     @torch.no_grad()
     def update(self, weights: Tensor, gradient: Tensor, knobs: KnobTable, active: Tensor) -> Tensor:
         """Updates the active lanes; see `RowOptimizer.update`."""
+        if self.in_pieces and len(weights) == 1 and weights.shape[1] >= LONG and not waits(weights):
+            lengths = StepLength()
+            for rows in runs_of(active.tolist()):
+                self.advance(rows, weights, gradient, knobs, lengths)  # type: ignore[arg-type] # see in_pieces
+            return torch.where(active, lengths.total.sqrt().to(weights.dtype), 0.0)
         if self._step is None or self._step.shape != weights.shape:
             # Kept, because a fresh one would be mapped and cleared at every step.
             self._step = torch.zeros_like(weights, requires_grad=False)
@@ -68,6 +82,21 @@ class InPlaceRows:
             for rows in _single(runs) if self.lane_by_lane and not waits(weights) else runs:
                 self.advance(rows, weights, gradient, knobs, self._step)
         return torch.where(active, self._step.norm(dim=1), 0.0)
+
+
+class StepLength:
+    """Stands in for the step of a single lane: `pieces` gives scratch in its place, and adds up the squares of it."""
+
+    def __init__(self) -> None:
+        self.total = torch.zeros((), dtype=torch.float64)
+
+    def add(self, moved: Tensor) -> None:
+        """Adds a piece of the step."""
+        self.total += moved.norm().double() ** 2
+
+
+Step = Tensor | StepLength
+"""Where an update writes what it subtracts from the weights."""
 
 
 @contextmanager
@@ -108,20 +137,26 @@ def _single(runs: list[slice]) -> list[slice]:
     return [slice(lane, lane + 1) for run in runs for lane in range(run.start, run.stop)]
 
 
-def pieces(rows: slice, *matrices: Tensor, spare: int = 0) -> Iterator[tuple[Tensor, ...]]:
+def pieces(rows: slice, *matrices: Step, spare: int = 0) -> Iterator[tuple[Tensor, ...]]:
     """Yields the same columns of several matrices ``[lanes, n]``, and scratch of that shape.
 
     Args:
         rows: of these lanes.
-        matrices: what is read and changed.
+        matrices: what is read and changed; the last may be a `StepLength`.
         spare: how many tensors of scratch, whose content is undefined, stand behind them.
     """
-    first = matrices[0]
+    first, last = matrices[0], matrices[-1]
+    assert isinstance(first, Tensor)
     lanes, columns = len(first[rows]), first.shape[1]
     width = columns if waits(first) else max(1, min(columns, PIECE // lanes))
-    scratch = [torch.empty((lanes, width), dtype=first.dtype, device=first.device) for _ in range(spare)]
-    for parts in zip(*(matrix[rows].split(width, dim=1) for matrix in matrices), strict=True):
-        yield (*parts, *(empty[:, : parts[0].shape[1]] for empty in scratch))
+    measured = last if isinstance(last, StepLength) else None
+    kept = [matrix for matrix in matrices if isinstance(matrix, Tensor)]
+    empty = [torch.empty((lanes, width), dtype=first.dtype, device=first.device) for _ in range(spare + bool(measured))]
+    for parts in zip(*(matrix[rows].split(width, dim=1) for matrix in kept), strict=True):
+        scratch = [tensor[:, : parts[0].shape[1]] for tensor in empty]
+        yield (*parts, *scratch)
+        if measured is not None:
+            measured.add(scratch[0])
 
 
 def zeros(weights: Tensor) -> Tensor:

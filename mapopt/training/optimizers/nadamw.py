@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mapopt.detectors.interface import KnobTable
-from mapopt.training.optimizers.in_place import InPlaceRows, check_between, column, pieces, zeros
+from mapopt.training.optimizers.in_place import InPlaceRows, Step, check_between, column, pieces, zeros
 
 
 class RowNAdamW(InPlaceRows):
@@ -24,6 +24,8 @@ class RowNAdamW(InPlaceRows):
         epsilon: added to its root.
         momentum_decay: how fast the warm-up ends; 0 stays at half of the momentum.
     """
+
+    in_pieces = True
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class RowNAdamW(InPlaceRows):
             "steps": column(weights, 0.0),
         }
 
-    def advance(self, rows: slice, weights: Tensor, gradient: Tensor, knobs: KnobTable, step: Tensor) -> None:
+    def advance(self, rows: slice, weights: Tensor, gradient: Tensor, knobs: KnobTable, step: Step) -> None:
         """Moves some lanes; see `InPlaceRows.advance`."""
         lr, beta, decay = (knobs[name][rows, None] for name in ("lr", "momentum", "weight_decay"))
         steps = self.state["steps"][rows].add_(1)

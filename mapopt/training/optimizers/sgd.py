@@ -6,17 +6,19 @@ import torch
 from torch import Tensor
 
 from mapopt.detectors.interface import KnobTable
-from mapopt.training.optimizers.in_place import InPlaceRows, pieces, zeros
+from mapopt.training.optimizers.in_place import InPlaceRows, Step, pieces, zeros
 
 
 class RowSGD(InPlaceRows):
     """SGD with momentum; weight decay is added to the gradient, as in `torch.optim.SGD`."""
 
+    in_pieces = True
+
     def __init__(self, weights: Tensor, decay: Tensor) -> None:
         super().__init__(weights, decay)
         self.state = {"velocity": zeros(weights)}
 
-    def advance(self, rows: slice, weights: Tensor, gradient: Tensor, knobs: KnobTable, step: Tensor) -> None:
+    def advance(self, rows: slice, weights: Tensor, gradient: Tensor, knobs: KnobTable, step: Step) -> None:
         """Moves some lanes; see `InPlaceRows.advance`."""
         lr, momentum, decay = (knobs[name][rows, None] for name in ("lr", "momentum", "weight_decay"))
         matrices = (weights, gradient, self.state["velocity"], self.decay, step)

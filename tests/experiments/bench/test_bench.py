@@ -31,14 +31,17 @@ def test_the_family_lists_its_commands(words: list[str], capsys: pytest.CaptureF
     assert text.startswith("usage: mapopt bench COMMAND ")
     for name in ("losses", "ap", "fleet"):
         assert f"  bench {name} " in text
-    assert "train" not in text.split("commands:")[1].split("bench fleet")[0]
+    assert "  train " not in text.split("commands:")[1]
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["bench", "lossess"], "mapopt bench: error: unknown command 'lossess': did you mean 'losses'? Known: ap, "),
-        (["bench", "--out"], "mapopt bench: error: unknown command '--out'. Known: ap, cli, env, fleet, losses\n"),
+        (
+            ["bench", "--out"],
+            "mapopt bench: error: unknown command '--out'. Known: ap, cli, env, fleet, losses, training\n",
+        ),
         (["bench", "losses", "--sices", "10"], "mapopt bench losses: error: unknown flag '--sices': did you mean '--s"),
         (["bench", "losses", "--members", "app"], "mapopt bench losses: error: unknown loss 'app': did you mean 'ap"),
         (["bench", "losses", "--members"], "mapopt bench losses: error: --members is empty: name at least one\n"),
@@ -51,6 +54,8 @@ def test_the_family_lists_its_commands(words: list[str], capsys: pytest.CaptureF
         (["bench", "ap", "--repeats", "0"], "mapopt bench ap: error: --repeats is 0: expected 1 or more\n"),
         (["bench", "ap", "--sets"], "mapopt bench ap: error: --sets is empty: name at least one of small, medium, "),
         (["bench", "fleet", "--numbers", "-1"], "mapopt bench fleet: error: --numbers is -1: expected 0 or more\n"),
+        (["bench", "training", "--size", "100"], "mapopt bench training: error: --size is 100: expected a multiple of"),
+        (["bench", "training", "--detectors", "tiny"], "mapopt bench training: error: unknown detector of torchvision"),
         (["bench", "fleet", "--lanes", "0"], "mapopt bench fleet: error: --lanes is 0: expected 1 or more\n"),
     ],
 )
@@ -64,7 +69,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert captured.out == ""
 
 
-@pytest.mark.parametrize("name", ["losses", "ap", "fleet"])
+@pytest.mark.parametrize("name", ["losses", "ap", "fleet", "training"])
 def test_a_folder_that_is_not_empty_is_refused(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.txt").write_text("")
     assert main(["bench", name, "--out", str(tmp_path)]) == 2
