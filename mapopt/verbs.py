@@ -92,6 +92,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = False,
+    val_loss: bool = False,
     **settings: Unpack[TrainOptions],
 ) -> TrainedRun:
     """Trains a detector, selects its weights by val AP and tests them once: `mapopt train` from Python.
@@ -105,6 +106,7 @@ def train(
         resume: go on with the run in the folder; begins it if there is none yet.
         overwrite: replace the run in the folder.
         progress: print what is trained, and a line per round.
+        val_loss: measure the losses on the val split, too, after every round.
         settings: what decides the run, see `TrainOptions`; whatever is a name may be a part of your own.
 
     Returns:
@@ -137,7 +139,7 @@ def train(
             out=None if out is None else Path(out),
             resume=resume,
             overwrite=overwrite,
-            shown=Shown(progress=progress),
+            shown=Shown(progress=progress, val_loss=val_loss),
         )
     finally:
         torch.set_num_threads(threads)

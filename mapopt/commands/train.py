@@ -45,6 +45,8 @@ class Train(TrainSettings, Command):
     """Go on with the run in the folder; begins it if there is none yet."""
     overwrite: bool = field(default=False, metadata=NOT_A_SETTING)
     """Replace the run in the folder."""
+    val_loss: bool = field(default=False, metadata=NOT_A_SETTING)
+    """Measure the losses on the val split, too, after every round: another pass over it."""
     figures: bool = field(default=True, metadata=NOT_A_SETTING)
     """Draw figures into the folder at the end; `mapopt plot RUN` draws them later."""
 
@@ -57,7 +59,7 @@ class Train(TrainSettings, Command):
         from mapopt.training.session import train_detector
         from mapopt.training.shown import Shown
 
-        shown = Shown(progress=True, at_end=self._end)
+        shown = Shown(progress=True, val_loss=self.val_loss, at_end=self._end)
         run = train_detector(self, out=self.out, resume=self.resume, overwrite=self.overwrite, shown=shown)
         return int(run.status == "diverged")
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from mapopt.detectors.dense.losses import OwnClassLoss
+from mapopt.detectors.dense.entries import OwnClassLoss
 from mapopt.detectors.list_losses import IGNORED, Examples, ListLosses, pad_rows, part_crowds
 
 

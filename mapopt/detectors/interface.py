@@ -7,6 +7,8 @@ from lane to lane are written once, as arithmetic on rows. A detector that canno
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,6 +57,9 @@ class Detector(Protocol):
     rows of some lanes alone, those that the images are for."""
     decay: Tensor
     """float ``[n]``: 1 where weight decay applies, 0 on norms and biases."""
+    components: dict[str, Tensor] | None = None
+    """Where this is a dictionary, `losses` puts the components of its losses there, such as ``rank`` and ``sort``: name
+    -> ``[lanes]``, without gradient and without the weights that knobs give them. They change no loss."""
 
     def initialize(self, lane: int, seed: int) -> None:
         """Draws the weights of one lane from a seed, or loads the pretrained ones that were asked for."""
@@ -134,6 +139,17 @@ class Detector(Protocol):
     def buffers(self) -> dict[str, Tensor]:
         """Returns state that is not trained, such as running statistics, by name and each ``[lanes, ...]``."""
         return {}
+
+
+@contextmanager
+def keeping_components(detector: Detector, *, wanted: bool = True) -> Iterator[dict[str, Tensor]]:
+    """Gives the components of the losses that a detector computes inside; none where they are not wanted or unknown."""
+    kept: dict[str, Tensor] = {}
+    detector.components = kept if wanted else None
+    try:
+        yield kept
+    finally:
+        detector.components = None
 
 
 _MEAN = (123.675, 116.28, 103.53)

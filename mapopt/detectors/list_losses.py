@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from mapopt.detectors.dense.entries import OwnClassLoss
 from mapopt.detectors.dense.geometry import Assignment, in_crowd
-from mapopt.detectors.dense.losses import DenseLoss, OwnClassLoss
+from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.errors import ConfigError
 

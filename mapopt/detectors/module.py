@@ -28,6 +28,9 @@ _KEYS = ("boxes", "scores", "labels")
 _MARGIN = 0.1
 """Between RetinaNet's two thresholds, .5 and .4 in its paper, locations are ignored."""
 
+REPLACED_TERMS = ("classification", "loss_classifier")
+"""What torchvision's detectors call the class loss that a loss of ours stands in for."""
+
 Examples = list[dict[str, Tensor]]
 """The objects of each image, as torchvision's models take them."""
 
@@ -132,6 +135,8 @@ class ModuleDetector(Detector):
         """
         self._set_knobs(knobs)
         examples = _examples(targets, self._first_label, crowds=self._replaced is not None)
+        if self.loss:
+            self.loss.components = None if self.components is None else {}
         if self._replaced:
             # The weights of the terms come later, for all terms alike.
             full = torch.ones(1, device=self.device)
@@ -148,6 +153,8 @@ class ModuleDetector(Detector):
                 "a larger batch_fraction, or larger images"
             ) from error
         self._check_terms(terms)
+        if self.components is not None:
+            self.components |= self._components(terms)
         zero = torch.zeros(1, device=self.device)
         sums = {"class": zero, "box": zero}
         for name, value in terms.items():
@@ -247,6 +254,14 @@ class ModuleDetector(Detector):
         order = order[boxes.images[order].argsort(stable=True)]
         chosen = boxes.at(order[real[order]])
         return Boxes(chosen.boxes.float(), chosen.scores.float(), chosen.labels, chosen.lanes, chosen.images)
+
+    def _components(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the terms by their own names; a class loss of ours that has several components as these."""
+        named = {name: value.detach().float().reshape(1) for name, value in terms.items()}
+        parts = {name: value for name, value in ((self.loss and self.loss.components) or {}).items() if name != "box"}
+        if len(parts) < 2:
+            return named
+        return {name: value for name, value in named.items() if name not in REPLACED_TERMS} | parts
 
     def _set_knobs(self, knobs: KnobTable) -> None:
         for name in getattr(self.model, "knobs", {}):

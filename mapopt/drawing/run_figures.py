@@ -110,7 +110,8 @@ def _results(history: Sequence[Round], selected: int, test: Mapping[str, float] 
     notes = splits.train.annotations
     shown = _frequent(splits, run_plots.LINES)
     best = history[selected] if 0 <= selected < len(history) else None
-    caption = "Losses are means over the steps of a round, as they are minimized: with their weights."
+    weights = "without" if history[-1].interval.components else "with"
+    caption = f"Losses are means over the steps of a round, {weights} the weights that they are minimized with."
     if best is not None:
         caption += f" Selected by val AP: round {selected + 1} of {len(history)}, val AP {short(best.val.ap)}"
         caption += "." if test is None else f", test AP {short(test['ap'])}."

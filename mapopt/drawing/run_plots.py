@@ -22,7 +22,7 @@ _SPREAD = 20.0
 
 def losses(history: Sequence[Round], axes: Axes) -> None:
     """Draws the mean loss of every round by component, and beside it that on the val split where it was measured."""
-    lines = _loss_lines(history)
+    lines = loss_lines(history)
     values: list[float] = []
     for place, (name, (train, val)) in enumerate(lines.items()):
         color = _LOSSES[place % len(_LOSSES)]
@@ -92,19 +92,28 @@ def learning_rate(history: Sequence[Round], axes: Axes) -> None:
     _images_below(axes)
 
 
-def _loss_lines(history: Sequence[Round]) -> dict[str, tuple[list[float], list[float]]]:
-    """Returns name -> numbers of training and of the val split per round; NaN where there is none."""
+def loss_lines(history: Sequence[Round]) -> dict[str, tuple[list[float], list[float]]]:
+    """Returns name -> numbers of training and of the val split per round, NaN where there is none.
+
+    Components are without weights, so that both can be compared. Of histories without components there are the two
+    losses that are minimized, with their weights.
+    """
+    nothing = float("nan")
+    names = dict.fromkeys(name for played in history for name in played.interval.components)
+    if names:
+        return {
+            name: (
+                [played.interval.components.get(name, nothing) for played in history],
+                [played.val.components.get(name, nothing) for played in history],
+            )
+            for name in names
+        }
     lines = {}
     for name in ("class", "box"):
-        train = [getattr(played.interval, f"{name}_loss") for played in history]
-        # The loss on the val split is kept without its weight, which the one of training has.
-        val = [
-            getattr(played.val, f"{name}_loss") * played.knobs.get(f"{name}_weight")
-            if getattr(played.val, f"{name}_loss") >= 0
-            else np.nan
-            for played in history
-        ]
-        lines[name] = (train, val)
+        train = [float(getattr(played.interval, f"{name}_loss")) for played in history]
+        # Here the loss on the val split is without its weight, which the one of training has.
+        held = [(float(getattr(played.val, f"{name}_loss")), played.knobs.get(f"{name}_weight")) for played in history]
+        lines[name] = (train, [value * weight if value >= 0 else nothing for value, weight in held])
     return lines
 
 

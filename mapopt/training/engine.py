@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from mapopt.data.order import sample_seed
-from mapopt.detectors.interface import Detector
+from mapopt.detectors.interface import Detector, keeping_components
 from mapopt.detectors.registry import supports_lanes
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.metrics import Detections, Report, evaluate_lanes
@@ -128,7 +128,7 @@ class LaneEngine:
             ramp_from: per lane, the knobs from which to move to the lane's own, step by step.
             via: per lane, where they pass on the way; see `mapopt.training.Decision`.
             active: lanes to train; the others keep their state.
-            measures: what to measure of the training; only "gradient_agreement" is a matter of it.
+            measures: what to measure of the training; "gradient_agreement" and "components" are a matter of it.
         """
         batch = self.recipe.batch_size
         if images % batch:
@@ -139,7 +139,7 @@ class LaneEngine:
         asked = list(active or [True] * self.lanes)
         lost = self.diverged.tolist()
         training = [lane for lane in range(self.lanes) if asked[lane] and not lost[lane] and steps.steps[lane]]
-        log = IntervalLog(self.lanes, self.device, agreement="gradient_agreement" in measures)
+        log = IntervalLog(self.lanes, self.device, measures=measures)
         if training:
             self._play(training, steps, log)
         for lane in range(self.lanes):
@@ -191,7 +191,8 @@ class LaneEngine:
         images, targets = make_batch(sets, plan, [step * own for own in steps.sizes], steps.sizes, size=size)
         detector, knobs = pack.rows.detector, steps.at(step)
         detector.clear_gradient()
-        losses = detector.losses(images, targets, knobs, seed=seed)
+        with keeping_components(detector, wanted=log.components is not None) as components:
+            losses = detector.losses(images, targets, knobs, seed=seed)
         self._first.look(detector, losses)
         total = torch.stack(list(losses.values())).sum(0)
         total.sum().backward()
@@ -211,6 +212,8 @@ class LaneEngine:
             running=pack.running,
             gradient=gradient,
         )
+        if log.components is not None:
+            log.components.add(components, pack.running)
 
     @torch.no_grad()
     def _follow(self, pack: Pack, sizes: Sequence[int], step: int) -> None:
@@ -248,7 +251,8 @@ class LaneEngine:
         chosen, lost = list(range(self.lanes)) if lanes is None else list(lanes), self.diverged.tolist()
         detections = self.detect(split, lanes=chosen)
         reports = self._evaluate_detections(split, detections, "reward", chosen)
-        losses = self.losses(split, lanes=chosen) if "loss" in measures else [{}] * len(chosen)
+        parts = "components" in measures
+        losses = self.losses(split, lanes=chosen, components=parts) if "loss" in measures else [{}] * len(chosen)
         scores = []
         for lane, boxes, report, held_out in zip(chosen, detections, reports, losses, strict=True):
             if lost[lane]:
@@ -259,19 +263,18 @@ class LaneEngine:
         return scores
 
     @torch.no_grad()
-    def losses(self, split: Literal["val", "test"], *, lanes: Sequence[int] | None = None) -> list[dict[str, float]]:
-        """Returns the unweighted losses of lanes, all by default, on their own split; see `held_out_losses`.
-
-        Returns:
-            ``{"class_loss": ..., "box_loss": ...}`` per lane.
-        """
+    def losses(
+        self, split: Literal["val", "test"], *, lanes: Sequence[int] | None = None, components: bool = False
+    ) -> list[dict[str, Any]]:
+        """Returns the unweighted losses of lanes, all by default, on their own split; see `held_out_losses`."""
         chosen = list(range(self.lanes)) if lanes is None else list(lanes)
         pack = self._packing.pack(chosen, self.diverged)
         sets, detector = [self._set(lane, split) for lane in pack.lanes], pack.rows.detector
         with evaluating(detector, self._evaluated()[pack.lanes], range(len(pack.lanes))):
             knobs = stack_knobs([self.knobs[lane] for lane in pack.lanes], self.device)
-            sums = held_out_losses(detector, sets, knobs, batch_size=self.recipe.batch_size)
-        return [{f"{name}_loss": float(total[place]) for name, total in sums.items()} for place in pack.places]
+            size = self.recipe.batch_size
+            losses = held_out_losses(detector, sets, knobs, batch_size=size, components=components)
+        return [losses[place] for place in pack.places]
 
     def _evaluate_detections(
         self, split: str, detections: list[Detections], mode: Literal["full", "reward"], lanes: Sequence[int] | None

@@ -31,6 +31,9 @@ class Fleet:
         tasks: one for all lanes, or one per lane; all alike, as `mapopt.training.task.check_alike` says.
         seeds: one per lane: initialisation, order of the data and augmentation.
         device: where to train.
+
+    Attributes:
+        measures: what a run measures of every round beside what its controllers ask for.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Fleet:
             self._engines = [LaneEngine(each, seeds, device=device)]
         else:
             self._engines = [LaneEngine([task], [seed], device=device) for task, seed in zip(each, seeds, strict=True)]
+        self.measures: tuple[Measure, ...] = ()
         self._place = [(engine, lane) for engine in self._engines for lane in range(engine.lanes)]
 
     @property

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from mapopt.fields import LEFT_OUT_AT_DEFAULT
+from mapopt.fields import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY
 from mapopt.former_names import translate
 from mapopt.settings import from_mapping
 from mapopt.training.knobs import OPEN_KNOBS, Knobs, ranges
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 JSON_LINES = "rounds.jsonl"
 """Name of the file with the rounds of a run: one `Round.as_dict()` a line."""
 
-Measure = Literal["calibration", "operating_point", "limits", "loss", "gradient_agreement"]
+Measure = Literal["calibration", "operating_point", "limits", "loss", "components", "gradient_agreement"]
 """What can be measured of every round beside AP, where somebody asks for it."""
 
 
@@ -56,6 +56,9 @@ class Interval:
     gradient_agreement: float | None = field(default=None, metadata=LEFT_OUT_AT_DEFAULT)
     """Mean cosine between the gradients of a step and of the step before it, inside the interval; None unless
     "gradient_agreement" is measured, and of a single step."""
+    components: dict[str, float] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    """Mean over the steps of every component of the losses by its name, without weights; empty unless "components" are
+    measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +89,11 @@ class Scores:
     """The class loss without its weight, on the split's images as they are; -1 unless "loss" is measured."""
     box_loss: float = -1.0
     """The box loss, likewise."""
+    components: dict[str, float] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    """Every component of these losses by its name; empty unless "loss" and "components" are measured."""
 
     @classmethod
-    def of(cls, report: Report, **measured: float) -> Scores:
+    def of(cls, report: Report, **measured: Any) -> Scores:
         """Takes the numbers out of a report, and what was measured beside it by the names of the fields."""
         return cls(
             ap=float(report.ap),
@@ -102,7 +107,7 @@ class Scores:
     @classmethod
     def failed(cls, categories: int, *, measures: Sequence[Measure] = ()) -> Scores:
         """Returns the scores of a diverged run; it has no detections that could be calibrated."""
-        worst = {"f1": 0.0, "best_f1": 0.0, "lrp": 1.0, "optimal_lrp": 1.0}
+        worst: dict[str, Any] = {"f1": 0.0, "best_f1": 0.0, "lrp": 1.0, "optimal_lrp": 1.0}
         at_worst = worst if "operating_point" in measures else {}
         return cls(ap=0.0, ap50=0.0, ap75=0.0, ar100=0.0, per_category=(0.0,) * categories, **at_worst)
 
@@ -146,6 +151,7 @@ class Round:
                 knobs |= knobs.pop("own")
                 _leave_out(Knobs, knobs)
         _leave_out(Interval, record["interval"])
+        _leave_out(Scores, record["val"])
         # Records of rounds without bends are those of before there were any.
         record |= {"via": via} if via else {}
         record["val"]["per_category"] = list(self.val.per_category)
@@ -174,7 +180,8 @@ class Round:
 def _leave_out(cls: type, record: dict[str, Any]) -> None:
     """Removes what records from before it do not have from one where it says nothing."""
     for item in dataclasses.fields(cls):
-        if item.metadata.get("default") == "left out" and record[item.name] == item.default:
+        silent = item.metadata.get("default") == "left out" and record[item.name] == item.default
+        if silent or (item.metadata.get("empty") == "left out" and item.name in record and not record[item.name]):
             del record[item.name]
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mapopt.training.history import Interval
+from mapopt.training.component_sums import ComponentSums
+from mapopt.training.history import Interval, Measure
 
 _TOGETHER = 64
 """Steps that are added up at a time: of one step alone the calls would cost more than the numbers."""
@@ -20,11 +21,13 @@ class IntervalLog:
     Args:
         lanes: how many.
         device: where they train.
-        agreement: whether to compare every gradient with the one before it, which keeps a copy of it.
+        measures: what else is looked at: "gradient_agreement" compares every gradient with the one before it, which
+            keeps a copy of it; "components" are those of the losses.
     """
 
-    def __init__(self, lanes: int, device: torch.device, *, agreement: bool = False) -> None:
-        self._agreement = Agreement(lanes, device) if agreement else None
+    def __init__(self, lanes: int, device: torch.device, *, measures: Sequence[Measure] = ()) -> None:
+        self._agreement = Agreement(lanes, device) if "gradient_agreement" in measures else None
+        self.components = ComponentSums(lanes, device) if "components" in measures else None
         self._sums = torch.zeros((7, lanes), dtype=torch.float64, device=device)
         self._largest = torch.zeros(lanes, device=device)
         self._steps: list[tuple[Tensor, ...]] = []
@@ -36,6 +39,7 @@ class IntervalLog:
         part = IntervalLog(len(lanes), self._largest.device)
         part._sums, part._largest = self._sums[:, list(lanes)], self._largest[list(lanes)]
         part._agreement = None if self._agreement is None else self._agreement.of(lanes)
+        part.components = None if self.components is None else self.components.of(lanes)
         return part
 
     def put(self, part: IntervalLog, places: Sequence[int], lanes: Sequence[int]) -> None:
@@ -45,6 +49,8 @@ class IntervalLog:
         self._largest[list(lanes)] = part._largest[list(places)]
         if self._agreement is not None and part._agreement is not None:
             self._agreement.put(part._agreement, places, lanes)
+        if self.components is not None and part.components is not None:
+            self.components.put(part.components, places, lanes)
 
     @torch.no_grad()
     def add(
@@ -109,6 +115,7 @@ class IntervalLog:
             weights.norm(dim=1).tolist(),
             diverged.tolist(),
             self._agreement.means() if self._agreement is not None else [None] * len(steps),
+            self.components.means() if self.components is not None else [{} for _ in steps],
             strict=True,
         )
         return [
@@ -127,8 +134,9 @@ class IntervalLog:
                 gradient_ratio=row[5] / max(1, row[6]),
                 weight_norm=length,
                 gradient_agreement=agreement,
+                components=components,
             )
-            for own, row, largest, length, lost, agreement in rows
+            for own, row, largest, length, lost, agreement, components in rows
         ]
 
 

@@ -195,7 +195,8 @@ def _play(
     """
     budget.check(fleet.tasks[0].recipe.batch_size)
     stopped = [_ended(history) for history in histories]
-    measures = sorted({measure for controller in controllers for measure in measures_of(controller)})
+    wanted = {measure for controller in controllers for measure in measures_of(controller)}
+    measures = sorted(wanted | {*fleet.measures})
     file = None if checkpoints is None else checkpoints.folder / PLAN
     plans = Plans(fleet, controllers, budget, advance=advance, measures=measures, file=file)
     controllers = plans.controllers

@@ -139,6 +139,9 @@ def _train(
         trainer.restore(folder.last.snapshot)
     elif settings.start_from is not None:
         start_from(trainer, checkpoint_path(settings.start_from), detector=own_detector)
+    # A run that is resumed goes on with what it measured.
+    looks = shown.val_loss or any(played.val.class_loss >= 0 for played in history)
+    trainer.fleet.measures = ("components", "loss") if looks else ("components",)
     if folder is not None:
         folder.begin()
         if folder.is_last_behind:

@@ -19,5 +19,7 @@ class Shown:
 
     progress: bool = False
     """Print what is trained, and a line per round; on a terminal a bar moves inside a round, too."""
+    val_loss: bool = False
+    """Measure the losses on the val split, too, after every round."""
     at_end: AtEnd | None = None
     """What follows, such as drawing figures."""

@@ -95,6 +95,7 @@ class DenseDetector(Detector):
 
     def losses(self, images: Tensor, targets: Targets, knobs: KnobTable, *, seed: int = 0) -> dict[str, Tensor]:
         """Returns the weighted losses per lane; see `Detector.losses`."""
+        self.loss.components = self.components
         logits, boxes, priors = self.outputs(images)
         if self.reward is None:
             return self.loss(logits, boxes, priors, targets, knobs)
@@ -102,6 +103,8 @@ class DenseDetector(Detector):
         terms = self.loss(logits, boxes, priors, targets, knobs | {"surrogate_weight": torch.ones_like(fraction)})
         if bool((fraction > 0).any()):
             reward = self.reward(logits, boxes, targets, knobs, size=self.size, class_weights=self.loss.class_weights)
+            if self.components is not None:
+                self.components["reward"] = reward.detach()
             terms["class"] = (1 - fraction) * terms["class"] + fraction * knobs["class_weight"] * reward
         return terms
 

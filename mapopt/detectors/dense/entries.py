@@ -26,3 +26,13 @@ class Entries:
     def labels_for(self, *, soft: bool) -> Tensor:
         """Returns the labels with or without the positives' values."""
         return self.labels if soft else (self.labels > 0).to(self.labels.dtype)
+
+
+@dataclass(frozen=True)
+class OwnClassLoss:
+    """The class outputs of a detector with a class loss of its own, of one lane."""
+
+    outputs: Tensor
+    """What the logits are made of, in any shape: where the gradient of the class loss is measured."""
+    value: Tensor | None = None
+    """The class loss that the detector makes of them, a scalar; None where nobody asks for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -58,3 +59,46 @@ def forget_uncounted(memory: ScoreMemory, lists: tuple[Tensor, ...], entries: in
     for name, values in zip(("scores", "labels", "where"), lists, strict=True):
         chosen = values.detach().gather(-1, place[:, None].expand(*values.shape[:-1], size))
         setattr(memory, name, chosen.to(getattr(memory, name).dtype))
+
+
+def list_weights(present: Tensor, class_weights: Tensor | None) -> Tensor:
+    """Returns how much each list counts in its lane's mean, ``[lanes, lists]``: not at all without a positive.
+
+    Args:
+        present: bool ``[lanes, lists]``, which lists have a positive.
+        class_weights: ``[lanes, classes]`` of lists by class; None where all count alike.
+    """
+    if class_weights is None:
+        return present
+    # Of each class there are as many lists as IoU thresholds.
+    return class_weights.repeat_interleave(present.shape[1] // class_weights.shape[1], 1) * present
+
+
+def mean_over_lists(value: Tensor, weights: Tensor) -> Tensor:
+    """Returns a lane's mean ``[lanes]`` of a value per list, weighted as `list_weights` says; 0 without a positive."""
+    total = weights.sum(-1)
+    if weights.dtype == torch.bool:
+        return (value * weights).sum(-1) / total.clamp(min=1)
+    return (value * weights).sum(-1) / torch.where(total > 0, total, 1.0)
+
+
+def named_components(place: str, parts: Mapping[str, Tensor], *, pointwise: bool) -> dict[str, Tensor]:
+    """Returns the parts of a class loss by the names that a history has them by.
+
+    A pointwise loss has no ranking to be called by and is the class loss itself; what is blended in or added is called
+    by its place in the objective.
+
+    >>> one = {"rank": torch.ones(1)}
+    >>> [*named_components("loss", one, pointwise=True), *named_components("blend_with", one, pointwise=True)]
+    ['class', 'blend_with']
+    """
+    if place == "loss":
+        own = (
+            ["class"]
+            if pointwise and len(parts) == 1
+            else [f"class.{name}" if name == "box" else name for name in parts]
+        )
+        return dict(zip(own, parts.values(), strict=True))
+    if len(parts) == 1:
+        return dict.fromkeys([place], next(iter(parts.values())))
+    return {f"{place}.{name}": value for name, value in parts.items()}

@@ -6,17 +6,22 @@ list per batch is what the published code ranks; one per image is what focal los
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from mapopt.detectors.assignments import ASSIGNMENTS, Assigner
 from mapopt.detectors.dense.balance import by_gradients, by_values
-from mapopt.detectors.dense.entries import Entries
+from mapopt.detectors.dense.entries import Entries, OwnClassLoss
 from mapopt.detectors.dense.facts import EntryFacts
 from mapopt.detectors.dense.geometry import Assignment, Priors, pairwise_iou, rows_of
-from mapopt.detectors.dense.lists import as_lists, forget_uncounted, tempered
+from mapopt.detectors.dense.lists import (
+    as_lists,
+    forget_uncounted,
+    list_weights,
+    mean_over_lists,
+    named_components,
+    tempered,
+)
 from mapopt.detectors.interface import KnobTable, Targets
 from mapopt.detectors.objective import OWN_LOSS, Balance, Objective, Scope
 from mapopt.errors import ConfigError
@@ -25,16 +30,6 @@ from mapopt.losses.silence import check_own_loss
 
 KNOB_ATTRIBUTES = {"focal_gamma": "gamma"}
 """Which attribute of a loss a knob of ours sets, where the loss has it; a loss's own knobs set their namesakes."""
-
-
-@dataclass(frozen=True)
-class OwnClassLoss:
-    """The class outputs of a detector with a class loss of its own, of one lane."""
-
-    outputs: Tensor
-    """What the logits are made of, in any shape: where the gradient of the class loss is measured."""
-    value: Tensor | None = None
-    """The class loss that the detector makes of them, a scalar; None where nobody asks for it."""
 
 
 class DenseLoss:
@@ -50,6 +45,7 @@ class DenseLoss:
         facts: what is known of every logit, for losses that read it.
         own_box: the box loss is a torchvision detector's, and what is computed here has no use.
         partner: what a ranking loss is blended with; None for a torchvision detector's own class loss.
+        components: see `mapopt.detectors.interface.Detector.components`.
 
     Raises:
         ConfigError: a name is unknown, the losses are a detector's own, a loss of a user's own sends no gradient, or
@@ -90,6 +86,7 @@ class DenseLoss:
                 f"memory is {objective.memory} with {type(self.ranking).__name__} and scope '{self.scope}': only a "
                 "ranking loss over the images of a batch has use for scores of other images; leave memory at 0"
             )
+        self.components: dict[str, Tensor] | None = None
         self._memory_size = objective.memory
         self._memory: ScoreMemory | None = None
 
@@ -227,6 +224,8 @@ class DenseLoss:
             # Under no_grad nothing leads back to a detector's outputs.
             scores = own.outputs if own is not None and own.outputs.requires_grad else logits
             box = box * by_gradients(class_term, box, scores=scores, boxes=boxes, sides=sides, ratio=self._ratio)
+        if self.components is not None:
+            self.components["box"] = box.detach()
         return {"class": knobs["class_weight"] * class_term, "box": knobs["box_weight"] * box}
 
     def _box(self, boxes: Tensor, matched: Tensor, positive: Tensor) -> Tensor:
@@ -319,15 +318,17 @@ class DenseLoss:
             lists = (tempered(loss, lists[0], knobs["temperature"][:, None, None]), *lists[1:])
         if self.soft and loss is self.ranking and not loss.soft_labels:
             lists = tuple(values.flatten(1, 2) for values in split_by_iou(*lists))
-        value = sum(loss.lists(*lists, facts=known).values())
-        assert isinstance(value, Tensor)
         present = ((lists[1] > 0) & lists[2]).any(-1)
-        if loss is self.ranking and self.class_weights is not None and not isinstance(loss, PointwiseLoss):
-            # Of each class there are as many lists as IoU thresholds.
-            weights = self.class_weights.repeat_interleave(present.shape[1] // self.class_weights.shape[1], 1) * present
-            total = weights.sum(-1)
-            return (value * weights).sum(-1) / torch.where(total > 0, total, 1.0)
-        return (value * present).sum(-1) / present.sum(-1).clamp(min=1)
+        weighs = loss is self.ranking and not isinstance(loss, PointwiseLoss)
+        weights = list_weights(present, self.class_weights if weighs else None)
+        values = loss.lists(*lists, facts=known)
+        if self.components is not None:
+            place = next(name for name, own in self._losses if own is loss)
+            parts = {name: mean_over_lists(part.detach(), weights) for name, part in values.items()}
+            self.components |= named_components(place, parts, pointwise=loss.pointwise)
+        value = sum(values.values())
+        assert isinstance(value, Tensor)
+        return mean_over_lists(value, weights)
 
 
 def _partner(objective: Objective) -> ListLoss | None:

@@ -52,7 +52,13 @@ class ControllerCase(Case):
         """Makes up the round that follows a decision."""
         generator = np.random.default_rng([seed, len(history)])
         images, ap = self.budget.interval, float(generator.uniform(0, 0.6))
-        measured = {"calibration_error": 0.2, "f1": ap, "best_f1": ap, "lrp": 1 - ap, "optimal_lrp": 1 - ap}
+        measured: dict[str, Any] = {
+            "calibration_error": 0.2,
+            "f1": ap,
+            "best_f1": ap,
+            "lrp": 1 - ap,
+            "optimal_lrp": 1 - ap,
+        }
         return Round(
             index=len(history),
             knobs=decision.knobs,
