@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mapopt.experiments.comparison.compare import plot as plot
     from mapopt.experiments.comparison.config import Experiment as Experiment
     from mapopt.experiments.comparison.config import MethodConfig as MethodConfig
-    from mapopt.experiments.comparison.config import TaskConfig as TaskConfig
+    from mapopt.experiments.comparison.task_config import TaskConfig as TaskConfig
     from mapopt.experiments.comparison.config import load_experiment as load_experiment
     from mapopt.experiments.comparison.controllers import ControllerConfig as ControllerConfig
     from mapopt.experiments.comparison.store import Store as Store
@@ -40,7 +40,7 @@ else:
             "Store": "mapopt.experiments.comparison.store",
             "StoredRun": "mapopt.experiments.comparison.stored_run",
             "Summary": "mapopt.experiments.reporting.summary",
-            "TaskConfig": "mapopt.experiments.comparison.config",
+            "TaskConfig": "mapopt.experiments.comparison.task_config",
             "TaskSummary": "mapopt.experiments.reporting.summary",
             "compare": "mapopt.experiments.comparison.compare",
             "load_experiment": "mapopt.experiments.comparison.config",

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mapopt.data import ShapesConfig
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.experiments.comparison.controllers import ControllerConfig
+from mapopt.experiments.comparison.task_config import TaskConfig
 from mapopt.experiments.searching.candidates import check_search, with_changes
 from mapopt.experiments.searching.changes import Changes
 from mapopt.experiments.searching.searched_file import path_beside, read_searched
@@ -23,33 +23,13 @@ from mapopt.paths import check_name
 from mapopt.registry import is_text
 from mapopt.settings import from_mapping, load_settings
 from mapopt.training import Budget, Knobs, Recipe
+from mapopt.training.controllers.base import with_rate
 
 SEARCH_SEEDS = 1000
 """Searches use the seeds from here on, comparisons those below: no setting is chosen on a seed it is tested on."""
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 """Where the shipped experiments are."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskConfig:
-    """The data of one task."""
-
-    data: str | None = None
-    """A folder of real images, or module:attribute of splits or data sets, or of a function that returns them; without
-    it, procedural shapes."""
-    scenes: ShapesConfig = field(default_factory=ShapesConfig)
-    """The parameters of the shapes."""
-    images: tuple[int, int, int] = (512, 128, 512)
-    """Train, val and test images of the shapes; every seed draws its own."""
-    size: tuple[int, int] = (48, 48)
-    """(height, width) real images are scaled to."""
-    invalid: Literal["error", "clip", "drop"] = "error"
-    """What to do with boxes outside their image or without area."""
-    split: tuple[float, float, float] | None = None
-    """Fractions by which real images that are one set are divided into train, val and test."""
-    bits: int = 16
-    """How many bits of real images with 16 bits are in use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +100,9 @@ class Experiment:
         for kind, names in (("task", self.tasks), ("method", self.methods)):
             for name in names:
                 check_name(name, f"a {kind}'s name")
-        for method in self.methods.values():
-            self.budget.check(method.recipe.batch_size)
+        for task in self.tasks:
+            for name in self.methods:
+                self.budget_of(task).check(self._on(task, self.methods[name], f"method '{name}'").recipe.batch_size)
 
     def only(self, methods: Sequence[str] = (), tasks: Sequence[str] = ()) -> Experiment:
         """Returns the experiment with some of its methods and of its tasks; all of them where none is named."""
@@ -176,18 +157,32 @@ class Experiment:
         """
         config, outcome = self.methods[method], self.outcome(task, method)
         if outcome is None:
-            return config
+            return self._on(task, config, f"method '{method}'")
         # A borrower's controller is what makes it another method.
         controller = {} if config.search.of is not None else outcome.controller
         changes = Changes(knobs=outcome.knobs, recipe=outcome.recipe, controller=controller)
-        chosen: MethodConfig = with_changes(config, changes, f"what was searched for method '{method}' on '{task}'")
-        self.budget.check(chosen.recipe.batch_size)
+        where = f"what was searched for method '{method}' on '{task}'"
+        chosen = self._on(task, with_changes(config, changes, where), where)
+        self.budget_of(task).check(chosen.recipe.batch_size)
         return chosen
+
+    def budget_of(self, task: str) -> Budget:
+        """Returns the budget of a run on a task."""
+        return self.tasks[task].budget_of(self.budget)
+
+    def _on(self, task: str, method: MethodConfig, where: str) -> MethodConfig:
+        """Returns a method with the recipe and the knobs of a task where it leaves the default."""
+        given = self.tasks[task]
+        if not given.recipe and not given.knobs:
+            return method
+        recipe = given.recipe_of(method.recipe, f"{where} on task '{task}'")
+        return replace(method, recipe=recipe, knobs=given.knobs_of(method.knobs))
 
     def knobs(self, task: str, method: str) -> Knobs:
         """Returns a method's knobs on a task."""
         chosen = self.chosen(task, method)
-        return chosen.recipe.settle(Knobs.from_dict(chosen.knobs, chosen.recipe.ranges()))
+        settled = chosen.recipe.settle(Knobs.from_dict(chosen.knobs, chosen.recipe.ranges()))
+        return with_rate(settled, chosen.controller.lr_factor)
 
     def outcome(self, task: str, method: str) -> Searched | None:
         """Returns what the search chose whose settings a method has on a task; None where nothing was searched."""

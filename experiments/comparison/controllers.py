@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.fields import LEFT_OUT_AT_DEFAULT
 from mapopt.settings import from_mapping
 from mapopt.training import CONTROLLERS, Controller, Patience, Plateau, Schedule, make_controller
 
@@ -15,7 +16,7 @@ class ControllerConfig:
     """Which controller decides a method's knobs, with its settings."""
 
     kind: str = "schedule"
-    """constant, schedule, plateau, one_cycle, greedy_lr, hypergradient, lookahead, best_of_n, mf_pbt, agent, replay
+    """constant, schedule, plateau, one_cycle, greedy_lr, hypergradient, autopilot, lookahead, best_of_n, mf_pbt, agent, replay
     (which repeats an agent's mean actions without looking at the run), or module:attribute for your own."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What differs from the controller's defaults; of a schedule and a plateau it can stand in their sections, too."""
@@ -26,9 +27,14 @@ class ControllerConfig:
     module:attribute. Loading a zip executes code."""
     patience: int = 0
     """Rounds without a better val AP after which a run stops; 0 never stops."""
+    lr_factor: float = field(default=1.0, metadata=LEFT_OUT_AT_DEFAULT)
+    """What the learning rate that the run starts from is multiplied with: one number for several tasks, whose
+    optimizers have rates of their own."""
 
     def __post_init__(self) -> None:
         CONTROLLERS.check_name(self.kind)
+        if not 1e-6 <= self.lr_factor <= 1e6:
+            raise ConfigError(f"lr_factor is {self.lr_factor}: expected a number from 1e-6 to 1e6")
         if self.patience < 0:
             raise ConfigError(f"patience is {self.patience}: expected a number of rounds, or 0 to never stop")
         # One controller has one spelling, so that a run's key does not depend on where its settings stand.

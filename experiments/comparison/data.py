@@ -10,12 +10,13 @@ from mapopt.registry import is_text, load
 
 if TYPE_CHECKING:
     from mapopt.data import Splits
-    from mapopt.experiments.comparison.config import TaskConfig
+    from mapopt.experiments.comparison.task_config import TaskConfig
 
 
 def splits_of(task: TaskConfig, seed: int) -> Splits:
     """Returns the data of a run: shapes are drawn for every seed, other images are the same for all."""
-    return _shapes(task, seed) if task.data is None else _read(task)
+    images = task.data_alone
+    return _shapes(images, seed) if images.data is None else _read(images)
 
 
 def fingerprints(task: TaskConfig) -> list[str]:

@@ -16,12 +16,13 @@ import numpy as np
 
 from mapopt.agents import agent_fingerprint, load_agent
 from mapopt.detectors import ASSIGNMENTS, DETECTORS
-from mapopt.experiments.comparison.config import Experiment, Searched, TaskConfig
+from mapopt.experiments.comparison.config import Experiment, Searched
 from mapopt.experiments.comparison.controllers import ControllerConfig
 from mapopt.experiments.comparison.data import splits_of
 from mapopt.experiments.comparison.keys import Keys, run_keys
 from mapopt.experiments.comparison.store import Store
 from mapopt.experiments.comparison.stored_run import Cost, StoredRun
+from mapopt.experiments.comparison.task_config import TaskConfig
 from mapopt.losses import BOX_LOSSES, make_loss
 from mapopt.registry import Registry, is_text
 from mapopt.training import (
@@ -130,7 +131,7 @@ def make_job(
         recipe=config.recipe,
         knobs=knobs,
         controller=config.controller,
-        budget=experiment.budget,
+        budget=experiment.budget_of(task),
         select=experiment.select,
         device=device,
     )
@@ -145,7 +146,7 @@ def make_job(
         knobs=knobs,
         controller=config.controller,
         agent=agent_fingerprint(config.controller.agent) if config.controller.runs_agent else "",
-        budget=experiment.budget,
+        budget=experiment.budget_of(task),
         select=experiment.select,
         search=_search_cost(outcome),
         training=_training_cost(config.controller),

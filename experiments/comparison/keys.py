@@ -28,7 +28,8 @@ from mapopt.sources import module_hash
 from mapopt.training import Knobs
 
 if TYPE_CHECKING:
-    from mapopt.experiments.comparison.config import ControllerConfig, TaskConfig
+    from mapopt.experiments.comparison.controllers import ControllerConfig
+    from mapopt.experiments.comparison.task_config import TaskConfig
     from mapopt.training import Budget, Recipe
 
 CODE = 5
@@ -39,6 +40,7 @@ _STORED = 1
 """A part of what is hashed since runs were first stored; it stays."""
 
 _TASK = ("data", "scenes", "images", "size", "invalid")
+_TASK_TRAINING = ("recipe", "knobs", "budget_factor")
 _SCENES = (
     *("size", "classes", "objects", "object_size", "imbalance", "clutter", "color", "occlusion", "noise"),
     "label_noise",
@@ -186,7 +188,8 @@ def _hash(content: dict[str, Any]) -> str:
 
 
 def _task(task: TaskConfig) -> dict[str, Any]:
-    content = _hashed(task, _TASK)
+    # What a task says of the training is hashed with the recipe, the knobs and the budget that come of it.
+    content = {name: value for name, value in _hashed(task, _TASK).items() if name not in _TASK_TRAINING}
     content["scenes"] = _hashed(task.scenes, _SCENES)
     content["scenes"]["colour"] = content["scenes"].pop("color")
     if task.data is not None:

@@ -116,7 +116,7 @@ class Ladder:
     def images(self) -> int:
         """Trained on in all, if nothing is there already and no two rungs share runs."""
         return sum(
-            count * self.seeds(rung) * len(self.tasks) * self.budget(rung).images
+            count * self.seeds(rung) * sum(self.experiment.tasks[task].budget_of(self.budget(rung)).images for task in self.tasks)
             for count, rung in zip(self.counts, self.rungs, strict=True)
         )
 
@@ -140,7 +140,7 @@ class Ladder:
             try:
                 # What is wrong with a later rung is said before the first one trains.
                 for later in budgets:
-                    later.check(method.recipe.batch_size)
+                    replace(plain, methods={self.method: method}, budget=later)
                 tried = replace(plain, methods={self.method: method}, budget=budget)
                 made = [make_job(tried, task, self.method, device=self.device) for task in self.tasks]
             except MapoptError as error:

@@ -39,6 +39,7 @@ CONTROLLERS: Registry[Any] = Registry(
         "one_cycle": "mapopt.training.controllers.one_cycle:OneCycle",
         "greedy_lr": "mapopt.training.controllers.feedback:GreedyLR",
         "hypergradient": "mapopt.training.controllers.feedback:Hypergradient",
+        "autopilot": "mapopt.training.controllers.autopilot:AutopilotController",
         "lookahead": "mapopt.training.controllers.lookahead:Lookahead",
         "best_of_n": "mapopt.training.controllers.lookahead:BestOfN",
         "mf_pbt": "mapopt.training.controllers.population:MultiFrequencyPBT",
