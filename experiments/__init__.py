@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from mapopt.experiments.comparison.compare import plot as plot
     from mapopt.experiments.comparison.config import Experiment as Experiment
     from mapopt.experiments.comparison.config import MethodConfig as MethodConfig
-    from mapopt.experiments.comparison.task_config import TaskConfig as TaskConfig
     from mapopt.experiments.comparison.config import load_experiment as load_experiment
     from mapopt.experiments.comparison.controllers import ControllerConfig as ControllerConfig
     from mapopt.experiments.comparison.store import Store as Store
     from mapopt.experiments.comparison.stored_run import StoredRun as StoredRun
+    from mapopt.experiments.comparison.task_config import TaskConfig as TaskConfig
     from mapopt.experiments.reporting.report import summarize as summarize
     from mapopt.experiments.reporting.summary import MethodSummary as MethodSummary
     from mapopt.experiments.reporting.summary import Summary as Summary

@@ -41,6 +41,28 @@ def test_the_newcomers_script_trains_and_compares_its_parts(tmp_path: Path) -> N
     assert result["images"] == 64
 
 
+def _runs(example: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / example)], cwd=cwd, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len((EXAMPLES / example).read_text(encoding="utf-8").splitlines()) < 25
+    return done.stdout
+
+
+def test_the_autopilot_rescues_a_classifier_from_a_rate_that_is_far_off(tmp_path: Path) -> None:
+    accuracy = float(_runs("autopilot_classifier.py", tmp_path).split()[1].strip(","))
+    assert accuracy > 0.9
+
+
+@pytest.mark.slow
+def test_the_autopilot_rescues_a_torchvision_detector_from_a_rate_that_is_far_off(tmp_path: Path) -> None:
+    losses = [
+        float(line.split("loss ")[1].split(",")[0]) for line in _runs("autopilot_torchvision.py", tmp_path).splitlines()
+    ]
+    assert losses[-1] < 0.2 * losses[0]
+
+
 def test_editors_find_nothing_wrong_with_the_examples() -> None:
     pytest.importorskip("pyright", reason="the examples are read by pyright, which is in the extra 'dev'")
     command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, str(EXAMPLES)]

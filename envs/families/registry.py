@@ -30,6 +30,8 @@ FAMILIES: Registry[Any] = Registry(
         "small-objects": "mapopt.envs.families.scenes:SmallObjectsFamily",
         "noisy-labels": "mapopt.envs.families.scenes:NoisyLabelsFamily",
         "rescue": "mapopt.envs.families.rescue:RescueFamily",
+        "units": "mapopt.envs.families.scales:UnitsFamily",
+        "budgets": "mapopt.envs.families.scales:BudgetsFamily",
         "from-data": "mapopt.envs.families.from_data:FromDataFamily",
     },
     check=_problem,

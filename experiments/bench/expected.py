@@ -13,6 +13,7 @@ from mapopt.experiments.bench.settings import (
     EnvironmentSettings,
     EvaluatorSettings,
     FleetSettings,
+    HeadroomSettings,
     LossSettings,
     TrainingSettings,
 )
@@ -78,6 +79,13 @@ def training_seconds(settings: TrainingSettings) -> dict[str, float]:
     """Returns the seconds of each detector of `mapopt bench training`."""
     images = settings.steps * settings.batch_size * (1 + settings.repeats)
     return dict.fromkeys(dict.fromkeys(settings.detectors), 2.0 + 0.2 * images * (settings.size / 128) ** 2)
+
+
+def headroom_seconds(settings: HeadroomSettings) -> dict[str, float]:
+    """Returns the seconds of each family of `mapopt bench headroom`."""
+    runs = settings.instances * settings.settings
+    image = _PER_LANE / 40 / 16 * (settings.size / 48) ** 2
+    return dict.fromkeys(settings.families, runs * settings.images * image)
 
 
 def command_line_seconds(settings: CommandLineSettings) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal
 
 from mapopt.commands.registry import COMMANDS
+from mapopt.data.shapes_config import ShapesConfig
 from mapopt.detectors.registry import DETECTORS
+from mapopt.envs.families.registry import FAMILIES
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import LOSSES
 
@@ -130,6 +132,51 @@ class EnvironmentSettings:
         check_numbers("workers", [self.workers], 0)
         check_numbers("steps", [self.steps], 0)
         check_numbers("repeats", [self.repeats], 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadroomSettings:
+    """Which families are measured, with which settings."""
+
+    families: tuple[str, ...] = ("shapes", "imbalanced", "small-objects", "noisy-labels", "rescue", "units", "budgets")
+    """Families of instances by name; or experiments, by name or as a file, whose tasks with their seeds are the
+    instances."""
+    instances: int = 18
+    """Of every family, from those for evaluating agents."""
+    settings: int = 8
+    """How many settings every instance is trained with; the first is the default."""
+    knobs: tuple[str, ...] = ("lr", "augment", "box_weight")
+    """What differs between them."""
+    scale: float = 8.0
+    """The largest offset: this factor on a logarithmic knob."""
+    images: int = 3200
+    """Budget of a run, of families without one of their own."""
+    rounds: int = 5
+    """Rounds of it."""
+    size: int = 32
+    """Pixels of the scenes' sides."""
+
+    def check(self) -> None:
+        """Raises ConfigError where there is nothing to measure, or a number makes no sense."""
+        check_numbers("instances", [self.instances], 2)
+        check_numbers("settings", [self.settings], 2)
+        check_numbers("scale", [self.scale], 1.01)
+        check_numbers("size", [self.size], 16)
+        if not self.families or not self.knobs:
+            raise ConfigError(f"--{'knobs' if self.families else 'families'} is empty: name at least one")
+
+    def family_settings(self, name: str) -> dict[str, Any]:
+        """Returns what a family is made with: small scenes, and as many instances as are needed."""
+        family = FAMILIES.find(name)
+        if not (isinstance(family, type) and is_dataclass(family)) or "scenes" not in {
+            each.name for each in fields(family)
+        }:
+            return {}
+        # As large a fraction of the image as by default, but where the family draws it.
+        sides = ShapesConfig().object_size
+        if name != "small-objects":
+            sides = (sides[0] * self.size / ShapesConfig().size, sides[1] * self.size / ShapesConfig().size)
+        return {"scenes": ShapesConfig(size=self.size, object_size=sides)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ class ControllerConfig:
     """Which controller decides a method's knobs, with its settings."""
 
     kind: str = "schedule"
-    """constant, schedule, plateau, one_cycle, greedy_lr, hypergradient, autopilot, lookahead, best_of_n, mf_pbt, agent, replay
-    (which repeats an agent's mean actions without looking at the run), or module:attribute for your own."""
+    """constant, schedule, plateau, one_cycle, greedy_lr, hypergradient, autopilot, lookahead, best_of_n, mf_pbt, agent,
+    replay (which repeats an agent's mean actions without looking at the run), or module:attribute for your own."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What differs from the controller's defaults; of a schedule and a plateau it can stand in their sections, too."""
     schedule: Schedule = field(default_factory=Schedule)

@@ -116,7 +116,9 @@ class Ladder:
     def images(self) -> int:
         """Trained on in all, if nothing is there already and no two rungs share runs."""
         return sum(
-            count * self.seeds(rung) * sum(self.experiment.tasks[task].budget_of(self.budget(rung)).images for task in self.tasks)
+            count
+            * self.seeds(rung)
+            * sum(self.experiment.tasks[task].budget_of(self.budget(rung)).images for task in self.tasks)
             for count, rung in zip(self.counts, self.rungs, strict=True)
         )
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from mapopt.lazy import attach
 
 if TYPE_CHECKING:
+    from mapopt.training.autopilot import Autopilot as Autopilot
     from mapopt.training.budget import Budget as Budget
     from mapopt.training.budget import TaskInfo as TaskInfo
     from mapopt.training.checkpoint import Checkpoint as Checkpoint
     from mapopt.training.checkpoint import CheckpointFolder as CheckpointFolder
+    from mapopt.training.controllers.autopilot import AutopilotController as AutopilotController
     from mapopt.training.controllers.base import Controller as Controller
     from mapopt.training.controllers.base import Decision as Decision
     from mapopt.training.controllers.feedback import GreedyLR as GreedyLR
@@ -64,6 +66,8 @@ else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
         {
+            "Autopilot": "mapopt.training.autopilot",
+            "AutopilotController": "mapopt.training.controllers.autopilot",
             "Budget": "mapopt.training.budget",
             "CONTROLLERS": "mapopt.training.controllers.registry",
             "Checkpoint": "mapopt.training.checkpoint",

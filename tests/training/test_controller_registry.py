@@ -72,7 +72,17 @@ def test_names_make_our_controllers_with_their_settings() -> None:
 
 
 def test_the_table_names_every_controller_once_and_imports_none_of_the_upper_layers() -> None:
-    fixed = {"schedule", "constant", "plateau", "one_cycle", "greedy_lr", "hypergradient", "replay", "agent"}
+    fixed = {
+        "schedule",
+        "constant",
+        "plateau",
+        "one_cycle",
+        "greedy_lr",
+        "hypergradient",
+        "autopilot",
+        "replay",
+        "agent",
+    }
     assert set(CONTROLLERS) == fixed | {"lookahead", "best_of_n", "mf_pbt"}
     CONTROLLERS.check_name("agent")
 

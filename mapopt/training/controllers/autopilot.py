@@ -54,8 +54,8 @@ class AutopilotRule:
     """Eleven numbers that say how long a step is, relative to the weights.
 
     The length at the top of the schedule is ``ratio * exp(adaptive or orthogonal) * (batch / 16) ** batch *
-    (10 * (1 - momentum)) ** momentum * (steps / 400) ** steps``. After every round its logarithm is corrected by ``agreement * (cosine - agreement_at)``,
-    and by ``-loss`` where the loss did not fall.
+    (10 * (1 - momentum)) ** momentum * (steps / 400) ** steps``. After every round its logarithm is corrected by
+    ``agreement * (cosine - agreement_at)``, and by ``-loss`` where the loss did not fall.
 
     Raises:
         ConfigError: a number is not finite or out of its range.

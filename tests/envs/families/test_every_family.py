@@ -26,6 +26,8 @@ CASES: dict[str, dict[str, Any]] = {
     "small-objects": {},
     "noisy-labels": {},
     "rescue": {},
+    "units": {},
+    "budgets": {},
     "from-data": {"path": "DATA", "size": 48, "crop": (0.4, 0.8)},
 }
 """Every family with the settings that it needs; "DATA" stands for a folder of images."""

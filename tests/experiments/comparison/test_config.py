@@ -47,8 +47,7 @@ def test_the_shipped_experiments_can_be_read_and_begin_with_their_command(name: 
     experiment = load_experiment(path)
     assert load_experiment(name) == experiment
     assert experiment.name == name
-    if name.startswith("baseline"):
-        assert path.read_text().startswith(f"# mapopt search --config {name}")
+    if path.read_text().startswith(f"# mapopt search --config {name}"):  # it compares nothing
         assert all(method.search.space for method in experiment.methods.values())
         return
     assert path.read_text().startswith("# mapopt compare")
