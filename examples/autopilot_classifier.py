@@ -1,4 +1,4 @@
-"""The autopilot in a loop of one's own, from a learning rate that is far off: `python examples/autopilot_classifier.py`."""
+"""The autopilot in a loop of your own, from a rate that is far off: `python examples/autopilot_classifier.py`."""
 
 import torch
 from torch import nn

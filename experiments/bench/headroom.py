@@ -7,7 +7,7 @@ best have what is best on average. Where the two are close, nothing is to be gai
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from mapopt.experiments.bench.expected import headroom_seconds
 from mapopt.experiments.bench.settings import HeadroomSettings
 from mapopt.experiments.comparison.config import config_path, load_experiment, shipped
 from mapopt.experiments.comparison.jobs import make_job
-from mapopt.metrics.statistics import Estimate, estimate
+from mapopt.metrics.statistics import Estimate, bootstrap_interval
 from mapopt.passes import Parts
 from mapopt.training import Budget, Controller, Decision, Fleet, KnobSpace, Schedule, Task, run_fleet
 from mapopt.training.budget import TaskInfo
@@ -129,14 +129,14 @@ def measure_headroom(name: str, settings: HeadroomSettings, *, seed: int, device
     single = int(relative.mean(axis=1).argmax())
     each = test[val.argmax(axis=0), np.arange(len(cases))]
     gains = each - test[single]
-    ends = estimate([gains], seed=0, bounds=(-1.0, 1.0))
+    low, high = bootstrap_interval(gains, _mean, seed=0, bounds=(-1.0, 1.0))
     return Headroom(
         family=name,
         instances=len(cases),
         settings=settings.settings,
         best_single=float(test[single].mean()),
         best_each=float(each.mean()),
-        gain=Estimate(float(gains.mean()), *_ends(gains), method=ends.method),
+        gain=Estimate(float(gains.mean()), float(low), float(high)),
         images=sum(case.budget.images for case in cases) * settings.settings,
     )
 
@@ -193,12 +193,8 @@ def _kind(case: Case) -> Any:
     return (repr(case.task.recipe), case.task.classes, splits.train.size, lengths, case.budget)
 
 
-def _ends(gains: np.ndarray) -> tuple[float, float]:
-    from mapopt.metrics.statistics import bootstrap_interval
-
-    mean: Callable[[np.ndarray], np.ndarray] = partial(np.mean, axis=-1)
-    low, high = bootstrap_interval(gains, mean, seed=0, bounds=(-1.0, 1.0))
-    return float(low), float(high)
+def _mean(gains: np.ndarray) -> np.ndarray:
+    return np.asarray(gains.mean(axis=-1))
 
 
 def headroom_table(measured: Sequence[Headroom]) -> Table:

@@ -15,7 +15,7 @@ from mapopt.errors import ConfigError
 from mapopt.training import Budget, Interval, Knobs, Round, Scores, Task, Trainer, run
 from mapopt.training.autopilot import Autopilot
 from mapopt.training.budget import TaskInfo
-from mapopt.training.controllers.autopilot import MOST, AutopilotController, AutopilotRule, Reported
+from mapopt.training.controllers.autopilot import MAX_CORRECTION, AutopilotController, AutopilotRule, Reported
 from mapopt.training.testing import check_controller
 
 MakeTask = Callable[..., Task]
@@ -58,9 +58,9 @@ def test_agreement_lengthens_and_a_loss_that_does_not_fall_shortens() -> None:
 
 
 def test_corrections_have_bounds_at_every_round() -> None:
-    assert RULE.correction([Reported(None, 1.0)] * 9) == pytest.approx(math.exp(MOST))
+    assert RULE.correction([Reported(None, 1.0)] * 9) == pytest.approx(math.exp(MAX_CORRECTION))
     back = RULE.correction([Reported(None, 1.0)] * 9 + [Reported(None, -0.4)])
-    assert back == pytest.approx(math.exp(MOST - 1.0))
+    assert back == pytest.approx(math.exp(MAX_CORRECTION - 1.0))
 
 
 def test_the_controller_follows_warm_up_and_cosine_with_the_length_of_the_rule() -> None:

@@ -34,7 +34,7 @@ STEPS = 400
 EPOCHS = 25.0
 """Epochs at which the task's augmentation holds as it is."""
 
-MOST = math.log(8.0)
+MAX_CORRECTION = math.log(8.0)
 """How far the corrections go, as the logarithm of a factor."""
 
 STRONGEST = 0.6
@@ -118,7 +118,7 @@ class AutopilotRule:
                 if before is not None and not played.loss < before:
                     logarithm -= self.loss
                 before = played.loss
-            logarithm = min(max(logarithm, -MOST), MOST)
+            logarithm = min(max(logarithm, -MAX_CORRECTION), MAX_CORRECTION)
         return math.exp(logarithm)
 
     def augmentation(self, own: float, epochs: float) -> float:
