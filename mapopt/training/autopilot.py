@@ -1,8 +1,8 @@
 """The autopilot for a loop of one's own: it reads what a run reports, and says how long the coming steps should be.
 
-It is the rule of the controller of the same name, for any torch optimizer, detector or not. What it is not given is left
-out: without the length of a step it can only follow the schedule and its corrections from the learning rate that is
-there.
+It is the rule of the controller of the same name, for any torch optimizer, detector or not. What it is not given is
+left out: without the length of a step it can only follow the schedule and its corrections from the learning rate that
+is there.
 """
 
 from __future__ import annotations
