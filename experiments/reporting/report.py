@@ -17,6 +17,7 @@ from mapopt.experiments.comparison.stored_run import Cost, StoredRun
 from mapopt.experiments.reporting.summary import SEED, MethodSummary, OverallSummary, Summary, TaskSummary, Versus
 from mapopt.metrics.statistics import (
     Estimate,
+    bootstrap_interval,
     estimate,
     interquartile_mean,
     paired_difference,
@@ -205,9 +206,15 @@ def _rarest_difference(
 
 def _overall(tasks: Sequence[dict[str, list[StoredRun]]], reference: str | None) -> tuple[OverallSummary, ...]:
     everywhere = sorted(set.intersection(*(set(task) for task in tasks)))
+    best = [_best([task[method] for method in everywhere]) for task in tasks]
     summaries = []
     for method in everywhere:
         runs = [task[method] for task in tasks]
+        behind = [
+            [(run.test.ap, top[run.seed]) for run in task if run.seed in top]
+            for task, top in zip(runs, best, strict=True)
+        ]
+        fractions = [np.array([ap / top if top > 0 else 1.0 for ap, top in task]) for task in behind if task]
         compared = reference in everywhere and method != reference
         summaries.append(
             OverallSummary(
@@ -216,6 +223,21 @@ def _overall(tasks: Sequence[dict[str, list[StoredRun]]], reference: str | None)
                 runs=sum(len(task) for task in runs),
                 ap=estimate([np.array([run.test.ap for run in task]) for task in runs], seed=SEED, bounds=_AP),
                 versus=_versus(runs, [task[str(reference)] for task in tasks]) if compared else None,
+                of_best=_pooled_mean(fractions) if fractions else _UNDEFINED,
+                regret=max((top - ap for task in behind for ap, top in task), default=math.nan),
             )
         )
     return tuple(sorted(summaries, key=lambda summary: -summary.ap.value))
+
+
+def _best(methods: Sequence[list[StoredRun]]) -> dict[int, float]:
+    """Returns the best test AP of each seed that all methods have."""
+    by_method = [{run.seed: run.test.ap for run in runs} for runs in methods]
+    shared = set.intersection(*(set(runs) for runs in by_method))
+    return {seed: max(runs[seed] for runs in by_method) for seed in shared}
+
+
+def _pooled_mean(values: Sequence[np.ndarray]) -> Estimate:
+    """Returns the mean over all runs of all tasks, with its interval."""
+    low, high = bootstrap_interval(values, lambda drawn: drawn.mean(axis=-1), seed=SEED, bounds=_AP)
+    return Estimate(float(np.concatenate(values).mean()), float(low), float(high))

@@ -118,6 +118,10 @@ class OverallSummary:
     runs: int
     ap: Estimate
     versus: Versus | None
+    of_best: Estimate
+    """Test AP as a fraction of the best method's on the same task and seed, mean over them."""
+    regret: float
+    """The most that it is behind the best method on any task and seed, in test AP."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +154,8 @@ class Summary:
                     "runs": method.runs,
                     "test": {"ap": _plain(method.ap)},
                     "versus_reference": _plain(method.versus),
+                    "of_best": _plain(method.of_best),
+                    "regret": method.regret,
                 }
                 for method in self.overall
             ],

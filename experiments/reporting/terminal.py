@@ -155,12 +155,16 @@ def _overall(summary: Summary) -> Table:
     for heading in ("runs", _HEADING):
         table.add_column(heading, justify="right")
     compared = _add_versus(table, summary.reference)
+    for heading in (f"of the best\n[{LEVEL:.0%}]", "largest\nregret"):
+        table.add_column(heading, justify="right")
     for method in summary.overall:
         table.add_row(
             _label(method, summary.reference),
             str(method.runs),
             _interval(method.ap),
             *_versus_cells(method.versus, compared),
+            _interval(method.of_best),
+            short(method.regret),
         )
     return table
 
@@ -188,6 +192,11 @@ def _legend(summary: Summary) -> list[str]:
             "With perfect ranking: the same boxes, sorted by how well they fit. The limit is where the reference would "
             "gain more. Rarest third: mean AP of the categories with the fewest training objects. Class loss: "
             "unweighted, on the test images, batch by batch as in training; of a ranking loss it stands for 1 − AP."
+        )
+    if summary.overall:
+        lines.append(
+            "Of the best: test AP as a fraction of the best method's on the same task and seed, mean over them. "
+            "Largest regret: the most that a method is behind it, in AP."
         )
     if any(method.diverged for method in methods):
         lines.append("A diverged run counts as AP 0; the gap leaves it out.")

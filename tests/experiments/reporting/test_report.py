@@ -178,6 +178,22 @@ def test_several_tasks_are_summed_up_over_the_methods_that_ran_on_all(make, runs
     assert summarize(runs).overall == ()
 
 
+def test_regret_is_what_a_method_is_behind_the_best_on_a_task_and_seed(make):
+    table = {("a", 0): (0.4, 0.2), ("a", 1): (0.3, 0.6), ("b", 0): (0.1, 0.1), ("b", 1): (0.0, 0.0)}
+    runs = [
+        make.run(method, seed, ap, task=task)
+        for (task, seed), aps in table.items()
+        for method, ap in zip(("agent", "baseline"), aps, strict=True)
+    ]
+    methods = {method.method: method for method in summarize(runs, reference="baseline").overall}
+    assert methods["agent"].regret == pytest.approx(0.3)
+    assert methods["baseline"].regret == pytest.approx(0.2)
+    # Where nobody learned anything, everybody is as good as the best.
+    assert methods["agent"].of_best.value == pytest.approx((1 + 0.5 + 1 + 1) / 4)
+    assert methods["baseline"].of_best.value == pytest.approx((0.5 + 1 + 1 + 1) / 4)
+    assert summarize(runs).as_dict()["overall"][0]["regret"] in (pytest.approx(0.3), pytest.approx(0.2))
+
+
 def test_summary_json_is_strict_json_with_what_was_promised(runs):
     record = summarize(runs, reference="baseline", objects={"shapes": (9, 2, 4)}).as_dict()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
