@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mapopt.envs.detector_training.action_forms import AbsoluteAction as AbsoluteAction
     from mapopt.envs.detector_training.action_forms import DiscreteAction as DiscreteAction
     from mapopt.envs.detector_training.action_forms import KnobAction as KnobAction
+    from mapopt.envs.detector_training.action_forms import MovingAction as MovingAction
     from mapopt.envs.detector_training.action_forms import MultiDiscreteAction as MultiDiscreteAction
     from mapopt.envs.detector_training.action_forms import RelativeAction as RelativeAction
     from mapopt.envs.detector_training.actions import ACTIONS as ACTIONS
@@ -114,6 +115,7 @@ else:
             "InstanceFamily": "mapopt.envs.families.base",
             "InstanceSplit": "mapopt.envs.numbering",
             "KnobAction": "mapopt.envs.detector_training.action_forms",
+            "MovingAction": "mapopt.envs.detector_training.action_forms",
             "MultiDiscreteAction": "mapopt.envs.detector_training.action_forms",
             "NoisyLabelsFamily": "mapopt.envs.families.scenes",
             "NumberedFamily": "mapopt.envs.families.base",

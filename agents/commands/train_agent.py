@@ -60,8 +60,8 @@ class TrainAgent(Command):
     knobs: tuple[str, ...] | None = None
     """The knobs it sets; lr, augment, assign_iou and box_weight by default."""
     action: str | None = None
-    """The form of its actions: relative, absolute, discrete, multi_discrete, or module:attribute for one of your
-    own; by default relative, and discrete for dqn."""
+    """The form of its actions: relative, moving, absolute, discrete, multi_discrete, or module:attribute for one of
+    your own; by default relative, and discrete for dqn."""
     action_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """What an action of your own is made with, where it differs from its defaults."""
     scale: float | None = None

@@ -180,7 +180,7 @@ def _check_actions(settings: AgentTraining) -> None:
     space, known = settings.make_action().space_of_actions(), find_algorithm(settings.algo).actions
     kind = "continuous" if isinstance(space, Box) else "choices"
     if kind not in known or (isinstance(space, MultiDiscrete) and "continuous" not in known):
-        forms = "relative or absolute" if "continuous" in known else "discrete"
+        forms = "relative, moving or absolute" if "continuous" in known else "discrete"
         raise ConfigError(f"{settings.algo} cannot learn actions from {space}: give --action {forms}")
 
 

@@ -1,4 +1,4 @@
-"""The four forms of action: offsets from a baseline, values, and steps of one knob or of all.
+"""The forms of action: offsets from a baseline, offsets that add up, values, and steps of one knob or of all.
 
 Wherever an action is relative, doing nothing is the baseline, bit for bit. So an untrained agent is the baseline with
 noise, and whatever a trained one gains is gained over what a researcher would have run anyway.
@@ -20,7 +20,7 @@ from mapopt.errors import ConfigError
 from mapopt.training.controllers.base import Controller, Decision
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.knob_space import KnobSpace
-from mapopt.training.knobs import Range
+from mapopt.training.knobs import Knobs, Range
 
 if TYPE_CHECKING:
     from mapopt.training.budget import Budget, TaskInfo
@@ -97,6 +97,59 @@ class RelativeAction(KnobAction):
     def decide(self, action: Any, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the baseline's decision with the chosen knobs moved by the action."""
         return _shifted(self, self._numbers(action), self.scale, history, task, budget)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovingAction(KnobAction):
+    """``Box(-1, 1, (n,))``: moves every knob from where it is, so it gets anywhere in its range within some rounds.
+
+    Where it is, is its offset from the baseline in the last round: a factor on a logarithmic knob. What is moved goes on
+    following the baseline from there, and zeros keep the offsets, which begin at none. An offset that the end of a
+    range cut off begins at that end.
+    """
+
+    scale: float = SCALE
+    """What a move of 1 means: this factor on a logarithmic knob; see `KnobSpace.shift`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_scale(self.scale)
+
+    @property
+    def baseline_action(self) -> np.ndarray:
+        """No move at all."""
+        return np.zeros(len(self.knobs), np.float32)
+
+    def space_of_actions(self) -> Space[Any]:
+        """Returns the box."""
+        return self._box()
+
+    def offsets(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> list[float]:
+        """Returns how far every knob was from the baseline in the last round, in moves of 1."""
+        if not history:
+            return [0.0] * len(self.knobs)
+        default, now = self.baseline.decide(history[:-1], task, budget).knobs, history[-1].knobs
+        return [
+            0.0 if now.get(name) == default.get(name) else _offset(bounds, now.get(name), default.get(name), self.scale)
+            for name, bounds in self.knob_space(task).ranges.items()
+        ]
+
+    def decide(self, action: Any, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
+        """Returns the baseline's decision with the chosen knobs where they were, and moved by the action."""
+        moves, ranges = self._numbers(action), self.knob_space(task).ranges
+        totals = [old + float(move) for old, move in zip(self.offsets(history, task, budget), moves, strict=True)]
+
+        def moved(knobs: Knobs) -> Knobs:
+            places = zip(ranges.items(), totals, strict=True)
+            return knobs.replace(
+                **{
+                    name: _at_offset(bounds, name, knobs.get(name), total, self.scale)
+                    for (name, bounds), total in places
+                    if total
+                }
+            )
+
+        return self.baseline.decide(history, task, budget).turned(moved)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,15 +274,31 @@ def _shifted(
 
 def _count(bounds: Range, value: float, base: float, *, scale: float, step_size: float) -> int:
     """Returns the steps with which `KnobSpace.shift` comes from the baseline's value to the present one."""
-    if bounds.log:
-        count = math.log(value / base) / math.log(scale) / step_size
-    else:
-        count = (value - base) / (math.log10(scale) / 2 * (bounds.high - bounds.low)) / step_size
+    count = _offset(bounds, value, base, scale) / step_size
     if value == bounds.low < base:
         return math.floor(count + 1e-6)
     if value == bounds.high > base:
         return math.ceil(count - 1e-6)
     return round(count)
+
+
+def _offset(bounds: Range, value: float, base: float, scale: float) -> float:
+    """Returns the offset with which `KnobSpace.shift` comes from the baseline's value to the present one."""
+    if bounds.log:
+        return math.log(value / base) / math.log(scale) if value > 0 and base > 0 else 0.0
+    return (value - base) / (math.log10(scale) / 2 * (bounds.high - bounds.low))
+
+
+def _at_offset(bounds: Range, name: str, base: float, offset: float, scale: float) -> float:
+    """Returns a knob's value at an offset of any size, inside its range."""
+    if bounds.log:
+        if not base:
+            raise ConfigError(
+                f"knob {name} is 0, which is off, and was to be multiplied: start from a value above 0, or set it "
+                "outright (absolute actions)"
+            )
+        return bounds.clip(max(base * scale**offset, bounds.begin))
+    return bounds.clip(base + offset * math.log10(scale) / 2 * (bounds.high - bounds.low))
 
 
 def _check_scale(scale: float) -> None:

@@ -73,6 +73,7 @@ ACTIONS: Registry[Any] = Registry(
     "action form",
     {
         "relative": "mapopt.envs.detector_training.action_forms:RelativeAction",
+        "moving": "mapopt.envs.detector_training.action_forms:MovingAction",
         "absolute": "mapopt.envs.detector_training.action_forms:AbsoluteAction",
         "discrete": "mapopt.envs.detector_training.action_forms:DiscreteAction",
         "multi_discrete": "mapopt.envs.detector_training.action_forms:MultiDiscreteAction",

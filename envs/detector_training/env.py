@@ -28,6 +28,8 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     own. The form of the action is an argument, too:
 
     - ``relative``: ``Box(-1, 1, (n,))``: an offset of every knob from what the baseline does in the same round.
+    - ``moving``: ``Box(-1, 1, (n,))``: moves the offset of every knob from where it was in the last round, so it gets
+      anywhere in its range; 0 keeps it.
     - ``absolute``: ``Box(-1, 1, (n,))``: the value of every knob, -1 and 1 being the ends of its range, on its own
       scale.
     - ``discrete``: ``Discrete(1 + 2n)``: 0 keeps the offsets, 1 + 2i and 2 + 2i move that of knob i a step down
@@ -37,11 +39,11 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
 
     An offset of 1 is a factor of `scale` on a logarithmic knob, and ``log10(scale) / 2`` of the range on a linear one
     (0.3 of it at scale 4). A discrete action moves an offset by `step_size`, at most to 1. The zero action
-    (``relative``), always choosing 0 (``discrete``) and always choosing ones (``multi_discrete``) are the baseline, bit
-    for bit: `baseline_action` is that action, None for ``absolute``, which has none. `action_names` names the entries
-    (or choices) of an action. A number outside the box is clipped to it; an action of another shape, one that is not
-    finite and a choice that there is not are refused. Knobs that a loss, a detector or an optimizer of your own
-    declares are named like ours:
+    (``relative``, ``moving``), always choosing 0 (``discrete``) and always choosing ones (``multi_discrete``) are the
+    baseline, bit for bit: `baseline_action` is that action, None for ``absolute``, which has none. `action_names` names
+    the entries (or choices) of an action. A number outside the box is clipped to it; an action of another shape, one
+    that is not finite and a choice that there is not are refused. Knobs that a loss, a detector or an optimizer of your
+    own declares are named like ours:
 
     | knob | range | scale | default |
     | --- | --- | --- | --- |

@@ -169,7 +169,11 @@ def test_hyperparameters_are_what_the_learner_is_made_with(settings: Any, tmp_pa
         ("soc", {}, "unknown algorithm 'soc': did you mean 'sac'"),
         ("dqn", {"action": "relative"}, "dqn cannot learn actions from Box.*: give --action discrete"),
         ("dqn", {"action": "multi_discrete"}, "dqn cannot learn actions from MultiDiscrete.*: give --action discrete"),
-        ("sac", {"action": "discrete"}, "sac cannot learn actions from Discrete.*: give --action relative or absolute"),
+        (
+            "sac",
+            {"action": "discrete"},
+            "sac cannot learn actions from Discrete.*: give --action relative, moving or absolute",
+        ),
         ("sac", {"epochs": 3}, "epochs was given for sac, which has no such setting: leave it out"),
         ("a2c", {"hyperparameters": {"n_steps": 3}}, "'n_steps' is 3: expected a divisor of the 4 rounds"),
         ("es", {"lanes": 5}, "5 lanes for candidates of 2 episodes each: expected a multiple of 2, of at least 8"),

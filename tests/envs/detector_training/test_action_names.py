@@ -40,6 +40,7 @@ def post_processing(form: Any) -> tuple[PostProcessingEnv, PostProcessingVectorE
     ("form", "names"),
     [
         ("relative", KNOBS),
+        ("moving", KNOBS),
         ("absolute", KNOBS),
         ("multi_discrete", KNOBS),
         ("discrete", ("stay", "lr_down", "lr_up", "augment_down", "augment_up")),
@@ -65,7 +66,7 @@ def test_the_choice_of_a_name_moves_its_knob_its_way() -> None:
         assert moved == ({} if name == "stay" else {knob: 1.0 if way == "up" else -1.0})
 
 
-@pytest.mark.parametrize("form", ["relative", "discrete", "multi_discrete"])
+@pytest.mark.parametrize("form", ["relative", "moving", "discrete", "multi_discrete"])
 def test_the_baseline_action_is_the_baseline_bit_for_bit(form: str) -> None:
     env, vector = training(form)
     assert env.action_space.contains(env.baseline_action)

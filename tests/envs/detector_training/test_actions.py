@@ -67,7 +67,13 @@ def play(action: Action, choices: list[object], task: TaskInfo = TASK) -> list[R
 
 
 def idle(action: Action) -> object:
-    return {"relative": np.zeros(2), "discrete": 0, "multi_discrete": np.ones(2, dtype=np.int64)}[form_of(action)]
+    forms = {
+        "relative": np.zeros(2),
+        "moving": np.zeros(2),
+        "discrete": 0,
+        "multi_discrete": np.ones(2, dtype=np.int64),
+    }
+    return forms[form_of(action)]
 
 
 def form_of(action: Action) -> str:
@@ -79,7 +85,7 @@ MOVING = Schedule(warmup=0.07, augment={0: 0.1, 0.55: 0.9}, nms_iou=((0.0, 0.6),
 
 
 @pytest.mark.parametrize("baseline", [Schedule(), Schedule(shape="steps"), MOVING, Plateau(), Constant()], ids=repr)
-@pytest.mark.parametrize("form", ["relative", "discrete", "multi_discrete"])
+@pytest.mark.parametrize("form", ["relative", "moving", "discrete", "multi_discrete"])
 def test_doing_nothing_is_the_baseline_bit_for_bit(form: str, baseline: object) -> None:
     action = make_action(form, knobs=("lr", "augment"), baseline=baseline)  # type: ignore[arg-type]
     history: list[Round] = []
@@ -102,6 +108,33 @@ def test_every_knob_can_be_turned_and_stays_in_its_range(form: str) -> None:
     if form != "discrete":
         assert turned == set(ranges())
     assert len(turned) > 3
+
+
+def test_moves_add_up_from_where_a_knob_is_and_follow_the_baseline_from_there() -> None:
+    action = make_action("moving", knobs=("lr", "augment"), scale=2.0)
+    history = play(action, [np.array([move, 0.0]) for move in (1.0, 1.0, 0.0, -0.5, 1.0, 1.0, 1.0)])
+    factors = []
+    for played in history:
+        default = Schedule().decide(history[: played.index], TASK, BUDGET)
+        factors.append(played.knobs.get("lr") / default.knobs.get("lr"))
+        assert played.ramp_from is not None
+        assert default.ramp_from is not None
+        assert played.ramp_from.get("lr") / default.ramp_from.get("lr") == pytest.approx(factors[-1], rel=1e-6)
+        assert played.knobs.augment == default.knobs.augment
+    # A single offset could not leave a factor of 2; moves do.
+    assert factors == pytest.approx([2.0, 4.0, 4.0, 2.0**1.5, 2.0**2.5, 2.0**3.5, 2.0**4.5])
+
+
+def test_a_move_that_a_range_cut_off_begins_at_its_end() -> None:
+    first, second = play(make_action("moving", knobs=("augment",), scale=1e9), [np.array([1.0]), np.array([-0.05])])
+    assert first.knobs.augment == 1.0
+    assert second.knobs.augment == pytest.approx(1.0 - 0.05 * 9 / 2)
+
+
+def test_what_is_off_cannot_be_moved() -> None:
+    action = make_action("moving", knobs=("step_ratio",))
+    with pytest.raises(ConfigError, match="knob step_ratio is 0, which is off"):
+        action.decide(np.array([1.0]), [], TASK, BUDGET)
 
 
 def test_the_spaces_are_as_large_as_the_knobs_are_many() -> None:

@@ -114,7 +114,7 @@ def test_a_policy_in_the_environment_equals_the_same_policy_in_a_run(
     assert env.lanes.histories[0][-1].knobs != instance.task.knobs
 
 
-@pytest.mark.parametrize("action", ["relative", "absolute", "discrete", "multi_discrete"])
+@pytest.mark.parametrize("action", ["relative", "moving", "absolute", "discrete", "multi_discrete"])
 def test_the_same_seed_gives_the_same_episode_twice(action: str) -> None:
     assert play(make(action=action), seed=3) == play(make(action=action), seed=3)
     assert play(make(action=action), seed=3) != play(make(action=action), seed=4)

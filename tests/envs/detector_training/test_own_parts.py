@@ -280,7 +280,7 @@ def sharp(mine: str) -> ShapesFamily:
     return ShapesFamily(images=(16, 8, 8), count=3, recipe=Recipe(batch_size=4, loss="mine:Sharp"))
 
 
-@pytest.mark.parametrize("form", ["relative", "absolute", "discrete", "multi_discrete"])
+@pytest.mark.parametrize("form", ["relative", "moving", "absolute", "discrete", "multi_discrete"])
 def test_a_knob_that_a_loss_declares_is_set_like_ours(form: str, sharp: ShapesFamily) -> None:
     env = make(family=sharp, action=form, knobs=("lr", "sharpness"))
     action = {"discrete": 4, "multi_discrete": np.array([1, 2])}.get(form, np.array([0.0, 1.0], np.float32))
@@ -292,7 +292,7 @@ def test_a_knob_that_a_loss_declares_is_set_like_ours(form: str, sharp: ShapesFa
         seen = dict(zip(env.observation_names, observation.tolist(), strict=True))
         assert seen["knob_sharpness"] == pytest.approx(Range(0.5, 8.0, log=True).to_unit(info["knobs"]["sharpness"]))
     assert losses[0][0] == pytest.approx(2.0)
-    expected = {"relative": 8.0, "absolute": 8.0}.get(form, 2.0 * 4.0**0.25)
+    expected = {"relative": 8.0, "moving": 8.0, "absolute": 8.0}.get(form, 2.0 * 4.0**0.25)
     assert losses[1][0] == pytest.approx(expected)
     assert losses[1][1] > 1.1 * losses[0][1]
 

@@ -43,7 +43,7 @@ def shown(info: dict[str, Any]) -> str:
 @pytest.mark.parametrize("lanes", [2, 5])
 @pytest.mark.parametrize(
     ("action", "reward"),
-    [("relative", "gain"), ("absolute", "oLRP"), ("discrete", "f1"), ("multi_discrete", "log_gap")],
+    [("relative", "gain"), ("absolute", "oLRP"), ("moving", "gain"), ("discrete", "f1"), ("multi_discrete", "log_gap")],
 )
 def test_a_lane_plays_the_episodes_that_it_would_play_alone(lanes: int, action: str, reward: str) -> None:
     vector = make_vector(lanes, "Disabled", action=action, reward=reward)
