@@ -103,8 +103,8 @@ class RelativeAction(KnobAction):
 class MovingAction(KnobAction):
     """``Box(-1, 1, (n,))``: moves every knob from where it is, so it gets anywhere in its range within some rounds.
 
-    Where it is, is its offset from the baseline in the last round: a factor on a logarithmic knob. What is moved goes on
-    following the baseline from there, and zeros keep the offsets, which begin at none. An offset that the end of a
+    Where it is, is its offset from the baseline in the last round: a factor on a logarithmic knob. What is moved goes
+    on following the baseline from there, and zeros keep the offsets, which begin at none. An offset that the end of a
     range cut off begins at that end.
     """
 
