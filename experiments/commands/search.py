@@ -25,6 +25,7 @@ class Search(OnExperiment):
     examples: ClassVar[tuple[str, ...]] = (
         "mapopt search --config losses --methods mal rank_sort --workers 2",
         "mapopt search --config default --methods baseline --beside-config",
+        "mapopt search --config bccd --data PATH_OF_BCCD --methods mal --studies",
     )
 
     workers: int = 0
@@ -35,6 +36,8 @@ class Search(OnExperiment):
     """Train such runs again."""
     beside_config: bool = field(default=False, metadata=NOT_A_SETTING)
     """Write what was chosen beside the configuration's file, too, as NAME.searched.yaml, which is read with it."""
+    studies: bool = field(default=False, metadata=NOT_A_SETTING)
+    """Write all searches as studies of Optuna, too, into OUT/EXPERIMENT/studies.db, which its dashboard opens."""
 
     def run(self) -> None:
         """Searches."""
@@ -54,5 +57,6 @@ class Search(OnExperiment):
             out=self.out,
             seed=self.seed,
             beside_config=self.beside_config,
+            studies=self.studies,
             **options,
         )

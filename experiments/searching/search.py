@@ -23,6 +23,8 @@ from mapopt.experiments.searching.outcome import SearchOutcome
 from mapopt.experiments.searching.runs import FOLDER
 from mapopt.experiments.searching.searched_file import NAME, path_beside, write_searched
 from mapopt.experiments.searching.settings import Searched
+from mapopt.experiments.searching.studies import NAME as STUDIES
+from mapopt.experiments.searching.studies import check_studies, write_studies
 from mapopt.locks import lock_folder
 from mapopt.wording import speaks_python
 
@@ -35,6 +37,7 @@ def search(
     out: str | Path = "runs",
     seed: int = 0,
     beside_config: bool = False,
+    studies: bool = False,
     **options: Unpack[Options],
 ) -> list[SearchOutcome]:
     """Searches the settings of every method that has a space, by val AP, on seeds that no comparison uses.
@@ -50,6 +53,7 @@ def search(
         seed: of the settings that strategies draw.
         beside_config: write what was chosen beside the configuration's file, too, as ``NAME.searched.yaml``, which is
             read with it from then on.
+        studies: write all searches as studies of Optuna, too, into ``OUT/EXPERIMENT/studies.db``.
         options: as for `compare`; `progress` is called with a `SearchPlan`, `SearchProgress`, rungs, outcomes and a
             `SearchEnd`.
 
@@ -57,13 +61,15 @@ def search(
         one outcome per method and task, or per method where its search is over all tasks.
 
     Raises:
-        ConfigError: no method has a space, or a setting of it makes no method.
+        ConfigError: no method has a space, a setting of it makes no method, or studies are wanted without Optuna.
         StoreError: a kept run cannot be read, or other code made some.
 
     Example:
         ``search("mine.yaml", methods=["baseline"], workers=2)[0].best.setting``
     """
     check_seed(seed)
+    if studies:
+        check_studies()
     experiment = make_experiment(config, methods, options)
     paths = [Path(out) / experiment.name / NAME, *([_beside(config)] if beside_config else [])]
     ladders = ladders_of(experiment, seed=seed, device=device_of(options))
@@ -79,6 +85,8 @@ def search(
         name = config if isinstance(config, str | Path) else experiment.name
         for path in paths:
             write_searched(path, chosen, best_of_each, command=f"mapopt search --config {name}")
+        if studies:
+            paths.append(write_studies(paths[0].parent / STUDIES, ladders, outcomes))
         report(SearchEnd(paths=tuple(paths), unread=_unread(make_experiment(config, methods, options), chosen)))
     return outcomes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -275,3 +276,33 @@ def test_what_was_searched_is_trained_and_compared(workers: int, content: dict[s
         return replace(outcome, seconds=0.0, processor_seconds=0.0)
 
     assert numbers(alone[0]) == numbers(outcomes[0]), "workers and packing change nothing"
+
+
+def test_searches_are_studies_of_optuna(content: dict[str, Any], tmp_path: Path, quick: Trained) -> None:
+    optuna = pytest.importorskip("optuna", reason="studies are Optuna's, which is in the extra 'search'")
+    outcomes = search(content, studies=True, **options(tmp_path))
+    storage = f"sqlite:///{tmp_path / 'small' / 'studies.db'}"
+    names = optuna.study.get_all_study_names(storage)
+    assert names == ["baseline on easy, hard", "plateau on easy", "plateau on hard"]
+    study = optuna.load_study(study_name=names[0], storage=storage)
+    states = [trial.state.name for trial in study.trials]
+    assert (states.count("COMPLETE"), states.count("PRUNED")) == (2, 4)
+    best, chosen = study.best_trial, outcomes[0].best
+    # Of two tasks of unlike difficulty the search weighs AP relative to the best, which here is the same order.
+    assert best.params["controller.schedule.warmup"] == chosen.setting["controller.schedule.warmup"]
+    assert best.value == pytest.approx((chosen.mean("easy") + chosen.mean("hard")) / 2)
+    assert best.user_attrs["val AP on hard"] == chosen.mean("hard")
+    assert sorted(best.intermediate_values) == [1, 2]
+    assert not list((tmp_path / "small").glob(".*new*"))
+    # Another search writes the file anew, and adds nothing to it.
+    search(content, studies=True, **options(tmp_path))
+    assert optuna.study.get_all_study_names(storage) == names
+
+
+def test_studies_without_optuna_are_refused_before_anything_trains(
+    content: dict[str, Any], tmp_path: Path, quick: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match="studies needs optuna"):
+        search(content, studies=True, **options(tmp_path))
+    assert not quick
