@@ -47,6 +47,7 @@ LAYERS = {
     "mapopt.settings": 0,
     "mapopt.sources": 0,
     "mapopt.stopwatch": 0,
+    "mapopt.trackers": 0,
     "mapopt.vectors": 0,
     "mapopt.waiting": 0,
     "mapopt.weights": 0,

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from mapopt.agents.learning.progress import Progress
-from mapopt.errors import ConfigError, unknown_name
+from mapopt.trackers import FOLDER, check_tracker
 
 LOGS = ("none", "tensorboard")
 """What can be written."""
 
-FOLDER = "tensorboard"
-"""Name of the folder in a training's folder."""
-
 
 def check_log(log: str) -> None:
     """Raises ConfigError unless there is such a log, and what writes it is installed."""
-    if log not in LOGS:
-        raise ConfigError(unknown_name("log", str(log), LOGS))
-    if log == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError("--log tensorboard needs tensorboard, which is not installed: pip install tensorboard")
+    check_tracker(log, LOGS)
 
 
 def make_logger(log: str, out: Path) -> Logger:

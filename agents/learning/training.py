@@ -21,7 +21,7 @@ from mapopt.agents.agent import Agent
 from mapopt.agents.learning.cost import COST, CostLedger
 from mapopt.agents.learning.held_out import Best, evaluate
 from mapopt.agents.learning.learner import Learner, make_learner
-from mapopt.agents.learning.logs import FOLDER, check_log, make_logger, record
+from mapopt.agents.learning.logs import check_log, make_logger, record
 from mapopt.agents.learning.players import Players
 from mapopt.agents.learning.progress import Progress
 from mapopt.agents.learning.references import REFERENCES, ReferenceRuns
@@ -34,6 +34,7 @@ from mapopt.errors import AgentError, WorkerError
 from mapopt.files import write_json
 from mapopt.output import Output
 from mapopt.paths import check_name
+from mapopt.trackers import FOLDER
 
 if TYPE_CHECKING:
     from mapopt.envs.families.base import InstanceFamily

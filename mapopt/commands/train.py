@@ -16,6 +16,7 @@ from mapopt.commands.command import Command
 from mapopt.errors import MapoptError
 from mapopt.fields import NOT_A_SETTING
 from mapopt.files import write_bytes
+from mapopt.trackers import check_tracker
 from mapopt.training.run_files import FIGURES, RESULT, output_of, stage
 from mapopt.training.settings import TrainSettings
 
@@ -45,6 +46,8 @@ class Train(TrainSettings, Command):
     """Go on with the run in the folder; begins it if there is none yet."""
     overwrite: bool = field(default=False, metadata=NOT_A_SETTING)
     """Replace the run in the folder."""
+    log: str = field(default="none", metadata=NOT_A_SETTING)
+    """Send the rounds to tensorboard (files in the folder), wandb, trackio or mlflow, where that is installed."""
     val_loss: bool = field(default=False, metadata=NOT_A_SETTING)
     """Measure the losses on the val split, too, after every round: another pass over it."""
     figures: bool = field(default=True, metadata=NOT_A_SETTING)
@@ -53,13 +56,14 @@ class Train(TrainSettings, Command):
     def run(self) -> int:
         """Trains, and tests the best weights; returns 1 if the run diverged."""
         begun, finished = stage(self.out, resume=self.resume)
+        check_tracker(self.log)
         self.check_run(resumed=begun, finished=finished)
         output_of(self.out).check(resume=self.resume, overwrite=self.overwrite)
         # What is wrong with the flags has been said by now; what is imported from here on takes seconds.
         from mapopt.training.session import train_detector
         from mapopt.training.shown import Shown
 
-        shown = Shown(progress=True, val_loss=self.val_loss, at_end=self._end)
+        shown = Shown(progress=True, val_loss=self.val_loss, log=self.log, at_end=self._end)
         run = train_detector(self, out=self.out, resume=self.resume, overwrite=self.overwrite, shown=shown)
         return int(run.status == "diverged")
 

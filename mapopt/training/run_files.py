@@ -8,6 +8,7 @@ from pathlib import Path
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.output import Output
 from mapopt.paths import check_path
+from mapopt.trackers import FOLDER
 from mapopt.training.history import JSON_LINES
 
 CONFIG = "config.yaml"
@@ -22,6 +23,8 @@ PLAN = "plan.json"
 """What a planner decided for all rounds up to the last one that it planned, as a schedule to be replayed."""
 RESULT = "result.json"
 """The outcome; a run that has it is finished."""
+LOG = "log.json"
+"""Which rounds `--log` has sent, and where to."""
 FIGURES = (
     "results.png",
     "labels.png",
@@ -35,7 +38,7 @@ FIGURES = (
 
 def output_of(folder: Path) -> Output:
     """Returns a run's output folder."""
-    return Output(folder, (CONFIG, JSON_LINES, TABLE, BEST, LAST, PLAN, RESULT, *FIGURES), CONFIG)
+    return Output(folder, (CONFIG, JSON_LINES, TABLE, BEST, LAST, PLAN, RESULT, LOG, f"{FOLDER}/*", *FIGURES), CONFIG)
 
 
 def stage(folder: Path, *, resume: bool) -> tuple[bool, bool]:

@@ -30,6 +30,7 @@ from mapopt.training.fleet import Trainer
 from mapopt.training.history import Round
 from mapopt.training.loop import Observer, RunResult, run
 from mapopt.training.record import ProgressPrinter, Recorder
+from mapopt.training.round_log import RoundLog
 from mapopt.training.run_files import RESULT, checkpoint_path, output_of, stage
 from mapopt.training.run_folder import FINGERPRINTS, STARTED_FROM, RunFolder, comparable
 from mapopt.training.settings import TrainSettings
@@ -233,6 +234,15 @@ def _play(
             recorder = Recorder(folder.folder, history=history, categories=states.categories)
             recorder.write()
             observers.append(recorder)
+            if shown.log != "none":
+                sent = RoundLog(
+                    shown.log,
+                    folder.folder,
+                    history=history,
+                    categories=states.categories,
+                    config=folder.config,
+                )
+                observers.append(stack.enter_context(sent))
         if shown.progress:
             task = trainer.task
             expected = expected_run_seconds(

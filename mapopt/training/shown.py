@@ -21,5 +21,7 @@ class Shown:
     """Print what is trained, and a line per round; on a terminal a bar moves inside a round, too."""
     val_loss: bool = False
     """Measure the losses on the val split, too, after every round."""
+    log: str = "none"
+    """A name in `mapopt.trackers.TRACKERS`: where the rounds are sent to."""
     at_end: AtEnd | None = None
     """What follows, such as drawing figures."""
