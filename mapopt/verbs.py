@@ -1,4 +1,4 @@
-"""What `mapopt.train` and `mapopt.load` do: the commands' work, with the words of their flags, from Python.
+"""What `mapopt.train`, `load` and `diagnose` do: the commands' work, with the words of their flags, from Python.
 
 Functions return results and raise `MapoptError`; they print only when they are asked to.
 """
@@ -6,7 +6,7 @@ Functions return results and raise `MapoptError`; they print only when they are 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -25,6 +25,8 @@ from mapopt.training.controllers.base import Controller
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.controllers.reactive import Plateau
 from mapopt.training.controllers.registry import CONTROLLERS, make_controller
+from mapopt.training.diagnosis.case import SAMPLE
+from mapopt.training.diagnosis.diagnose import Diagnosis, diagnose_run
 from mapopt.training.knobs import Knobs, ranges
 from mapopt.training.recipe import Recipe
 from mapopt.training.run_files import checkpoint_path
@@ -162,6 +164,74 @@ def load(
         ConfigError: there is no such device.
     """
     return TrainedDetector(checkpoint_path(path), choose_device(device), detector=detector)
+
+
+@speaks_python
+def diagnose(
+    run: str | Path | TrainedRun | None = None,
+    *,
+    data: DataSource | None = None,
+    categories: CategoryNames | None = None,
+    checks: Sequence[str] = (),
+    sample: int = SAMPLE,
+    look: bool = True,
+    range_test: bool = False,
+    run_detector: str | Callable[..., Any] | None = None,
+    **settings: Unpack[TrainOptions],
+) -> Diagnosis:
+    """Says why the AP of a run is low, or what would make it low: `mapopt diagnose` from Python.
+
+    Args:
+        run: what `train` returned, or the folder of a run; None for a run that is not begun.
+        data: the images, as for `train`: of a run that is not begun, or those that a stored run had in memory.
+        categories: names for the labels of data sets, as for `train`.
+        checks: make these alone, see `mapopt.training.diagnosis.checks.CHECKS`; by default all that can be made.
+        sample: images of a split to look at.
+        look: whether image files are audited; labels and names are in any case.
+        range_test: whether the beginning of the run is trained at several learning rates.
+        run_detector: what the detector of a stored run is, if it is one of your own.
+        settings: of a run that is not begun, as for `train`; `device` and `threads` for any.
+
+    Returns:
+        The diagnosis: its `findings` in the order of evidence, and all `figures`.
+
+    Raises:
+        ConfigError: settings are unknown or contradict each other, or are given beside a run that has its own.
+        StoreError: the folder holds no run.
+        CheckpointError: its checkpoint is damaged, or its detector is not given.
+
+    >>> diagnosis = diagnose(schedule={"warmup": 0.9}, scene_counts=(40, 20, 8), images=3200)
+    >>> [finding.kind for finding in diagnosis.alarms], diagnosis.alarms[0].change
+    (['warmup'], '--schedule.warmup 0.1')
+    """
+    if run is not None:
+        for name in settings:
+            if name not in ("device", "threads"):
+                raise ConfigError(f"--{name} is given beside a run, whose own settings count: leave it out")
+    splits = None if data is None else _in_memory(data, categories, settings)
+    given: TrainSettings | TrainedRun | Path
+    if run is None:
+        source = SHAPES if data is None or splits is not None else str(data)
+        given = _settings(settings, source)
+        given.check_run(
+            in_memory=splits is not None, own_controller=not isinstance(settings.get("controller", ""), str)
+        )
+    else:
+        given = run if isinstance(run, TrainedRun) else Path(run)
+    threads = torch.get_num_threads()
+    try:
+        return diagnose_run(
+            given,
+            splits=splits,
+            detector=run_detector,
+            checks=checks,
+            sample=sample,
+            look=look,
+            range_test=range_test,
+            device=choose_device(settings.get("device", "auto"), threads=settings.get("threads", 1)),
+        )
+    finally:
+        torch.set_num_threads(threads)
 
 
 _RECIPE = ("loss", "loss_settings", "box_loss", "detector", "detector_settings", "optimizer", "optimizer_settings")

@@ -90,8 +90,9 @@ def test_nothing_is_printed_unless_it_is_asked_for(capsys: pytest.CaptureFixture
     mapopt.train(**TINY, progress=True)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("shapes: 16 train, 8 val, 8 test images at 32 x 32; tiny on cpu")
-    assert printed[1].startswith("this takes about ")
-    assert len(printed) == 6
+    assert printed[1].startswith("objects in train / val / test: disc ")
+    assert printed[2].startswith("this takes about ")
+    assert len(printed) == 9
 
 
 def test_the_number_of_threads_is_left_as_it_was() -> None:

@@ -22,6 +22,7 @@ import tyro
 
 from mapopt.commands.command import Command
 from mapopt.commands.help import help_text
+from mapopt.commands.other_words import translated
 from mapopt.commands.tables import read_tables, replace_value, without_tables
 from mapopt.errors import ConfigError
 from mapopt.fields import describe, leaves
@@ -164,6 +165,9 @@ def _describe(hint: Any) -> str:
 
 def _suggest(given: str, known: dict[str, Any]) -> str:
     """Returns a question about the nearest flag: one in a section by its own name, such as --lr for --knobs.lr."""
+    said = translated(given, known)
+    if said:
+        return said
     section, _, last = given.rpartition(".")
     switch = f"{section}.{last.removeprefix('no_')}".lstrip(".")
     if last.startswith("no_") and known.get(switch) is bool:

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "mapopt.commands.evaluate:Evaluate",
     "predict": "mapopt.commands.predict:Predict",
     "audit": "mapopt.commands.audit:Audit",
+    "diagnose": "mapopt.commands.diagnose:Diagnose",
     "merge": "mapopt.commands.merge:Merge",
     "convert": "mapopt.commands.convert:Convert",
     "split": "mapopt.commands.split:Split",
@@ -41,6 +42,9 @@ SUMMARIES: dict[str, str] = {
     "evaluate": "Measure a trained detector, or a file of results, as COCO does, and say why it is not better.",
     "predict": "Find objects in images, and draw them.",
     "audit": "Find what is wrong with a data set, without a model: labels, images, classes, and leaks between sets.",
+    "diagnose": (
+        "Say why the mAP of a run is low: findings in the order of evidence, each with its figure and a change to try."
+    ),
     "merge": "Put data sets together, categories by name: train with train, val with val, test with test.",
     "convert": "Write a data set in another layout: COCO, Pascal VOC or YOLO.",
     "split": "Divide a data set into train, val and test sets, each with its fraction of every class.",

@@ -150,6 +150,13 @@ class ProgressPrinter:
         self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
         self._progress.update(self._bar, completed=self._done, best=self._shown_best())
 
+    def say(self, text: str) -> None:
+        """Shows lines of text below the rounds so far."""
+        if self._progress is None:
+            print(text, file=self._stream, flush=True)
+        else:
+            self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def _shown_best(self) -> str:
         return f"{self._best:.4f}" if self._best >= 0 else "-"
 

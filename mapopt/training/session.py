@@ -22,10 +22,12 @@ from mapopt.errors import CheckpointError, ConfigError, DataError
 from mapopt.files import write_json
 from mapopt.metrics import STATS
 from mapopt.settings import to_mapping
+from mapopt.training.budget import Budget
 from mapopt.training.checkpoint import CheckpointFolder
 from mapopt.training.class_balance import describe as describe_class_balance
 from mapopt.training.controllers.base import Controller, check_knobs
 from mapopt.training.expected import expected_run_seconds
+from mapopt.training.first_words import describe_objects, is_due, threshold_note
 from mapopt.training.fleet import Trainer
 from mapopt.training.history import Round
 from mapopt.training.loop import Observer, RunResult, run
@@ -248,7 +250,8 @@ def _play(
             expected = expected_run_seconds(
                 task.recipe.detector, task.splits.train.size, images=1, device=settings.device
             )
-            observers.append(stack.enter_context(ProgressPrinter(settings.budget, history=history, expected=expected)))
+            printer = stack.enter_context(ProgressPrinter(settings.budget, history=history, expected=expected))
+            observers += [printer, _Explainer(trainer, controller, settings.budget, states, history, printer)]
 
         def observe(lane: int, played: Round) -> None:
             for observer in observers:
@@ -265,12 +268,41 @@ def _play(
         )
 
 
+class _Explainer:
+    """Says why val AP is near 0 after a tenth of the budget, if it is."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        controller: Controller,
+        budget: Budget,
+        states: CheckpointFolder,
+        history: Sequence[Round],
+        printer: ProgressPrinter,
+    ) -> None:
+        self._trainer, self._controller, self._budget, self._states = trainer, controller, budget, states
+        self._history, self._printer = list(history), printer
+
+    def __call__(self, lane: int, played: Round) -> None:
+        """Adds a round, and speaks where it is time to."""
+        self._history.append(played)
+        if is_due(self._history, self._budget):
+            # Imported where it is needed: most runs have learned something by then.
+            from mapopt.training.diagnosis.early import explain
+
+            checkpoint = self._states.checkpoint(self._trainer.snapshot(), self._history)
+            device = self._trainer.fleet.detectors[0].weights.device
+            self._printer.say(explain(self._trainer.task, self._budget, self._controller, checkpoint, device))
+
+
 def _introduce(name: str, task: Task, device: torch.device) -> None:
     counts = ", ".join(f"{len(images)} {split}" for split, images in task.splits.named())
     height, width = task.splits.train.size
     print(f"{name}: {counts} images at {height} x {width}; {task.recipe.detector} on {device}")
     balance = describe_class_balance(task.recipe, task.splits.train.annotations)
-    for note in (task.splits.note, balance, *unread_knobs(task.recipe, task.knobs)):
+    print(describe_objects(task.splits))
+    threshold = threshold_note(task.recipe, task.knobs)
+    for note in (task.splits.note, balance, threshold, *unread_knobs(task.recipe, task.knobs)):
         if note:
             print(note)
 

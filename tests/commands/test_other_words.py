@@ -1,0 +1,40 @@
+"""Flags that other trainers have: each is answered with ours, and what it says is a flag of the command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from mapopt.commands.other_words import OTHER_WORDS
+from mapopt.commands.registry import COMMANDS, find_command
+from mapopt.fields import leaves
+
+Refused = Callable[..., str]
+
+ASKED = [
+    ("train", "epochs", "did you mean '--images'? It counts images, in every epoch again: epochs times the number of"),
+    ("train", "lr", "did you mean '--knobs.lr'?"),
+    ("train", "model", "did you mean '--recipe.detector'?"),
+    ("train", "weights", "did you mean '--start-from'? It takes a checkpoint or a run's folder; --recipe.weights is"),
+    ("train", "img-size", "did you mean '--size HEIGHT WIDTH'?"),
+    ("train", "imgsz", "did you mean '--size HEIGHT WIDTH'?"),
+    ("evaluate", "weights", "did you mean '--checkpoint'?"),
+    ("predict", "source", "did you mean '--images'? It takes files and folders."),
+]
+
+
+@pytest.mark.parametrize(("command", "word", "said"), ASKED)
+def test_a_flag_of_other_trainers_is_answered_with_ours(command: str, word: str, said: str, refused: Refused) -> None:
+    assert f"unknown flag '--{word}': {said}" in refused(command, f"--{word}", "3")
+
+
+def test_images_to_predict_on_are_no_answer_to_epochs(refused: Refused) -> None:
+    assert "--images" not in refused("predict", "--epochs", "3")
+
+
+def test_every_answer_is_a_flag_of_some_command_and_no_word_is_one_of_train() -> None:
+    flags = {name: {".".join(path) for path, _ in leaves(find_command(name))} for name in COMMANDS}
+    answers = {flag for entries in OTHER_WORDS.values() for flag, _ in entries}
+    assert answers <= set().union(*flags.values())
+    assert not set(OTHER_WORDS) & flags["train"]
