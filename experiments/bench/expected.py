@@ -83,7 +83,7 @@ def training_seconds(settings: TrainingSettings) -> dict[str, float]:
 
 def headroom_seconds(settings: HeadroomSettings) -> dict[str, float]:
     """Returns the seconds of each family of `mapopt bench headroom`."""
-    runs = settings.instances * settings.settings
+    runs = settings.instances * settings.candidates
     image = _PER_LANE / 40 / 16 * (settings.size / 48) ** 2
     return dict.fromkeys(settings.families, runs * settings.images * image)
 

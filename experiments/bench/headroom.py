@@ -114,13 +114,13 @@ def measure_headroom(name: str, settings: HeadroomSettings, *, seed: int, device
         device: where detectors train.
     """
     cases = cases_of(name, settings)
-    offsets = np.random.default_rng(seed).uniform(-1, 1, (settings.settings, len(settings.knobs)))
+    offsets = np.random.default_rng(seed).uniform(-1, 1, (settings.candidates, len(settings.knobs)))
     offsets[0] = 0
-    shape = (settings.settings, len(cases))
+    shape = (settings.candidates, len(cases))
     val, test = np.zeros(shape), np.zeros(shape)
     groups: dict[Any, list[tuple[int, int]]] = {}
     for place, case in enumerate(cases):
-        groups.setdefault(_kind(case), []).extend((row, place) for row in range(settings.settings))
+        groups.setdefault(_kind(case), []).extend((row, place) for row in range(settings.candidates))
     for members in groups.values():
         for start in range(0, len(members), LANES):
             _train(members[start : start + LANES], cases, offsets, settings, seed, device, val, test)
@@ -133,11 +133,11 @@ def measure_headroom(name: str, settings: HeadroomSettings, *, seed: int, device
     return Headroom(
         family=name,
         instances=len(cases),
-        settings=settings.settings,
+        settings=settings.candidates,
         best_single=float(test[single].mean()),
         best_each=float(each.mean()),
         gain=Estimate(float(gains.mean()), float(low), float(high)),
-        images=sum(case.budget.images for case in cases) * settings.settings,
+        images=sum(case.budget.images for case in cases) * settings.candidates,
     )
 
 

@@ -143,7 +143,7 @@ class HeadroomSettings:
     instances."""
     instances: int = 18
     """Of every family, from those for evaluating agents."""
-    settings: int = 8
+    candidates: int = 8
     """How many settings every instance is trained with; the first is the default."""
     knobs: tuple[str, ...] = ("lr", "augment", "box_weight")
     """What differs between them."""
@@ -159,7 +159,7 @@ class HeadroomSettings:
     def check(self) -> None:
         """Raises ConfigError where there is nothing to measure, or a number makes no sense."""
         check_numbers("instances", [self.instances], 2)
-        check_numbers("settings", [self.settings], 2)
+        check_numbers("candidates", [self.candidates], 2)
         check_numbers("scale", [self.scale], 1.01)
         check_numbers("size", [self.size], 16)
         if not self.families or not self.knobs:

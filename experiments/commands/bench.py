@@ -191,7 +191,7 @@ class BenchHeadroom(HeadroomSettings, _Bench):
 
     examples: ClassVar[tuple[str, ...]] = (
         "mapopt bench headroom --families units recipes --out benchmark",
-        "mapopt bench headroom --families shapes --knobs lr --settings 5",
+        "mapopt bench headroom --families shapes --knobs lr --candidates 5",
     )
     files: ClassVar[tuple[str, ...]] = ("headroom.json",)
 

@@ -16,7 +16,7 @@ from mapopt.experiments.bench.headroom import cases_of, measure_headroom
 from mapopt.experiments.bench.settings import HeadroomSettings
 
 CPU = torch.device("cpu")
-SMALL = HeadroomSettings(families=("units",), instances=3, settings=2, images=160, rounds=2, size=32)
+SMALL = HeadroomSettings(families=("units",), instances=3, candidates=2, images=160, rounds=2, size=32)
 
 
 def test_instances_are_those_for_evaluating_agents() -> None:
@@ -58,7 +58,7 @@ def test_the_gain_is_that_of_the_best_of_each_over_the_best_for_all(monkeypatch:
 
 
 def test_the_command_prints_and_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--families", "units", "--instances", "2", "--settings", "2", "--images", "160", "--rounds", "2"]
+    words = ["--families", "units", "--instances", "2", "--candidates", "2", "--images", "160", "--rounds", "2"]
     assert main(["bench", "headroom", *words, "--knobs", "lr", "--out", str(tmp_path / "out")]) == 0
     (written,) = json.loads((tmp_path / "out" / "headroom.json").read_text())
     assert written["family"] == "units"
