@@ -87,11 +87,15 @@ def test_command_lines_on_a_page_are_understood(page: str, capsys: pytest.Captur
 
 
 def test_searches_on_a_page_are_read() -> None:
-    baseline, steps, learning, equal = [yaml.safe_load(code) for _, code in blocks("search.md", "yaml")]
+    baseline, steps, learning, tasks, equal = [yaml.safe_load(code) for _, code in blocks("search.md", "yaml")]
     experiment = {"name": "page", "budget": {"images": 12800, "rounds": 20}, "tasks": {"shapes": {}}}
     methods = {**baseline["methods"], **equal["methods"], "steps": {"search": {**steps, "settings": 4}}}
     methods["learning"] = learning["methods"]["baseline"]
     read = load_experiment({**experiment, "methods": methods})
+    several = load_experiment(
+        {**experiment, "budget": {"images": 12800, "rounds": 10}, **tasks, "methods": {"baseline": {}}}
+    )
+    assert several.budget_of("adamw_64").images == 25600
     assert read.methods["baseline"].search.halving.counts(96) == [96, 32, 12]
     assert read.methods["learning"].search.strategy_settings == {"startup": 12, "batch": 6}
     assert read.methods["focal"].search == read.methods["rank_sort"].search

@@ -133,7 +133,7 @@ class BenchTraining(TrainingSettings, _Bench):
     """
 
     examples: ClassVar[tuple[str, ...]] = (
-        "mapopt bench training",
+        "mapopt bench training --detectors fcos_resnet18 --repeats 2",
         "mapopt bench training --detectors retinanet --size 256 --out benchmark",
     )
     files: ClassVar[tuple[str, ...]] = ("training.json",)

@@ -25,7 +25,7 @@ class Search(OnExperiment):
     examples: ClassVar[tuple[str, ...]] = (
         "mapopt search --config losses --methods mal rank_sort --workers 2",
         "mapopt search --config default --methods baseline --beside-config",
-        "mapopt search --config bccd --data PATH_OF_BCCD --methods mal --studies",
+        "mapopt search --config bccd --data PATH_OF_BCCD --methods mal_weighted --studies",
     )
 
     workers: int = 0
