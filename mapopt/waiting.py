@@ -17,6 +17,9 @@ from mapopt.stopwatch import duration
 EVERY = 25.0
 """Seconds without a line after which one is printed."""
 
+_FIRST_PART = 0.05
+"""Fraction of a step from which on it tells how long all of them take."""
+
 
 class Waiting:
     """Says how a piece of work goes; a context. An inner one speaks for those around it.
@@ -49,6 +52,7 @@ class Waiting:
         self._what, self._unit = what, unit
         self._total, self._first, self._done = total, done, done
         self._expected, self._stream, self._announce = expected, stream, announce
+        self._part, self._note = 0.0, ""
         self._quiet = quiet
         self._began = self._said = time.monotonic()
         self._ended = threading.Event()
@@ -76,9 +80,13 @@ class Waiting:
 
     def advance(self, done: int, *, said: bool = True) -> None:
         """Notes how many steps are done, and whether a line was printed about it."""
-        self._done = done
+        self._done, self._part, self._note = done, 0.0, ""
         if said:
             self._said = time.monotonic()
+
+    def within(self, part: float, note: str) -> None:
+        """Notes how far the step is that is being done: which fraction of it, and in words."""
+        self._part, self._note = part, note
 
     @classmethod
     def watched(cls) -> bool:
@@ -93,9 +101,9 @@ class Waiting:
     @property
     def left(self) -> float | None:
         """About how many seconds are left; None where nothing tells."""
-        gone, steps = self.gone, self._done - self._first
-        if self._total is not None and steps > 0:
-            return gone / steps * (self._total - self._done)
+        gone, steps = self.gone, self._done - self._first + self._part
+        if self._total is not None and steps >= _FIRST_PART:
+            return gone / steps * (self._total - self._done - self._part)
         # What takes longer than was expected takes nobody knows how long.
         return None if self._expected is None or self._expected <= gone else self._expected - gone
 
@@ -113,6 +121,7 @@ class Waiting:
     def describe(self) -> str:
         """Says how it goes."""
         parts = [] if self._total is None else [f"{self._done} of {self._total} {self._unit}"]
+        parts += [self._note] if self._note else []
         parts.append(f"{duration(self.gone)} gone")
         return f"{self._what}: " + ", ".join([*parts, *([self.remaining()] if self.remaining() else [])])
 

@@ -6,7 +6,7 @@ non-finite loss or gradient stops its lane before the optimizer steps, and evalu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,6 +81,7 @@ class LaneEngine:
         self._packing = Packing(self._all, self._make_rows, self._tell, packs=packs)
         self.diverged = torch.zeros(self.lanes, dtype=torch.bool, device=self.device)
         self._sets, self._first = DeviceSets(self.device), FirstGradients()
+        self.on_step: Callable[[int], object] = int  # called after every step, it does nothing with the number
         for lane, seed in enumerate(seeds):
             self.reset(lane, seed)
 
@@ -164,6 +165,7 @@ class LaneEngine:
                 seed = sample_seed(self.seeds[0], self.seen[0] + step * steps.sizes[0], stream=2)
                 self._step(pack, sets, shown, own, step, part, seed)
                 step += 1
+                self.on_step(step * steps.sizes[0])
                 left = [lane for lane in pack.still_running() if steps.steps[lane] > step]
             log.put(part, pack.places, training)
             self.diverged[training] |= ~pack.running[pack.places]

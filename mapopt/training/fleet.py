@@ -34,6 +34,7 @@ class Fleet:
 
     Attributes:
         measures: what a run measures of every round beside what its controllers ask for.
+        on_step: called after every step with the images of the interval that the first lane has trained on.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Fleet:
         else:
             self._engines = [LaneEngine([task], [seed], device=device) for task, seed in zip(each, seeds, strict=True)]
         self.measures: tuple[Measure, ...] = ()
+        self.on_step: Callable[[int], object] = int
         self._place = [(engine, lane) for engine in self._engines for lane in range(engine.lanes)]
 
     @property
@@ -109,6 +111,7 @@ class Fleet:
         for engine in self._engines:
             first = len(intervals)
             mine = slice(first, first + engine.lanes)
+            engine.on_step = self.on_step if engine is self._engines[0] else int
             intervals += engine.train(
                 images, ramp_from=starts[mine], via=bends[mine], active=wanted[mine], measures=measures
             )

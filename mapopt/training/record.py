@@ -79,8 +79,15 @@ class Recorder:
         return record
 
 
+_TRAINING = 0.9
+"""Fraction of a round's time that is training and not evaluation, guessed before there is a round."""
+
+
 class ProgressPrinter:
     """Shows a run as it goes: one line a round, and below them on a terminal a bar with the time that is left.
+
+    The bar moves inside a round, too, by the images that are trained and then by the evaluation; elsewhere a line says
+    at least every half minute how far it is.
 
     Args:
         budget: how long the run may be.
@@ -107,6 +114,8 @@ class ProgressPrinter:
             expected=None if expected is None else expected * budget.interval * (budget.rounds - len(history)),
             stream=stream,
         )
+        self._trained = sum(played.interval.seconds for played in history)
+        self._training = self._trained / history[-1].seconds if history and history[-1].seconds > 0 else _TRAINING
         self._best = max((played.val.ap for played in history), default=-1.0)
         self._stream = stream or sys.stdout
         self._progress: Progress | None = None
@@ -117,11 +126,14 @@ class ProgressPrinter:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("rounds"),
+                TextColumn("{task.fields[inside]}"),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 console=console,
             )
-            self._bar = self._progress.add_task("", total=budget.rounds, completed=self._done, best=self._shown_best())
+            self._bar = self._progress.add_task(
+                "", total=budget.rounds, completed=self._done, best=self._shown_best(), inside=""
+            )
 
     def __enter__(self) -> ProgressPrinter:
         """Says about how long it will take, and puts the bar up."""
@@ -141,6 +153,8 @@ class ProgressPrinter:
     def __call__(self, lane: int, played: Round) -> None:
         """Shows a round."""
         self._done, self._best = self._done + 1, max(self._best, played.val.ap)
+        self._trained += played.interval.seconds
+        self._training = self._trained / played.seconds if played.seconds > 0 else _TRAINING
         line = describe_round(played, self._budget)
         self._waiting.advance(self._done)
         if self._progress is None:
@@ -148,7 +162,16 @@ class ProgressPrinter:
             print(f"{line}  {left}" if left else line, file=self._stream, flush=True)
             return
         self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
-        self._progress.update(self._bar, completed=self._done, best=self._shown_best())
+        self._progress.update(self._bar, completed=self._done, best=self._shown_best(), inside="")
+
+    def step(self, images: int) -> None:
+        """Notes how many images of the round are trained."""
+        whole = self._budget.interval
+        note = f"image {images} of {whole}" if images < whole else "evaluating"
+        part = min(1.0, self._training) * min(1.0, images / whole)
+        self._waiting.within(part, f"{note} in round {self._done + 1}")
+        if self._progress is not None:
+            self._progress.update(self._bar, completed=self._done + part, inside=note)
 
     def say(self, text: str) -> None:
         """Shows lines of text below the rounds so far."""

@@ -252,6 +252,7 @@ def _play(
             )
             printer = stack.enter_context(ProgressPrinter(settings.budget, history=history, expected=expected))
             observers += [printer, _Explainer(trainer, controller, settings.budget, states, history, printer)]
+            trainer.fleet.on_step = printer.step
 
         def observe(lane: int, played: Round) -> None:
             for observer in observers:

@@ -4,15 +4,18 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mapopt.training.budget import Budget
+from mapopt.training.fleet import Fleet
 from mapopt.training.history import Interval, Round, Scores
 from mapopt.training.knobs import Knobs
 from mapopt.training.record import ProgressPrinter, Recorder, describe_round
+from mapopt.training.task import Task
 
 BUDGET = Budget(images=1280, rounds=20)
 
@@ -149,3 +152,50 @@ def test_on_a_terminal_a_bar_stands_below_the_lines(monkeypatch: pytest.MonkeyPa
     assert describe_round(make_round(2, ap=0.3), BUDGET) in text
     assert "best val AP 0.5000" in text
     assert "3/20" in text.split("rounds")[-2], "the bar counts the rounds that were played before"
+
+
+def test_inside_a_round_the_bar_moves_and_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "140")
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    with ProgressPrinter(BUDGET, history=[make_round(0)], stream=stream) as printer:
+        assert printer._progress is not None
+        printer.step(16)
+        printer._progress.refresh()
+        task = printer._progress.tasks[0]
+        # A third of the seconds of the first round were training.
+        assert task.completed == pytest.approx(1 + 16 / 64 / 3)
+        printer.step(64)
+        printer._progress.refresh()
+        assert task.completed == pytest.approx(1 + 1 / 3)
+        printer(0, make_round(1))
+        assert (task.completed, task.fields["inside"]) == (2, "")
+    text = stream.getvalue()
+    assert "image 16 of 64" in text
+    assert "evaluating" in text
+
+
+def test_a_line_elsewhere_says_how_far_a_round_is_and_what_is_left() -> None:
+    with ProgressPrinter(BUDGET, history=[make_round(0)], stream=io.StringIO()) as printer:
+        waiting = printer._waiting
+        waiting._began -= 10.0
+        assert re.fullmatch(r"training: 1 of 20 rounds, 10 s gone", waiting.describe())
+        printer.step(32)
+        said = waiting.describe()
+        # A sixth of a round took ten seconds, and 18 5/6 are left.
+        assert re.fullmatch(r"training: 1 of 20 rounds, image 32 of 64 in round 2, 10 s gone, about 19 min left", said)
+        printer(0, make_round(1))
+        assert "image" not in waiting.describe()
+
+
+def test_a_fleet_says_after_every_step_how_many_images_are_trained(make_task: Callable[..., Task]) -> None:
+    fleet, seen = Fleet(make_task(), [0, 1]), list[int]()
+    fleet.on_step = seen.append
+    fleet.train(12)
+    fleet.train(4)
+    assert seen == [4, 8, 12, 4]
