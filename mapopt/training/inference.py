@@ -6,7 +6,7 @@ last bits differ, and the AP of a checkpoint would not be exactly the one its ru
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mapopt.data import ImageSet
 from mapopt.detectors.interface import Detector, KnobTable
+from mapopt.detectors.layers import feature_maps
 from mapopt.detectors.objective import OWN_LOSS, Objective
 from mapopt.detectors.registry import DETECTORS, build_detector, supports_lanes
 from mapopt.errors import CheckpointError
@@ -119,6 +120,23 @@ class LoadedDetector:
         """
         everything = self._knobs | {"score_threshold": torch.zeros_like(self._knobs["score_threshold"])}
         return self._run(images, self._detector.candidates, everything)
+
+    def feature_maps(self, images: ImageSet, layers: Sequence[str] = ()) -> dict[str, Tensor]:
+        """Returns what layers make of a few images, by name, each ``[images, channels, height, width]`` on the host.
+
+        Args:
+            images: at the detector's size, together in one batch.
+            layers: names, see `mapopt.detectors.layers.feature_maps`; all by default.
+
+        Raises:
+            ConfigError: a layer is unknown, or the detector has none that can be seen.
+        """
+        return feature_maps(self._detector, images.pixels.to(self._device).float(), self._knobs, layers)
+
+    def layer_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns channels, height and width of every layer's map, by name."""
+        blank = torch.zeros((1, 3, *self.size), device=self._device)
+        return {name: tuple(maps.shape[1:]) for name, maps in feature_maps(self._detector, blank, self._knobs).items()}
 
     @property
     def batch(self) -> int:

@@ -88,8 +88,8 @@ def named_components(place: str, parts: Mapping[str, Tensor], *, pointwise: bool
     A pointwise loss has no ranking to be called by and is the class loss itself; what is blended in or added is called
     by its place in the objective.
 
-    >>> one = {"rank": torch.ones(1)}
-    >>> [*named_components("loss", one, pointwise=True), *named_components("blend_with", one, pointwise=True)]
+    >>> parts = {"rank": torch.ones(1)}
+    >>> [*named_components("loss", parts, pointwise=True), *named_components("blend_with", parts, pointwise=True)]
     ['class', 'blend_with']
     """
     if place == "loss":

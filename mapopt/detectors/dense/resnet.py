@@ -63,6 +63,11 @@ class ResNetNetwork:
         self._bound = RowModule(self._module.to(weights.device), self._row, weights)
         return self._bound
 
+    @property
+    def module(self) -> nn.Module:
+        """The module that computes it, whose layers can be looked at; its weights come from outside."""
+        return self._module
+
     def parts(self) -> dict[str, tuple[int, ...]]:
         """Returns the shapes of its parameters by name, in order."""
         return self._row.shapes

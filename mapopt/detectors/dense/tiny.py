@@ -99,8 +99,21 @@ class TinyNetwork:
         """Returns how many lanes have to run at once: the compiled loops compute each by itself."""
         return 2 if kernels_for(weights) is None else 1
 
-    def forward_grouped(self, weights: Tensor, images: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
-        """Does what `forward` does with torch's operations on all lanes, as a GPU wants it."""
+    def feature_maps(self, weights: Tensor, images: Tensor) -> dict[str, Tensor]:
+        """Returns what each layer makes of images ``[batch, 3, h, w]``, by name: the first three after their rectifier.
+
+        Args:
+            weights: of one lane, ``[1, n]``.
+            images: of 0 to 255.
+        """
+        maps: dict[str, Tensor] = {}
+        self.forward_grouped(weights, images[None], maps)
+        return {name: values.detach().cpu() for name, values in maps.items()}
+
+    def forward_grouped(
+        self, weights: Tensor, images: Tensor, kept: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
+        """Does what `forward` does with torch's operations on all lanes, as a GPU wants it; `kept` gets their maps."""
         lanes, batch = images.shape[:2]
         parts = dict(zip((name for name, _ in self._layers), weights.split(self.sizes, dim=1), strict=True))
         shapes = dict(self._layers)
@@ -113,7 +126,13 @@ class TinyNetwork:
 
         def activate(maps: Tensor, name: str) -> Tensor:
             scale, shift = parts[f"{name}.scale"].reshape(-1), parts[f"{name}.shift"].reshape(-1)
-            return functional.relu(functional.group_norm(maps, maps.shape[1] // _GROUP, scale, shift))
+            maps = functional.relu(functional.group_norm(maps, maps.shape[1] // _GROUP, scale, shift))
+            return keep(maps, name)
+
+        def keep(maps: Tensor, name: str) -> Tensor:
+            if kept is not None:
+                kept[name] = maps
+            return maps
 
         maps = activate(_patches(normalize(images), parts["stem"]), "stem")
         maps = convolve(maps, "first", 2)
@@ -122,7 +141,7 @@ class TinyNetwork:
         channels = self.classes + 4
         kernel = parts["head"].reshape(lanes * channels, -1, 1, 1)
         maps = functional.conv2d(maps, kernel, parts["head.bias"].reshape(-1), groups=lanes)
-        height, width = maps.shape[-2:]
+        height, width = keep(maps, "head").shape[-2:]
         outputs = maps.view(batch, lanes, channels, height * width).permute(1, 0, 3, 2)
         return outputs[..., : self.classes], outputs[..., self.classes :], [(height, width)]
 
