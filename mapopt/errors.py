@@ -43,6 +43,10 @@ class AgentError(MapoptError):
     """A stored agent is damaged, of another version, or was trained for other knobs."""
 
 
+class TimeUp(MapoptError):
+    """A run has reached its time limit; what it has done so far is kept, and it can be resumed."""
+
+
 class WorkerError(MapoptError):
     """A worker process died, or the memory did not suffice."""
 

@@ -66,6 +66,12 @@ class TrainOptions(TypedDict, total=False):
     """The knobs to start from; those that are left out have their defaults."""
     images: int
     """How many images to train on in all, counted again in every epoch."""
+    epochs: float
+    """The budget in place of images: how often to train on every image."""
+    hours: float
+    """The budget in place of images: as many as are expected to take so long."""
+    time_limit: float
+    """Hours after which a run in a folder raises `mapopt.errors.TimeUp`; it can be resumed."""
     rounds: int
     """Into how many rounds they are cut; after each the val split is evaluated."""
     size: tuple[int, int]
@@ -75,6 +81,8 @@ class TrainOptions(TypedDict, total=False):
     invalid: Invalid
     split: tuple[float, float, float]
     bits: int
+    workers: int
+    """Folders: decode images whenever they are needed, by so many threads, instead of once into memory."""
     scenes: ShapesConfig | Mapping[str, Any]
     scene_counts: tuple[int, int, int]
     start_from: str | Path
@@ -119,6 +127,7 @@ def train(
         ConfigError: settings are unknown or contradict each other.
         DataError: the images cannot be used, or are not those that the run was begun with.
         StoreError: the folder is in use, or holds another run.
+        TimeUp: the time limit came first.
 
     >>> run = train(images=64, rounds=2, scene_counts=(16, 8, 8), loss="ap", device="cpu")
     >>> run.status, len(run.history), run.detector.categories

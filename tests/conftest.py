@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mapopt.data import Annotations, ShapesConfig, Splits, make_shapes_splits
 from mapopt.evaluation.inputs import Predictions, named_ground_truth
@@ -25,6 +27,32 @@ torch.set_num_threads(1)
 def small_splits() -> Splits:
     """A set that trains in a blink."""
     return make_shapes_splits(ShapesConfig(), seed=3, train=24, val=10, test=12)
+
+
+@pytest.fixture(scope="session")
+def write_set() -> Callable[..., Path]:
+    """Writes a COCO folder of images of noise with a red square in each."""
+    return _write_set
+
+
+def _write_set(folder: Path, count: int = 8, *, seed: int = 0, sides: tuple[int, int] = (60, 45)) -> Path:
+    """See `write_set`."""
+    random = np.random.default_rng(seed)
+    (folder / "images").mkdir(parents=True)
+    for part, number in (("train", count), ("val", 3), ("test", 3)):
+        images, objects = [], []
+        for place in range(number):
+            pixels = random.integers(0, 255, (sides[1], sides[0], 3), dtype=np.uint8)
+            left, top = (int(random.integers(0, side // 2)) for side in sides)
+            pixels[top : top + 20, left : left + 20] = (255, 0, 0)
+            name = f"{part}{place}.png"
+            Image.fromarray(pixels).save(folder / "images" / name)
+            images.append({"id": place, "file_name": name, "width": sides[0], "height": sides[1]})
+            box = {"bbox": [left, top, 20, 20], "area": 400, "iscrowd": 0, "category_id": 1}
+            objects.append({"id": place, "image_id": place, **box})
+        content = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "red"}]}
+        (folder / f"{part}.json").write_text(json.dumps(content))
+    return folder
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mapopt.training.budget import Budget
-from mapopt.training.engine import Snapshot
 from mapopt.training.history import Round
+from mapopt.training.snapshots import Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)

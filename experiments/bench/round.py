@@ -19,7 +19,7 @@ from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.detectors.dense.detector import DenseDetector
 from mapopt.evaluation.text_tables import new_table
 from mapopt.experiments.bench.cost import clock
-from mapopt.training import engine
+from mapopt.training import batches, engine
 from mapopt.training.engine import LaneEngine
 from mapopt.training.optimizers.registry import OPTIMIZERS
 from mapopt.training.task import Task
@@ -141,7 +141,7 @@ def _watched(device: torch.device) -> Iterator[dict[str, float]]:
     watch = _Watch(device)
     pieces: tuple[tuple[Any, str, str], ...] = (
         (engine, "make_plan", "data"),
-        (engine, "make_batch", "data"),
+        (batches, "make_batch", "data"),
         (DenseDetector, "losses", "losses"),
         (torch.Tensor, "backward", "backward"),
         (engine, "clip_rows", "optimizer"),

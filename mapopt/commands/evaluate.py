@@ -199,7 +199,7 @@ class Evaluate(DataSettings, Command):
     def _data(self, detector: TrainedDetector) -> DataSettings:
         """Returns the settings of the data: this command's own, or those that the checkpoint was trained with."""
         if self.data is None:
-            return detector.trained_with()
+            return dataclasses.replace(detector.trained_with(), workers=self.workers)
         names = [field.name for field in dataclasses.fields(DataSettings)]
         given = {name: getattr(self, name) for name in names}
         stored = detector.checkpoint.settings

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from mapopt.commands.command import Command
-from mapopt.errors import MapoptError
+from mapopt.errors import MapoptError, TimeUp
 from mapopt.fields import NOT_A_SETTING
 from mapopt.files import write_bytes
 from mapopt.trackers import check_tracker
@@ -23,6 +23,10 @@ from mapopt.training.settings import TrainSettings
 if TYPE_CHECKING:
     from mapopt.data.splits import Splits
     from mapopt.training.trained_run import TrainedRun
+
+
+OUT_OF_TIME = 75
+"""Exit status of a run whose time limit came first: the system's word for what is to be tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,7 @@ class Train(TrainSettings, Command):
     examples: ClassVar[tuple[str, ...]] = (
         "mapopt train --recipe.loss rank_sort --images 25600 --out runs/rank-sort",
         "mapopt train --data cells --size 96 128 --recipe.detector resnet18 --out runs/cells --resume",
+        "mapopt train --data cells --size 96 128 --epochs 40 --workers 2 --time-limit 1.5 --out runs/cells",
     )
 
     out: Path = Path("runs/train")
@@ -64,7 +69,11 @@ class Train(TrainSettings, Command):
         from mapopt.training.shown import Shown
 
         shown = Shown(progress=True, val_loss=self.val_loss, log=self.log, at_end=self._end)
-        run = train_detector(self, out=self.out, resume=self.resume, overwrite=self.overwrite, shown=shown)
+        try:
+            run = train_detector(self, out=self.out, resume=self.resume, overwrite=self.overwrite, shown=shown)
+        except TimeUp as error:
+            print(error)
+            return OUT_OF_TIME
         return int(run.status == "diverged")
 
     def _end(self, run: TrainedRun, splits: Splits | None) -> None:

@@ -1,13 +1,14 @@
-"""Holds decoded images of one size with their annotations: what a trainer reads.
+"""Holds images of one size with their annotations: what a trainer reads.
 
-Every image is decoded and scaled once, into one tensor of bytes. The annotations stay in original pixels, because AP is
-measured there; `ImageSet.scale` leads from one to the other.
+Every image is decoded and scaled once, into one tensor of bytes, or whenever it is asked for. The annotations stay in
+original pixels, because AP is measured there; `ImageSet.scale` leads from one to the other.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,10 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from mapopt.data.annotations import Annotations, number_of
-from mapopt.data.image_files import open_image
 from mapopt.data.memory import check_memory
+from mapopt.data.on_demand import PixelsOnDemand, decode, hash_of
 from mapopt.data.options import check_bits
-from mapopt.data.pixels import letterbox, letterbox_scale
+from mapopt.data.pixels import letterbox_scale
 from mapopt.errors import ConfigError, DataError
 from mapopt.passes import steps
 
@@ -50,7 +51,7 @@ class ImageSet:
     Attributes:
         annotations: in original pixels.
         size: (height, width) of every image, what the network takes in.
-        pixels: uint8 ``[I, 3, height, width]``.
+        pixels: uint8 ``[I, 3, height, width]``, or what stands for it.
         scale: float32 ``[I]``; original coordinates = the network's / scale.
 
     Raises:
@@ -59,7 +60,7 @@ class ImageSet:
 
     annotations: Annotations
     size: tuple[int, int]
-    pixels: Tensor
+    pixels: Tensor | PixelsOnDemand
     scale: Tensor = field(repr=False)
 
     def __post_init__(self) -> None:
@@ -72,7 +73,15 @@ class ImageSet:
             raise DataError(f"scale must be {shape[0]} positive float32 numbers, one for each image.")
 
     @classmethod
-    def read(cls, annotations: Annotations, *, size: tuple[int, int], workers: int = 0, bits: int = 16) -> ImageSet:
+    def read(
+        cls,
+        annotations: Annotations,
+        *,
+        size: tuple[int, int],
+        workers: int = 0,
+        bits: int = 16,
+        on_demand: bool = False,
+    ) -> ImageSet:
         """Decodes the images of `annotations.root` and fits them into frames of one size.
 
         What is remarkable about the files, such as photographs that were turned, is added to the annotations' remarks.
@@ -82,6 +91,7 @@ class ImageSet:
             size: (height, width) of the frames, in pixels.
             workers: threads that decode; 0 decodes in this one. The result is the same.
             bits: how many bits of images with 16 bits are in use, 8 to 16; the upper 8 of them are kept.
+            on_demand: hold no image, but decode it again whenever it is asked for.
 
         Raises:
             DataError: images are missing, damaged, of another size than annotated, or too many for the memory.
@@ -90,7 +100,8 @@ class ImageSet:
         if min(size) < 1 or workers < 0:
             raise ConfigError(f"size {size} and workers {workers}: expected positive sizes and at least 0 workers.")
         check_bits(bits)
-        check_memory([len(annotations)], size)
+        if not on_demand:
+            check_memory([len(annotations)], size)
         paths = image_paths(annotations)
         missing = [path for path in paths if not os.path.isfile(path)]
         if missing:
@@ -99,22 +110,35 @@ class ImageSet:
                 "Check the folder of the images and the file names in the annotations."
             )
         scale = letterbox_scale(annotations.widths, annotations.heights, size=size)
-        pixels = torch.empty((len(paths), 3, *size), dtype=torch.uint8)
+        sizes = np.stack([annotations.widths, annotations.heights], axis=1)
         turned, peaks = np.zeros(len(paths), dtype=bool), np.zeros(len(paths), dtype=np.int64)
+        kept: Tensor | PixelsOnDemand
+        if on_demand:
+            kept = PixelsOnDemand(paths, sizes, scale, size=size, bits=bits, workers=workers)
+            digest = _digest(annotations, size)
+            with steps("reading", len(paths), "images") as work:
+                for position, image in enumerate(kept.read_all()):
+                    turned[position], peaks[position] = image.turned, image.peak
+                    digest.update(image.pixels.numpy().data)
+                    work.advance(position + 1)
+        else:
+            pixels = kept = torch.empty((len(paths), 3, *size), dtype=torch.uint8)
 
-        def decode(position: int) -> None:
-            expected = (int(annotations.widths[position]), int(annotations.heights[position]))
-            opened = open_image(paths[position], expected=expected, bits=bits)
-            turned[position], peaks[position] = opened.turned, opened.peak
-            pixels[position] = letterbox(opened.image, size=size, scale=float(scale[position]))
+            def read(position: int) -> None:
+                image = decode(paths[position], sizes[position], float(scale[position]), size=size, bits=bits)
+                turned[position], peaks[position] = image.turned, image.peak
+                pixels[position] = image.pixels
 
-        with steps("reading", len(paths), "images") as work, ExitStack() as stack:
-            places = range(len(paths))
-            pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers else None
-            for position, _ in enumerate(pool.map(decode, places) if pool else map(decode, places)):
-                work.advance(position + 1)
+            with steps("reading", len(paths), "images") as work, ExitStack() as stack:
+                places = range(len(paths))
+                pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers else None
+                for position, _ in enumerate(pool.map(read, places) if pool else map(read, places)):
+                    work.advance(position + 1)
         annotations = annotations.with_remarks(_about_turns(turned), _about_depth(peaks, bits))
-        return cls(annotations=annotations, size=size, pixels=pixels, scale=torch.from_numpy(scale))
+        images = cls(annotations=annotations, size=size, pixels=kept, scale=torch.from_numpy(scale))
+        if on_demand:
+            vars(images)["fingerprint"] = digest.hexdigest()  # to be known without reading all once more
+        return images
 
     def __len__(self) -> int:
         """Returns the number of images."""
@@ -126,7 +150,8 @@ class ImageSet:
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64).reshape(-1)
         annotations = self.annotations.select(chosen)
         where = torch.from_numpy(chosen)
-        return ImageSet(annotations=annotations, size=self.size, pixels=self.pixels[where], scale=self.scale[where])
+        pixels = self.pixels.select(chosen) if isinstance(self.pixels, PixelsOnDemand) else self.pixels[where]
+        return ImageSet(annotations=annotations, size=self.size, pixels=pixels, scale=self.scale[where])
 
     def targets(self) -> Targets:
         """Returns the boxes in the network's pixels, clipped to the image, padded to the largest number of objects."""
@@ -152,21 +177,33 @@ class ImageSet:
     @cached_property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with any pixel, size or annotation, but not with the folder."""
-        digest = hashlib.blake2b(digest_size=16)
-        source = self.annotations
-        digest.update(repr((self.size, source.file_names, source.category_names)).encode())
-        sizes = (source.image_ids, source.widths, source.heights, source.category_ids)
-        objects = (source.boxes, source.labels, source.images, source.crowd, source.area, source.ids)
-        for column in (*sizes, *objects):
-            digest.update(np.ascontiguousarray(column).tobytes())
-        digest.update(self.pixels.contiguous().numpy().data)
+        digest = _digest(self.annotations, self.size)
+        for image in self._in_turn():
+            digest.update(image.numpy().data)
         return digest.hexdigest()
+
+    def _in_turn(self) -> Iterator[Tensor]:
+        """Yields all images' pixels."""
+        yield from self.pixels if isinstance(self.pixels, PixelsOnDemand) else self.pixels.contiguous()
 
     def identities(self, *, by_path: bool) -> list[str]:
         """Returns what tells each image from others: its file's real path, or else a hash of its pixels."""
         if by_path:
             return [str(path.resolve()) for path in image_paths(self.annotations)]
-        return [hashlib.blake2b(image.numpy().data, digest_size=16).hexdigest() for image in self.pixels.contiguous()]
+        if isinstance(self.pixels, PixelsOnDemand) and self.pixels.hashes:
+            return self.pixels.hashes
+        return [hash_of(image) for image in self._in_turn()]
+
+
+def _digest(source: Annotations, size: tuple[int, int]) -> hashlib.blake2b:
+    """Returns a hash of everything about images but their pixels, which are to be added in turn."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr((size, source.file_names, source.category_names)).encode())
+    sizes = (source.image_ids, source.widths, source.heights, source.category_ids)
+    objects = (source.boxes, source.labels, source.images, source.crowd, source.area, source.ids)
+    for column in (*sizes, *objects):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return digest
 
 
 def _about_turns(turned: NDArray[np.bool_]) -> str:

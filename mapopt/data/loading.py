@@ -43,6 +43,8 @@ class FolderOptions(TypedDict, total=False):
     """How many bits of images with 16 bits are in use, 8 to 16; the upper 8 of them are kept."""
     workers: int
     """Threads that decode the images."""
+    on_demand: bool
+    """Hold no image in memory, but decode it again whenever it is asked for."""
 
 
 def load_splits(
@@ -92,9 +94,9 @@ def load_splits(
     if limit is not None:
         notes = [_limited(part, limit, [seed, number]) for number, part in enumerate(notes)]
         remarks.append(f"At most {limit} images of each set are used, drawn by seed {seed}.")
-    check_memory([len(part) for part in notes], size)
-    workers, bits = folder.get("workers", 0), folder.get("bits", 16)
-    train, val, test = (ImageSet.read(part, size=size, workers=workers, bits=bits) for part in notes)
+    if not folder.get("on_demand", False):
+        check_memory([len(part) for part in notes], size, flags=_SMALLER)
+    train, val, test = (_read(part, size, folder) for part in notes)
     for name, images in (("train", train), ("val", val), ("test", test)):
         remarks += [f"In the {name} set: {remark}" for remark in images.annotations.remarks]
     return Splits(train=train, val=val, test=test, note=" ".join(filter(None, remarks)))
@@ -139,8 +141,23 @@ def load_part(
     notes = sets[WHOLE if WHOLE in sets else part]().without_repeats()
     if limit is not None:
         notes = _limited(notes, limit, [seed, get_args(Part).index(part)])
-    check_memory([len(notes)], size)
-    return ImageSet.read(notes, size=size, workers=folder.get("workers", 0), bits=folder.get("bits", 16))
+    if not folder.get("on_demand", False):
+        check_memory([len(notes)], size, flags=_SMALLER)
+    return _read(notes, size, folder)
+
+
+_SMALLER = "--size or --data-limit, or --workers 2, which decodes images whenever they are needed"
+"""What helps where images do not fit into memory."""
+
+
+def _read(notes: Annotations, size: tuple[int, int], folder: FolderOptions) -> ImageSet:
+    return ImageSet.read(
+        notes,
+        size=size,
+        workers=folder.get("workers", 0),
+        bits=folder.get("bits", 16),
+        on_demand=folder.get("on_demand", False),
+    )
 
 
 def _annotations(path: Path, invalid: Invalid, seed: int, folder: FolderOptions) -> tuple[list[Annotations], list[str]]:

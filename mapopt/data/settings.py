@@ -17,6 +17,7 @@ from mapopt.data.invalid import Invalid
 from mapopt.data.options import check_bits, check_fractions
 from mapopt.data.shapes_config import ShapesConfig
 from mapopt.errors import ConfigError, DataError
+from mapopt.fields import LEFT_OUT_AT_DEFAULT
 
 if TYPE_CHECKING:
     from mapopt.data.images import ImageSet
@@ -28,6 +29,9 @@ SHAPES = "shapes"
 
 FOLDER_SIZE = (256, 256)
 """(height, width) that the images of a folder are fitted into where no size is given."""
+
+WORKERS = 256
+"""Threads that decode at the most."""
 
 SCENE_COUNTS = (512, 128, 512)
 """Scenes to train on, to select by and to test on where no numbers are given."""
@@ -49,6 +53,9 @@ class DataSettings:
     """What is one set: divide it by --data-seed into train, val and test sets, such as 0.7 0.15 0.15."""
     bits: int = 16
     """Folders: how many bits of images with 16 bits are in use; 12 takes values up to 4095 as white."""
+    workers: int | None = field(default=None, metadata=LEFT_OUT_AT_DEFAULT)
+    """Folders: hold no image in memory, but decode each whenever it is needed, ahead of time by so many threads; 0
+    decodes in the training itself. By default all are decoded once, into memory. The numbers are the same."""
     scenes: ShapesConfig = field(default_factory=ShapesConfig)
     """Shapes: the parameters of the scenes."""
     scene_counts: tuple[int, int, int] = SCENE_COUNTS
@@ -82,6 +89,8 @@ class DataSettings:
                 seed=self.data_seed,
                 split=self.split,
                 bits=self.bits,
+                workers=self.workers or 0,
+                on_demand=self.workers is not None,
             )
         train, val, test = self.scene_counts
         return make_shapes_splits(self.scenes, seed=self.data_seed, train=train, val=val, test=test)
@@ -112,6 +121,8 @@ class DataSettings:
             seed=self.data_seed,
             split=self.split,
             bits=self.bits,
+            workers=self.workers or 0,
+            on_demand=self.workers is not None,
         )
 
     def check(self, size: tuple[int, int] | None) -> None:
@@ -133,8 +144,16 @@ class DataSettings:
         if self.split is not None:
             check_fractions(self.split)
         check_bits(self.bits)
+        if self.workers is not None:
+            check_whole("workers", self.workers, 0, WORKERS)
         if self.data == SHAPES:
-            ignored: dict[str, object] = {"data_limit": None, "invalid": "error", "split": None, "bits": 16}
+            ignored: dict[str, object] = {
+                "data_limit": None,
+                "invalid": "error",
+                "split": None,
+                "bits": 16,
+                "workers": None,
+            }
             drawn = self.scenes.size
             if size is not None and size != (drawn, drawn):
                 raise ConfigError(

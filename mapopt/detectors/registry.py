@@ -157,6 +157,15 @@ def default_soft_nms_sigma(detector: str) -> float:
     return kind.soft_nms_sigma if isinstance(kind, DetectorKind) else DetectorKind.soft_nms_sigma
 
 
+def trains_lanes(detector: str) -> bool:
+    """Returns whether a detector of ours trains several sets of weights at once, without importing one's own.
+
+    Of those it is not known, and False.
+    """
+    kind = DETECTORS.get(detector)
+    return isinstance(kind, DetectorKind) and kind.supports_lanes
+
+
 def supports_lanes(detector: str | Any) -> bool:
     """Returns whether a detector trains several sets of weights at once; see `detector_kind`."""
     return detector_kind(detector).supports_lanes

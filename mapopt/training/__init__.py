@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from mapopt.training.controllers.reactive import Plateau as Plateau
     from mapopt.training.controllers.registry import CONTROLLERS as CONTROLLERS
     from mapopt.training.controllers.registry import make_controller as make_controller
-    from mapopt.training.engine import Snapshot as Snapshot
     from mapopt.training.expected import expected_image_seconds as expected_image_seconds
     from mapopt.training.expected import expected_run_seconds as expected_run_seconds
     from mapopt.training.fleet import Fleet as Fleet
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from mapopt.training.record import Recorder as Recorder
     from mapopt.training.record import describe_round as describe_round
     from mapopt.training.settings import TrainSettings as TrainSettings
+    from mapopt.training.snapshots import Snapshot as Snapshot
     from mapopt.training.task import Task as Task
     from mapopt.training.trained_detector import Prediction as Prediction
     from mapopt.training.trained_detector import TrainedDetector as TrainedDetector
@@ -101,7 +101,7 @@ else:
             "RunResult": "mapopt.training.loop",
             "Schedule": "mapopt.training.controllers.fixed",
             "Scores": "mapopt.training.history",
-            "Snapshot": "mapopt.training.engine",
+            "Snapshot": "mapopt.training.snapshots",
             "Prediction": "mapopt.training.trained_detector",
             "Task": "mapopt.training.task",
             "TrainSettings": "mapopt.training.settings",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mapopt.data import ImageSet
 from mapopt.data.augment import Draw, augment_boxes, augment_images, draw, visible
+from mapopt.data.on_demand import PixelsOnDemand
 from mapopt.data.order import sample_order
 from mapopt.detectors.interface import Targets
 from mapopt.metrics import GroundTruth
@@ -169,6 +170,57 @@ def make_batch(
     if counted is not None:
         labels = torch.where(counted[..., None], labels, -1)
     return images, Targets(boxes, labels, crowd, counted)
+
+
+def batches_of_step(
+    sets: Sequence[DeviceSet], plan: Plan, sizes: Sequence[int], step: int, *, size: int, pieces: int
+) -> Iterator[tuple[Tensor, Targets]]:
+    """Yields the batch of a step in equal pieces, and has the images of the next one decoded meanwhile.
+
+    Args:
+        sets: as for `make_batch`.
+        plan: the interval's.
+        sizes: images a step of each lane.
+        step: position in the interval.
+        size: images of every lane's batch.
+        pieces: a divisor of the sizes.
+    """
+    parts = [own // pieces for own in sizes]
+    for piece in range(pieces):
+        starts = [step * own + piece * part for own, part in zip(sizes, parts, strict=True)]
+        batch = make_batch(sets, plan, starts, parts, size=size // pieces)
+        coming = [start + part for start, part in zip(starts, parts, strict=True)]
+        expect_batch(sets, plan, coming, parts, size=size // pieces)
+        yield batch
+
+
+def expect_batch(
+    sets: Sequence[DeviceSet], plan: Plan, starts: Sequence[int], counts: Sequence[int], *, size: int
+) -> None:
+    """Says which images `make_batch` will ask for next, to sets whose images are decoded by then; costs others nothing.
+
+    Args:
+        sets: as for `make_batch`, and so are the others.
+        plan: the interval's.
+        starts: of the next step.
+        counts: of the next step.
+        size: images of every lane's batch.
+    """
+    coming: dict[int, tuple[PixelsOnDemand, list[int]]] = {}
+    for lane in plan.playing:
+        pixels = sets[lane].pixels
+        if isinstance(pixels, PixelsOnDemand) and pixels.workers:
+            places, _ = _places(plan.order[lane : lane + 1], starts[lane : lane + 1], counts[lane : lane + 1], size)
+            coming.setdefault(id(pixels), (pixels, []))[1].extend(plan.order[lane, places[0]].tolist())
+    for pixels, wanted in coming.values():
+        pixels.expect(wanted)
+
+
+def expect_images(sets: Sequence[DeviceSet], start: int, count: int) -> None:
+    """Says that the images from `start` on are asked for next, to sets whose images are decoded by then."""
+    for own in sets:
+        if isinstance(own.pixels, PixelsOnDemand):
+            own.pixels.expect(range(start, min(start + count, len(own))))
 
 
 def _places(order: Tensor, starts: Sequence[int], counts: Sequence[int], size: int) -> tuple[Tensor, Tensor]:

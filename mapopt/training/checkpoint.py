@@ -1,4 +1,7 @@
-"""Checkpoints: a state with what is needed to go on or to use the detector, in files that cannot execute code."""
+"""Checkpoints: a state with what is needed to go on, or to use the detector, in files that cannot execute code.
+
+``last.pt`` holds the whole state of a run, ``best.pt`` the weights that detect and nothing of the optimizer.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,11 @@ import torch
 from mapopt.errors import CheckpointError, ConfigError, shown
 from mapopt.former_names import translate
 from mapopt.settings import from_mapping, to_mapping
-from mapopt.training.engine import Snapshot
+from mapopt.training.evaluated import EVALUATED
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs, ranges
 from mapopt.training.recipe import Recipe
+from mapopt.training.snapshots import Snapshot
 from mapopt.weights import read_weights, write_weights
 
 FORMAT, VERSION = "mapopt checkpoint", 2
@@ -158,12 +162,14 @@ def _checked_tensors(path: Path, tensors: Any) -> dict[str, torch.Tensor]:
     """Returns a snapshot's tensors, which are by name; an engine holds them against its own shapes and types."""
     if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
         raise ConfigError(f"{path}: tensors is {shown(tensors)}: expected tensors by name.")
-    for name in ("weights", "average"):
-        tensor = tensors.get(name)
-        if tensor is None or tensor.dtype != torch.float32 or tensor.dim() != 1:
-            raise ConfigError(f"{path}: tensors.{name} is not there, or no list of float32 numbers.")
-    if tensors["weights"].shape != tensors["average"].shape:
-        raise ConfigError(f"{path}: tensors.weights and tensors.average have different lengths.")
+    rows = {name: tensors[name] for name in ("weights", "average", EVALUATED) if name in tensors}
+    if "weights" not in rows and EVALUATED not in rows:
+        raise ConfigError(f"{path}: tensors has neither weights nor {EVALUATED}, one of which is needed to detect.")
+    for name, tensor in rows.items():
+        if tensor.dtype != torch.float32 or tensor.dim() != 1:
+            raise ConfigError(f"{path}: tensors.{name} is no list of float32 numbers.")
+    if len({tensor.shape for tensor in rows.values()}) > 1:
+        raise ConfigError(f"{path}: tensors.{' and tensors.'.join(rows)} have different lengths.")
     return tensors
 
 

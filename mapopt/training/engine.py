@@ -7,24 +7,24 @@ non-finite loss or gradient stops its lane before the optimizer steps, and evalu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from mapopt.data.order import sample_seed
-from mapopt.detectors.interface import Detector, keeping_components
+from mapopt.detectors.interface import Detector
 from mapopt.detectors.registry import supports_lanes
-from mapopt.errors import CheckpointError, ConfigError
+from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, Report, evaluate_lanes
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.stopwatch import Stopwatch
-from mapopt.training.batches import DeviceSet, Plan, make_batch, make_plan
+from mapopt.training.batches import DeviceSet, Plan, batches_of_step, expect_images, make_plan
 from mapopt.training.class_balance import tell_classes
 from mapopt.training.device_sets import DeviceSets
 from mapopt.training.evaluated import EVALUATED, evaluating
 from mapopt.training.first_gradients import FirstGradients
+from mapopt.training.gradients import leave_gradient, number_of_pieces
 from mapopt.training.held_out import held_out_losses
 from mapopt.training.history import Interval, Measure, Scores
 from mapopt.training.knob_tensors import stack_knobs
@@ -36,22 +36,12 @@ from mapopt.training.optimizers.base import clip_rows, follow_rows
 from mapopt.training.optimizers.registry import averages_already
 from mapopt.training.packing import Pack, Packing, Rows, make_rows
 from mapopt.training.ramps import Via
+from mapopt.training.snapshots import Snapshot, check_fits
 from mapopt.training.steps import StepPlan
 from mapopt.training.task import Task, check_alike
 
 _EVALUATION_IMAGES = 512
 """Images per evaluation batch, over all lanes of the tiny detector; larger images make it smaller."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Everything one lane's further training depends on, but for the data."""
-
-    tensors: dict[str, Tensor]
-    seed: int
-    seen: int
-    knobs: Knobs
-    diverged: bool
 
 
 class LaneEngine:
@@ -80,6 +70,7 @@ class LaneEngine:
         packs = supports_lanes(self.recipe.detector) and self.device.type == "cpu"
         self._packing = Packing(self._all, self._make_rows, self._tell, packs=packs)
         self.diverged = torch.zeros(self.lanes, dtype=torch.bool, device=self.device)
+        self._given: dict[int, Tensor] = {}  # what lanes are evaluated with, other than their optimizer says
         self._sets, self._first = DeviceSets(self.device), FirstGradients()
         self.on_step: Callable[[int], object] = int  # called after every step, it does nothing with the number
         for lane, seed in enumerate(seeds):
@@ -98,6 +89,7 @@ class LaneEngine:
         self.seeds[lane], self.seen[lane] = seed, 0
         self.knobs[lane] = self.tasks[lane].knobs.settled()
         self.diverged[lane] = False
+        self._given.pop(lane, None)
         self.detector.initialize(lane, seed)
         self._tell(self.detector, lane, lane)
         self.renew(lane)
@@ -141,6 +133,7 @@ class LaneEngine:
         lost = self.diverged.tolist()
         training = [lane for lane in range(self.lanes) if asked[lane] and not lost[lane] and steps.steps[lane]]
         log = IntervalLog(self.lanes, self.device, measures=measures)
+        self._given = {lane: weights for lane, weights in self._given.items() if lane not in training}
         if training:
             self._play(training, steps, log)
         for lane in range(self.lanes):
@@ -162,8 +155,7 @@ class LaneEngine:
             left = training
             while left == training:
                 # What detectors sample inside their losses does not depend on which lanes are packed.
-                seed = sample_seed(self.seeds[0], self.seen[0] + step * steps.sizes[0], stream=2)
-                self._step(pack, sets, shown, own, step, part, seed)
+                self._step(pack, sets, shown, own, step, part, self.seen[0] + step * steps.sizes[0])
                 step += 1
                 self.on_step(step * steps.sizes[0])
                 left = [lane for lane in pack.still_running() if steps.steps[lane] > step]
@@ -186,23 +178,21 @@ class LaneEngine:
         )
 
     def _step(
-        self, pack: Pack, sets: Sequence[DeviceSet], plan: Plan, steps: StepPlan, step: int, log: IntervalLog, seed: int
+        self, pack: Pack, sets: Sequence[DeviceSet], plan: Plan, steps: StepPlan, step: int, log: IntervalLog, seen: int
     ) -> None:
         # Lanes that are one network keep the shapes of a full batch: others would give them other kernels and bits.
         size = self.recipe.batch_size if supports_lanes(self.recipe.detector) else steps.sizes[0]
-        images, targets = make_batch(sets, plan, [step * own for own in steps.sizes], steps.sizes, size=size)
+        pieces = number_of_pieces(size, self.recipe.accumulate)
+        batches = batches_of_step(sets, plan, steps.sizes, step, size=size, pieces=pieces)
+        seeds = [sample_seed(self.seeds[0], seen + place * (size // pieces), stream=2) for place in range(pieces)]
         detector, knobs = pack.rows.detector, steps.at(step)
-        detector.clear_gradient()
-        with keeping_components(detector, wanted=log.components is not None) as components:
-            losses = detector.losses(images, targets, knobs, seed=seed)
-        self._first.look(detector, losses)
-        total = torch.stack(list(losses.values())).sum(0)
-        total.sum().backward()
-        gradient, norms = clip_rows(detector.gradient(), self.recipe.clip)
-        pack.running &= torch.isfinite(total.detach()) & torch.isfinite(norms)
+        losses, total, components = leave_gradient(
+            detector, batches, knobs, seeds=seeds, look=self._first.look, components=log.components is not None
+        )
+        gradient, norms = clip_rows(pack.rows.hold(detector.gradient()), self.recipe.clip)
+        pack.running &= torch.isfinite(total) & torch.isfinite(norms)
         with torch.no_grad():
-            optimizer = pack.rows.ratio_steps if steps.by_ratio else pack.rows.optimizer
-            moved = optimizer.update(detector.weights, gradient, knobs, pack.running)
+            moved = pack.rows.step(gradient, self.recipe.scaled(knobs), pack.running, by_ratio=steps.by_ratio)
         if self.recipe.ema:
             self._follow(pack, steps.sizes, step)
         log.add(
@@ -226,6 +216,7 @@ class LaneEngine:
         before = [self.seen[lane] // size + step for lane, size in zip(pack.lanes, sizes, strict=True)]
         counts = torch.tensor(before, device=self.device)
         decay = ((1 + counts) / (10 + counts)).clamp(max=self.recipe.ema).float()
+        assert pack.rows.average is not None
         follow_rows(pack.rows.average, pack.rows.detector.weights.detach(), decay, pack.running)
 
     @torch.no_grad()
@@ -300,6 +291,7 @@ class LaneEngine:
         with evaluating(self.detector, self._evaluated(), running):
             for start in range(0, len(sets[0]), batch):
                 images = torch.stack([own.pixels[start : start + batch] for own in sets]).float()
+                expect_images(sets, start + batch, batch)
                 boxes = self.detector.detect(images, knobs)
                 parts.append(Boxes(boxes.boxes, boxes.scores, boxes.labels, boxes.lanes, boxes.images + start))
         return detections_by_lane(parts, sets)[: len(chosen)]
@@ -308,8 +300,12 @@ class LaneEngine:
         """Returns the weights ``[lanes, n]`` that are evaluated: the trained ones, or an average of them."""
         trained = self.detector.weights.detach()
         if self._averages:
-            return self.optimizer.evaluated(trained)  # type: ignore[attr-defined, no-any-return]
-        return self.average if self.recipe.ema else trained
+            weights: Tensor = self.optimizer.evaluated(trained)  # type: ignore[attr-defined]
+            if self._given:
+                weights = weights.clone()
+                weights[list(self._given)] = torch.stack(list(self._given.values()))
+            return weights
+        return trained if self.average is None else self.average
 
     def snapshot(self, lane: int) -> Snapshot:
         """Copies a lane's state."""
@@ -318,34 +314,40 @@ class LaneEngine:
             tensors[EVALUATED] = self._evaluated()[lane].clone()
         return Snapshot(tensors, self.seeds[lane], self.seen[lane], self.knobs[lane], bool(self.diverged[lane]))
 
+    def for_detection(self, lane: int) -> Snapshot:
+        """Copies what detection needs of a lane: the weights that are evaluated, and running statistics."""
+        tensors = {name: place for name, place in self._all.places(lane).items() if name.startswith("buffer.")}
+        tensors[EVALUATED] = self._evaluated()[lane]
+        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        return Snapshot(copies, self.seeds[lane], self.seen[lane], self.knobs[lane], bool(self.diverged[lane]))
+
     @torch.no_grad()
     def restore(self, lane: int, snapshot: Snapshot, *, keep_knobs: bool = False) -> None:
         """Puts a state into a lane; with `keep_knobs` the lane's own knobs and seed stay, as an exploit step wants.
+
+        After what is for detection alone, optimizer and average begin anew.
 
         Raises:
             CheckpointError: the state belongs to another detector or optimizer; the lane stays as it was.
         """
         self.check(snapshot)
+        tensors = snapshot.tensors
+        self._given.pop(lane, None)
+        if not snapshot.resumable:
+            self.detector.weights[lane] = tensors[EVALUATED]
+            self.renew(lane)
+            if self._averages:  # which may have these weights but for rounding
+                self._given[lane] = tensors[EVALUATED].to(self.device)
         for name, place in self._all.places(lane).items():
-            place.copy_(snapshot.tensors[name])
+            if name in tensors:
+                place.copy_(tensors[name])
         self.seen[lane], self.diverged[lane] = snapshot.seen, snapshot.diverged
         if not keep_knobs:
             self.seeds[lane], self.knobs[lane] = snapshot.seed, snapshot.knobs
 
     def check(self, snapshot: Snapshot) -> None:
         """Raises CheckpointError unless a state is of this detector and optimizer."""
-        places = self._all.places(0)
-        if {name: (place.shape, place.dtype) for name, place in places.items()} != {
-            name: (tensor.shape, tensor.dtype) for name, tensor in snapshot.tensors.items() if name != EVALUATED
-        }:
-            raise CheckpointError(
-                f"the saved state does not fit the detector '{self.recipe.detector}' with {self.classes} classes and "
-                f"optimizer '{self.recipe.optimizer}': use the recipe it was saved with"
-            )
-        try:
-            snapshot.knobs.check(self.tasks[0].ranges)
-        except ConfigError as error:
-            raise CheckpointError(f"the saved state's knobs are not the task's: {error}") from None
+        check_fits(snapshot, self._all.places(0), self.tasks[0])
 
     def _set(self, lane: int, split: str) -> DeviceSet:
         return self._sets.get(self.tasks[lane].splits, split)

@@ -15,10 +15,12 @@ from mapopt.detectors.interface import Detector
 from mapopt.detectors.registry import supports_lanes
 from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, Report
-from mapopt.training.engine import LaneEngine, Snapshot
+from mapopt.training.deadline import Deadline
+from mapopt.training.engine import LaneEngine
 from mapopt.training.history import Interval, Measure, Scores
 from mapopt.training.knobs import Knobs
 from mapopt.training.ramps import Via
+from mapopt.training.snapshots import Snapshot
 from mapopt.training.task import Task, check_alike
 
 T = TypeVar("T")
@@ -35,6 +37,7 @@ class Fleet:
     Attributes:
         measures: what a run measures of every round beside what its controllers ask for.
         on_step: called after every step with the images of the interval that the first lane has trained on.
+        deadline: when training has to end: after a step it then raises `mapopt.errors.TimeUp`, and the round is lost.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Fleet:
             self._engines = [LaneEngine([task], [seed], device=device) for task, seed in zip(each, seeds, strict=True)]
         self.measures: tuple[Measure, ...] = ()
         self.on_step: Callable[[int], object] = int
+        self.deadline: Deadline | None = None
         self._place = [(engine, lane) for engine in self._engines for lane in range(engine.lanes)]
 
     @property
@@ -111,11 +115,23 @@ class Fleet:
         for engine in self._engines:
             first = len(intervals)
             mine = slice(first, first + engine.lanes)
-            engine.on_step = self.on_step if engine is self._engines[0] else int
+            engine.on_step = self._after_step(engine)
             intervals += engine.train(
                 images, ramp_from=starts[mine], via=bends[mine], active=wanted[mine], measures=measures
             )
         return intervals
+
+    def _after_step(self, engine: LaneEngine) -> Callable[[int], object]:
+        """Returns what is called after every step of an engine."""
+        on_step, deadline = self.on_step if engine is self._engines[0] else int, self.deadline
+        if deadline is None:
+            return on_step
+
+        def after(images: int) -> None:
+            on_step(images)
+            deadline.check()
+
+        return after
 
     def evaluate(
         self,
@@ -151,6 +167,11 @@ class Fleet:
         """Copies a lane's state."""
         engine, place = self._place[lane]
         return engine.snapshot(place)
+
+    def for_detection(self, lane: int) -> Snapshot:
+        """Copies what detection needs of a lane; see `LaneEngine.for_detection`."""
+        engine, place = self._place[lane]
+        return engine.for_detection(place)
 
     def restore(self, lane: int, snapshot: Snapshot, *, keep_knobs: bool = False) -> None:
         """Puts a state into a lane: its own, or another lane's; see `LaneEngine.restore`."""

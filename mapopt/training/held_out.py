@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mapopt.detectors.interface import Detector, KnobTable, Targets, keeping_components
-from mapopt.training.batches import DeviceSet, gather_targets
+from mapopt.training.batches import DeviceSet, expect_images, gather_targets
 
 
 @torch.no_grad()
@@ -40,6 +40,7 @@ def held_out_losses(
         columns = gather_targets(sets, index.expand(lanes, -1))
         targets = Targets(*(column.unflatten(0, (lanes, len(index))) for column in columns))
         images = torch.stack([own.pixels.index_select(0, index) for own in sets]).float()
+        expect_images(sets, start + batch_size, batch_size)
         unweighted = {**knobs, "class_weight": full, "box_weight": full}
         with keeping_components(detector, wanted=components) as kept:
             losses = detector.losses(images, targets, unweighted, seed=0)

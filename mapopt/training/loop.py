@@ -16,11 +16,11 @@ from mapopt.stopwatch import Stopwatch
 from mapopt.training.budget import Budget
 from mapopt.training.checkpoint import CheckpointFolder
 from mapopt.training.controllers.base import Controller, Decision, measures_of
-from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Fleet, Trainer
 from mapopt.training.history import Measure, Round, Scores
 from mapopt.training.plans import Plans
 from mapopt.training.run_files import PLAN
+from mapopt.training.snapshots import Snapshot
 from mapopt.training.task import Task
 
 Observer = Callable[[int, Round], None]
@@ -170,7 +170,7 @@ def run(
         observer: called after every round.
         checkpoints: where to keep the last and the best state after every round.
         history: rounds already played.
-        best: state of the best of them.
+        best: what detection needs of the best of them.
         select: which weights are tested.
     """
     kept, histories = {0: best} if best is not None else {}, [list(history)]
@@ -214,6 +214,8 @@ def _play(
         active = [not stop and len(history) < budget.rounds for stop, history in zip(stopped, histories, strict=True)]
         if not any(active):
             break
+        if fleet.deadline is not None:
+            fleet.deadline.check(max((_seconds(history) for history in histories), default=0.0))
         rounds = advance(fleet, decisions, histories, budget.interval, active=active, measures=measures)
         for lane, played in enumerate(rounds):
             if not active[lane]:
@@ -221,17 +223,23 @@ def _play(
             played = plans.charge(lane, played)
             histories[lane].append(played)
             _check_gradient(fleet.tasks[lane], histories[lane])
-            improved = _selected(histories[lane], select) == len(histories[lane]) - 1
+            improved = selected_round(histories[lane], select) == len(histories[lane]) - 1
             if improved:
-                best[lane] = fleet.snapshot(lane)
+                best[lane] = fleet.for_detection(lane)
             if checkpoints is not None:
+                # The last state first: it holds the best, too, where a kill in between leaves that behind.
+                checkpoints.save("last", fleet.snapshot(lane), histories[lane])
                 if improved:
                     checkpoints.save("best", best[lane], histories[lane])
-                checkpoints.save("last", fleet.snapshot(lane), histories[lane])
             if observer is not None:
                 observer(lane, played)
             stopped[lane] = stopped[lane] or _ended(histories[lane])
     return stopped
+
+
+def _seconds(history: Sequence[Round]) -> float:
+    """Returns how long the last round took; 0 before there is one."""
+    return history[-1].seconds - (history[-2].seconds if len(history) > 1 else 0.0) if history else 0.0
 
 
 def _test(fleet: Fleet, best: Mapping[int, Snapshot]) -> list[Report]:
@@ -251,7 +259,7 @@ def _conclude(
     results = []
     for lane, history in enumerate(histories):
         diverged = bool(_ended(history))
-        chosen = _selected(history, select)
+        chosen = selected_round(history, select)
         results.append(
             RunResult(
                 history=tuple(history),
@@ -290,7 +298,7 @@ def _check_gradient(task: Task, history: Sequence[Round]) -> None:
     )
 
 
-def _selected(history: Sequence[Round], select: Select) -> int:
+def selected_round(history: Sequence[Round], select: Select = "best") -> int:
     """Returns the position of the round whose weights count: of equal val APs the earliest."""
     if select == "last" or not history:
         return len(history) - 1

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from mapopt.detectors.interface import Detector
+from mapopt.detectors.interface import Detector, KnobTable
 from mapopt.detectors.registry import build_detector
+from mapopt.errors import ConfigError
 from mapopt.registry import Choice
 from mapopt.training.optimizers.base import RowOptimizer
 from mapopt.training.optimizers.in_place import waits
+from mapopt.training.optimizers.part_rates import PartRates, part_factors
 from mapopt.training.optimizers.registry import make_optimizer
 from mapopt.training.optimizers.step_ratio import RatioSteps
 from mapopt.training.recipe import Recipe
@@ -36,19 +38,41 @@ class Rows:
     optimizer: RowOptimizer
     ratio_steps: RatioSteps
     """The optimizer, where the length of its steps is set."""
-    average: Tensor
-    """``[lanes, n]``."""
+    part_rates: PartRates | None = None
+    """Where the recipe freezes layers or gives some a rate of their own."""
+    average: Tensor | None
+    """``[lanes, n]``; None where the recipe has no `ema`."""
 
     def renew(self, lane: int) -> None:
         """Begins optimizer and average of a lane anew, from the weights that it has."""
         weights = self.detector.weights.detach()
         for name, value in _make_optimizer(self.recipe, self.detector, weights[lane : lane + 1]).state.items():
             self.optimizer.state[name][lane] = value[0]
-        self.average[lane] = weights[lane]
+        if self.average is not None:
+            self.average[lane] = weights[lane]
+
+    def hold(self, gradient: Tensor) -> Tensor:
+        """Returns a gradient ``[lanes, n]`` with that of frozen layers set to 0, in place."""
+        return gradient if self.part_rates is None else gradient.masked_fill_(self.part_rates.frozen, 0.0)
+
+    def step(self, gradient: Tensor, knobs: KnobTable, running: Tensor, *, by_ratio: bool) -> Tensor:
+        """Steps the lanes that run, and returns the lengths of the steps ``[lanes]``.
+
+        Args:
+            gradient: ``[lanes, n]``, clipped.
+            knobs: values per lane.
+            running: bool ``[lanes]``.
+            by_ratio: whether the length of some step is set.
+        """
+        optimizer, weights = self.ratio_steps if by_ratio else self.optimizer, self.detector.weights
+        if self.part_rates is None:
+            return optimizer.update(weights, gradient, knobs, running)
+        return self.part_rates.update(optimizer, weights, gradient, knobs, running)  # type: ignore[arg-type]
 
     def places(self, lane: int) -> dict[str, Tensor]:
         """Returns the tensors that a lane's state is in, by name."""
-        places = {"weights": self.detector.weights.detach()[lane], "average": self.average[lane]}
+        places = {"weights": self.detector.weights.detach()[lane]}
+        places |= {} if self.average is None else {"average": self.average[lane]}
         places |= {f"optimizer.{name}": value[lane] for name, value in self.optimizer.state.items()}
         return places | {f"buffer.{name}": value[lane] for name, value in self.detector.buffers().items()}
 
@@ -66,13 +90,20 @@ def make_rows(recipe: Recipe, *, lanes: int, classes: int, size: tuple[int, int]
         autocast=recipe.autocast and device.type == "cuda",
     )
     optimizer = _make_optimizer(recipe, detector, detector.weights)
+    factors = part_factors(detector.parts(), recipe.frozen, recipe.layer_lr)
+    if factors is not None and callable(getattr(optimizer, "evaluated", None)):
+        raise ConfigError(
+            f"frozen or layer_lr with optimizer '{recipe.optimizer}', which evaluates an average of its own that would "
+            "not follow: expected another optimizer, such as sgd or adamw"
+        )
     by_layer = recipe.step_ratio_scope == "layer"
     return Rows(
         recipe=recipe,
         detector=detector,
         optimizer=optimizer,
         ratio_steps=RatioSteps(optimizer, detector.parts() if by_layer else None),
-        average=detector.weights.detach().clone(),
+        part_rates=None if factors is None else PartRates(factors.to(device)),
+        average=detector.weights.detach().clone() if recipe.ema else None,
     )
 
 
@@ -122,7 +153,7 @@ class Packing:
         self, whole: Rows, make: Callable[[int], Rows], tell: Callable[[Detector, int, int], None], *, packs: bool
     ) -> None:
         self._whole, self._make, self._tell, self._packs = whole, make, tell, packs
-        self._everyone = list(range(len(whole.average)))
+        self._everyone = list(range(len(whole.detector.weights)))
         self._made: OrderedDict[int, Rows] = OrderedDict()
 
     def padded(self, lanes: Sequence[int]) -> list[int]:

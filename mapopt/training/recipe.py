@@ -6,11 +6,17 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mapopt.bounds import check_whole
 from mapopt.detectors.objective import Objective
-from mapopt.detectors.registry import DETECTORS, check_detector_settings, default_optimizer, default_soft_nms_sigma
+from mapopt.detectors.registry import (
+    DETECTORS,
+    check_detector_settings,
+    default_optimizer,
+    default_soft_nms_sigma,
+    trains_lanes,
+)
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.fields import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY
 from mapopt.losses.table import LOSS_TABLE, start_weight
@@ -21,8 +27,17 @@ from mapopt.training.optimizers.registry import OPTIMIZERS, averages_already, de
 from mapopt.training.optimizers.table import OPTIMIZER_TABLE
 from mapopt.training.own_knobs import OwnKnob, own_knobs
 
+if TYPE_CHECKING:
+    from mapopt.detectors.interface import KnobTable
+
 BATCH_SIZE = 2**20
 """Images a step at the most."""
+
+MAX_FACTOR = 100.0
+"""Of a layer's learning rate."""
+
+STATED_FOR = 16
+"""Images a step that a learning rate is meant for where it is scaled with them."""
 
 DEFAULT_OPTIMIZER = "default"
 """Stands for the optimizer of the recipe's detector."""
@@ -58,6 +73,17 @@ class Recipe(Objective):
     """Parameters of the optimizer that differ from its defaults, beside the knobs."""
     batch_size: int = 16
     """Images a step."""
+    accumulate: int = field(default=1, metadata=LEFT_OUT_AT_DEFAULT)
+    """Compute a step's images in so many pieces, one after the other, and average their gradients: a batch that would
+    not fit into memory. Of detectors that train one set of weights at a time, so not of tiny."""
+    scale_lr: bool = field(default=False, metadata=LEFT_OUT_AT_DEFAULT)
+    """Take the learning rate as that of 16 images a step, and multiply it by batch_size / 16."""
+    frozen: str = field(default="", metadata=LEFT_OUT_AT_DEFAULT)
+    """A regular expression: layers whose names begin with a match keep their first weights, such as
+    "backbone.body.(conv1|layer1)" of torchvision's detectors."""
+    layer_lr: dict[str, float] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    """Factors of the learning rate of some layers, such as {backbone: 0.1}: regular expression and factor; of those
+    that match the beginning of a layer's name the first counts."""
     clip: float = 10.0
     """Largest gradient norm."""
     step_ratio_scope: Literal["lane", "layer"] = field(default="lane", metadata=LEFT_OUT_AT_DEFAULT)
@@ -84,6 +110,20 @@ class Recipe(Objective):
             object.__setattr__(self, "optimizer", default_optimizer(self.detector))
         super().__post_init__()
         check_whole("batch_size", self.batch_size, 1, BATCH_SIZE)
+        check_whole("accumulate", self.accumulate, 1, BATCH_SIZE)
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"accumulate is {self.accumulate} with batch_size {self.batch_size}, the images of a whole step: "
+                "expected a divisor of it"
+            )
+        if self.accumulate > 1 and trains_lanes(self.detector):
+            raise ConfigError(
+                f"accumulate is {self.accumulate} with detector '{self.detector}', whose lanes are one network: leave "
+                "it at 1, and make batch_size smaller"
+            )
+        for pattern, factor in self.layer_lr.items():
+            if not 0 <= factor <= MAX_FACTOR:
+                raise ConfigError(f"layer_lr has {factor} for '{pattern}': expected a factor from 0 to {MAX_FACTOR:g}")
         if not self.clip > 0:
             raise ConfigError(f"clip is {self.clip}: expected a positive gradient norm")
         if not 0 <= self.ema < 1:
@@ -119,6 +159,10 @@ class Recipe(Objective):
             raise ConfigError(f"class_balance_power is {self.class_balance_power}: expected a number from 0 to 4")
         if not 0 < self.repeat_threshold <= 1:
             raise ConfigError(f"repeat_threshold is {self.repeat_threshold}: expected a fraction above 0, up to 1")
+
+    def scaled(self, knobs: KnobTable) -> KnobTable:
+        """Returns the knobs of a step as an optimizer is to read them."""
+        return {**knobs, "lr": knobs["lr"] * (self.batch_size / STATED_FOR)} if self.scale_lr else knobs
 
     @classmethod
     def of(cls, **fields: Any) -> Recipe:

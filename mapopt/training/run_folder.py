@@ -12,14 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mapopt.data.settings import SHAPES
 from mapopt.errors import DataError, StoreError
 from mapopt.files import write_text
 from mapopt.settings import flatten, to_yaml
 from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.controllers.base import Controller, Decision
-from mapopt.training.engine import Snapshot
 from mapopt.training.run_files import BEST, CONFIG, LAST, RESULT, output_of
+from mapopt.training.snapshots import Snapshot
 
 FINGERPRINTS = "fingerprints"
 """Key of the checkpoints' settings that holds what the images were."""
@@ -53,20 +54,35 @@ class RunFolder:
         starts = {checkpoint.settings.get(_START) for checkpoint in checkpoints}
         for checkpoint in checkpoints:
             self._check_config(checkpoint.settings, starts)
-        # A run killed between its two writes has a best state one round ahead of the last: that is where it was.
-        return max(checkpoints, key=lambda checkpoint: len(checkpoint.history))
+        whole = [checkpoint for checkpoint in checkpoints if checkpoint.snapshot.resumable]
+        if not whole:
+            raise StoreError(
+                f"{self.folder}: has {BEST}, which is for detection, but no {LAST} to go on from. Begin another run "
+                f"from its weights with --start-from {self.folder / BEST}."
+            )
+        # Former versions wrote a best state to go on from, and before the last: that is where such a run was killed.
+        return max(whole, key=lambda checkpoint: len(checkpoint.history))
 
     @property
     def is_last_behind(self) -> bool:
-        """Whether the run to resume was killed between its two writes, so that the file of the last state is older."""
+        """Whether a run of a former version was killed between its two writes, so that its last state is older."""
         if self.last is None:
             return False
         path = self.folder / LAST
         return not path.is_file() or len(Checkpoint.load(path).history) < len(self.last.history)
 
-    def best(self) -> Snapshot:
-        """Returns the best state of the run to resume."""
-        return Checkpoint.load(self.folder / BEST).snapshot
+    def best(self, rounds: int) -> Snapshot | None:
+        """Returns what detection needs of the best state of the run to resume.
+
+        Args:
+            rounds: up to the best one.
+
+        Returns:
+            None where the run was killed before that was written: it is then the last state.
+        """
+        path = self.folder / BEST
+        checkpoint = Checkpoint.load(path) if path.is_file() else None
+        return checkpoint.snapshot if checkpoint is not None and len(checkpoint.history) == rounds else None
 
     @property
     def finished(self) -> bool:
@@ -117,6 +133,8 @@ class RunFolder:
         contents = (FINGERPRINTS, STARTED_FROM)
         before = flatten({name: value for name, value in comparable(stored).items() if name not in contents})
         now = flatten(comparable(self.config))
+        if SHAPES not in (before.get("data", SHAPES), now.get("data", SHAPES)):
+            before["data"] = now["data"]  # a folder may be elsewhere by now: what is in it is compared
         if STARTED_FROM in stored and _START in now:
             if self.started_from and stored[STARTED_FROM] != self.started_from:
                 raise StoreError(
@@ -138,12 +156,12 @@ class RunFolder:
 def comparable(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings that a resumed run must share.
 
-    These are all but the folder, which may have been moved, and the device.
+    These are all but the folder, which may have been moved, the device, how images are decoded, and the time limit.
     """
     return {name: value for name, value in config.items() if name not in _MACHINE}
 
 
-_MACHINE = ("out", "device")
+_MACHINE = ("out", "device", "workers", "time_limit")
 _START = "start_from"
 _LENGTH = ("images", "rounds")
 

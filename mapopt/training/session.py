@@ -18,7 +18,7 @@ from mapopt.data.settings import DataSettings
 from mapopt.data.splits import Splits
 from mapopt.detectors.registry import DETECTORS
 from mapopt.devices import choose_device
-from mapopt.errors import CheckpointError, ConfigError, DataError
+from mapopt.errors import CheckpointError, ConfigError, DataError, TimeUp
 from mapopt.files import write_json
 from mapopt.metrics import STATS
 from mapopt.settings import to_mapping
@@ -26,14 +26,17 @@ from mapopt.training.budget import Budget
 from mapopt.training.checkpoint import CheckpointFolder
 from mapopt.training.class_balance import describe as describe_class_balance
 from mapopt.training.controllers.base import Controller, check_knobs
+from mapopt.training.deadline import Deadline
 from mapopt.training.expected import expected_run_seconds
 from mapopt.training.first_words import describe_objects, is_due, threshold_note
 from mapopt.training.fleet import Trainer
+from mapopt.training.going_on import best_so_far, how_far
 from mapopt.training.history import Round
+from mapopt.training.length import settle_length
 from mapopt.training.loop import Observer, RunResult, run
 from mapopt.training.record import ProgressPrinter, Recorder
 from mapopt.training.round_log import RoundLog
-from mapopt.training.run_files import RESULT, checkpoint_path, output_of, stage
+from mapopt.training.run_files import LAST, RESULT, checkpoint_path, output_of, stage
 from mapopt.training.run_folder import FINGERPRINTS, STARTED_FROM, RunFolder, comparable
 from mapopt.training.settings import TrainSettings
 from mapopt.training.shown import Shown
@@ -74,9 +77,12 @@ def train_detector(
         ConfigError: settings contradict each other, or name what there is not.
         DataError: the images cannot be used, or are not those that the run was begun with.
         StoreError: the folder is in use, or holds another run.
+        TimeUp: the time limit came first; the run can be resumed.
     """
     if out is None and (resume or overwrite):
         raise ConfigError("resume and overwrite are about a folder, and none is given: give out, or leave them out")
+    if out is None and settings.time_limit is not None:
+        raise ConfigError("time_limit is given, but no folder to resume the run from: give out, or leave it out")
     begun, finished = (False, False) if out is None else stage(out, resume=resume)
     settings.check_run(
         in_memory=splits is not None, own_controller=controller is not None, resumed=begun, finished=finished
@@ -103,6 +109,12 @@ def _train(
 ) -> tuple[TrainedRun, Splits | None]:
     """Trains in a folder that nobody else writes to, or in memory; returns the images, too, where they are at hand."""
     device = choose_device(settings.device, threads=settings.threads)
+    deadline = None if settings.time_limit is None else Deadline(settings.time_limit)
+    loaded, about_length = splits, ""
+    if settings.epochs is not None or settings.hours is not None:
+        loaded = splits if splits is not None else settings.load(settings.size)
+        last = out / LAST if out is not None and resume and (out / LAST).is_file() else None
+        settings, about_length = settle_length(settings, loaded, device=device, resumed=last)
     config = _config(settings, device, splits)
     # The text is the user's own, so it may be imported; a checkpoint's would not be.
     own_detector = None if settings.recipe.detector in DETECTORS else settings.recipe.detector
@@ -111,16 +123,17 @@ def _train(
     if out is not None:
         folder = RunFolder(folder=out, config=config, resume=resume, overwrite=overwrite, started_from=started)
     if folder is not None and folder.finished:
-        images, note = _look_again(folder, settings, splits)
+        images, note = _look_again(folder, settings, splits, loaded)
         read = TrainedRun.read(folder.folder, device=device, splits=splits, own_detector=own_detector)
         return dataclasses.replace(read, note=note), images
     name = settings.data if splits is None else IN_MEMORY
-    data = splits if splits is not None else settings.load(settings.size)
+    data = loaded if loaded is not None else settings.load(settings.size)
     fingerprints = _fingerprints(data)
     if folder is not None:
         folder.check_images(fingerprints, name)
     task = Task(name=Path(name).resolve().name, splits=data, recipe=settings.recipe, knobs=settings.knobs)
     trainer = Trainer(task, settings.seed, device=device)
+    trainer.fleet.deadline = deadline
     if controller is None:
         controller = settings.make_controller()
     check_knobs(controller, task.ranges)
@@ -151,12 +164,17 @@ def _train(
             states.save("last", trainer.snapshot(), history)
     if shown.progress:
         _introduce(name, task, device)
+        if about_length:
+            print(about_length)
         if resume:
             going_on = f"going on after round {len(history)} of {settings.rounds}"
             print(going_on if history else "nothing to resume: beginning")
         if settings.start_from is not None and not history:
             print(f"starts from {settings.start_from} at a val AP of {trainer.evaluate('val').ap:.4f}")
-    result = _play(trainer, controller, settings, states, folder, history, shown=shown)
+    try:
+        result = _play(trainer, controller, settings, states, folder, history, shown=shown)
+    except TimeUp:
+        raise TimeUp(how_far(states, settings)) from None
     summary = _summarize(result, task, settings.seed, device)
     if folder is not None:
         write_json(folder.folder / RESULT, summary)
@@ -171,7 +189,9 @@ def _train(
         device=device,
         own_detector=own_detector,
         # The loop has put the selected weights back.
-        checkpoint=None if out else states.checkpoint(trainer.snapshot(), result.history[: result.selected + 1]),
+        checkpoint=None
+        if out
+        else states.checkpoint(trainer.fleet.for_detection(0), result.history[: result.selected + 1]),
         report=result.test,
         splits=splits,
     )
@@ -190,7 +210,9 @@ def _started_from(settings: TrainSettings, *, needed: bool) -> str:
         return ""
 
 
-def _look_again(folder: RunFolder, settings: TrainSettings, splits: Splits | None) -> tuple[Splits | None, str]:
+def _look_again(
+    folder: RunFolder, settings: TrainSettings, splits: Splits | None, loaded: Splits | None
+) -> tuple[Splits | None, str]:
     """Holds a finished run to its images; returns them, or why that cannot be done.
 
     Raises:
@@ -198,7 +220,7 @@ def _look_again(folder: RunFolder, settings: TrainSettings, splits: Splits | Non
     """
     name = settings.data if splits is None else IN_MEMORY
     try:
-        data = splits if splits is not None else settings.load(settings.size)
+        data = loaded if loaded is not None else settings.load(settings.size)
     except (DataError, OSError) as error:
         return None, f"its images could not be looked at again: {error}"
     folder.check_images(_fingerprints(data), name)
@@ -265,7 +287,7 @@ def _play(
             observer=observe,
             checkpoints=None if folder is None else states,
             history=history,
-            best=folder.best() if folder is not None and history else None,
+            best=best_so_far(trainer, states, folder, history) if folder is not None and history else None,
         )
 
 

@@ -14,7 +14,7 @@ from mapopt.bounds import check_seed, check_whole
 from mapopt.data.settings import FOLDER_SIZE, SHAPES, DataSettings
 from mapopt.devices import check_device
 from mapopt.errors import ConfigError
-from mapopt.fields import LEFT_OUT_WHEN_EMPTY
+from mapopt.fields import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY
 from mapopt.settings import to_mapping
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Controller
@@ -24,6 +24,12 @@ from mapopt.training.controllers.registry import CONTROLLERS, make_controller
 from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
 from mapopt.training.run_files import checkpoint_path
+
+LONGEST = 1e6
+"""Epochs, and hours, at the most."""
+
+IMAGES = 12800
+"""The budget where none is given."""
 
 SECTIONS: dict[str, Any] = {"schedule": Schedule(), "plateau": Plateau()}
 """Controllers whose settings have a section of their own, with its defaults."""
@@ -39,8 +45,16 @@ class TrainSettings(DataSettings):
     """cpu, cuda, cuda:N, or auto, which takes a GPU if there is one."""
     size: tuple[int, int] | None = None
     """Folders: (height, width) that images are fitted into, 256 256 by default."""
-    images: int = 12800
+    images: int = IMAGES
     """The budget: how many images to train on in all, counted again in every epoch."""
+    epochs: float | None = field(default=None, metadata=LEFT_OUT_AT_DEFAULT)
+    """The budget in place of --images: how often to train on every image, rounded to rounds of whole steps."""
+    hours: float | None = field(default=None, metadata=LEFT_OUT_AT_DEFAULT)
+    """The budget in place of --images: as many as are expected to take so long by the clock, from steps and an
+    evaluation that are timed at the start."""
+    time_limit: float | None = field(default=None, metadata=LEFT_OUT_AT_DEFAULT)
+    """Stop after so many hours at the end of a step, or before a round that would take longer, with exit status 75; the
+    same command with --resume goes on after the last finished round."""
     rounds: int = 20
     """Into how many rounds the budget is cut; after each the val split is evaluated."""
     controller: str = "schedule"
@@ -83,6 +97,11 @@ class TrainSettings(DataSettings):
             )
         return Budget(images=self.images, rounds=self.rounds)
 
+    def whole_rounds(self, images: float) -> int:
+        """Returns the number of images nearest to another that can be cut into rounds of whole steps, one at least."""
+        whole = self.rounds * self.recipe.batch_size
+        return max(1, round(images / whole)) * whole
+
     def make_controller(self) -> Controller:
         """Returns the controller.
 
@@ -121,10 +140,25 @@ class TrainSettings(DataSettings):
             checkpoint_path(self.start_from)
         check_whole("images", self.images, 1)
         check_whole("rounds", self.rounds, 1)
-        _ = self.budget
+        self._check_length()
         check_device(self.device, threads=self.threads)
         if not in_memory and not finished:
             self.check(self.size)
+
+    def _check_length(self) -> None:
+        """Raises ConfigError unless there is one budget that makes sense."""
+        for name in ("epochs", "hours", "time_limit"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < LONGEST:
+                raise ConfigError(f"{name} is {value}: expected a number above 0 and below {LONGEST:g}")
+        given = [name for name, default in (("images", IMAGES), ("epochs", None), ("hours", None))
+                 if getattr(self, name) != default]  # fmt: skip
+        if len(given) > 1:
+            raise ConfigError(
+                f"{' and '.join(given)} are given, and each of them is the budget: give one of images, epochs and hours"
+            )
+        if self.epochs is None and self.hours is None:
+            _ = self.budget
 
     def settle(self, device_type: str) -> TrainSettings:
         """Returns the settings with what was left open decided."""

@@ -66,7 +66,7 @@ def start_from(trainer: Trainer, path: Path, *, detector: str | None = None) -> 
         else value
         for name, value in snapshot.tensors.items()
     }
-    trainer.restore(dataclasses.replace(snapshot, tensors={**tensors, "weights": row, "average": row}))
+    trainer.restore(dataclasses.replace(snapshot, tensors={**tensors, "weights": row}))
     trainer.fleet.renew(0)
 
 

@@ -105,7 +105,7 @@ def test_a_run_that_starts_from_it_starts_from_the_average(name: str, make_task:
         start_from(fresh, tmp_path / "c.pt")
         tensors = fresh.snapshot().tensors
         points = [key for key in tensors if key.split(".")[-1] in ("weights", "average", "ahead", "start", EVALUATED)]
-        assert len(points) >= 2
+        assert "weights" in points
         for key in points:
             assert torch.equal(tensors[key], snapshot.tensors[EVALUATED]), (other, key)
 

@@ -12,11 +12,11 @@ from mapopt.data import ShapesConfig, Splits, make_shapes_splits
 from mapopt.detectors.dense import tiny
 from mapopt.detectors.dense.detector import DenseDetector
 from mapopt.training import packing
-from mapopt.training.engine import Snapshot
 from mapopt.training.fleet import Fleet, Trainer
 from mapopt.training.history import Interval
 from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
+from mapopt.training.snapshots import Snapshot
 from mapopt.training.task import Task
 
 RECIPES = [

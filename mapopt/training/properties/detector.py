@@ -55,7 +55,7 @@ class DetectorCase(Case):
 
         labels = lanes(targets.labels)
         labels = labels if objects else torch.full_like(labels, -1)
-        return lanes(images.pixels).float(), Targets(lanes(targets.boxes), labels, lanes(targets.crowd))
+        return lanes(images.pixels[: self.step]).float(), Targets(lanes(targets.boxes), labels, lanes(targets.crowd))
 
     def losses(
         self, detector: Detector, *, objects: bool = True, turned: Mapping[str, float] | None = None
