@@ -194,6 +194,12 @@ class Evaluate(DataSettings, Command):
         # What is wrong with the other results is said before the detector works for minutes.
         other = None if self.compare is None else read_predictions(self.compare, truth, unknown=self.unknown)
         predictions = Predictions(name=name, detections=detector.detect_as(images))
+        threshold = detector.checkpoint.snapshot.knobs.score_threshold
+        if not len(predictions.detections) and threshold:
+            print(
+                f"no box scores {threshold:g}, the run's --knobs.score-threshold, so that AP is 0: a ranking loss sets "
+                "no scale of scores"
+            )
         return _Given(truth=truth, predictions=predictions, other=other, images=images)
 
     def _data(self, detector: TrainedDetector) -> DataSettings:

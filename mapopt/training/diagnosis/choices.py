@@ -11,6 +11,9 @@ from mapopt.training.unread import unread_knobs
 _CLIPPING_MATTERS = ("sgd", "dog")
 """Optimizers whose step is as long as the gradient that they are given; the others divide by its length."""
 
+_MANY_STEPS = 2000
+"""Steps from which on a budget is not called short, however few epochs of a large set it is."""
+
 
 def check_unread(case: Case) -> Iterator[Finding]:
     """Yields the knobs that were set, or that the schedule moves, and that nothing reads."""
@@ -52,12 +55,13 @@ def check_budget(case: Case) -> Iterator[Finding]:
         epochs = case.budget.images / count
         batch = case.recipe.batch_size
         enough = -(-10 * count // (case.budget.rounds * batch)) * case.budget.rounds * batch
-        yield measured(
-            "few_epochs",
-            epochs,
-            f"the budget of {case.budget.images} images shows each of the {count} train images {epochs:.1f} times",
-            f"--images {enough}",
-        )
+        if case.budget.images < _MANY_STEPS * batch:
+            yield measured(
+                "few_epochs",
+                epochs,
+                f"the budget of {case.budget.images} images shows each of the {count} train images {epochs:.1f} times",
+                f"--images {enough}",
+            )
     steps = case.budget.images // case.recipe.batch_size
     smaller = max(1, min(case.recipe.batch_size, case.budget.images // 400))
     yield measured(

@@ -83,8 +83,8 @@ def check_causes(case: Case) -> Iterator[Finding]:
     yield measured(
         "cause",
         causes[name],
-        f"most of what AP50 lacks ({report.ap50:.3f}) is lost to {name} mistakes: without them it is "
-        f"{report.ap50 + causes[name]:.3f}; AP by size: {by_size}",
+        f"{name} mistakes cost the most: AP50 is {report.ap50:.3f}, and {report.ap50 + causes[name]:.3f} without them; "
+        f"AP by size: {by_size}",
         _CHANGES[name],
     )
     if report.ap50 >= 0.3 and case.progress >= 0.5:
