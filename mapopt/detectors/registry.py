@@ -53,7 +53,14 @@ DETECTORS: Registry[Any] = Registry(
             optimizer="muon",
             soft_nms_sigma=0.5,
         ),
-        "resnet18": DetectorKind(builder="mapopt.detectors.dense.build:build_resnet18", size_multiple=32),
+        "resnet18": DetectorKind(
+            builder="mapopt.detectors.dense.build:build_resnet18",
+            size_multiple=32,
+            # docs/training.md has what was measured.
+            optimizer="adamw",
+            lr=1e-3,
+            weight_decay=0.05,
+        ),
         "retinanet": _torchvision("retinanet"),
         "fcos": _torchvision("fcos"),
         "faster_rcnn": _torchvision("faster_rcnn"),
@@ -149,6 +156,14 @@ def default_optimizer(detector: str) -> str:
     """Returns what trains a detector where a recipe names no optimizer; imports nothing, whosever the detector is."""
     kind = DETECTORS.get(detector)
     return kind.optimizer if isinstance(kind, DetectorKind) else DetectorKind.optimizer
+
+
+def default_rates(detector: str, optimizer: str) -> tuple[float | None, float | None]:
+    """Returns a detector's own learning rate and weight decay with an optimizer, None where it has none."""
+    kind = DETECTORS.get(detector)
+    if not isinstance(kind, DetectorKind) or kind.optimizer != optimizer:
+        return None, None
+    return kind.lr, kind.weight_decay
 
 
 def default_soft_nms_sigma(detector: str) -> float:

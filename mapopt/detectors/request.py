@@ -58,5 +58,9 @@ class DetectorKind:
     """Whether it trains several sets of weights at once."""
     optimizer: str = "sgd"
     """What trains it where a recipe names no optimizer."""
+    lr: float | None = None
+    """The learning rate with that optimizer where none is given; None is the optimizer's."""
+    weight_decay: float | None = None
+    """The weight decay with it, likewise."""
     soft_nms_sigma: float = 0.0
     """The knob of this name that a task starts from where its knobs leave it open."""

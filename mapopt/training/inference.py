@@ -131,7 +131,7 @@ class LoadedDetector:
         Raises:
             ConfigError: a layer is unknown, or the detector has none that can be seen.
         """
-        return feature_maps(self._detector, images.pixels.to(self._device).float(), self._knobs, layers)
+        return feature_maps(self._detector, images.pixels[:].to(self._device).float(), self._knobs, layers)
 
     def layer_shapes(self) -> dict[str, tuple[int, ...]]:
         """Returns channels, height and width of every layer's map, by name."""

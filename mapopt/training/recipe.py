@@ -14,6 +14,7 @@ from mapopt.detectors.registry import (
     DETECTORS,
     check_detector_settings,
     default_optimizer,
+    default_rates,
     default_soft_nms_sigma,
     trains_lanes,
 )
@@ -66,9 +67,9 @@ class Recipe(Objective):
     repeat_threshold: float = field(default=REPEAT_THRESHOLD, metadata=LEFT_OUT_AT_DEFAULT)
     """Of repeat-factor: a class that a smaller fraction f of the images hold is repeated sqrt(threshold / f) times."""
     optimizer: str = DEFAULT_OPTIMIZER
-    """default, which is muon for tiny and sgd for other detectors. Or sgd, adamw, nadamw or muon; prodigy or dog, which
-    find their learning rate (--knobs.lr is a factor of it); schedule_free_adamw, for --controller constant; or
-    module:attribute for one of your own or of torch's, such as torch.optim:RAdam."""
+    """default, which is muon for tiny, adamw for resnet18 and sgd for other detectors. Or sgd, adamw, nadamw or muon;
+    prodigy or dog, which find their learning rate (--knobs.lr is a factor of it); schedule_free_adamw, for --controller
+    constant; or module:attribute for one of your own or of torch's, such as torch.optim:RAdam."""
     optimizer_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """Parameters of the optimizer that differ from its defaults, beside the knobs."""
     batch_size: int = 16
@@ -215,15 +216,21 @@ class Recipe(Objective):
 
     @cached_property
     def lr(self) -> float:
-        """The learning rate that a task starts from where its knobs leave it open: its optimizer's.
+        """The learning rate that a task starts from where its knobs leave it open: its detector's, or its optimizer's.
 
         Of an optimizer of one's own it imports the optimizer.
         """
+        known = default_rates(self.detector, self.optimizer)[0]
+        if known is not None:
+            return known
         return self._inside("lr", default_lr(self.optimizer, otherwise=Knobs().get("lr")))
 
     @cached_property
     def weight_decay(self) -> float:
-        """The weight decay that a task starts from where its knobs leave it open: its optimizer's, as `lr`."""
+        """The weight decay that a task starts from where its knobs leave it open; as `lr`."""
+        known = default_rates(self.detector, self.optimizer)[1]
+        if known is not None:
+            return known
         otherwise = Knobs().get("weight_decay")
         return self._inside("weight_decay", default_weight_decay(self.optimizer, otherwise=otherwise))
 

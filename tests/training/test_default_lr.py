@@ -56,7 +56,12 @@ def test_an_optimizer_of_ones_own_may_say_where_to_start(make_task: MakeTask) ->
 
 def test_a_detector_says_what_trains_it() -> None:
     assert Recipe().optimizer == Recipe(optimizer="default").optimizer == "muon"
-    assert Recipe(detector="resnet18").optimizer == "sgd"
+    assert Recipe(detector="fcos").optimizer == "sgd"
+    larger = Recipe(detector="resnet18")
+    assert (larger.optimizer, larger.lr, larger.weight_decay) == ("adamw", 0.001, 0.05)
+    assert larger.settle(Knobs(lr=0.02)).lr == 0.02
+    assert Recipe(detector="resnet18", optimizer="sgd").lr == 0.2, "rates are of a detector and its own optimizer"
+    assert Recipe(optimizer="adamw").lr == 0.01
     assert Recipe(detector="resnet18", optimizer="muon").optimizer == "muon"
     assert "optimizer: muon" in to_yaml(Recipe()), "what is stored does not change with the default"
 
