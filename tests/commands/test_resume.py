@@ -131,7 +131,21 @@ def cells(tmp_path: Path) -> Path:
     return tmp_path / "cells"
 
 
-ON_CELLS = ["--size", "32", "32", "--recipe.batch-size", "8", "--images", "16", "--rounds", "2", "--device", "cpu"]
+ON_CELLS = [
+    "--figures",
+    "False",
+    "--size",
+    "32",
+    "32",
+    "--recipe.batch-size",
+    "8",
+    "--images",
+    "16",
+    "--rounds",
+    "2",
+    "--device",
+    "cpu",
+]
 
 
 def test_a_finished_run_is_held_to_its_images_and_says_where_they_are_gone(

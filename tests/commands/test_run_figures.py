@@ -104,3 +104,19 @@ def test_plot_says_what_is_wrong_with_a_run(trained: Path, tmp_path: Path, refus
     assert "holds no run with a finished round (no best.pt)" in refused("plot", tmp_path)
     assert "--seeds is given, but it says nothing about the run" in refused("plot", trained, "--seeds", 3)
     assert "--detector is about a run's folder, and none is given" in refused("plot", "--detector", "own:detector")
+
+
+def test_ctrl_c_while_figures_are_drawn_leaves_the_run_and_no_half_of_a_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mapopt.drawing import run_figures
+
+    def interrupted(*given: object) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_figures, "_train_batch", interrupted)
+    run = tmp_path / "run"
+    assert main(["train", *TINY, "--images", "16", "--rounds", "1", "--out", str(run)]) == 130
+    assert f"The run is finished; `mapopt plot {run}` draws its figures." in capsys.readouterr().err
+    assert (run / "result.json").is_file()
+    assert not list(run.glob("*.png"))
