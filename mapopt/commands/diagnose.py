@@ -81,6 +81,11 @@ class Diagnose(TrainSettings, Command):
         if self.folder is None:
             if self.detector is not None:
                 raise ConfigError("--detector is given without the folder of a run: give --recipe.detector")
+            if self.hours is not None:
+                raise ConfigError(
+                    "--hours is given, and how many images that is, is known once the run has begun: give --images or "
+                    "--epochs, or the folder of the run"
+                )
             self.check_run()
             return
         for item in dataclasses.fields(TrainSettings):

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-_IMAGES = "It counts images, in every epoch again: epochs times the number of train images."
 _START = "It takes a checkpoint or a run's folder; --recipe.weights is torchvision's pretrained weights by name."
 
 OTHER_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
-    "epochs": (("images", _IMAGES),),
-    "epoch": (("images", _IMAGES),),
-    "num_epochs": (("images", _IMAGES),),
-    "max_epochs": (("images", _IMAGES),),
+    "epoch": (("epochs", ""),),
+    "num_epochs": (("epochs", ""),),
+    "max_epochs": (("epochs", ""),),
     "steps": (("images", "It counts images: steps times --recipe.batch-size."),),
     "max_steps": (("images", "It counts images: steps times --recipe.batch-size."),),
     "iterations": (("images", "It counts images: iterations times --recipe.batch-size."),),
@@ -68,9 +66,9 @@ _OF_TRAINING = "recipe.batch_size"
 def translated(word: str, known: Container[str]) -> str:
     """Returns a question about our flag for a word of others, empty where there is none among the known.
 
-    >>> translated("epochs", ["images", "recipe.batch_size"])[:54]
-    ": did you mean '--images'? It counts images, in every e"
-    >>> translated("imgsz", ["size"]), translated("epochs", ["images"])
+    >>> translated("steps", ["images", "recipe.batch_size"])
+    ": did you mean '--images'? It counts images: steps times --recipe.batch-size."
+    >>> translated("imgsz", ["size"]), translated("steps", ["images"])
     (": did you mean '--size HEIGHT WIDTH'?", '')
     """
     for name, about in OTHER_WORDS.get(word, ()):

@@ -13,7 +13,8 @@ from mapopt.fields import leaves
 Refused = Callable[..., str]
 
 ASKED = [
-    ("train", "epochs", "did you mean '--images'? It counts images, in every epoch again: epochs times the number of"),
+    ("train", "num-epochs", "did you mean '--epochs'?"),
+    ("train", "max-steps", "did you mean '--images'? It counts images: steps times --recipe.batch-size."),
     ("train", "lr", "did you mean '--knobs.lr'?"),
     ("train", "model", "did you mean '--recipe.detector'?"),
     ("train", "weights", "did you mean '--start-from'? It takes a checkpoint or a run's folder; --recipe.weights is"),
@@ -29,8 +30,8 @@ def test_a_flag_of_other_trainers_is_answered_with_ours(command: str, word: str,
     assert f"unknown flag '--{word}': {said}" in refused(command, f"--{word}", "3")
 
 
-def test_images_to_predict_on_are_no_answer_to_epochs(refused: Refused) -> None:
-    assert "--images" not in refused("predict", "--epochs", "3")
+def test_images_to_predict_on_are_no_answer_to_steps(refused: Refused) -> None:
+    assert "--images" not in refused("predict", "--steps", "3")
 
 
 def test_every_answer_is_a_flag_of_some_command_and_no_word_is_one_of_train() -> None:

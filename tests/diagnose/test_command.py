@@ -101,6 +101,7 @@ def test_a_range_test_says_which_rate_begins_best(capsys: pytest.CaptureFixture[
         (["--sample", "0"], "sample is 0: expected 1 image of each split, or more"),
         (["runs", "--images", "640"], "--images is given beside the run in runs, whose own settings count"),
         (["--detector", "mine:Mine"], "--detector is given without the folder of a run: give --recipe.detector"),
+        (["--hours", "2"], "--hours is given, and how many images that is, is known once the run has begun"),
         (["--images", "1"], "images is 1: expected 20 rounds of whole steps of 16"),
     ],
 )
@@ -132,6 +133,11 @@ def test_python_diagnoses_runs_in_memory_folders_and_settings(trained: Path, spl
     assert set(before.left_out) == {
         name for name, check in CHECKS.items() if check.need in ("audit", "rounds", "detector")
     }
+
+
+def test_a_budget_in_epochs_is_counted_in_images(splits: Splits) -> None:
+    diagnosis = mapopt.diagnose(data=splits, epochs=20, checks=["budget"])
+    assert {figure.kind: figure.figure for figure in diagnosis.figures} == {"few_epochs": 20.0, "few_steps": 160}
 
 
 def test_python_refuses_settings_beside_a_run(trained: Path) -> None:

@@ -128,6 +128,9 @@ def make_case(
             unreadable = str(error)
         if settings.data != SHAPES:
             audited = _audit(settings.data, look=look)
+    if settings.epochs is not None and splits is not None:
+        images = settings.whole_rounds(settings.epochs * len(splits.train))
+        settings = dataclasses.replace(settings, images=images, epochs=None)
     return Case(
         name=settings.data if not in_memory else "data in memory",
         data="DATA" if in_memory else settings.data,
