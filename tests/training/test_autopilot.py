@@ -25,7 +25,7 @@ TASK = TaskInfo(
 BUDGET = Budget(images=400, rounds=10)
 RULE = AutopilotRule(
     ratio=0.01, adaptive=0.7, orthogonal=0.9, batch=0.5, momentum=0.3, steps=-0.4, agreement=2.0, agreement_at=0.1,
-    loss=0.25, augment=0.5,
+    loss=0.25, final=0.0, augment=0.5,
 )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def test_a_loop_of_ones_own_comes_to_the_same_steps_from_any_learning_rate(lr: f
     generator = torch.Generator().manual_seed(0)
     weights = torch.nn.Parameter(torch.ones(10))
     optimizer = torch.optim.SGD([weights], lr=lr)
-    pilot = Autopilot(rule=AutopilotRule(ratio=0.01, steps=0, agreement=0, loss=0), steps=100)
+    pilot = Autopilot(rule=AutopilotRule(ratio=0.01, steps=0, agreement=0, loss=0, final=0), steps=100)
     for step in range(40):
         weights.grad = torch.randn(10, generator=generator)
         with pilot.watch(optimizer):
@@ -117,7 +117,7 @@ def test_a_loop_of_ones_own_comes_to_the_same_steps_from_any_learning_rate(lr: f
 
 
 def test_without_a_measured_step_the_factor_follows_the_schedule_and_the_corrections() -> None:
-    pilot = Autopilot(rule=AutopilotRule(agreement=0, loss=0.5), steps=100)
+    pilot = Autopilot(rule=AutopilotRule(agreement=0, loss=0.5, final=0), steps=100)
     assert pilot.step(progress=0.1, loss=1.0).factor == 1.0
     assert pilot.step(progress=0.1, loss=1.0).factor == pytest.approx(math.exp(-0.5))
     # A change by more than a factor of ten waits for the next call.
