@@ -75,8 +75,8 @@ class KnobAction:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RelativeAction(KnobAction):
-    """``Box(-1, 1, (n,))``: an offset of every knob from what the baseline does in the same round."""
+class _Offset(KnobAction):
+    """What forms have whose numbers are offsets from the baseline."""
 
     scale: float = SCALE
     """What an offset of 1 means: this factor on a logarithmic knob; see `KnobSpace.shift`."""
@@ -94,35 +94,24 @@ class RelativeAction(KnobAction):
         """Returns the box."""
         return self._box()
 
+
+@dataclass(frozen=True, kw_only=True)
+class RelativeAction(_Offset):
+    """``Box(-1, 1, (n,))``: an offset of every knob from what the baseline does in the same round."""
+
     def decide(self, action: Any, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the baseline's decision with the chosen knobs moved by the action."""
         return _shifted(self, self._numbers(action), self.scale, history, task, budget)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MovingAction(KnobAction):
+class MovingAction(_Offset):
     """``Box(-1, 1, (n,))``: moves every knob from where it is, so it gets anywhere in its range within some rounds.
 
     Where it is, is its offset from the baseline in the last round: a factor on a logarithmic knob. What is moved goes
     on following the baseline from there, and zeros keep the offsets, which begin at none. An offset that the end of a
     range cut off begins at that end.
     """
-
-    scale: float = SCALE
-    """What a move of 1 means: this factor on a logarithmic knob; see `KnobSpace.shift`."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_scale(self.scale)
-
-    @property
-    def baseline_action(self) -> np.ndarray:
-        """No move at all."""
-        return np.zeros(len(self.knobs), np.float32)
-
-    def space_of_actions(self) -> Space[Any]:
-        """Returns the box."""
-        return self._box()
 
     def offsets(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> list[float]:
         """Returns how far every knob was from the baseline in the last round, in moves of 1."""

@@ -14,6 +14,7 @@ from mapopt.data import ImageSet
 from mapopt.data.augment import Draw, augment_boxes, augment_images, draw, visible
 from mapopt.data.on_demand import PixelsOnDemand
 from mapopt.data.order import sample_order
+from mapopt.data.truth import truth_by_position
 from mapopt.detectors.interface import Targets
 from mapopt.metrics import GroundTruth
 from mapopt.training.class_balance import balanced_probabilities, repeat_factors
@@ -37,16 +38,7 @@ class DeviceSet:
     @cached_property
     def truth(self) -> GroundTruth:
         """The objects in original pixels; images and categories are named by their positions."""
-        notes = self.images.annotations
-        return GroundTruth(
-            notes.boxes,
-            notes.labels,
-            notes.images,
-            crowd=notes.crowd,
-            area=notes.area,
-            images=np.arange(len(notes)),
-            categories=np.arange(len(notes.category_ids)),
-        )
+        return truth_by_position(self.images.annotations)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from mapopt.data.loading import DataSource, load_splits
 from mapopt.data.pictures import TOGETHER, Picture, PictureSet
 from mapopt.data.settings import DataSettings
 from mapopt.data.splits import Splits
+from mapopt.data.truth import truth_by_position
 from mapopt.errors import CheckpointError, ConfigError, unknown_name
-from mapopt.metrics import Detections, GroundTruth, Report, evaluate
+from mapopt.metrics import Detections, Report, evaluate
 from mapopt.passes import steps
 from mapopt.settings import from_mapping
 from mapopt.training.checkpoint import Checkpoint
@@ -100,18 +101,8 @@ class TrainedDetector(LoadedDetector):
             CheckpointError: they have other categories, or it is not known what the detector was trained with.
         """
         images = self._image_set(data, split)
-        notes = images.annotations
         detections = self.detect_as(images)
-        truth = GroundTruth(
-            notes.boxes,
-            notes.labels,
-            notes.images,
-            crowd=notes.crowd,
-            area=notes.area,
-            images=np.arange(len(notes)),
-            categories=np.arange(len(notes.category_ids)),
-        )
-        return evaluate(truth, detections)
+        return evaluate(truth_by_position(images.annotations), detections)
 
     def detect_as(self, images: ImageSet) -> Detections:
         """Returns the boxes with labels that are positions among the categories of the images, in whatever order.

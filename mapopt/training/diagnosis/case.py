@@ -16,6 +16,7 @@ import torch
 
 from mapopt.data.images import ImageSet
 from mapopt.data.splits import Splits
+from mapopt.data.truth import truth_by_position
 from mapopt.metrics import Detections, GroundTruth, Report, evaluate
 from mapopt.postprocessing.apply import apply_settings
 from mapopt.postprocessing.boxes import Boxes
@@ -106,16 +107,7 @@ class Case:
 
     def truth(self, split: Split) -> GroundTruth:
         """Returns the objects of the sample, named by positions."""
-        notes = self.images[split].annotations
-        return GroundTruth(
-            notes.boxes,
-            notes.labels,
-            notes.images,
-            crowd=notes.crowd,
-            area=notes.area,
-            images=np.arange(len(notes)),
-            categories=np.arange(len(notes.category_ids)),
-        )
+        return truth_by_position(self.images[split].annotations)
 
     def detections(self, split: Split, *, last: bool = False, **changes: Any) -> Detections:
         """Returns the boxes in the sample, of the last weights if they are there, with changed post-processing."""
