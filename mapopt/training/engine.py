@@ -316,9 +316,9 @@ class LaneEngine:
 
     def for_detection(self, lane: int) -> Snapshot:
         """Copies what detection needs of a lane: the weights that are evaluated, and running statistics."""
-        tensors = {name: place for name, place in self._all.places(lane).items() if name.startswith("buffer.")}
-        tensors[EVALUATED] = self._evaluated()[lane]
-        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        places = self._all.places(lane).items()
+        copies = {name: place.clone() for name, place in places if name.startswith("buffer.")}
+        copies[EVALUATED] = self._evaluated()[lane].clone()
         return Snapshot(copies, self.seeds[lane], self.seen[lane], self.knobs[lane], bool(self.diverged[lane]))
 
     @torch.no_grad()

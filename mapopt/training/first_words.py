@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mapopt.data.splits import Splits
 from mapopt.losses.table import LOSS_TABLE
 from mapopt.training.budget import Budget
+from mapopt.training.class_balance import describe as describe_class_balance
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
+from mapopt.training.unread import unread_knobs
+
+if TYPE_CHECKING:
+    import torch
+
+    from mapopt.training.task import Task
 
 NAMED = 20
 """Classes that are all named; of more the most frequent and the rarest in train."""
@@ -19,6 +27,28 @@ EARLY = 0.1
 """Fraction of the budget after which a run that has learned nothing says why."""
 NOTHING = 0.01
 """AP below which a detector counts as having learned nothing."""
+
+
+def introduction(name: str, task: Task, device: torch.device) -> str:
+    """Returns what is trained on what, and what is to be known of it before the first step: some lines.
+
+    Args:
+        name: of the data.
+        task: what the run is about.
+        device: where it trains.
+    """
+    recipe, splits = task.recipe, task.splits
+    counts = ", ".join(f"{len(images)} {split}" for split, images in splits.named())
+    height, width = splits.train.size
+    notes = [
+        f"{name}: {counts} images at {height} x {width}; {recipe.detector} on {device}",
+        describe_objects(splits),
+        splits.note,
+        describe_class_balance(recipe, splits.train.annotations),
+        threshold_note(recipe, task.knobs),
+        *unread_knobs(recipe, task.knobs),
+    ]
+    return "\n".join(note for note in notes if note)
 
 
 def describe_objects(splits: Splits) -> str:

@@ -22,13 +22,12 @@ from mapopt.errors import CheckpointError, ConfigError, DataError, TimeUp
 from mapopt.files import write_json
 from mapopt.metrics import STATS
 from mapopt.settings import to_mapping
-from mapopt.training.budget import Budget
 from mapopt.training.checkpoint import CheckpointFolder
-from mapopt.training.class_balance import describe as describe_class_balance
 from mapopt.training.controllers.base import Controller, check_knobs
 from mapopt.training.deadline import Deadline
 from mapopt.training.expected import expected_run_seconds
-from mapopt.training.first_words import describe_objects, is_due, threshold_note
+from mapopt.training.explainer import Explainer
+from mapopt.training.first_words import introduction
 from mapopt.training.fleet import Trainer
 from mapopt.training.going_on import best_so_far, how_far
 from mapopt.training.history import Round
@@ -43,7 +42,6 @@ from mapopt.training.shown import Shown
 from mapopt.training.start import content_hash, start_from
 from mapopt.training.task import Task
 from mapopt.training.trained_run import TrainedRun
-from mapopt.training.unread import unread_knobs
 
 RESULT_VERSION = 1
 """Of ``result.json``."""
@@ -163,7 +161,7 @@ def _train(
         if folder.is_last_behind:
             states.save("last", trainer.snapshot(), history)
     if shown.progress:
-        _introduce(name, task, device)
+        print(introduction(name, task, device))
         if about_length:
             print(about_length)
         if resume:
@@ -273,7 +271,7 @@ def _play(
                 task.recipe.detector, task.splits.train.size, images=1, device=settings.device
             )
             printer = stack.enter_context(ProgressPrinter(settings.budget, history=history, expected=expected))
-            observers += [printer, _Explainer(trainer, controller, settings.budget, states, history, printer)]
+            observers += [printer, Explainer(trainer, controller, settings.budget, states, history, printer)]
             trainer.fleet.on_step = printer.step
 
         def observe(lane: int, played: Round) -> None:
@@ -289,45 +287,6 @@ def _play(
             history=history,
             best=best_so_far(trainer, states, folder, history) if folder is not None and history else None,
         )
-
-
-class _Explainer:
-    """Says why val AP is near 0 after a tenth of the budget, if it is."""
-
-    def __init__(
-        self,
-        trainer: Trainer,
-        controller: Controller,
-        budget: Budget,
-        states: CheckpointFolder,
-        history: Sequence[Round],
-        printer: ProgressPrinter,
-    ) -> None:
-        self._trainer, self._controller, self._budget, self._states = trainer, controller, budget, states
-        self._history, self._printer = list(history), printer
-
-    def __call__(self, lane: int, played: Round) -> None:
-        """Adds a round, and speaks where it is time to."""
-        self._history.append(played)
-        if is_due(self._history, self._budget):
-            # Imported where it is needed: most runs have learned something by then.
-            from mapopt.training.diagnosis.early import explain
-
-            checkpoint = self._states.checkpoint(self._trainer.snapshot(), self._history)
-            device = self._trainer.fleet.detectors[0].weights.device
-            self._printer.say(explain(self._trainer.task, self._budget, self._controller, checkpoint, device))
-
-
-def _introduce(name: str, task: Task, device: torch.device) -> None:
-    counts = ", ".join(f"{len(images)} {split}" for split, images in task.splits.named())
-    height, width = task.splits.train.size
-    print(f"{name}: {counts} images at {height} x {width}; {task.recipe.detector} on {device}")
-    balance = describe_class_balance(task.recipe, task.splits.train.annotations)
-    print(describe_objects(task.splits))
-    threshold = threshold_note(task.recipe, task.knobs)
-    for note in (task.splits.note, balance, threshold, *unread_knobs(task.recipe, task.knobs)):
-        if note:
-            print(note)
 
 
 def _summarize(result: RunResult, task: Task, seed: int, device: torch.device) -> dict[str, Any]:
