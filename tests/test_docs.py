@@ -86,6 +86,18 @@ def test_command_lines_on_a_page_are_understood(page: str, capsys: pytest.Captur
         assert status == 0, f"{line}\n{capsys.readouterr().err}"
 
 
+def test_every_command_among_the_advice_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    for line in re.findall(r"`(mapopt [^`]+)`", read("advice.md")):
+        assert main([*line.split()[1:], "--print-config"]) == 0, f"{line}\n{capsys.readouterr().err}"
+
+
+def test_the_advice_that_can_be_followed_is_counted() -> None:
+    text = read("advice.md")
+    counts = [len(re.findall(rf"^\|[^|]+\| {answer} \|", text, re.MULTILINE)) for answer in ("yes", "partly", "no")]
+    assert sum(counts) == 70
+    assert f"{counts[0]} can be followed by a command, {counts[1]} partly, {counts[2]} not" in text
+
+
 def test_searches_on_a_page_are_read() -> None:
     baseline, steps, learning, tasks, equal = [yaml.safe_load(code) for _, code in blocks("search.md", "yaml")]
     experiment = {"name": "page", "budget": {"images": 12800, "rounds": 20}, "tasks": {"shapes": {}}}
