@@ -1,8 +1,8 @@
 """Optimize detection mAP directly: ranking surrogates, reinforcement learning, and a baseline to compare with.
 
-`train`, `load`, `audit`, `evaluate`, `diagnose` and `compare` do what the commands of these names do; the sub-packages
-hold the parts, each one level deep: ``from mapopt.losses import RankSortLoss``. Importing this package imports nothing
-else: what is asked for is imported then.
+`train`, `load`, `audit`, `evaluate`, `diagnose`, `export` and `compare` do what the commands of these names do; the
+sub-packages hold the parts, each one level deep: ``from mapopt.losses import RankSortLoss``. Importing this package
+imports nothing else: what is asked for is imported then.
 """
 
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mapopt.errors import MapoptError as MapoptError
     from mapopt.experiments.comparison.compare import compare as compare
     from mapopt.metrics import evaluate as evaluate
+    from mapopt.training.exporting import export as export
     from mapopt.verbs import diagnose as diagnose
     from mapopt.verbs import load as load
     from mapopt.verbs import train as train
@@ -47,6 +48,7 @@ else:
             "evaluation": "mapopt",
             "experiments": "mapopt",
             "load": "mapopt.verbs",
+            "export": "mapopt.training.exporting",
             "losses": "mapopt",
             "metrics": "mapopt",
             "postprocessing": "mapopt",

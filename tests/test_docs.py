@@ -17,7 +17,7 @@ from mapopt.training.optimizers.table import OPTIMIZER_TABLE
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = ["losses.md"]
 LINKED = [*PAGES, "search.md", "controllers.md"]
-WITH_PYTHON = ["../README.md", "losses.md", "own_parts.md", "controllers.md"]
+WITH_PYTHON = ["../README.md", "losses.md", "own_parts.md", "controllers.md", "export.md"]
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OPTIMIZER_ROW = re.compile(r"^\| `(\w+)` \| ([\d.]+)[^|]* \| [^|]+ \| (an average|the weights) \|", re.MULTILINE)
@@ -77,7 +77,9 @@ def test_the_readmes_environment_plays_an_episode(capsys: pytest.CaptureFixture[
     assert 0 <= float(tested) <= 1
 
 
-@pytest.mark.parametrize("page", [*LINKED, "agents.md", "optimizers.md", "benchmarks.md", "data.md", "../README.md"])
+@pytest.mark.parametrize(
+    "page", [*LINKED, "agents.md", "optimizers.md", "benchmarks.md", "data.md", "export.md", "../README.md"]
+)
 def test_command_lines_on_a_page_are_understood(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for _, code in blocks(page, "") for line in code.splitlines() if line.startswith("mapopt ")]
     assert lines

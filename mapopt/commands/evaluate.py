@@ -29,6 +29,7 @@ from mapopt.files import write_bytes, write_json
 from mapopt.metrics.engines import Backend
 from mapopt.metrics.settings import MAX_DETECTIONS
 from mapopt.output import Output
+from mapopt.postprocessing.options import PostProcessingOptions
 from mapopt.training.run_files import checkpoint_path
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(DataSettings, Command):
+class Evaluate(PostProcessingOptions, DataSettings, Command):
     """Measure a trained detector, or a file of results, as COCO does, and say why it is not better.
 
     Give either --checkpoint, with --data or on the data that it was trained with, or --truth and --results: a COCO
@@ -165,9 +166,11 @@ class Evaluate(DataSettings, Command):
         """Reads files of results."""
         if self.truth is None or self.results is None:
             raise ConfigError("nothing to evaluate: give --checkpoint, or both --truth and --results")
-        for name, default in (("data", None), ("split", "test"), ("sample", 0)):
-            if getattr(self, name) != default:
-                raise ConfigError(f"--{name} is given, but it says nothing about --truth and --results: leave it out")
+        given = [
+            name for name, value in (("data", None), ("split", "test"), ("sample", 0)) if getattr(self, name) != value
+        ]
+        for name in (*given, *(name.replace("_", "-") for name in self.chosen)):
+            raise ConfigError(f"--{name} is given, but it says nothing about --truth and --results: leave it out")
         truth = named_ground_truth(read_ground_truth(self.truth, invalid=self.invalid or "keep"), name=str(self.truth))
         predictions = read_predictions(self.results, truth, unknown=self.unknown)
         other = None if self.compare is None else read_predictions(self.compare, truth, unknown=self.unknown)
@@ -185,6 +188,8 @@ class Evaluate(DataSettings, Command):
 
         device = choose_device(self.device, threads=self.threads)
         detector = TrainedDetector(path, device, detector=self.detector)
+        options = PostProcessingOptions(**{name: getattr(self, name) for name in self.chosen})
+        detector.choose(options)
         data = self._data(detector)
         images = detector.part(data, self.split)
         if self.sample:
@@ -193,7 +198,7 @@ class Evaluate(DataSettings, Command):
         truth = named_ground_truth(images.annotations, name=name, by_position=True)
         # What is wrong with the other results is said before the detector works for minutes.
         other = None if self.compare is None else read_predictions(self.compare, truth, unknown=self.unknown)
-        predictions = Predictions(name=name, detections=detector.detect_as(images))
+        predictions = Predictions(name=name, detections=detector.detect_as(images, options))
         threshold = detector.checkpoint.snapshot.knobs.score_threshold
         if not len(predictions.detections) and threshold:
             print(

@@ -18,6 +18,7 @@ from mapopt.errors import ConfigError, DataError
 from mapopt.fields import NOT_A_SETTING
 from mapopt.files import write_bytes, write_json
 from mapopt.output import Output
+from mapopt.postprocessing.options import PostProcessingOptions
 from mapopt.training.run_files import checkpoint_path
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(Command):
+class Predict(PostProcessingOptions, Command):
     """Find objects in images, and draw them.
 
     The output folder gets results.json (COCO results: every box the detector reports), images.json (the images and
@@ -39,6 +40,7 @@ class Predict(Command):
     examples: ClassVar[tuple[str, ...]] = (
         "mapopt predict --checkpoint runs/cells --images picture.jpg --out boxes",
         "mapopt predict --checkpoint runs/cells/best.pt --images pictures --sample 20 --score 0.5",
+        "mapopt predict --checkpoint runs/cells --images pictures --nms-iou 0.5 --soft-nms-sigma 0 --flip",
     )
 
     checkpoint: Path
@@ -85,9 +87,11 @@ class Predict(Command):
         device = choose_device(self.device, threads=self.threads)
         detector = TrainedDetector(checkpoint, device, detector=self.detector)
         pictures = PictureSet(paths, bits=detector.bits)
+        options = PostProcessingOptions(**{name: getattr(self, name) for name in self.chosen})
+        detector.choose(options)  # what is wrong with them is said before it works for minutes
         notes = pictures.notes(detector.categories)
         image_ids, category_ids = _ids(notes, self.truth)
-        detections = detector.detect_pictures(pictures)
+        detections = detector.detect_pictures(pictures, options)
 
         if self.overwrite:
             output.clear()

@@ -38,6 +38,8 @@ class ZooModel:
     """Pretrained weights of the whole detector."""
     body: type[WeightsEnum] | None = None
     """Pretrained weights of the backbone alone."""
+    public: str = ""
+    """torchvision's function that builds it, in ``torchvision.models.detection``; empty if there is none."""
     class_layers: str = r"head\.classification_head\.cls_logits\."
     """Matches the parameters that belong to the categories of the pretraining."""
 
@@ -85,10 +87,14 @@ class FixedSize(nn.Module):
 
     def forward(self, images: Tensor, targets: list[dict[str, Tensor]] | None = None) -> tuple[ImageList, Any]:
         """Returns the images ``[batch, 3, h, w]`` of 0 to 255 as torchvision's list, and the targets untouched."""
+        size = (images.shape[-2], images.shape[-1])
+        return ImageList(self.normalize(images), [size] * len(images)), targets
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Returns images ``[batch, 3, h, w]`` of 0 to 255 as the backbone takes them."""
         mean = torch.tensor(self._mean, device=images.device)[:, None, None]
         standard_deviation = torch.tensor(self._standard_deviation, device=images.device)[:, None, None]
-        size = (images.shape[-2], images.shape[-1])
-        return ImageList((images / 255 - mean) / standard_deviation, [size] * len(images)), targets
+        return (images / 255 - mean) / standard_deviation
 
     def postprocess(self, result: Any, image_shapes: Any, original_sizes: Any) -> Any:
         """Returns the boxes as they are."""
@@ -154,15 +160,21 @@ MODELS: dict[str, ZooModel] = {
     "retinanet": ZooModel(
         _own(models.retinanet_resnet50_fpn_v2),
         background=False,
+        public="retinanet_resnet50_fpn_v2",
         whole=models.RetinaNet_ResNet50_FPN_V2_Weights,
         body=ResNet50_Weights,
     ),
     "fcos": ZooModel(
-        _own(models.fcos_resnet50_fpn), background=False, whole=models.FCOS_ResNet50_FPN_Weights, body=ResNet50_Weights
+        _own(models.fcos_resnet50_fpn),
+        background=False,
+        public="fcos_resnet50_fpn",
+        whole=models.FCOS_ResNet50_FPN_Weights,
+        body=ResNet50_Weights,
     ),
     "faster_rcnn": ZooModel(
         _own(models.fasterrcnn_resnet50_fpn_v2),
         background=True,
+        public="fasterrcnn_resnet50_fpn_v2",
         whole=models.FasterRCNN_ResNet50_FPN_V2_Weights,
         body=ResNet50_Weights,
         class_layers=r"roi_heads\.box_predictor\.",
@@ -171,6 +183,7 @@ MODELS: dict[str, ZooModel] = {
     "ssdlite": ZooModel(
         _own(models.ssdlite320_mobilenet_v3_large),
         background=True,
+        public="ssdlite320_mobilenet_v3_large",
         whole=models.SSDLite320_MobileNet_V3_Large_Weights,
         class_layers=r"head\.classification_head\.module_list\.\d+\.1\.",
     ),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mapopt.postprocessing.apply import apply_settings as apply_settings
     from mapopt.postprocessing.boxes import Boxes as Boxes
     from mapopt.postprocessing.candidates import CandidateSet as CandidateSet
+    from mapopt.postprocessing.options import PostProcessingOptions as PostProcessingOptions
     from mapopt.postprocessing.scorer import PostProcessingScore as PostProcessingScore
     from mapopt.postprocessing.scorer import Scorer as Scorer
     from mapopt.postprocessing.settings import PostProcessingSettings as PostProcessingSettings
@@ -25,6 +26,7 @@ else:
         {
             "Boxes": "mapopt.postprocessing.boxes",
             "CandidateSet": "mapopt.postprocessing.candidates",
+            "PostProcessingOptions": "mapopt.postprocessing.options",
             "PostProcessingScore": "mapopt.postprocessing.scorer",
             "PostProcessingSettings": "mapopt.postprocessing.settings",
             "Scorer": "mapopt.postprocessing.scorer",

@@ -29,6 +29,7 @@ from mapopt.registry import Choice
 from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.evaluated import EVALUATED
 from mapopt.training.knob_tensors import stack_knobs
+from mapopt.training.mirroring import mirror_boxes, mirrored_images
 from mapopt.training.recipe import Recipe
 
 _BATCH_PIXELS = 512 * 48 * 48
@@ -95,31 +96,48 @@ class LoadedDetector:
         """The detector itself, with the checkpoint's weights in every lane."""
         return self._detector
 
-    def detect(self, images: ImageSet, settings: PostProcessingSettings | None = None) -> Detections:
+    def detect(
+        self, images: ImageSet, settings: PostProcessingSettings | None = None, *, flip: bool = False
+    ) -> Detections:
         """Returns the boxes in original pixels; images and labels are named by their positions.
 
         Args:
             images: at the detector's size.
             settings: of post-processing, in place of the knobs that the detector was trained with.
+            flip: look at every image mirrored, too, see `candidates`.
 
         Raises:
             ConfigError: the settings are for another number of classes.
         """
-        if settings is None:
+        if settings is None and not flip:
             boxes = self._run(images, self._detector.detect, self._knobs)
         else:
+            settings = settings or self.trained_settings
             check_classes(settings, len(self.categories))
-            boxes = apply_settings(self.candidates(images), settings, side=max(images.size))
+            boxes = apply_settings(self.candidates(images, flip=flip), settings, side=max(images.size))
         corners = in_original_pixels(boxes.boxes.numpy(), boxes.images.numpy(), images)
         return Detections(corners, boxes.scores.double().numpy(), boxes.labels.numpy(), boxes.images.numpy())
 
-    def candidates(self, images: ImageSet) -> Boxes:
+    @property
+    def trained_settings(self) -> PostProcessingSettings:
+        """The knobs of post-processing that the detector was trained with."""
+        return PostProcessingSettings.of(self.checkpoint.snapshot.knobs, len(self.categories))
+
+    def candidates(self, images: ImageSet, *, flip: bool = False) -> Boxes:
         """Returns the boxes that post-processing chooses from, in network pixels and with lane 0, on the host.
 
         They stand by image and class, then falling score; no score threshold has been applied.
+
+        Args:
+            images: at the detector's size.
+            flip: those of the images mirrored from left to right, too, back in their places.
         """
         everything = self._knobs | {"score_threshold": torch.zeros_like(self._knobs["score_threshold"])}
-        return self._run(images, self._detector.candidates, everything)
+        boxes = self._run(images, self._detector.candidates, everything)
+        if not flip:
+            return boxes
+        mirrored = self._run(mirrored_images(images), self._detector.candidates, everything)
+        return _together(boxes, mirror_boxes(mirrored, images), len(self.categories))
 
     def feature_maps(self, images: ImageSet, layers: Sequence[str] = ()) -> dict[str, Tensor]:
         """Returns what layers make of a few images, by name, each ``[images, channels, height, width]`` on the host.
@@ -155,6 +173,14 @@ class LoadedDetector:
                     column.append(getattr(boxes, name)[first].cpu() + (start if name == "images" else 0))
                 work.advance(min(start + self.batch, len(images)))
         return Boxes(**{name: torch.cat(column) for name, column in columns.items()})
+
+
+def _together(first: Boxes, second: Boxes, classes: int) -> Boxes:
+    """Returns the boxes of two looks at the same images, by image and class, then falling score."""
+    columns = [(getattr(first, name), getattr(second, name)) for name in Boxes.__dataclass_fields__]
+    both = Boxes(*(torch.cat(pair) for pair in columns))
+    order = both.scores.argsort(descending=True, stable=True)
+    return both.at(order[(both.images * classes + both.labels)[order].argsort(stable=True)])
 
 
 def _choice(name: object, recipe: Recipe, given: str | Callable[..., Any] | None) -> Choice:

@@ -24,6 +24,8 @@ from mapopt.data.truth import truth_by_position
 from mapopt.errors import CheckpointError, ConfigError, unknown_name
 from mapopt.metrics import Detections, Report, evaluate
 from mapopt.passes import steps
+from mapopt.postprocessing.options import PostProcessingOptions
+from mapopt.postprocessing.settings import PostProcessingSettings
 from mapopt.settings import from_mapping
 from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.inference import LoadedDetector
@@ -57,61 +59,88 @@ class TrainedDetector(LoadedDetector):
         super().__init__(source, device, detector=detector)
         self.source = source if isinstance(source, Path) else "this checkpoint"
 
-    def predict(self, images: Picture | Sequence[Picture], *, score: float = 0.0) -> list[Prediction]:
+    def predict(
+        self,
+        images: Picture | Sequence[Picture],
+        *,
+        score: float = 0.0,
+        options: PostProcessingOptions | None = None,
+    ) -> list[Prediction]:
         """Detects objects.
 
         Args:
             images: one or several: files, folders, PIL images, arrays ``[h, w, 3]`` or tensors ``[3, h, w]``.
             score: leave out boxes with a smaller score.
+            options: what to change of the post-processing that the detector was trained with.
 
         Returns:
             One dictionary per image, also for a single image.
 
         Raises:
             DataError: something is no image.
+            ConfigError: the options name a class that the detector has not.
         """
         pictures = PictureSet(images, bits=self.bits)
-        detections = self.detect_pictures(pictures)
+        detections = self.detect_pictures(pictures, options)
         kept = np.flatnonzero(detections.scores >= score)
         order = kept[np.lexsort((-detections.scores[kept], detections.image_ids[kept]))]
         ends = np.searchsorted(detections.image_ids[order], np.arange(len(pictures) + 1))
         return [self._prediction(detections, order[start:end]) for start, end in pairwise(ends)]
 
-    def detect_pictures(self, pictures: PictureSet) -> Detections:
+    def detect_pictures(self, pictures: PictureSet, options: PostProcessingOptions | None = None) -> Detections:
         """Returns all boxes in original pixels; images and labels are named by their positions."""
+        settings, flip = self.choose(options)
         columns = []
         notes, together = pictures.notes(self.categories), min(self.batch, TOGETHER)
         with steps("detecting in", len(pictures), "images") as work:
             for start, images in pictures.parts(notes, self.size, together=together):
-                part = self.detect(images)
+                part = self.detect(images, settings, flip=flip)
                 columns.append((part.boxes, part.scores, part.labels, part.image_ids + start))
                 work.advance(start + len(images))
         return Detections(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
-    def evaluate(self, data: DataSource | DetectionDataset | ImageSet | None = None, *, split: Part = "test") -> Report:
+    def choose(self, options: PostProcessingOptions | None) -> tuple[PostProcessingSettings | None, bool]:
+        """Returns what options come to with this detector: settings, None for its own, and whether to mirror images.
+
+        Raises:
+            ConfigError: they name a class that the detector has not, or their file cannot be used.
+        """
+        options = options or PostProcessingOptions()
+        return options.settings_over(self.trained_settings, self.categories), options.flip
+
+    def evaluate(
+        self,
+        data: DataSource | DetectionDataset | ImageSet | None = None,
+        *,
+        split: Part = "test",
+        options: PostProcessingOptions | None = None,
+    ) -> Report:
         """Measures AP, and everything else that COCO does.
 
         Args:
             data: a folder with annotations, splits, data sets of ``(image, target)`` for several splits, or a single
                 set of either kind; None takes what the detector was trained with.
             split: which split of the data; a single set has only one.
+            options: what to change of the post-processing that the detector was trained with.
 
         Raises:
             DataError: the data cannot be used.
+            ConfigError: the options name a class that the detector has not.
             CheckpointError: they have other categories, or it is not known what the detector was trained with.
         """
         images = self._image_set(data, split)
-        detections = self.detect_as(images)
+        detections = self.detect_as(images, options)
         return evaluate(truth_by_position(images.annotations), detections)
 
-    def detect_as(self, images: ImageSet) -> Detections:
+    def detect_as(self, images: ImageSet, options: PostProcessingOptions | None = None) -> Detections:
         """Returns the boxes with labels that are positions among the categories of the images, in whatever order.
 
         Raises:
             CheckpointError: the images have other categories.
         """
         places = match_categories(self.categories, images.annotations.category_names)
-        detections = self.detect(images)
+        settings, flip = self.choose(options)
+        detections = self.detect(images, settings, flip=flip)
         labels = places[detections.labels] if len(detections) else detections.labels
         return Detections(detections.boxes, detections.scores, labels, detections.image_ids)
 
