@@ -150,6 +150,9 @@ def contents(
     record = {field.name: getattr(run, field.name) for field in dataclasses.fields(run) if field.name != "folder"}
     for name in ("val", "test", "search", "training"):
         record[name] = dataclasses.asdict(record[name])
+    for name in ("val", "test"):
+        if not record[name]["components"]:
+            del record[name]["components"]  # as in records from before there were any
     record["test"]["stats"] = record.pop("stats")
     record["made_by"] = dict(run.made_by)
     record["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -229,9 +232,12 @@ def _check_rounds(run: StoredRun, rounds: Sequence[Round]) -> None:
 
 def _check_scores(place: str, scores: Scores, categories: int) -> None:
     _check(len(scores.per_category) == categories, f"{place} per_category", len(scores.per_category), f"{categories}")
-    values = {name: value for name, value in vars(scores).items() if name not in ("per_category", *_LOSSES)}
-    for name in _LOSSES:
-        value = getattr(scores, name)
+    values = {
+        name: value for name, value in vars(scores).items() if name not in ("per_category", "components", *_LOSSES)
+    }
+    losses = {name: getattr(scores, name) for name in _LOSSES}
+    losses |= {f"components.{name}": value for name, value in scores.components.items()}
+    for name, value in losses.items():
         known = isinstance(value, float | int) and not isinstance(value, bool)
         _check(known and not math.isinf(value), f"{place} {name}", value, "a number")
     for name, value in (*values.items(), *(("per_category", value) for value in scores.per_category)):

@@ -61,27 +61,27 @@ class AutopilotRule:
         ConfigError: a number is not finite or out of its range.
     """
 
-    ratio: float = 0.0047
+    ratio: float = 0.0056
     """Length of a step over the length of the weights, with plain gradients and momentum."""
     adaptive: float = 0.93
     """Logarithm of a further factor with Adam's relatives."""
-    orthogonal: float = 1.5
+    orthogonal: float = 1.43
     """Logarithm of a further factor with Muon."""
-    batch: float = -0.14
+    batch: float = -0.2
     """Power of the batch over 16 images."""
-    momentum: float = 0.085
+    momentum: float = 0.53
     """Power of ten times what the momentum is short of 1."""
-    steps: float = -0.63
+    steps: float = -0.9
     """Power of the steps of the whole run over 400."""
     agreement: float = 0.0
     """How much a higher cosine between successive gradients lengthens the steps to come; 0 leaves it out."""
     agreement_at: float = 0.1
     """The cosine at which they stay."""
-    loss: float = 0.26
+    loss: float = 0.0
     """How much a round whose loss did not fall shortens the steps to come; 0 leaves it out."""
-    final: float = 0.3
+    final: float = 0.07
     """Fraction of the length that the cosine ends at."""
-    augment: float = 0.55
+    augment: float = 0.16
     """Power of the epochs of the whole run over 25 by which the task's augmentation is multiplied."""
 
     def __post_init__(self) -> None:
