@@ -118,7 +118,9 @@ class PostProcessingEnv(gymnasium.Env[np.ndarray, Any]):
 
     ### Deployment
     Knobs have one score threshold; a setting has one for every class, and is deployed on a detector's raw candidates by
-    `LoadedDetector.detect(images, setting)`, which reports exactly what was scored here::
+    `LoadedDetector.detect(images, setting)`, which reports exactly what was scored here. In a JSON file
+    (``info["knobs"]`` as it is) `mapopt predict` and `evaluate` take it as ``--post-processing FILE``; in
+    Python::
 
         setting = PostProcessingSettings.from_dict(info["knobs"])
         detections = LoadedDetector(Path("run/checkpoint.pt"), torch.device("cpu")).detect(images, setting)

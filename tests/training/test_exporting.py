@@ -44,15 +44,17 @@ def ssdlite(splits: Splits) -> TrainedDetector:
     return trained(splits, "ssdlite", loss="torchvision")
 
 
-def assert_candidates_are_among(boxes: Tensor, scores: Tensor, detector: TrainedDetector, images: ImageSet) -> None:
+def assert_candidates_are_among(
+    boxes: Tensor, scores: Tensor, detector: TrainedDetector, images: ImageSet, *, pixels: float = 1e-4
+) -> None:
     """Every box that the detector would suppress among is one of the program's, with its score."""
     candidates = detector.candidates(images)
     assert len(candidates.scores) > 50
     for box, score, label, image in zip(
         candidates.boxes, candidates.scores, candidates.labels, candidates.images, strict=True
     ):
-        apart = torch.maximum((boxes[image] - box).abs().amax(1), (scores[image, :, label] - score).abs())
-        assert apart.min() < 1e-4
+        near = ((boxes[image] - box).abs().amax(1) < pixels) & ((scores[image, :, label] - score).abs() < 1e-4)
+        assert near.any()
 
 
 def run_onnx(path: Path, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +97,9 @@ def test_onnx_of_a_larger_detector_gives_what_it_gives(name: str, splits: Splits
     detector = trained(splits, name)
     export(detector, tmp_path / "detector.onnx", format="onnx")
     boxes, scores = run_onnx(tmp_path / "detector.onnx", splits.test.pixels[:].float())
-    assert_candidates_are_among(boxes, scores, detector, splits.test)
+    # RetinaNet's largest prior has a side of 1148 pixels, which multiplies the rounding of a box delta in float32.
+    pixels = 1e-3 if name.startswith("retinanet") else 1e-4
+    assert_candidates_are_among(boxes, scores, detector, splits.test, pixels=pixels)
 
 
 def test_torchvisions_own_model_loads_the_weights(ssdlite: TrainedDetector, splits: Splits, tmp_path: Path) -> None:
