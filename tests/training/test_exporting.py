@@ -91,7 +91,7 @@ def test_a_program_gives_what_the_detector_gives(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "ssdlite", "retinanet_resnet18", "fcos_resnet18"])
+@pytest.mark.parametrize("name", ["resnet18", "retinanet_resnet18"])
 def test_onnx_of_a_larger_detector_gives_what_it_gives(name: str, splits: Splits, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     detector = trained(splits, name)
@@ -100,6 +100,14 @@ def test_onnx_of_a_larger_detector_gives_what_it_gives(name: str, splits: Splits
     # RetinaNet's largest prior has a side of 1148 pixels, which multiplies the rounding of a box delta in float32.
     pixels = 1e-3 if name.startswith("retinanet") else 1e-4
     assert_candidates_are_among(boxes, scores, detector, splits.test, pixels=pixels)
+
+
+def test_boxes_of_torchvisions_detectors_come_before_suppression(ssdlite: TrainedDetector, splits: Splits) -> None:
+    images = splits.test.pixels[:].float()
+    for name, detector in (("ssdlite", ssdlite), ("fcos_resnet18", trained(splits, "fcos_resnet18"))):
+        boxes, scores = raw_detector(detector.detector, name=name, size=(64, 64))(images)
+        assert scores.shape == (*boxes.shape[:2], 3)
+        assert_candidates_are_among(boxes, scores, detector, splits.test)
 
 
 def test_torchvisions_own_model_loads_the_weights(ssdlite: TrainedDetector, splits: Splits, tmp_path: Path) -> None:
