@@ -75,9 +75,9 @@ def test_a_task_without_a_recipe_keeps_the_key_of_before(several: Experiment) ->
 
 
 def test_another_detector_brings_its_own_optimizer() -> None:
-    assert TaskConfig(recipe={"detector": "resnet18"}).recipe_of(Recipe(), "method").optimizer == "sgd"
-    kept = TaskConfig(recipe={"detector": "resnet18"}).recipe_of(Recipe(optimizer="adamw"), "method")
-    assert (kept.detector, kept.optimizer) == ("resnet18", "adamw")
+    assert TaskConfig(recipe={"detector": "resnet18"}).recipe_of(Recipe(), "method").optimizer == "adamw"
+    kept = TaskConfig(recipe={"detector": "resnet18"}).recipe_of(Recipe(optimizer="nadamw"), "method")
+    assert (kept.detector, kept.optimizer) == ("resnet18", "nadamw")
 
 
 def test_a_search_over_all_tasks_counts_the_images_of_each(several: Experiment) -> None:
