@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from mapopt.envs.families.registry import make_family
+from mapopt.data import ShapesConfig
+from mapopt.envs.families.registry import FAMILIES, make_family
 from mapopt.envs.numbering import check_number
 from mapopt.evaluation.text_tables import new_table, print_table
 from mapopt.experiments.bench.expected import headroom_seconds
@@ -155,13 +156,27 @@ def cases_of(name: str, settings: HeadroomSettings) -> list[Case]:
             job = make_job(experiment, list(experiment.tasks)[place], experiment.reference)
             cases.append(Case(task=job.make_task(turn), budget=job.budget, schedule=job.make_controllers(1)[0]))
         return cases
-    family = make_family(name, split="eval", **settings.family_settings(name))
+    family = make_family(name, split="eval", **_made_with(name, settings.size))
     check_number(settings.instances - 1, family.count)
     budget = Budget(images=settings.images, rounds=settings.rounds)
     return [
         Case(task=each.task, budget=each.budget or budget, schedule=each.baseline or Schedule())
         for each in map(family.instance, range(settings.instances))
     ]
+
+
+def _made_with(name: str, size: int) -> dict[str, Any]:
+    """Returns what a family is made with: scenes of a size, if it has any."""
+    family = FAMILIES.find(name)
+    if not (isinstance(family, type) and is_dataclass(family)) or "scenes" not in {
+        each.name for each in fields(family)
+    }:
+        return {}
+    default = ShapesConfig()
+    # As large a fraction of the image as by default, but where the family draws it.
+    scale = 1.0 if name == "small-objects" else size / default.size
+    sides = (default.object_size[0] * scale, default.object_size[1] * scale)
+    return {"scenes": ShapesConfig(size=size, object_size=sides)}
 
 
 def _train(

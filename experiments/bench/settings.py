@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from mapopt.commands.registry import COMMANDS
-from mapopt.data.shapes_config import ShapesConfig
 from mapopt.detectors.registry import DETECTORS
-from mapopt.envs.families.registry import FAMILIES
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.losses import LOSSES
 
@@ -164,19 +162,6 @@ class HeadroomSettings:
         check_numbers("size", [self.size], 16)
         if not self.families or not self.knobs:
             raise ConfigError(f"--{'knobs' if self.families else 'families'} is empty: name at least one")
-
-    def family_settings(self, name: str) -> dict[str, Any]:
-        """Returns what a family is made with: small scenes, and as many instances as are needed."""
-        family = FAMILIES.find(name)
-        if not (isinstance(family, type) and is_dataclass(family)) or "scenes" not in {
-            each.name for each in fields(family)
-        }:
-            return {}
-        # As large a fraction of the image as by default, but where the family draws it.
-        sides = ShapesConfig().object_size
-        if name != "small-objects":
-            sides = (sides[0] * self.size / ShapesConfig().size, sides[1] * self.size / ShapesConfig().size)
-        return {"scenes": ShapesConfig(size=self.size, object_size=sides)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -183,7 +183,7 @@ class BenchEnv(EnvironmentSettings, _Bench):
 
 @dataclass(frozen=True, kw_only=True)
 class BenchHeadroom(HeadroomSettings, _Bench):
-    """Measure what deciding per instance can gain in a family: the best of some settings for each, and one for all.
+    """Measure what deciding per instance can gain in a family, over one setting for all.
 
     Every instance is trained with every setting: offsets of the default, the same for all instances. A family is worth
     an agent where the best of each is .02 AP or 15 % above the best for all. A default run takes half an hour.

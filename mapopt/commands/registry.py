@@ -66,7 +66,7 @@ SUMMARIES: dict[str, str] = {
     "bench fleet": "Measure training many lanes as one network, where a round's time goes, and what an update costs.",
     "bench training": "Measure training images a second with torchvision's detectors beside a plain loop.",
     "bench env": "Measure environment steps a second by lanes and image size, and where the time of a step goes.",
-    "bench headroom": "Measure what deciding per instance can gain in a family, over one setting for all of them.",
+    "bench headroom": "Measure what deciding per instance can gain in a family, over one setting for all.",
     "bench cli": "Measure the processor time of every command's help and of a mistyped flag.",
 }
 """What each command does, for the list of all; written here because reading it there would import everything."""
