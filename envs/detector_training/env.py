@@ -28,8 +28,8 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     own. The form of the action is an argument, too:
 
     - ``relative``: ``Box(-1, 1, (n,))``: an offset of every knob from what the baseline does in the same round.
-    - ``moving``: ``Box(-1, 1, (n,))``: moves the offset of every knob from where it was in the last round, so it gets
-      anywhere in its range; 0 keeps it.
+    - ``moving``: ``Box(-1, 1, (n,))``: moves every knob from where it is, so it gets anywhere in its range within some
+      rounds.
     - ``absolute``: ``Box(-1, 1, (n,))``: the value of every knob, -1 and 1 being the ends of its range, on its own
       scale.
     - ``discrete``: ``Discrete(1 + 2n)``: 0 keeps the offsets, 1 + 2i and 2 + 2i move that of knob i a step down

@@ -35,7 +35,7 @@ BAD = [
     (["--controller", "shedule"], "unknown controller 'shedule': did you mean 'schedule'?"),
     (
         ["--controller", "own"],
-        "unknown controller 'own'. Known: agent, best_of_n, constant, ",
+        "unknown controller 'own'. Known: agent, autopilot, best_of_n, constant, ",
     ),
     (["--recipe.loss", "focl"], "unknown loss 'focl': did you mean 'focal'?"),
     (["--recipe.detector", "tinny"], "unknown detector 'tinny': did you mean 'tiny'?"),

@@ -48,7 +48,7 @@ def test_what_a_run_says_changes_none_of_its_bits(
 ) -> None:
     options = {"images": 320, "rounds": 20, "device": "cpu", "knobs": {"lr": 1e-4}}
     spoken = mapopt.train(splits, progress=True, **options)  # type: ignore[arg-type]
-    monkeypatch.setattr("mapopt.training.session.is_due", lambda history, budget: False)
+    monkeypatch.setattr("mapopt.training.explainer.is_due", lambda history, budget: False)
     silent = mapopt.train(splits, progress=True, **options)  # type: ignore[arg-type]
     assert [played.val for played in spoken.history] == [played.val for played in silent.history]
 

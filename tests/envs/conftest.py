@@ -28,7 +28,8 @@ def tiny_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Numbe
     write_coco(replace(scenes.annotations, root=folder), folder / "train.json")
 
     def make(name: str = "shapes", **changes: Any) -> NumberedFamily:
-        own: dict[str, Path | int] = {"path": Path(folder), "size": 48} if name == "from-data" else {}
+        own: dict[str, Any] = {"path": Path(folder), "size": 48} if name == "from-data" else {}
+        own |= {"budgets": ()} if name == "budgets" else {}  # those of the family are long
         return make_family(name, **{**TINY, **own, **changes})
 
     return make

@@ -61,7 +61,7 @@ def _spoil_flags(rng: random.Random, folder: Path) -> tuple[str, str]:
                 *(["--config", "a", "--config", "b"], ["--config", "/"], ["--seed", "9" * 5000], ["--seed", "NaN"]),
             ]
         )
-        wrong = name != "watch" or words[0].startswith("--")  # its agent needs no flag
+        wrong = name not in ("watch", "plot") or words[0].startswith("--")  # their agent or run needs no flag
     else:
         flags = [
             "--seed",

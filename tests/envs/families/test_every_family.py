@@ -27,7 +27,7 @@ CASES: dict[str, dict[str, Any]] = {
     "noisy-labels": {},
     "rescue": {},
     "units": {},
-    "budgets": {},
+    "budgets": {"budgets": ()},
     "from-data": {"path": "DATA", "size": 48, "crop": (0.4, 0.8)},
 }
 """Every family with the settings that it needs; "DATA" stands for a folder of images."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mapopt.data import ShapesConfig
-from mapopt.envs.families import ImbalancedFamily, NoisyLabelsFamily, ShapesFamily, SmallObjectsFamily
+from mapopt.envs.families import ImbalancedFamily, NoisyLabelsFamily, ShapesFamily, SmallObjectsFamily, make_family
 from mapopt.errors import ConfigError
 
 
@@ -100,3 +100,22 @@ def test_no_variety_keeps_every_instance_at_the_middle() -> None:
 def test_wrong_settings_are_refused(family: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         family(**settings)
+
+
+def test_instances_of_units_differ_in_the_scale_of_the_losses_and_in_momentum() -> None:
+    family = make_family("units", images=(16, 8, 8), count=40, units=(0.2, 5.0), momenta=(0.0, 0.97))
+    knobs = [family.instance(number).task.knobs for number in range(40)]
+    default = family.recipe.settle(family.knobs)
+    factors = [each.box_weight / default.box_weight for each in knobs]
+    # One factor for both weights: their ratio is the recipe's.
+    assert factors == pytest.approx([each.get("class_weight") / default.get("class_weight") for each in knobs])
+    assert 0.2 <= min(factors) < 0.5
+    assert 2 < max(factors) <= 5
+    assert 0 <= min(each.momentum for each in knobs) < 0.3
+    assert 0.9 < max(each.momentum for each in knobs) <= 0.97
+
+
+def test_instances_of_budgets_have_budgets_of_very_different_lengths() -> None:
+    family = make_family("budgets", images=(16, 8, 8), count=40)
+    budgets = {family.budget_of(number).images for number in range(40)}  # type: ignore[union-attr]
+    assert budgets == {800, 1600, 3200, 6400, 12800}
