@@ -14,7 +14,7 @@ for step in range(60):
     for number, image in enumerate(images):
         image[:, 40:200, 40:200] = float(number)  # a white square and a black one
     targets = [{"boxes": torch.tensor([[40.0, 40.0, 200.0, 200.0]]), "labels": torch.tensor([n])} for n in (1, 2)]
-    loss = sum(model(images, targets).values())
+    loss = torch.stack(list(model(images, targets).values())).sum()
     optimizer.zero_grad()
     loss.backward()
     with pilot.watch(optimizer):

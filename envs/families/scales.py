@@ -28,7 +28,7 @@ class UnitsFamily(SceneFamily):
         ConfigError: a setting is out of its range; the message names it.
 
     >>> print(UnitsFamily(images=(64, 16, 16)).instance(0))
-    units-train-0: losses times 0.58, momentum 0.35, 64 train images
+    units-train-0: losses times 0.75, momentum 0.94, 64 train images
     """
 
     units: tuple[float, float] = (0.2, 5.0)
