@@ -146,7 +146,7 @@ def run_fleet(
     histories: list[list[Round]] = [[] for _ in range(fleet.lanes)]
     best: dict[int, Snapshot] = {}
     stopped = _play(fleet, controllers, budget, histories, best, observer, None, select)
-    reports = _test(fleet, best) if tested else [None] * fleet.lanes
+    reports = _test(fleet, best, histories, select) if tested else [None] * fleet.lanes
     return _conclude(fleet, histories, stopped, reports, select)
 
 
@@ -175,7 +175,7 @@ def run(
     """
     kept, histories = {0: best} if best is not None else {}, [list(history)]
     stopped = _play(trainer.fleet, [controller], budget, histories, kept, observer, checkpoints, select)
-    return _conclude(trainer.fleet, histories, stopped, _test(trainer.fleet, kept), select)[0]
+    return _conclude(trainer.fleet, histories, stopped, _test(trainer.fleet, kept, histories, select), select)[0]
 
 
 def _play(
@@ -242,10 +242,13 @@ def _seconds(history: Sequence[Round]) -> float:
     return history[-1].seconds - (history[-2].seconds if len(history) > 1 else 0.0) if history else 0.0
 
 
-def _test(fleet: Fleet, best: Mapping[int, Snapshot]) -> list[Report]:
-    """Puts every lane's selected state back, and tests it."""
+def _test(
+    fleet: Fleet, best: Mapping[int, Snapshot], histories: Sequence[Sequence[Round]], select: Select
+) -> list[Report]:
+    """Tests every lane in its selected state; one whose last round is selected keeps all that it has."""
     for lane, snapshot in best.items():
-        fleet.restore(lane, snapshot)
+        if selected_round(histories[lane], select) != len(histories[lane]) - 1:
+            fleet.restore(lane, snapshot)
     return fleet.evaluate("test", mode="full")
 
 

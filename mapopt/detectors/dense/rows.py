@@ -6,6 +6,7 @@ matrix. Nothing is copied: a parameter is a view of the row, and its gradient ar
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -79,10 +80,12 @@ class RowModule:
         self._module, self._row, self._weights = module, row, weights
         self._arrived: set[str] = set()
         places = row.split(weights.detach()[0])
+        # A parameter's hooks are out of sight of the garbage collector: one that held this would keep it for ever.
+        held = weakref.ref(self)
         for name, parameter in module.named_parameters():
             parameter.data = places[name]
             if parameter.requires_grad:
-                parameter.register_post_accumulate_grad_hook(partial(self._take, name))
+                parameter.register_post_accumulate_grad_hook(partial(_take, held, name))
 
     def __call__(self, weights: Tensor, *arguments: Any) -> Any:
         """Runs the module with its own weights, or with others ``[1, n]``, which get no gradient."""
@@ -127,6 +130,12 @@ class RowModule:
         for name in places.keys() - self._arrived:
             places[name].zero_()
         self._arrived = set(places)
+
+
+def _take(held: weakref.ref[RowModule], name: str, parameter: Tensor) -> None:
+    module = held()
+    assert module is not None
+    module._take(name, parameter)
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -68,3 +71,15 @@ def test_weights_that_are_changed_in_place_are_the_modules() -> None:
     assert torch.equal(bound(weights, values), module(values))
     assert not torch.equal(bound(other, values), bound(weights, values))
     assert not bound(other, values).requires_grad
+
+
+def test_nothing_keeps_a_module_that_has_trained() -> None:
+    module = nn.Linear(3, 2)
+    row = Row(module)
+    weights = row.join(module)[None].clone().requires_grad_()
+    bound = RowModule(module, row, weights)
+    bound(weights, torch.ones(3)).sum().backward()
+    left = weakref.ref(bound)
+    del bound, module, weights
+    gc.collect()
+    assert left() is None

@@ -50,7 +50,7 @@ BITS: dict[tuple[str, str], dict[str, str]] = {
     },
     ("2.14", "AMD EPYC, AVX512"): {
         "focal": "8e14e4c84dcfaa19",
-        "rank_sort": "36a501babb5a59da",
+        "rank_sort": "78d3abcf0daf3d5a",
         "ap_adamw": "a3691ed3a3ecab85",
         "bends_at_rounds_ends": "5024dccffb1ac5c1",
     },
@@ -73,7 +73,7 @@ WHAT_TO_RAISE = (
 
 @cache
 def play(name: str) -> tuple[list[RunResult], torch.Tensor]:
-    """Returns what two lanes came to after 20 steps, and the weights that were tested."""
+    """Returns what two lanes came to after 20 steps, and the weights after their test."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
