@@ -29,7 +29,7 @@ from mapopt.training.held_out import held_out_losses
 from mapopt.training.history import Interval, Measure, Scores
 from mapopt.training.knob_tensors import stack_knobs
 from mapopt.training.knobs import Knobs
-from mapopt.training.lane_detections import detections_by_lane
+from mapopt.training.lane_detections import detections_by_lane, images_together
 from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
 from mapopt.training.optimizers.base import clip_rows, follow_rows
@@ -39,9 +39,6 @@ from mapopt.training.ramps import Via
 from mapopt.training.snapshots import Snapshot, check_fits
 from mapopt.training.steps import StepPlan
 from mapopt.training.task import Task, check_alike
-
-_EVALUATION_IMAGES = 512
-"""Images per evaluation batch, over all lanes of the tiny detector; larger images make it smaller."""
 
 
 class LaneEngine:
@@ -285,8 +282,7 @@ class LaneEngine:
         if len({len(images) for images in sets}) > 1:
             raise ConfigError(f"the lanes of a fleet have {split} splits of different lengths: make them equal")
         knobs = stack_knobs([self.knobs[lane] for lane in running], self.device)
-        pixels = self.size[0] * self.size[1]
-        batch = max(1, int(_EVALUATION_IMAGES * 48 * 48 / pixels) // len(running))
+        batch = images_together(self.size, lanes=len(running))
         parts = []
         with evaluating(self.detector, self._evaluated(), running):
             for start in range(0, len(sets[0]), batch):

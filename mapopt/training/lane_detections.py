@@ -9,6 +9,22 @@ from mapopt.metrics import Detections
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.training.batches import DeviceSet
 
+_BATCH_PIXELS = 512 * 48 * 48
+"""Pixels per evaluation batch, over all lanes; bounds the memory."""
+
+
+def images_together(size: tuple[int, int], *, lanes: int) -> int:
+    """Returns how many images of each lane are evaluated at a time.
+
+    Args:
+        size: (height, width) of the images.
+        lanes: that are evaluated together.
+
+    >>> images_together((48, 48), lanes=2), images_together((4000, 4000), lanes=1)
+    (256, 1)
+    """
+    return max(1, int(_BATCH_PIXELS / (size[0] * size[1])) // lanes)
+
 
 def detections_by_lane(parts: list[Boxes], sets: list[DeviceSet]) -> list[Detections]:
     """Brings the boxes to the host in one transfer and gives each lane its own, in original pixels.
