@@ -214,8 +214,10 @@ def _module_of(detector: TrainedDetector) -> dict[str, Any]:
     """Returns which module takes the weights, and how it is given images."""
     from mapopt.detectors.torchvision_models import MODELS
 
-    name, size, classes = detector.checkpoint.recipe.detector, detector.size, len(detector.categories)
-    inside = {"tiny": "tiny_module:TinyModule(TinyNetwork({}))", "resnet18": "resnet:ResNetNetwork({}).module"}
+    recipe, size, classes = detector.checkpoint.recipe, detector.size, len(detector.categories)
+    name, weights = recipe.detector, recipe.weights  # norms are frozen with pretrained weights alone
+    body = "resnet:ResNetNetwork({}).module" if weights is None else f"resnet:ResNetNetwork({{}}, '{weights}').module"
+    inside = {"tiny": "tiny_module:TinyModule(TinyNetwork({}))", "resnet18": body}
     if name in inside:
         return {
             "module": f"mapopt.detectors.dense.{inside[name].format(classes)}",
@@ -230,7 +232,7 @@ def _module_of(detector: TrainedDetector) -> dict[str, Any]:
     built = (
         f"torchvision.models.detection.{model.public}(weights=None, weights_backbone=None, num_classes={columns})"
         if model.public
-        else f"mapopt.detectors.torchvision_models:build_model('{name}', {classes}, weights=None)"
+        else f"mapopt.detectors.torchvision_models:build_model('{name}', {classes}, weights={weights!r})"
     )
     values = (
         "0 to 1; the model normalizes them itself" if model.public else "0 to 255; the model normalizes them itself"

@@ -48,6 +48,7 @@ class LoadedDetector:
     Raises:
         CheckpointError: the checkpoint is damaged, its weights do not fit its detector, or it is of a detector of
             somebody's own that is not given.
+        ConfigError: it began with pretrained weights, which are not at hand and cannot be downloaded.
     """
 
     def __init__(
@@ -69,8 +70,8 @@ class LoadedDetector:
                 classes=len(checkpoint.categories),
                 size=checkpoint.size,
                 lanes=lanes,
-                # Pretrained weights would be replaced at once, so they are not fetched.
-                weights=None,
+                # They are replaced at once, but a network that has them is another: its norms are frozen.
+                weights=recipe.weights,
                 device=device,
                 autocast=recipe.autocast and device.type == "cuda",
             )

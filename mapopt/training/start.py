@@ -34,6 +34,7 @@ def start_from(trainer: Trainer, path: Path, *, detector: str | None = None) -> 
 
     Raises:
         CheckpointError: the checkpoint is damaged, or of another detector.
+        ConfigError: it began with pretrained weights, which are not at hand and cannot be downloaded.
     """
     recipe, snapshot = trainer.task.recipe, trainer.snapshot()
     source = LoadedDetector(path, torch.device("cpu"), detector=detector)
@@ -44,6 +45,12 @@ def start_from(trainer: Trainer, path: Path, *, detector: str | None = None) -> 
             f"{kept.detector}, or leave --start-from out"
         )
     old, new = source.detector, trainer.fleet.detectors[0]
+    if (kept.weights is None) != (recipe.weights is None) and old.parts().keys() != new.parts().keys():
+        what = "leave --recipe.weights out" if kept.weights is None else f"give --recipe.weights {kept.weights}"
+        raise CheckpointError(
+            f"{path}: has recipe.weights {kept.weights}, not {recipe.weights}, and norms are frozen with pretrained "
+            f"weights alone: {what}, or leave --start-from out"
+        )
     names = tuple(trainer.task.splits.train.annotations.category_names)
     fresh = snapshot.tensors["weights"]
     if names == source.categories:
