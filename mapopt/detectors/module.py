@@ -7,6 +7,7 @@ suppresses, is left alone; what is added is the interface that trainers, fleets 
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -104,6 +105,16 @@ class ModuleDetector(Detector):
         if self.loss:
             self.loss.prepare(lanes=self.lanes, classes=self._unused + classes, device=self.device)
         self._limits: Any = limits_of(model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies, by `copy.deepcopy` or `pickle`, have a module whose parameters are no views of these weights, and bind
+        # it to their own. What refers to the module is copied with it.
+        apart = {name: value for name, value in vars(self).items() if name not in ("weights", "_bound")}
+        return {**copy.deepcopy(apart), "weights": self.weights}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._bound = RowModule(self.model, self._row, self.weights)
 
     def initialize(self, lane: int, seed: int) -> None:
         """Draws the weights and resets the running statistics."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -76,8 +76,20 @@ class DenseDetector(Detector):
         self.weights = torch.zeros((lanes, network.parameters), device=self.device).requires_grad_()
         self.loss.prepare(lanes=lanes, classes=self.classes, device=self.device)
         self._priors: dict[tuple[tuple[int, int], ...], Priors] = {}
-        bind = getattr(network, "bind", None)
-        self._bound: RowModule | None = bind(self.weights) if bind else None
+        self._bound: RowModule | None = None
+        self._bind()
+
+    def _bind(self) -> None:
+        bind = getattr(self.network, "bind", None)
+        self._bound = bind(self.weights) if bind else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies, by `copy.deepcopy` or `pickle`, have weights of their own, and bind their own network to them.
+        return {**vars(self), "_bound": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._bind()
 
     def initialize(self, lane: int, seed: int) -> None:
         """Draws the weights of one lane."""

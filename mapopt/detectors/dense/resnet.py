@@ -6,7 +6,9 @@ knob, would tie an image's loss to its batch, and would have to follow averaged 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +58,10 @@ class ResNetNetwork:
         self._row = Row(self._module)
         self.parameters = self._row.parameters
         self._bound: RowModule | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy's parameters are its own: as views, each would be pickled with the whole row.
+        return {**vars(self), "_module": copy.deepcopy(self._module), "_bound": None}
 
     def bind(self, weights: Tensor) -> RowModule:
         """Makes the weights ``[1, n]`` of a detector its own."""
