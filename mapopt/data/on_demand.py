@@ -64,11 +64,19 @@ class PixelsOnDemand:
     ) -> None:
         self._paths, self._sizes, self._scale = list(map(str, paths)), sizes, scale
         self._size, self._bits, self.workers = size, bits, workers
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decoding") if workers else None
+        self._pool = _pool(workers)
         self._coming: dict[int, Future[Decoded]] = {}
         self.device = torch.device("cpu")
         self.hashes: list[str] = []
         """What tells each image's pixels from others, once all were read; see `read_all`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Threads, and what they are about to decode, stay where they are.
+        return {**vars(self), "_pool": None, "_coming": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._pool = _pool(self.workers)
 
     @property
     def shape(self) -> torch.Size:
@@ -99,7 +107,7 @@ class PixelsOnDemand:
         """Returns the images at positions ``[n]``, uint8 ``[n, 3, height, width]``; along the first dimension only.
 
         Raises:
-            DataError: a file has changed since it was read first, or is gone.
+            DataError: a file is gone by now, damaged, or of another size.
         """
         assert dim == 0
         pixels = torch.empty((len(index), *self.shape[1:]), dtype=self.dtype)
@@ -116,13 +124,13 @@ class PixelsOnDemand:
     def to(self, device: torch.device) -> PixelsOnDemand:
         """Returns the same images for another device."""
         other = copy(self)
-        other.device, other._coming = device, {}
+        other.device, other._pool = device, self._pool
         return other
 
     def select(self, places: np.ndarray) -> PixelsOnDemand:
         """Returns some of the images ``[n]``, in the order given."""
         other = copy(self)
-        other._paths, other._coming = [self._paths[place] for place in places], {}
+        other._paths, other._pool = [self._paths[place] for place in places], self._pool
         other._sizes, other._scale = self._sizes[places], self._scale[places]
         other.hashes = [self.hashes[place] for place in places] if self.hashes else []
         return other
@@ -156,6 +164,10 @@ class PixelsOnDemand:
         return decode(
             self._paths[place], self._sizes[place], float(self._scale[place]), size=self._size, bits=self._bits
         )
+
+
+def _pool(workers: int) -> ThreadPoolExecutor | None:
+    return ThreadPoolExecutor(workers, thread_name_prefix="decoding") if workers else None
 
 
 def decode(path: str | Path, expected: np.ndarray, scale: float, *, size: tuple[int, int], bits: int) -> Decoded:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,3 +107,12 @@ def test_workers_are_a_whole_number_and_about_folders(folder: Path, capsys: pyte
     assert "workers is -1: expected a whole number from 0 to 256" in capsys.readouterr().err
     assert main(["train", "--workers", "2"]) == 2
     assert "--workers is given, but it says nothing about --data shapes" in capsys.readouterr().err
+
+
+def test_a_copy_has_threads_of_its_own(folder: Path) -> None:
+    kept, lazy = read(folder, None).train, read(folder, 2).train
+    assert isinstance(lazy.pixels, PixelsOnDemand)
+    lazy.pixels.expect([0, 1])
+    for other in (pickle.loads(pickle.dumps(lazy)), copy.deepcopy(lazy)):
+        other.pixels.expect([1, 2])
+        assert torch.equal(other.pixels[:], kept.pixels[:])
