@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mapopt.detectors.interface import Detector, KnobTable
-from mapopt.detectors.registry import build_detector
+from mapopt.detectors.registry import build_detector, supports_lanes
 from mapopt.errors import ConfigError
 from mapopt.registry import Choice
 from mapopt.training.optimizers.base import RowOptimizer
@@ -23,7 +23,7 @@ from mapopt.training.optimizers.in_place import waits
 from mapopt.training.optimizers.part_rates import PartRates, part_factors
 from mapopt.training.optimizers.registry import make_optimizer
 from mapopt.training.optimizers.step_ratio import RatioSteps
-from mapopt.training.recipe import Recipe
+from mapopt.training.recipe import Recipe, one_network
 
 KEPT = 4
 """Sizes of packs whose detectors and optimizers are kept: they are large for many lanes, and made in milliseconds."""
@@ -79,6 +79,8 @@ class Rows:
 
 def make_rows(recipe: Recipe, *, lanes: int, classes: int, size: tuple[int, int], device: torch.device) -> Rows:
     """Returns fresh detector, optimizer and average of some lanes."""
+    if recipe.accumulate > 1 and supports_lanes(recipe.detector):  # one's own, of which a recipe does not know
+        raise ConfigError(one_network(recipe.accumulate, recipe.detector))
     detector = build_detector(
         Choice(name=recipe.detector, settings=recipe.detector_settings),
         recipe,

@@ -118,10 +118,7 @@ class Recipe(Objective):
                 "expected a divisor of it"
             )
         if self.accumulate > 1 and trains_lanes(self.detector):
-            raise ConfigError(
-                f"accumulate is {self.accumulate} with detector '{self.detector}', whose lanes are one network: leave "
-                "it at 1, and make batch_size smaller"
-            )
+            raise ConfigError(one_network(self.accumulate, self.detector))
         for pattern, factor in self.layer_lr.items():
             if not 0 <= factor <= MAX_FACTOR:
                 raise ConfigError(f"layer_lr has {factor} for '{pattern}': expected a factor from 0 to {MAX_FACTOR:g}")
@@ -282,3 +279,11 @@ class Recipe(Objective):
     def own_ranges(self) -> dict[str, Range]:
         """Returns name -> range of the knobs that own parts declare."""
         return {name: knob.range for name, knob in self.own_knobs.items()}
+
+
+def one_network(accumulate: int, detector: str) -> str:
+    """Says why the batches of a detector with lanes cannot be computed in pieces."""
+    return (
+        f"accumulate is {accumulate} with detector '{detector}', whose lanes are one network: leave it at 1, and make "
+        "batch_size smaller"
+    )

@@ -74,3 +74,10 @@ def test_the_rate_of_16_images_is_scaled_with_the_batch(make: Callable[..., Trai
 def test_pieces_that_cannot_be_are_refused(fields: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Recipe(**fields)  # type: ignore[arg-type]
+
+
+def test_pieces_of_lanes_of_ones_own_are_refused_when_it_is_built(own_parts: dict[str, str]) -> None:
+    splits = make_shapes_splits(ShapesConfig(), seed=3, train=4, val=2, test=2)
+    recipe = Recipe(detector=own_parts["colored"], batch_size=4, accumulate=2)
+    with pytest.raises(ConfigError, match=r"accumulate is 2 with detector '.*:Colored', whose lanes are one network"):
+        Trainer(Task(name="own", splits=splits, recipe=recipe), seed=1)
