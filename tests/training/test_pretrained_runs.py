@@ -57,11 +57,11 @@ def test_a_loaded_detector_finds_what_the_trainer_found(make: Make, tmp_path: Pa
     trainer = make(name, "DEFAULT")
     trainer.train(2)
     path = saved(trainer, tmp_path)
-    found = LoadedDetector(path, torch.device("cpu")).detect(trainer.task.splits.test)
+    detections = LoadedDetector(path, torch.device("cpu")).detect(trainer.task.splits.test)
     expected = trainer.detect("test")
-    assert len(found) > 0
+    assert len(detections) > 0
     for column in ("boxes", "scores", "labels", "image_ids"):
-        np.testing.assert_array_equal(getattr(found, column), getattr(expected, column))
+        np.testing.assert_array_equal(getattr(detections, column), getattr(expected, column))
     assert "DEFAULT" in _module_of(TrainedDetector(path, torch.device("cpu")))["module"], (
         "what loads the exported weights"
     )
