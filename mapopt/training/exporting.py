@@ -78,10 +78,12 @@ def export(detector: TrainedDetector, out: str | Path, *, format: str, overwrite
 
     Raises:
         ConfigError: there is no such format, a package is not installed, or the detector cannot be exported so.
-        StoreError: there is something already, or the file cannot be written.
+        StoreError: there is something already, it is the checkpoint itself, or the file cannot be written.
     """
     out = Path(out)
     check_export(format, out, overwrite=overwrite)
+    if isinstance(detector.source, Path) and out.exists() and out.samefile(detector.source):
+        raise StoreError(f"{out}: is the checkpoint itself, which would be lost. Choose another --out.")
     description = _described(detector, out, format)
     content = FORMATS[format](detector, description)
     write_bytes(out, content)

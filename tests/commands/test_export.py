@@ -36,6 +36,16 @@ def test_what_cannot_be_exported_is_one_line(trained: Path, tmp_path: Path, refu
     assert [path.name for path in tmp_path.iterdir()] == ["cells.onnx"]
 
 
+def test_the_checkpoint_is_not_overwritten_with_what_is_made_of_it(trained: Path, refused: Refused) -> None:
+    best = trained / "best.pt"
+    before = best.read_bytes()
+    for given in (trained, best):
+        said = refused("export", given, "--format", "state_dict", "--out", best, "--overwrite")
+        assert said == f"{best}: is the checkpoint itself, which would be lost. Choose another --out."
+    assert best.read_bytes() == before
+    assert not (trained / "best.pt.json").exists()
+
+
 def test_predict_and_evaluate_obey_flags_of_post_processing(trained: Path, tmp_path: Path) -> None:
     images = tmp_path / "in"
     images.mkdir()
