@@ -59,8 +59,8 @@ class TrainSettings(DataSettings):
     """Into how many rounds the budget is cut; after each the val split is evaluated."""
     controller: str = "schedule"
     """What decides the knobs of every round: schedule, constant (nothing), plateau (a lower learning rate where val AP
-    stalls), one_cycle, greedy_lr, hypergradient, replay (of a run's folder), agent; lookahead, best_of_n or mf_pbt,
-    which pay for what they try; or module:attribute for one of your own."""
+    stalls), autopilot, one_cycle, greedy_lr, hypergradient, replay (of a run's folder), agent; lookahead, best_of_n or
+    mf_pbt, which pay for what they try; or module:attribute for one of your own."""
     controller_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """Settings of the controller that differ from its defaults; schedule and plateau have sections of their own."""
     patience: int = 0

@@ -17,6 +17,7 @@ from mapopt.commands.help import sections
 from mapopt.commands.parsing import parse
 from mapopt.fields import NOT_A_SETTING
 from mapopt.settings import from_mapping
+from mapopt.training.controllers.registry import CONTROLLERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,3 +161,10 @@ def test_every_flag_of_every_command_is_explained(name: str) -> None:
     command = from_mapping(find_command(name), {}, name, missing=tyro.MISSING)
     silent = [flag for _, flags in sections(command) for flag, text in flags if not text.partition("(default")[0]]
     assert not silent
+
+
+def test_the_help_of_train_names_every_controller(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    said = printed[printed.index("What decides the knobs of every round") : printed.index("--controller-settings")]
+    assert not [name for name in CONTROLLERS if name not in said]
