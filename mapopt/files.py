@@ -197,7 +197,10 @@ def read_json_lines(path: str | Path, *, what: str, error: type[MapoptError] = S
             values.append(parse_json(line, f"{path}, line {number}", error=error))
         except MapoptError as problem:
             if "is not valid JSON" in str(problem):
-                raise error(f"{path}, line {number}: is not JSON; expected {what}. Write it again.") from None
+                raise error(
+                    f"{path}, line {number}: is not JSON; expected {what}. The file is damaged or cut off: copy it "
+                    "again, or begin again what wrote it."
+                ) from None
             raise
     return values
 

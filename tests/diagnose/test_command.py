@@ -95,7 +95,8 @@ def test_a_range_test_says_which_rate_begins_best(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere"], "nowhere: holds no run (no config.yaml): give the --out of mapopt train"),
+        (["nowhere"], "nowhere: no such folder. Give the --out of `mapopt train`."),
+        (["."], ".: holds no run (no config.yaml): give the --out of mapopt train"),
         (["--data", "nowhere"], "nowhere: no such file or folder"),
         (["--checks", "thresold"], "unknown check 'thresold': did you mean 'threshold'?"),
         (["--sample", "0"], "sample is 0: expected 1 image of each split, or more"),
@@ -143,7 +144,7 @@ def test_a_budget_in_epochs_is_counted_in_images(splits: Splits) -> None:
 def test_python_refuses_settings_beside_a_run(trained: Path) -> None:
     with pytest.raises(ConfigError, match="images is given beside a run, whose own settings count"):
         mapopt.diagnose(trained, images=640)
-    with pytest.raises(StoreError, match="holds no run"):
+    with pytest.raises(StoreError, match="nothing: no such folder"):
         mapopt.diagnose(trained / "nothing")
 
 

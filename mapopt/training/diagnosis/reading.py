@@ -49,6 +49,8 @@ def read_case(
         StoreError: the folder holds no run.
         CheckpointError: its checkpoint is damaged.
     """
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: no such folder. Give the --out of `mapopt train`.")
     if not (folder / CONFIG).is_file():
         raise StoreError(
             f"{folder}: holds no run (no {CONFIG}): give the --out of mapopt train, or leave it out and give the flags "
