@@ -96,6 +96,9 @@ def bench_headroom(settings: HeadroomSettings, *, seed: int, device: torch.devic
     Raises:
         ConfigError: there is no such family or experiment, or it has fewer instances.
     """
+    # A mistyped name is said at once, not after the families before it have trained for minutes.
+    for name in settings.families:
+        _ = load_experiment(config_path(name)) if _is_experiment(name) else FAMILIES.find(name)
     listed = []
     with Parts("bench headroom", headroom_seconds(settings)) as parts:
         for name in settings.families:
@@ -148,7 +151,7 @@ def cases_of(name: str, settings: HeadroomSettings) -> list[Case]:
     Raises:
         ConfigError: there are fewer, or neither a family nor an experiment has the name.
     """
-    if name in shipped() or Path(name).suffix in (".yaml", ".yml"):
+    if _is_experiment(name):
         experiment = load_experiment(config_path(name))
         cases = []
         for number in range(settings.instances):
@@ -163,6 +166,11 @@ def cases_of(name: str, settings: HeadroomSettings) -> list[Case]:
         Case(task=each.task, budget=each.budget or budget, schedule=each.baseline or Schedule())
         for each in map(family.instance, range(settings.instances))
     ]
+
+
+def _is_experiment(name: str) -> bool:
+    """Returns whether a name is that of an experiment, shipped or in a file, rather than of a family."""
+    return name in shipped() or Path(name).suffix in (".yaml", ".yml")
 
 
 def _made_with(name: str, size: int) -> dict[str, Any]:

@@ -57,6 +57,14 @@ def test_the_gain_is_that_of_the_best_of_each_over_the_best_for_all(monkeypatch:
     assert measured.images == 3 * 2 * 160
 
 
+def test_a_mistyped_family_is_said_before_the_others_are_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "headroom", "--families", "units", "unitz", "--instances", "2"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("mapopt bench headroom: error: unknown family 'unitz': did you mean 'units'?")
+    assert captured.err.count("\n") == 1
+
+
 def test_the_command_prints_and_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--families", "units", "--instances", "2", "--candidates", "2", "--images", "160", "--rounds", "2"]
     assert main(["bench", "headroom", *words, "--knobs", "lr", "--out", str(tmp_path / "out")]) == 0
