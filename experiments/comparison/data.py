@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mapopt.errors import DataError
 from mapopt.registry import is_text, load
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def _read(task: TaskConfig) -> Splits:
     from mapopt.data import load_splits
 
     data = str(task.data)
+    if not is_text(data) and not Path(data).exists():
+        raise DataError(f"{data}: no such file or folder. Check the path, or give --data the folder that holds {data}.")
     if not is_text(data) or Path(data).exists():
         return load_splits(data, size=task.size, invalid=task.invalid, split=task.split, bits=task.bits)
     part = load(data, "data")

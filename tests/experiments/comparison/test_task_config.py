@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from mapopt.errors import ConfigError
+from mapopt.errors import ConfigError, DataError
 from mapopt.experiments.comparison.config import Experiment, load_experiment
+from mapopt.experiments.comparison.data import splits_of
 from mapopt.experiments.comparison.jobs import make_job
 from mapopt.experiments.comparison.task_config import TaskConfig
 from mapopt.experiments.searching.ladders import ladders_of
@@ -40,6 +41,13 @@ CONTENT: dict[str, Any] = {
 @pytest.fixture
 def several() -> Experiment:
     return load_experiment(CONTENT)
+
+
+def test_a_folder_that_is_not_there_says_which_flag_names_it() -> None:
+    with pytest.raises(
+        DataError, match=r"^nowhere: no such file or folder\. Check the path, or give --data the folder"
+    ):
+        splits_of(TaskConfig(data="nowhere"), 0)
 
 
 def test_a_task_trains_with_its_own_recipe_knobs_and_budget(several: Experiment) -> None:
