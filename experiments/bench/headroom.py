@@ -1,4 +1,4 @@
-"""How much there is to gain for whoever decides per instance: the best setting of each against the best for all.
+"""How much deciding per instance can gain: the best setting of each instance against the best one for all.
 
 An agent, a search or a rule that looks at an instance can at best have what is best there; one that does not can at
 best have what is best on average. Where the two are close, nothing is to be gained by looking.

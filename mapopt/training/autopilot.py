@@ -1,4 +1,4 @@
-"""The autopilot for a loop of one's own: it reads what a run reports, and says how long the coming steps should be.
+"""The autopilot for a training loop of your own: it says how long the coming steps should be.
 
 It is the rule of the controller of the same name, for any torch optimizer, detector or not. What it is not given is
 left out: without the length of a step it can only follow the schedule and its corrections from the learning rate that
@@ -118,15 +118,15 @@ class Autopilot:
 
         Args:
             progress: fraction of the run that is over, 0 to 1.
-            loss: mean training loss since the last call; where it did not fall, steps become shorter. Without it this
-                is left out.
-            agreement: mean cosine of successive gradients; where it is high, steps become longer. Without it this is
-                left out.
+            loss: mean training loss since the last call, for a rule whose `loss` is not 0: where it did not fall, steps
+                become shorter.
+            agreement: mean cosine of successive gradients, for a rule whose `agreement` is not 0: where it is high,
+                steps become longer.
             update_ratio: mean length of a step over that of the weights. Without it it is that of the watched steps;
                 where none was watched, the factor only follows the schedule and the corrections.
 
         Raises:
-            ConfigError: `progress` is not from 0 to 1, or it fell.
+            ConfigError: `progress` is not from 0 to 1.
         """
         if not 0 <= progress <= 1:
             raise ConfigError(f"progress is {progress}: expected the fraction of the run that is over, 0 to 1")

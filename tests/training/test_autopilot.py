@@ -57,6 +57,12 @@ def test_agreement_lengthens_and_a_loss_that_does_not_fall_shortens() -> None:
     assert replace(RULE, agreement=0.0, loss=0.0).correction(reported) == 1.0
 
 
+def test_a_loss_that_is_no_number_counts_as_one_that_did_not_fall_and_is_then_forgotten() -> None:
+    rule = replace(RULE, agreement=0.0)
+    reported = [Reported(1.0, None), Reported(math.nan, None), Reported(0.9, None)]
+    assert rule.correction(reported) == pytest.approx(math.exp(-0.25))
+
+
 def test_corrections_have_bounds_at_every_round() -> None:
     assert RULE.correction([Reported(None, 1.0)] * 9) == pytest.approx(math.exp(MAX_CORRECTION))
     back = RULE.correction([Reported(None, 1.0)] * 9 + [Reported(None, -0.4)])

@@ -1,8 +1,9 @@
-"""A readable rule that drives the length of the steps by what a run reports, whatever its optimizer, loss and batch.
+"""A readable rule that sets the length of the steps, whatever the optimizer, the loss, its scale and the batch.
 
 A learning rate means another thing for every optimizer, loss and scale of the losses; the relative length of a step,
 its length over that of the weights, means the same for all. So the rule sets that, from a few numbers that were found
-by search over many recipes, and corrects it by what every round reports.
+by search over many recipes. It can correct it by what every round reports; as shipped it does not, because that lost
+AP on recipes that the search had not seen (docs/autopilot.md).
 """
 
 from __future__ import annotations
@@ -117,7 +118,8 @@ class AutopilotRule:
             if played.loss is not None:
                 if before is not None and not played.loss < before:
                     logarithm -= self.loss
-                before = played.loss
+                # A loss that is no number did not fall, and the next one is not held against it.
+                before = played.loss if math.isfinite(played.loss) else before
             logarithm = min(max(logarithm, -MAX_CORRECTION), MAX_CORRECTION)
         return math.exp(logarithm)
 
