@@ -13,7 +13,9 @@ import mapopt
 from mapopt.cli import main
 from mapopt.data import Splits
 from mapopt.metrics import Detections
+from mapopt.training import Budget
 from mapopt.training.diagnosis.case import Case
+from mapopt.training.diagnosis.choices import check_budget
 from mapopt.training.diagnosis.diagnose import diagnose_case
 from mapopt.training.diagnosis.reading import make_case
 from mapopt.training.first_words import describe_objects, is_due
@@ -173,3 +175,18 @@ def test_an_evaluation_without_boxes_says_that_the_threshold_cut_them_off(
     capsys.readouterr()
     assert main(["evaluate", "--checkpoint", str(tmp_path), "--resamples", "0"]) == 0
     assert "no box scores 0.9, the run's --knobs.score-threshold, so that AP is 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "change"),
+    [
+        (1280, 16, "--images 6400"),  # 3 images a step are none to advise
+        (1600, 16, "--recipe.batch-size 4, or --images 6400"),
+        (1600, 4, "nothing"),
+    ],
+)
+def test_a_batch_that_is_advised_is_smaller_and_not_tiny(healthy: Case, images: int, batch: int, change: str) -> None:
+    recipe = dataclasses.replace(healthy.recipe, batch_size=batch)
+    case = dataclasses.replace(healthy, recipe=recipe, budget=Budget(images=images, rounds=1))
+    (steps,) = [each for each in check_budget(case) if each.kind == "few_steps"]
+    assert (steps.change if steps.counts else "nothing") == change

@@ -14,6 +14,9 @@ _CLIPPING_MATTERS = ("sgd", "dog")
 _MANY_STEPS = 2000
 """Steps from which on a budget is not called short, however few epochs of a large set it is."""
 
+_SMALLEST_BATCH = 4
+"""Images a step that are advised at the least."""
+
 
 def check_unread(case: Case) -> Iterator[Finding]:
     """Yields the knobs that were set, or that the schedule moves, and that nothing reads."""
@@ -63,12 +66,14 @@ def check_budget(case: Case) -> Iterator[Finding]:
                 f"--images {enough}",
             )
     steps = case.budget.images // case.recipe.batch_size
-    smaller = max(1, min(case.recipe.batch_size, case.budget.images // 400))
+    # Fewer images than that make a poor step: then only a longer run helps.
+    smaller = case.budget.images // 400
+    batch = f"--recipe.batch-size {smaller}, or " if _SMALLEST_BATCH <= smaller < case.recipe.batch_size else ""
     yield measured(
         "few_steps",
         steps,
         f"the budget of {case.budget.images} images is {steps} steps of {case.recipe.batch_size} images",
-        f"--recipe.batch-size {smaller}, or --images {case.recipe.batch_size * 400}",
+        f"{batch}--images {case.recipe.batch_size * 400}",
     )
 
 
