@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mapopt.data import ShapesConfig
+from mapopt.envs.families.base import ranges_of
 from mapopt.envs.families.registry import FAMILIES, make_family
 from mapopt.envs.numbering import check_number
 from mapopt.evaluation.text_tables import new_table, print_table
@@ -96,15 +97,18 @@ def bench_headroom(settings: HeadroomSettings, *, seed: int, device: torch.devic
     Raises:
         ConfigError: there is no such family or experiment, or it has fewer instances.
     """
-    # A mistyped name is said at once, not after the families before it have trained for minutes.
     for name in settings.families:
-        _ = load_experiment(config_path(name)) if _is_experiment(name) else FAMILIES.find(name)
-    listed = []
-    with Parts("bench headroom", headroom_seconds(settings)) as parts:
-        for name in settings.families:
-            listed.append(measure_headroom(name, settings, seed=seed, device=device))
-            parts.done(name)
-    print_table(headroom_table(listed), Console(file=sys.stdout))
+        _check(name, settings)
+    listed: list[Headroom] = []
+    try:
+        with Parts("bench headroom", headroom_seconds(settings)) as parts:
+            for name in settings.families:
+                listed.append(measure_headroom(name, settings, seed=seed, device=device))
+                parts.done(name)
+    finally:
+        # A run that is interrupted has not worked for nothing.
+        if listed:
+            print_table(headroom_table(listed), Console(file=sys.stdout))
     return listed
 
 
@@ -160,7 +164,6 @@ def cases_of(name: str, settings: HeadroomSettings) -> list[Case]:
             cases.append(Case(task=job.make_task(turn), budget=job.budget, schedule=job.make_controllers(1)[0]))
         return cases
     family = make_family(name, split="eval", **_made_with(name, settings.size))
-    check_number(settings.instances - 1, family.count)
     budget = Budget(images=settings.images, rounds=settings.rounds)
     return [
         Case(task=each.task, budget=each.budget or budget, schedule=each.baseline or Schedule())
@@ -171,6 +174,18 @@ def cases_of(name: str, settings: HeadroomSettings) -> list[Case]:
 def _is_experiment(name: str) -> bool:
     """Returns whether a name is that of an experiment, shipped or in a file, rather than of a family."""
     return name in shipped() or Path(name).suffix in (".yaml", ".yml")
+
+
+def _check(name: str, settings: HeadroomSettings) -> None:
+    """Finds what is wrong with a family, an experiment or the knobs before anything trains."""
+    if _is_experiment(name):
+        experiment = load_experiment(config_path(name))
+        known = experiment.methods[experiment.reference].recipe.ranges()
+    else:
+        family = make_family(name, split="eval", **_made_with(name, settings.size))
+        check_number(settings.instances - 1, family.count)
+        known = ranges_of(family, settings.knobs)
+    KnobSpace(settings.knobs, known)
 
 
 def _made_with(name: str, size: int) -> dict[str, Any]:

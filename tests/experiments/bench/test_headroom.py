@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 from mapopt.cli import main
+from mapopt.errors import ConfigError
 from mapopt.experiments.bench import headroom
-from mapopt.experiments.bench.headroom import cases_of, measure_headroom
+from mapopt.experiments.bench.headroom import Headroom, bench_headroom, cases_of, measure_headroom
 from mapopt.experiments.bench.settings import HeadroomSettings
+from mapopt.metrics.statistics import Estimate
 
 CPU = torch.device("cpu")
 SMALL = HeadroomSettings(families=("units",), instances=3, candidates=2, images=160, rounds=2, size=32)
@@ -71,6 +74,42 @@ def test_the_command_prints_and_writes_what_it_measured(tmp_path: Path, capsys: 
     (written,) = json.loads((tmp_path / "out" / "headroom.json").read_text())
     assert written["family"] == "units"
     assert f"{written['best_single']:.3f}" in capsys.readouterr().out
+
+
+def test_what_is_wrong_is_said_before_anything_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headroom, "measure_headroom", lambda *arguments, **named: pytest.fail("trained"))
+    for settings, said in (
+        (replace(SMALL, families=("units", "unit")), "unit"),
+        (replace(SMALL, families=("units", "nowhere.yaml")), "nowhere.yaml"),
+        (replace(SMALL, knobs=("lr", "lrr")), "lrr"),
+        (replace(SMALL, instances=99), "instance 98"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            bench_headroom(settings, seed=0, device=CPU)
+
+
+def test_an_interrupted_benchmark_prints_what_it_has(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = Headroom(
+        family="units",
+        instances=3,
+        settings=2,
+        best_single=0.123,
+        best_each=0.2,
+        gain=Estimate(0.1, 0.0, 0.2),
+        images=1,
+    )
+
+    def measure(name: str, *arguments: Any, **named: Any) -> Headroom:
+        if name == "shapes":
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(headroom, "measure_headroom", measure)
+    with pytest.raises(KeyboardInterrupt):
+        bench_headroom(replace(SMALL, families=("units", "shapes")), seed=0, device=CPU)
+    assert "0.123" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
