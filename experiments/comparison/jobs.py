@@ -23,6 +23,7 @@ from mapopt.experiments.comparison.keys import Keys, run_keys
 from mapopt.experiments.comparison.store import Store
 from mapopt.experiments.comparison.stored_run import Cost, StoredRun
 from mapopt.experiments.comparison.task_config import TaskConfig
+from mapopt.experiments.comparison.warm_up import warm_up
 from mapopt.losses import BOX_LOSSES, make_loss
 from mapopt.registry import Registry, is_text
 from mapopt.training import (
@@ -164,6 +165,7 @@ def all_jobs(experiment: Experiment, *, device: str = "cpu") -> list[Job]:
 def train_job(job: Job, report: Callable[[Progress], None], *, store: Store, device: str) -> None:
     """Trains and tests the runs of a job, and writes them into the store."""
     tasks = [job.make_task(seed) for seed in job.seeds]
+    warm_up(job.recipe, device)
     fleet = Fleet(tasks, job.seeds, device=device)
     controllers = job.make_controllers(len(job.seeds))
     latest: dict[int, float] = {}

@@ -15,6 +15,7 @@ from typing import Any
 from mapopt.detectors.registry import supports_lanes
 from mapopt.experiments.comparison.data import splits_of
 from mapopt.experiments.comparison.jobs import Job
+from mapopt.experiments.comparison.warm_up import warm_up
 from mapopt.experiments.searching.runs import SearchRuns
 from mapopt.training import Budget, Fleet, Round, run_fleet
 
@@ -86,6 +87,7 @@ def train_fleet_job(fleet_job: FleetJob, report: Callable[[FleetProgress], None]
         device: where to train.
     """
     jobs, runs = fleet_job.jobs, SearchRuns(folder)
+    warm_up(jobs[0].recipe, device)
     fleet = Fleet([job.make_task(job.seeds[0]) for job in jobs], [job.seeds[0] for job in jobs], device=device)
     controllers = [job.make_controllers(1)[0] for job in jobs]
     latest: dict[int, Round] = {}
