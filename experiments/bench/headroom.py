@@ -7,7 +7,7 @@ best have what is best on average. Where the two are close, nothing is to be gai
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from mapopt.experiments.comparison.config import config_path, load_experiment, s
 from mapopt.experiments.comparison.jobs import make_job
 from mapopt.metrics.statistics import Estimate, bootstrap_interval
 from mapopt.passes import Parts
-from mapopt.training import Budget, Controller, Decision, Fleet, KnobSpace, Schedule, Task, run_fleet
+from mapopt.training import Budget, Controller, Decision, Fleet, KnobSpace, Range, Schedule, Task, run_fleet
 from mapopt.training.budget import TaskInfo
 from mapopt.training.history import Round
 
@@ -180,7 +180,7 @@ def _check(name: str, settings: HeadroomSettings) -> None:
     """Finds what is wrong with a family, an experiment or the knobs before anything trains."""
     if _is_experiment(name):
         experiment = load_experiment(config_path(name))
-        known = experiment.methods[experiment.reference].recipe.ranges()
+        known: Mapping[str, Range] = experiment.methods[experiment.reference].recipe.ranges()
     else:
         family = make_family(name, split="eval", **_made_with(name, settings.size))
         check_number(settings.instances - 1, family.count)

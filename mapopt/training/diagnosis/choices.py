@@ -68,12 +68,12 @@ def check_budget(case: Case) -> Iterator[Finding]:
     steps = case.budget.images // case.recipe.batch_size
     # Fewer images than that make a poor step: then only a longer run helps.
     smaller = case.budget.images // 400
-    batch = f"--recipe.batch-size {smaller}, or " if _SMALLEST_BATCH <= smaller < case.recipe.batch_size else ""
+    other = f"--recipe.batch-size {smaller}, or " if _SMALLEST_BATCH <= smaller < case.recipe.batch_size else ""
     yield measured(
         "few_steps",
         steps,
         f"the budget of {case.budget.images} images is {steps} steps of {case.recipe.batch_size} images",
-        f"{batch}--images {case.recipe.batch_size * 400}",
+        f"{other}--images {case.recipe.batch_size * 400}",
     )
 
 
