@@ -67,6 +67,8 @@ DETECTORS: Registry[Any] = Registry(
         "ssdlite": _torchvision("ssdlite"),
         "retinanet_resnet18": _torchvision("retinanet_resnet18"),
         "fcos_resnet18": _torchvision("fcos_resnet18"),
+        "retinanet_small": _torchvision("retinanet_small"),
+        "fcos_small": _torchvision("fcos_small"),
         "faster_rcnn_resnet18": _torchvision("faster_rcnn_resnet18"),
     },
     check=_problem,

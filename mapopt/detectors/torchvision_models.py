@@ -1,7 +1,9 @@
 """torchvision's detectors as plain modules: which there are, how they are built, and where their weights come from.
 
 The large ones are torchvision's own builders with a ResNet-50 or a MobileNet; beside them stand small ones, its
-heads on a ResNet-18 pyramid with GroupNorm, which learn from scratch on small images and on a CPU.
+heads on a ResNet-18 pyramid with GroupNorm, which learn from scratch on small images and on a CPU. Those called small
+have 64 channels in pyramid and heads where torchvision has 256, which is most of what a step costs, and priors from 16
+pixels on.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, ResNet50_Weights, WeightsEnum
+from torchvision.models import ResNet18_Weights, ResNet50_Weights, WeightsEnum, resnet18
 from torchvision.models import detection as models
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
@@ -132,24 +135,37 @@ def _own(builder: Callable[..., Any]) -> Build:
     return build
 
 
-def _body18(pretrained: bool, **settings: Any) -> Any:
-    return resnet_fpn_backbone(
-        backbone_name="resnet18",
-        weights=None,
-        norm_layer=nn.BatchNorm2d if pretrained else group_norm,
-        trainable_layers=5,
-        **settings,
-    )
+def _body18(pretrained: bool, channels: int = 256, **settings: Any) -> Any:
+    stages = settings.pop("returned_layers", [1, 2, 3, 4])
+    body = resnet18(weights=None, norm_layer=nn.BatchNorm2d if pretrained else group_norm)
+    names = {f"layer{stage}": str(level) for level, stage in enumerate(stages)}
+    return BackboneWithFPN(body, names, [32 * 2**stage for stage in stages], channels, **settings)
+
+
+def _dense18(pretrained: bool, channels: int) -> Any:
+    extra = LastLevelP6P7(channels, channels)
+    return _body18(pretrained, channels, returned_layers=[2, 3, 4], extra_blocks=extra)
 
 
 def _retinanet18(columns: int, pretrained: bool) -> Any:
-    body = _body18(pretrained, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256))
-    return models.RetinaNet(body, columns, head=RetinaNetHead(body.out_channels, 9, columns, norm_layer=group_norm))
+    body = _dense18(pretrained, 256)
+    return models.RetinaNet(body, columns, head=RetinaNetHead(256, 9, columns, norm_layer=group_norm))
 
 
 def _fcos18(columns: int, pretrained: bool) -> Any:
-    body = _body18(pretrained, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256))
-    return models.FCOS(body, columns)
+    return models.FCOS(_dense18(pretrained, 256), columns)
+
+
+def _retinanet_small(columns: int, pretrained: bool) -> Any:
+    sizes = tuple(tuple(int(2 * stride * 2 ** (third / 3)) for third in range(3)) for stride in (8, 16, 32, 64, 128))
+    anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
+    body = _dense18(pretrained, 64)
+    head = RetinaNetHead(64, 9, columns, norm_layer=group_norm)
+    return models.RetinaNet(body, columns, anchor_generator=anchors, head=head)
+
+
+def _fcos_small(columns: int, pretrained: bool) -> Any:
+    return models.FCOS(_dense18(pretrained, 64), columns)
 
 
 def _faster_rcnn18(columns: int, pretrained: bool) -> Any:
@@ -189,5 +205,7 @@ MODELS: dict[str, ZooModel] = {
     ),
     "retinanet_resnet18": ZooModel(_retinanet18, background=False, body=ResNet18_Weights),
     "fcos_resnet18": ZooModel(_fcos18, background=False, body=ResNet18_Weights),
+    "retinanet_small": ZooModel(_retinanet_small, background=False, body=ResNet18_Weights),
+    "fcos_small": ZooModel(_fcos_small, background=False, body=ResNet18_Weights),
     "faster_rcnn_resnet18": ZooModel(_faster_rcnn18, background=True, body=ResNet18_Weights),
 }
