@@ -55,7 +55,8 @@ class Recipe(Objective):
 
     detector: str = "tiny"
     """tiny, resnet18, retinanet, fcos, faster_rcnn, ssdlite, or one of the middle three on a smaller body:
-    retinanet_resnet18, fcos_resnet18, faster_rcnn_resnet18; or module:attribute for one of your own."""
+    retinanet_resnet18, fcos_resnet18, faster_rcnn_resnet18, or yet smaller: retinanet_small, fcos_small; or
+    module:attribute for one of your own."""
     detector_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """What a detector of your own is built with, where it differs from its defaults."""
     class_balance: Literal["none", "weights", "sampling", "repeat-factor"] = "none"

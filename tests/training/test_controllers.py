@@ -18,7 +18,7 @@ from mapopt.training.controllers.base import Controller, Decision
 from mapopt.training.controllers.fixed import Constant, Replay, Schedule
 from mapopt.training.controllers.reactive import Patience, Plateau
 from mapopt.training.history import Interval, Round, Scores
-from mapopt.training.knobs import Knobs
+from mapopt.training.knobs import Knobs, ranges
 from mapopt.training.steps import StepPlan
 
 CPU = torch.device("cpu")
@@ -51,6 +51,39 @@ def test_cosine_warms_up_and_ends_at_its_final_fraction() -> None:
     assert schedule.fraction(0.1) == pytest.approx(1.0)
     assert schedule.fraction(0.55) == pytest.approx(0.05 + 0.95 * (1 + math.cos(math.pi / 2)) / 2)
     assert schedule.fraction(1.0) == pytest.approx(0.05)
+
+
+def test_a_restart_begins_again_after_the_first_cosine_has_ended() -> None:
+    schedule = Schedule(warmup=0.1, final=0.05, restart=0.6, restart_fraction=0.2)
+    assert schedule.fraction(0.35) == pytest.approx(0.05 + 0.95 / 2)
+    assert schedule.fraction_before(0.6) == pytest.approx(0.05)
+    assert schedule.fraction(0.6) == pytest.approx(0.2)
+    assert schedule.fraction(0.8) == schedule.fraction_before(0.8) == pytest.approx(0.1)
+    assert schedule.fraction(1.0) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("shape", ["cosine", "steps", "constant"])
+@pytest.mark.parametrize("restart", [0.7, 0.7 + 1 / 70, 0.765])
+def test_a_restart_jumps_where_it_says_at_every_step(shape: Any, restart: float) -> None:
+    schedule = Schedule(shape=shape, warmup=0.1, milestones=(0.3, 0.9), restart=restart, restart_fraction=0.5)
+    rates = at_every_step(schedule)
+    knots = [0.0, 0.1, *(number / 10 for number in range(1, 11))]
+    for at, rate in zip(middles(), rates / 0.1, strict=True):
+        if shape == "cosine":
+            inside = sorted({*(knot for knot in knots if (knot < restart) == (at < restart)), restart})
+            values = [schedule.fraction(knot) if at > restart else schedule.fraction_before(knot) for knot in inside]
+            floor = ranges()["lr"].low / 0.1
+            expected = float(np.interp(at, inside, np.maximum(values, floor)))
+        elif at > restart:
+            expected = 0.5
+        else:
+            expected = min(1.0, 0.1 + 9 * at) * (0.1 if shape == "steps" and at > 0.3 else 1.0)
+        assert rate == pytest.approx(expected, abs=1e-12), at
+
+
+def test_a_restart_inside_the_warm_up_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"restart is 0.1 with a warmup of 0.2: expected a fraction .* after"):
+        Schedule(warmup=0.2, restart=0.1)
 
 
 def test_rounds_of_a_schedule_meet_at_their_ends() -> None:
