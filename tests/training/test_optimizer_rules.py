@@ -150,7 +150,16 @@ def test_the_table_knows_which_optimizers_average() -> None:
         assert entry.default_lr > 0
 
 
-LAST = {"tiny": 1, "resnet18": 2, "ssdlite": 12, "retinanet_resnet18": 2, "fcos_resnet18": 3, "faster_rcnn_resnet18": 4}
+LAST = {
+    "tiny": 1,
+    "resnet18": 2,
+    "ssdlite": 12,
+    "retinanet_resnet18": 2,
+    "fcos_resnet18": 3,
+    "retinanet_small": 2,
+    "fcos_small": 3,
+    "faster_rcnn_resnet18": 4,
+}
 """Detector -> its last layers: class logits, boxes, FCOS's center-ness, and those of Faster R-CNN's proposals."""
 
 

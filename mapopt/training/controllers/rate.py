@@ -20,7 +20,8 @@ class RateShape:
         ConfigError: a fraction is not from 0 to 1, or there is no such shape.
 
     Reference: I. Loshchilov, F. Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017, equation 5
-    (one period, or two with a restart); P. Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 2.2 (the warm-up).
+    (one period, or two with a restart); P. Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 2.2
+    (the warm-up).
     """
 
     shape: Literal["cosine", "steps", "constant"] = "cosine"
@@ -51,8 +52,8 @@ class RateShape:
         check_range("restart_fraction", self.restart_fraction, 0, 1)
         if self.restarts and self.restart <= self.warmup:
             raise ConfigError(
-                f"restart is {self.restart:g} with a warmup of {self.warmup:g}: expected a fraction of the budget after "
-                "the warm-up, or 1 for none"
+                f"restart is {self.restart:g} with a warmup of {self.warmup:g}: expected a fraction of the budget "
+                "after the warm-up, or 1 for none"
             )
         if self.shape not in ("cosine", "steps", "constant"):
             raise ConfigError(f"schedule shape is {self.shape!r}: expected cosine, steps or constant")

@@ -81,7 +81,7 @@ def test_weights_of_a_whole_detector_are_loaded_but_for_the_layers_of_its_catego
 def test_weights_of_a_backbone_are_loaded_into_it_and_its_norms_are_frozen(name, monkeypatch, scene, knob_table):
     from torchvision.models import resnet18, resnet50
 
-    source = (resnet18 if name.endswith("18") else resnet50)()
+    source = (resnet18 if name.endswith(("18", "small")) else resnet50)()
     monkeypatch.setattr(zoo, "fetch_weights", lambda *asked: source.state_dict())
     detector = TorchvisionDetector(name, Objective(loss="torchvision"), classes=3, weights="IMAGENET1K_V1")
     body = detector.model.backbone.body
