@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mapopt.drawing import comparison_plots as plots
 from mapopt.drawing.pages import new_page, save, styled
 from mapopt.drawing.rows import AnyPage, CurvesPage, KnobsPage, OverallPage, PicturesPage, ScoresPage
-from mapopt.drawing.styles import TASK_COLORS, Style
+from mapopt.drawing.styles import Style, task_marks
 
 _MANY = 12
 """Rows from which on they are closer."""
@@ -52,15 +52,15 @@ def _scores(page: ScoresPage, styles: Mapping[str, Style]) -> Figure:
 
 @draw_page.register
 def _overall(page: OverallPage, styles: Mapping[str, Style]) -> Figure:
-    colors = [TASK_COLORS[place % len(TASK_COLORS)] for place in range(len(page.tasks))]
+    marks = task_marks(len(page.tasks))
     figure = new_page(
         width=11.0,
         height=0.9 + _row(len(page.rows)) * len(page.rows),
         title=page.title,
         caption=page.caption,
-        key=plots.task_handles(page.tasks, colors),
+        key=plots.task_handles(page.tasks, marks),
     )
-    plots.overall_scores(page.rows, figure.subplots(), colors)
+    plots.overall_scores(page.rows, figure.subplots(), marks)
     return figure
 
 

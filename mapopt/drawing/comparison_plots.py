@@ -86,7 +86,7 @@ def final_scores(table: Sequence[FinalScore], axes: Axes, styles: Mapping[str, S
     axes.set_xlabel("test AP")
 
 
-def overall_scores(table: Sequence[OverallScore], axes: Axes, colors: Sequence[str]) -> None:
+def overall_scores(table: Sequence[OverallScore], axes: Axes, marks: Sequence[tuple[str, str]]) -> None:
     """Draws a row per method: its interquartile mean and interval on every task, and those over all in numbers."""
     shown = [number for row in table for ap in row.by_task for number in (ap.value, ap.low, ap.high)]
     _rows(table, shown, axes)
@@ -94,8 +94,9 @@ def overall_scores(table: Sequence[OverallScore], axes: Axes, colors: Sequence[s
     axes.grid(axis="y", visible=True)
     for place, row in enumerate(table):
         # Tasks stand a little below each other: on tasks that are alike marks would hide marks.
-        for level, ap, color in zip(np.linspace(-0.17, 0.17, len(colors)), row.by_task, colors, strict=True):
-            _mark(ap, place + level, color, 7.0, axes, line=row.reference)
+        levels = np.linspace(-0.17, 0.17, len(marks)) if len(marks) <= 6 else np.linspace(-0.36, 0.36, len(marks))
+        for level, ap, (color, mark) in zip(levels, row.by_task, marks, strict=True):
+            _mark(ap, place + level, color, 7.0, axes, line=row.reference, mark=mark)
     axes.set_xlabel("test AP")
 
 
@@ -149,11 +150,11 @@ def method_handles(table: Sequence[Curve], styles: Mapping[str, Style]) -> list[
     ]
 
 
-def task_handles(tasks: Sequence[str], colors: Sequence[str]) -> list[Line2D]:
+def task_handles(tasks: Sequence[str], marks: Sequence[tuple[str, str]]) -> list[Line2D]:
     """Returns what a legend shows of the tasks."""
     return [
-        Line2D([], [], color=color, linewidth=3, marker="o", markersize=8, markeredgecolor="white", label=task)
-        for task, color in zip(tasks, colors, strict=True)
+        Line2D([], [], color=color, linewidth=3, marker=mark, markersize=8, markeredgecolor="white", label=task)
+        for task, (color, mark) in zip(tasks, marks, strict=True)
     ]
 
 
@@ -182,11 +183,15 @@ def _rows(table: Sequence[FinalScore | OverallScore], shown: Sequence[float], ax
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
 
 
-def _mark(estimate: Estimate, place: float, color: str, size: float, axes: Axes, *, line: bool) -> None:
+def _mark(
+    estimate: Estimate, place: float, color: str, size: float, axes: Axes, *, line: bool, mark: str = "o"
+) -> None:
     """Draws a number with its interval, and where it is the reference's a line through all rows."""
     low, high = estimate.low, estimate.high
     axes.plot([low, high], [place, place], color=color, linewidth=3, solid_capstyle="butt", zorder=4)
-    axes.scatter([estimate.value], [place], s=size**2, color=color, edgecolor="white", linewidth=1.4, zorder=5)
+    axes.scatter(
+        [estimate.value], [place], s=size**2, marker=mark, color=color, edgecolor="white", linewidth=1.4, zorder=5
+    )
     if line:
         axes.axvline(estimate.value, color=color, linewidth=0.9, linestyle=(0, (3, 3)), alpha=0.6, zorder=1)
 

@@ -54,7 +54,19 @@ _SPARE: Mapping[Family | None, tuple[str, ...]] = {
 """For methods without a style of their own, by family."""
 
 TASK_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#666666")
-"""Where colors are tasks; they repeat from the seventh on."""
+"""Where colors are tasks; they repeat from the seventh on, with other marks."""
+
+_MARKS = "osD^vP"
+
+
+def task_marks(count: int) -> list[tuple[str, str]]:
+    """Returns a color and a mark of matplotlib's for so many tasks, each of the first 36 with its own.
+
+    >>> task_marks(7)[0], task_marks(7)[6]
+    (('#0072b2', 'o'), ('#0072b2', 's'))
+    """
+    colors = len(TASK_COLORS)
+    return [(TASK_COLORS[place % colors], _MARKS[place // colors % len(_MARKS)]) for place in range(count)]
 
 
 def styles_of(methods: Iterable[str], families: Mapping[str, Family] | None = None) -> dict[str, Style]:

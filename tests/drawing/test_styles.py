@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mapopt.drawing.styles import STYLES, styles_of
+from mapopt.drawing.styles import STYLES, TASK_COLORS, styles_of, task_marks
 
 
 def test_a_method_has_the_same_color_whatever_the_others():
@@ -15,3 +15,8 @@ def test_a_method_has_the_same_color_whatever_the_others():
 def test_many_unknown_methods_still_differ():
     styles = styles_of([f"method{place}" for place in range(20)])
     assert len(set(styles.values())) == 20
+
+
+def test_every_task_has_a_mark_of_its_own() -> None:
+    assert len(set(task_marks(36))) == 36
+    assert [color for color, _ in task_marks(6)] == list(TASK_COLORS)
