@@ -37,9 +37,12 @@ def _problem(part: Any) -> str:
 _METHODS = ("initialize", "losses", "candidates", "detect", "gradient", "clear_gradient", "weigh_classes", "buffers")
 
 
-def _torchvision(name: str) -> DetectorKind:
+def _torchvision(name: str, *, anchors: bool = True) -> DetectorKind:
     return DetectorKind(
-        builder="mapopt.detectors.torchvision:build_torchvision_detector", settings={"name": name}, size_multiple=32
+        builder="mapopt.detectors.torchvision:build_torchvision_detector",
+        settings={"name": name},
+        accepts={"anchor_scale": (0.05, 20.0)} if anchors else {},
+        size_multiple=32,
     )
 
 
@@ -62,13 +65,13 @@ DETECTORS: Registry[Any] = Registry(
             weight_decay=0.05,
         ),
         "retinanet": _torchvision("retinanet"),
-        "fcos": _torchvision("fcos"),
+        "fcos": _torchvision("fcos", anchors=False),
         "faster_rcnn": _torchvision("faster_rcnn"),
         "ssdlite": _torchvision("ssdlite"),
         "retinanet_resnet18": _torchvision("retinanet_resnet18"),
-        "fcos_resnet18": _torchvision("fcos_resnet18"),
+        "fcos_resnet18": _torchvision("fcos_resnet18", anchors=False),
         "retinanet_small": _torchvision("retinanet_small"),
-        "fcos_small": _torchvision("fcos_small"),
+        "fcos_small": _torchvision("fcos_small", anchors=False),
         "faster_rcnn_resnet18": _torchvision("faster_rcnn_resnet18"),
     },
     check=_problem,
@@ -128,7 +131,7 @@ def build_detector(
     )
     if isinstance(part, str) and part in DETECTORS:
         check_detector_settings(part, settings)
-        ours: Detector = load(kind.builder, "detector")(request, **kind.settings)
+        ours: Detector = load(kind.builder, "detector")(request, **kind.settings, **settings)
         return ours
     from mapopt.detectors.own import build_own  # here, because names are checked without torch
 
@@ -191,11 +194,22 @@ def supports_lanes(detector: str | Any) -> bool:
 def check_detector_settings(detector: str, settings: Mapping[str, Any]) -> None:
     """Raises ConfigError unless a name is known and may have these settings; imports nothing."""
     DETECTORS.check_name(detector)
-    if settings and detector in DETECTORS:
-        raise ConfigError(
-            f"detector_settings {', '.join(settings)} with detector '{detector}', which has none: they are for a "
-            "detector of your own, given as module:attribute"
-        )
+    kind = DETECTORS.get(detector)
+    if not isinstance(kind, DetectorKind):
+        return
+    for name, value in settings.items():
+        if name not in kind.accepts:
+            known = ", ".join(kind.accepts) if kind.accepts else "none"
+            raise ConfigError(
+                f"detector_settings {name} with detector '{detector}', which has {known}: leave it out; a detector of "
+                "your own, given as module:attribute, has those of its builder"
+            )
+        low, high = kind.accepts[name]
+        if isinstance(value, bool | str) or not low <= value <= high:
+            raise ConfigError(
+                f"detector_settings {name} is {value} with detector '{detector}': expected a number from {low:g} to "
+                f"{high:g}"
+            )
 
 
 def _shown(detector: Any) -> str:

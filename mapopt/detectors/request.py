@@ -52,6 +52,8 @@ class DetectorKind:
     """The `DetectorBuilder`, as ``module:attribute``."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the builder is given beside the request."""
+    accepts: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """What a user may set of it beside that, as a recipe's ``detector_settings``: numbers, with their ranges."""
     size_multiple: int = 1
     """Of which both sides of the images must be multiples."""
     supports_lanes: bool = False

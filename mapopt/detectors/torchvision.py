@@ -33,6 +33,7 @@ class TorchvisionDetector(ModuleDetector):
         objective: the losses; of ours those that it names, or torchvision's own.
         classes: number of categories.
         weights: name of pretrained weights, such as ``"DEFAULT"``; their batch norms are frozen.
+        anchor_scale: factor of the sides of torchvision's anchors, for objects that are smaller or larger than COCO's.
         device: where to run.
         autocast: run the network in bfloat16 (CUDA); boxes, anchors and losses stay in float32.
 
@@ -47,13 +48,14 @@ class TorchvisionDetector(ModuleDetector):
         *,
         classes: int,
         weights: str | None = None,
+        anchor_scale: float = 1.0,
         device: torch.device | str = "cpu",
         autocast: bool = False,
     ) -> None:
         if name not in MODELS:
             raise ConfigError(unknown_name("torchvision detector", name, MODELS))
         super().__init__(
-            partial(build_model, name, classes, weights=weights),
+            partial(build_model, name, classes, weights=weights, anchor_scale=anchor_scale),
             objective,
             classes=classes,
             name=name,
@@ -67,12 +69,15 @@ class TorchvisionDetector(ModuleDetector):
         return images
 
 
-def build_torchvision_detector(request: DetectorRequest, *, name: str) -> TorchvisionDetector:
+def build_torchvision_detector(
+    request: DetectorRequest, *, name: str, anchor_scale: float = 1.0
+) -> TorchvisionDetector:
     """Builds one of torchvision's detectors.
 
     Args:
         request: what it is built for.
         name: key of `mapopt.detectors.torchvision_models.MODELS`.
+        anchor_scale: see `TorchvisionDetector`.
 
     Raises:
         ConfigError: weights cannot be had, or a loss has no use for a setting.
@@ -82,6 +87,7 @@ def build_torchvision_detector(request: DetectorRequest, *, name: str) -> Torchv
         request.objective,
         classes=request.classes,
         weights=request.weights,
+        anchor_scale=anchor_scale,
         device=request.device,
         autocast=request.autocast,
     )

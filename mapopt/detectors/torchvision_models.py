@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet50_Weights, WeightsEnum, resnet18
 from torchvision.models import detection as models
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
@@ -47,13 +47,14 @@ class ZooModel:
     """Matches the parameters that belong to the categories of the pretraining."""
 
 
-def build_model(name: str, classes: int, *, weights: str | None) -> Any:
+def build_model(name: str, classes: int, *, weights: str | None, anchor_scale: float = 1.0) -> Any:
     """Builds one of `MODELS` with fresh weights from torch's global stream, or pretrained ones where they fit.
 
     Args:
         name: key of `MODELS`.
         classes: number of categories, without a background.
         weights: name of a member of the model's families of weights; its batch norms are then frozen.
+        anchor_scale: factor of the sides of its anchors; of FCOS, which has none, leave it at 1.
 
     Raises:
         ConfigError: the weights have no such name, or cannot be downloaded.
@@ -70,6 +71,8 @@ def build_model(name: str, classes: int, *, weights: str | None) -> Any:
             # The pyramid needs all of the classifier but its last layer.
             _load(model.backbone.body, {key: value for key, value in state.items() if not key.startswith("fc.")})
         freeze_batch_norms(model)
+    if anchor_scale != 1:
+        _scale_anchors(model, anchor_scale)
     # The images have the network's size already.
     model.transform = FixedSize(tuple(model.transform.image_mean), tuple(model.transform.image_std))
     _keep_float32(model)
@@ -102,6 +105,20 @@ class FixedSize(nn.Module):
     def postprocess(self, result: Any, image_shapes: Any, original_sizes: Any) -> Any:
         """Returns the boxes as they are."""
         return result
+
+
+def _scale_anchors(model: Any, factor: float) -> None:
+    """Gives a model anchors of the same shapes at other sizes."""
+    owner = model.rpn if isinstance(model, models.FasterRCNN) else model
+    made = owner.anchor_generator
+    if isinstance(made, DefaultBoxGenerator):
+        scales = [factor * scale for scale in made.scales]
+        owner.anchor_generator = DefaultBoxGenerator(
+            made.aspect_ratios, scales=scales, steps=made.steps, clip=made.clip
+        )
+    else:
+        sizes = tuple(tuple(factor * side for side in level) for level in made.sizes)
+        owner.anchor_generator = AnchorGenerator(sizes, made.aspect_ratios)
 
 
 def _load(module: nn.Module, state: dict[str, Tensor], fresh: str = "$") -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mapopt.detectors.interface import Detector
+from mapopt.errors import ConfigError, unknown_name
 from mapopt.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -24,12 +25,27 @@ def tell_classes(detector: Detector, lane: int, recipe: Recipe, notes: Annotatio
     """Tells a detector how frequent the classes of a lane are, and how they weigh if a recipe weighs them.
 
     Raises:
-        ConfigError: the recipe weighs them, and the class loss takes no weights.
+        ConfigError: the recipe weighs them, and the class loss takes no weights, or there is no class of a name.
     """
     detector.count_classes(lane, torch.from_numpy(notes.counts))
+    weights = _weights(recipe, notes)
+    if weights is not None:
+        detector.weigh_classes(lane, torch.from_numpy(weights).float())
+
+
+def _weights(recipe: Recipe, notes: Annotations) -> np.ndarray | None:
+    """Returns a recipe's factors ``[classes]``, those by frequency times those by name; None where it has none."""
+    if recipe.class_balance != "weights" and not recipe.class_weights:
+        return None
+    names = list(notes.category_names)
+    weights = np.ones(len(names))
     if recipe.class_balance == "weights":
         weights = class_weights(notes, recipe.class_balance_power)
-        detector.weigh_classes(lane, torch.from_numpy(weights).float())
+    for name, factor in recipe.class_weights.items():
+        if name not in names:
+            raise ConfigError(unknown_name("class in class_weights", name, names))
+        weights[names.index(name)] *= factor
+    return weights
 
 
 def class_weights(notes: Annotations, power: float = 1.0) -> np.ndarray:
@@ -84,18 +100,23 @@ def repeat_factors(notes: Annotations, threshold: float) -> np.ndarray:
 
 def describe(recipe: Recipe, notes: Annotations) -> str:
     """Says in a line what a recipe's help for rare classes comes to on a training set; nothing without any."""
-    if recipe.class_balance == "weights":
-        weights = class_weights(notes, recipe.class_balance_power)
-        order = range(len(weights)) if len(weights) <= NAMED else (int(weights.argmin()), int(weights.argmax()))
-        named = [f"{notes.category_names[number]} {weights[number]:.3g}" for number in order]
-        return "class weights: " + (", ".join(named) if len(weights) <= NAMED else " to ".join(named))
+    weights = _weights(recipe, notes)
+    parts = [] if weights is None else [_describe_weights(weights, notes)]
     if recipe.class_balance == "sampling":
         often = balanced_probabilities(notes) * len(notes)
-        return f"classes drawn equally: an image {often.min():.2g} to {often.max():.2g} times in {len(notes)}"
+        parts.append(f"classes drawn equally: an image {often.min():.2g} to {often.max():.2g} times in {len(notes)}")
     if recipe.class_balance == "repeat-factor":
         repeats = repeat_factors(notes, recipe.repeat_threshold)
-        return f"images repeated 1 to {repeats.max():.2g} times: an epoch has {round(repeats.sum())} for {len(notes)}"
-    return ""
+        parts.append(
+            f"images repeated 1 to {repeats.max():.2g} times: an epoch has {round(repeats.sum())} for {len(notes)}"
+        )
+    return "; ".join(parts)
+
+
+def _describe_weights(weights: np.ndarray, notes: Annotations) -> str:
+    order = range(len(weights)) if len(weights) <= NAMED else (int(weights.argmin()), int(weights.argmax()))
+    named = [f"{notes.category_names[number]} {weights[number]:.3g}" for number in order]
+    return "class weights: " + (", ".join(named) if len(weights) <= NAMED else " to ".join(named))
 
 
 def _holds(notes: Annotations) -> np.ndarray:

@@ -58,13 +58,17 @@ class Recipe(Objective):
     retinanet_resnet18, fcos_resnet18, faster_rcnn_resnet18, or yet smaller: retinanet_small, fcos_small; or
     module:attribute for one of your own."""
     detector_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
-    """What a detector of your own is built with, where it differs from its defaults."""
+    """What a detector is built with, where it differs from its defaults: anchor_scale, a factor of the anchors' sides,
+    of torchvision's detectors that have anchors; of a detector of your own what its builder takes."""
     class_balance: Literal["none", "weights", "sampling", "repeat-factor"] = "none"
     """How rare classes are helped: weights by inverse frequency, of a pointwise loss's terms or of a ranking loss's
     lists; sampling, images drawn so that every class comes equally often; or repeat-factor, images of rare classes
     repeated in every epoch."""
     class_balance_power: float = field(default=1.0, metadata=LEFT_OUT_AT_DEFAULT)
     """Of weights: the power of the inverse frequencies; 1 gives every class the same weight in all."""
+    class_weights: dict[str, float] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    """Factors of classes by name, such as {Platelets: 2}; the others have 1. With class_balance weights they multiply
+    its own. Like those they weigh a pointwise loss's terms or a ranking loss's lists."""
     repeat_threshold: float = field(default=REPEAT_THRESHOLD, metadata=LEFT_OUT_AT_DEFAULT)
     """Of repeat-factor: a class that a smaller fraction f of the images hold is repeated sqrt(threshold / f) times."""
     optimizer: str = DEFAULT_OPTIMIZER
@@ -136,14 +140,22 @@ class Recipe(Objective):
             raise ConfigError(averages_already(self.optimizer, self.ema))
 
     def _check_class_balance(self) -> None:
-        if self.class_balance == "weights" and self.is_detectors_own:
-            raise ConfigError("class_balance is 'weights' with a detector's own losses: name a loss, such as focal")
+        given = "class_weights is given" if self.class_weights else ""
+        if self.class_balance == "weights":
+            given = "class_balance is 'weights'"
+        if given and self.is_detectors_own:
+            raise ConfigError(f"{given} with a detector's own losses: name a loss, such as focal")
         ranking = self.loss in LOSS_TABLE and not LOSS_TABLE[self.loss].pointwise
-        if self.class_balance == "weights" and ranking and self.scope not in (None, "class"):
+        if given and ranking and self.scope not in (None, "class"):
             raise ConfigError(
-                f"class_balance is 'weights' with loss '{self.loss}' and scope '{self.scope}', whose lists have no "
-                "class: expected scope 'class', or a pointwise loss, such as focal"
+                f"{given} with loss '{self.loss}' and scope '{self.scope}', whose lists have no class: expected scope "
+                "'class', or a pointwise loss, such as focal"
             )
+        for name, factor in self.class_weights.items():
+            if not 0 <= factor <= MAX_FACTOR:
+                raise ConfigError(
+                    f"class_weights has {factor} for '{name}': expected a factor from 0 to {MAX_FACTOR:g}"
+                )
         for name, of, default in (
             ("class_balance_power", "weights", 1.0),
             ("repeat_threshold", "repeat-factor", REPEAT_THRESHOLD),

@@ -127,6 +127,30 @@ def test_a_power_of_0_weighs_nothing_and_one_between_weighs_less(loss: str, make
     assert not torch.equal(half, plain)
 
 
+@pytest.mark.parametrize("loss", ["focal", "ap"])
+def test_factors_by_name_are_those_of_frequencies_where_they_are_the_same(
+    loss: str, make_task: Callable[..., Task]
+) -> None:
+    def weights(**settings: Any) -> torch.Tensor:
+        trainer = Trainer(make_task(loss=loss, **settings), seed=1)
+        trainer.train(8)
+        return trainer.snapshot().tensors["weights"]
+
+    notes = make_task().splits.train.annotations
+    by_name = dict(zip(notes.category_names, class_weights(notes).tolist(), strict=True))
+    assert torch.equal(weights(class_weights=by_name), weights(class_balance="weights"))
+    assert torch.equal(weights(class_weights={"box": 1.0}), weights(class_weights=dict.fromkeys(by_name, 1.0)))
+    assert not torch.equal(weights(class_weights={"box": 3.0}), weights())
+    both = weights(class_weights={"box": 3.0}, class_balance="weights")
+    product = {name: factor * (3.0 if name == "box" else 1.0) for name, factor in by_name.items()}
+    assert torch.equal(both, weights(class_weights=product))
+
+
+def test_a_factor_for_a_class_that_is_not_there_is_refused(make_task: Callable[..., Task]) -> None:
+    with pytest.raises(ConfigError, match=r"unknown class in class_weights 'bocks'.*box, disc"):
+        Trainer(make_task(class_weights={"bocks": 2.0}), seed=1)
+
+
 def test_what_the_help_comes_to_is_said_in_a_line(rare: DeviceSet, monkeypatch: pytest.MonkeyPatch) -> None:
     notes = rare.images.annotations
 
@@ -143,6 +167,8 @@ def test_what_the_help_comes_to_is_said_in_a_line(rare: DeviceSet, monkeypatch: 
     epoch = f"an epoch has {round(repeats.sum())} for 120"
     assert line("repeat-factor", repeat_threshold=0.5) == f"images repeated 1 to {repeats.max():.2g} times: {epoch}"
     assert line("none") == ""
+    assert line("none", class_weights={"box": 2.0}) == "class weights: disc 1, box 2, triangle 1"
+    assert line("sampling", class_weights={"box": 2.0}).startswith("class weights: disc 1, box 2, triangle 1; classes ")
     # Of many classes only the smallest and the largest weight.
     monkeypatch.setattr(class_balance, "NAMED", 2)
     disc, _, triangle = class_weights(notes)
@@ -164,6 +190,12 @@ def test_training_prints_it(make_task: Callable[..., Task], capsys: pytest.Captu
             {"class_balance": "weights", "loss": "ap", "scope": "image"},
             "scope 'image', whose lists have no class: expected scope 'class', or a pointwise loss, such as focal",
         ),
+        (
+            {"class_weights": {"box": 2.0}, "loss": "ap", "scope": "image"},
+            "class_weights is given with loss 'ap' and scope 'image', whose lists have no class",
+        ),
+        ({"class_weights": {"box": 2.0}, "loss": "torchvision"}, "class_weights is given with a detector's own losses"),
+        ({"class_weights": {"box": -2.0}}, "class_weights has -2.0 for 'box': expected a factor from 0 to 100"),
         ({"class_balance_power": 0.5}, "class_balance_power is 0.5 with class_balance 'none', which has no use for it"),
         (
             {"class_balance": "weights", "class_balance_power": -1.0},

@@ -3,14 +3,18 @@
 import pytest
 import torch
 from torch import nn
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d
 
 from mapopt.detectors import torchvision_models as zoo
 from mapopt.detectors.objective import Objective
+from mapopt.detectors.registry import build_detector
 from mapopt.detectors.torchvision import TorchvisionDetector
 from mapopt.detectors.torchvision_models import MODELS, FixedSize, build_model
 from mapopt.errors import ConfigError
+from mapopt.registry import Choice
+from mapopt.training.recipe import Recipe
 
 SIZE = 64
 
@@ -95,3 +99,49 @@ def test_weights_of_a_backbone_are_loaded_into_it_and_its_norms_are_frozen(name,
     detector.losses(images, targets, knob_table(), seed=0)
     assert before
     assert all(torch.equal(value, before[key]) for key, value in detector.buffers().items())
+
+
+@pytest.mark.parametrize("name", ["ssdlite", "retinanet_small", pytest.param("faster_rcnn", marks=pytest.mark.slow)])
+def test_anchors_have_the_sides_that_were_asked_for(name):
+    images = ImageList(torch.zeros(2, 3, SIZE, SIZE), [(SIZE, SIZE)] * 2)
+
+    def sides(scale):
+        model = build_detector(
+            Choice(name=name, settings={"anchor_scale": scale}),
+            Objective(loss="torchvision"),
+            classes=3,
+            size=(SIZE, SIZE),
+        ).model
+        maps = list(model.backbone(images.tensors).values())
+        generator = model.rpn.anchor_generator if name == "faster_rcnn" else model.anchor_generator
+        anchors = generator(images, maps)[0]
+        return (anchors[:, 2:] - anchors[:, :2]).numpy()
+
+    # Those of AnchorGenerator are rounded to whole pixels, the large ones of SSD end at the image's border.
+    whole, half = sides(1.0), sides(0.5)
+    inside = (whole < 0.8 * SIZE).all(1)
+    assert inside.any()
+    assert half[inside] == pytest.approx(0.5 * whole[inside], abs=1.0)
+    assert half.max() < whole.max()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        (
+            "fcos_small",
+            {"anchor_scale": 0.5},
+            "detector_settings anchor_scale with detector 'fcos_small', which has none",
+        ),
+        ("retinanet", {"anchors": 0.5}, "detector_settings anchors with detector 'retinanet', which has anchor_scale"),
+        (
+            "ssdlite",
+            {"anchor_scale": 0.0},
+            "anchor_scale is 0.0 with detector 'ssdlite': expected a number from 0.05 to",
+        ),
+        ("ssdlite", {"anchor_scale": "half"}, "anchor_scale is half with detector 'ssdlite': expected a number from"),
+    ],
+)
+def test_settings_that_a_detector_does_not_have_are_refused(name, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Recipe(detector=name, detector_settings=settings)
