@@ -191,7 +191,7 @@ class Evaluate(PostProcessingOptions, DataSettings, Command):
         options = PostProcessingOptions(**{name: getattr(self, name) for name in self.chosen})
         detector.choose(options)
         data = self._data(detector)
-        images = detector.part(data, self.split)
+        images = detector.part(data, self.split, size=detector.frame(options))
         if self.sample:
             images = images.select(draw_sample(len(images), self.sample, self.seed))
         name = f"{data.data}, {self.split}"

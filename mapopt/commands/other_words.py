@@ -44,6 +44,8 @@ OTHER_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "iou_thres": (("knobs.nms_iou", ""), ("nms_iou", "")),
     "max_det": (("knobs.detections", ""), ("detections", "")),
     "tta": (("flip", "It looks at every image mirrored, too."),),
+    "slice": (("tiles", "It looks at rows and columns of tiles, too."),),
+    "sahi": (("tiles", "It looks at rows and columns of tiles, too."),),
     "gpu": (("device", "It is cuda, or cuda:1 for the second."),),
     "gpus": (("device", "It is cuda, or cuda:1 for the second."),),
     "cuda": (("device", "It is cuda, or cuda:1 for the second."),),

@@ -17,6 +17,9 @@ from mapopt.errors import ConfigError, shown, unknown_name
 from mapopt.files import read_record
 from mapopt.postprocessing.settings import MAX_DETECTIONS, PER_CLASS, SHARED, PostProcessingSettings
 
+MAX_TILES, MAX_OVERLAP = 64, 0.9
+"""In a direction, and of a tile's side."""
+
 _WHAT = "settings of post-processing, such as info['knobs'] of mapopt/PostProcessing-v0 in JSON"
 
 
@@ -43,11 +46,24 @@ class PostProcessingOptions:
     """JSON file with such settings, such as an agent of mapopt/PostProcessing-v0 found; the flags here win over it."""
     flip: bool = False
     """Look at every image mirrored, too, and put the boxes of both together before suppression: twice the time."""
+    tiles: tuple[int, int] | None = None
+    """Look at so many rows and columns of tiles of every image, too, each as large as what the detector was trained on,
+    for small objects in large images; of a folder or of files, which are read at that size."""
+    tile_overlap: float = 0.2
+    """Of tiles: the fraction of a tile that it shares with the next."""
 
     def __post_init__(self) -> None:
         for name in ("nms_iou", "soft_nms_sigma", "score_threshold", "detections"):
             if getattr(self, name) is not None:
                 _check(name, getattr(self, name), name)
+        if self.tiles is not None and not all(1 <= count <= MAX_TILES for count in self.tiles):
+            raise ConfigError(f"tiles is {shown(self.tiles)}: expected rows and columns from 1 to {MAX_TILES}")
+        if not 0 <= self.tile_overlap <= MAX_OVERLAP:
+            raise ConfigError(f"tile_overlap is {self.tile_overlap}: expected 0 to {MAX_OVERLAP}")
+        if self.tiles is None and self.tile_overlap != PostProcessingOptions.tile_overlap:
+            raise ConfigError(
+                f"tile_overlap is {self.tile_overlap} without tiles: give tiles, such as 2 2, or leave it out"
+            )
         for label, value in self.class_thresholds.items():
             _check("score_threshold", value, f"class_thresholds {label}")
 
@@ -78,6 +94,14 @@ class PostProcessingOptions:
         values |= {name: getattr(self, name) for name in SHARED if getattr(self, name) is not None}
         if self.score_threshold is not None:
             values |= {f"score_threshold_{k}": self.score_threshold for k in range(len(categories))}
+        if self.tiles is not None and not all(1 <= count <= MAX_TILES for count in self.tiles):
+            raise ConfigError(f"tiles is {shown(self.tiles)}: expected rows and columns from 1 to {MAX_TILES}")
+        if not 0 <= self.tile_overlap <= MAX_OVERLAP:
+            raise ConfigError(f"tile_overlap is {self.tile_overlap}: expected 0 to {MAX_OVERLAP}")
+        if self.tiles is None and self.tile_overlap != PostProcessingOptions.tile_overlap:
+            raise ConfigError(
+                f"tile_overlap is {self.tile_overlap} without tiles: give tiles, such as 2 2, or leave it out"
+            )
         for label, value in self.class_thresholds.items():
             values[f"score_threshold_{_position(label, categories, 'class_thresholds')}"] = value
         return PostProcessingSettings.from_dict(values)

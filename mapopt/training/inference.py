@@ -6,6 +6,7 @@ last bits differ, and the AP of a checkpoint would not be exactly the one its ru
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from mapopt.training.evaluated import EVALUATED
 from mapopt.training.knob_tensors import stack_knobs
 from mapopt.training.mirroring import mirror_boxes, mirrored_images
 from mapopt.training.recipe import Recipe
+from mapopt.training.tiling import Tiles, check_frame, tile_boxes, tile_of, whole_of
 
 _BATCH_PIXELS = 512 * 48 * 48
 """Pixels per batch, over all lanes; bounds the memory."""
@@ -98,24 +100,30 @@ class LoadedDetector:
         return self._detector
 
     def detect(
-        self, images: ImageSet, settings: PostProcessingSettings | None = None, *, flip: bool = False
+        self,
+        images: ImageSet,
+        settings: PostProcessingSettings | None = None,
+        *,
+        flip: bool = False,
+        tiles: Tiles | None = None,
     ) -> Detections:
         """Returns the boxes in original pixels; images and labels are named by their positions.
 
         Args:
-            images: at the detector's size.
+            images: at the detector's size, or that of the frame of the tiles.
             settings: of post-processing, in place of the knobs that the detector was trained with.
             flip: look at every image mirrored, too, see `candidates`.
+            tiles: look at parts of every image, too, see `candidates`.
 
         Raises:
-            ConfigError: the settings are for another number of classes.
+            ConfigError: the settings are for another number of classes, or images do not have the frame's size.
         """
-        if settings is None and not flip:
+        if settings is None and not flip and tiles is None:
             boxes = self._run(images, self._detector.detect, self._knobs)
         else:
             settings = settings or self.trained_settings
             check_classes(settings, len(self.categories))
-            boxes = apply_settings(self.candidates(images, flip=flip), settings, side=max(images.size))
+            boxes = apply_settings(self.candidates(images, flip=flip, tiles=tiles), settings, side=max(images.size))
         corners = in_original_pixels(boxes.boxes.numpy(), boxes.images.numpy(), images)
         return Detections(corners, boxes.scores.double().numpy(), boxes.labels.numpy(), boxes.images.numpy())
 
@@ -124,15 +132,28 @@ class LoadedDetector:
         """The knobs of post-processing that the detector was trained with."""
         return PostProcessingSettings.of(self.checkpoint.snapshot.knobs, len(self.categories))
 
-    def candidates(self, images: ImageSet, *, flip: bool = False) -> Boxes:
-        """Returns the boxes that post-processing chooses from, in network pixels and with lane 0, on the host.
+    def candidates(self, images: ImageSet, *, flip: bool = False, tiles: Tiles | None = None) -> Boxes:
+        """Returns the boxes that post-processing chooses from, in pixels of the images and with lane 0, on the host.
 
         They stand by image and class, then falling score; no score threshold has been applied.
 
         Args:
-            images: at the detector's size.
+            images: at the detector's size, or that of the frame of the tiles.
             flip: those of the images mirrored from left to right, too, back in their places.
+            tiles: those of every tile, and of the whole image scaled down to the detector's size.
+
+        Raises:
+            ConfigError: the images do not have the frame's size.
         """
+        if tiles is not None:
+            check_frame(images, tiles, self.size)
+            small, factor = whole_of(images, self.size)
+            boxes = self.candidates(small, flip=flip)
+            boxes = dataclasses.replace(boxes, boxes=boxes.boxes / factor)
+            for corner in tiles.corners(self.size):
+                part = self.candidates(tile_of(images, corner, self.size), flip=flip)
+                boxes = _together(boxes, tile_boxes(part, corner, self.size, images.size), len(self.categories))
+            return boxes
         everything = self._knobs | {"score_threshold": torch.zeros_like(self._knobs["score_threshold"])}
         boxes = self._run(images, self._detector.candidates, everything)
         if not flip:

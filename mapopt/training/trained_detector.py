@@ -29,6 +29,7 @@ from mapopt.postprocessing.settings import PostProcessingSettings
 from mapopt.settings import from_mapping
 from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.inference import LoadedDetector
+from mapopt.training.tiling import Tiles
 
 
 class Prediction(TypedDict):
@@ -42,6 +43,13 @@ class Prediction(TypedDict):
     """``[n]`` positions among the detector's categories, from 0."""
     names: list[str]
     """``n`` names of these categories."""
+
+
+class Looks(TypedDict):
+    """How a detector looks at images; see `LoadedDetector.candidates`."""
+
+    flip: bool
+    tiles: Tiles | None
 
 
 class TrainedDetector(LoadedDetector):
@@ -89,24 +97,30 @@ class TrainedDetector(LoadedDetector):
 
     def detect_pictures(self, pictures: PictureSet, options: PostProcessingOptions | None = None) -> Detections:
         """Returns all boxes in original pixels; images and labels are named by their positions."""
-        settings, flip = self.choose(options)
+        settings, looks = self.choose(options)
         columns = []
         notes, together = pictures.notes(self.categories), min(self.batch, TOGETHER)
         with steps("detecting in", len(pictures), "images") as work:
-            for start, images in pictures.parts(notes, self.size, together=together):
-                part = self.detect(images, settings, flip=flip)
+            for start, images in pictures.parts(notes, self.frame(options), together=together):
+                part = self.detect(images, settings, **looks)
                 columns.append((part.boxes, part.scores, part.labels, part.image_ids + start))
                 work.advance(start + len(images))
         return Detections(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
-    def choose(self, options: PostProcessingOptions | None) -> tuple[PostProcessingSettings | None, bool]:
-        """Returns what options come to with this detector: settings, None for its own, and whether to mirror images.
+    def choose(self, options: PostProcessingOptions | None) -> tuple[PostProcessingSettings | None, Looks]:
+        """Returns what options come to with this detector: settings, None for its own, and how to look at images.
 
         Raises:
             ConfigError: they name a class that the detector has not, or their file cannot be used.
         """
         options = options or PostProcessingOptions()
-        return options.settings_over(self.trained_settings, self.categories), options.flip
+        tiles = None if options.tiles is None else Tiles(*options.tiles, options.tile_overlap)
+        return options.settings_over(self.trained_settings, self.categories), Looks(flip=options.flip, tiles=tiles)
+
+    def frame(self, options: PostProcessingOptions | None) -> tuple[int, int]:
+        """Returns the (height, width) that images are fitted into: the detector's, or what its tiles cover."""
+        tiles = self.choose(options)[1]["tiles"]
+        return self.size if tiles is None else tiles.frame(self.size)
 
     def evaluate(
         self,
@@ -128,7 +142,7 @@ class TrainedDetector(LoadedDetector):
             ConfigError: the options name a class that the detector has not.
             CheckpointError: they have other categories, or it is not known what the detector was trained with.
         """
-        images = self._image_set(data, split)
+        images = self._image_set(data, split, self.frame(options))
         detections = self.detect_as(images, options)
         return evaluate(truth_by_position(images.annotations), detections)
 
@@ -139,8 +153,8 @@ class TrainedDetector(LoadedDetector):
             CheckpointError: the images have other categories.
         """
         places = match_categories(self.categories, images.annotations.category_names)
-        settings, flip = self.choose(options)
-        detections = self.detect(images, settings, flip=flip)
+        settings, looks = self.choose(options)
+        detections = self.detect(images, settings, **looks)
         labels = places[detections.labels] if len(detections) else detections.labels
         return Detections(detections.boxes, detections.scores, labels, detections.image_ids)
 
@@ -154,8 +168,15 @@ class TrainedDetector(LoadedDetector):
             return (data or self.trained_with()).load(self.size)
         return load_splits(data, size=self.size, categories=self.categories)
 
-    def part(self, data: DataSource | DataSettings | None, split: Part) -> ImageSet:
+    def part(
+        self, data: DataSource | DataSettings | None, split: Part, *, size: tuple[int, int] | None = None
+    ) -> ImageSet:
         """Returns one split of data, see `splits`; a folder need not have others, and may be one COCO file.
+
+        Args:
+            data: see `evaluate`.
+            split: which.
+            size: (height, width) that the images of a folder are fitted into; None takes the detector's.
 
         Raises:
             ConfigError: there is no such split.
@@ -165,7 +186,7 @@ class TrainedDetector(LoadedDetector):
         if isinstance(data, str | Path):
             data = DataSettings(data=str(data), bits=self.bits)
         if data is None or isinstance(data, DataSettings):
-            return (data or self.trained_with()).load_part(split, self.size)
+            return (data or self.trained_with()).load_part(split, size or self.size)
         images: ImageSet = getattr(self.splits(data), split)
         return images
 
@@ -186,13 +207,15 @@ class TrainedDetector(LoadedDetector):
         names = [field.name for field in dataclasses.fields(DataSettings)]
         return from_mapping(DataSettings, {name: stored[name] for name in names if name in stored}, str(self.source))
 
-    def _image_set(self, data: DataSource | DetectionDataset | ImageSet | None, split: Part) -> ImageSet:
+    def _image_set(
+        self, data: DataSource | DetectionDataset | ImageSet | None, split: Part, size: tuple[int, int]
+    ) -> ImageSet:
         if isinstance(data, ImageSet):
             return data
         # Several data sets come in a tuple, a list or a mapping; anything else with a length is a single one.
         if is_dataset(data) and not isinstance(data, Splits | tuple | list):
-            return images_from_dataset(cast(DetectionDataset, data), size=self.size, categories=self.categories)
-        return self.part(cast(DataSource | None, data), split)
+            return images_from_dataset(cast(DetectionDataset, data), size=size, categories=self.categories)
+        return self.part(cast(DataSource | None, data), split, size=size)
 
     def _prediction(self, detections: Detections, rows: NDArray[np.int64]) -> Prediction:
         labels = detections.labels[rows]
