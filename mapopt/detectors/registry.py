@@ -43,6 +43,9 @@ def _torchvision(name: str, *, anchors: bool = True) -> DetectorKind:
         settings={"name": name},
         accepts={"anchor_scale": (0.05, 20.0)} if anchors else {},
         size_multiple=32,
+        # docs/training.md has what was measured.
+        optimizer="adamw",
+        lr=1e-3,
     )
 
 

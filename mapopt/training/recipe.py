@@ -72,9 +72,9 @@ class Recipe(Objective):
     repeat_threshold: float = field(default=REPEAT_THRESHOLD, metadata=LEFT_OUT_AT_DEFAULT)
     """Of repeat-factor: a class that a smaller fraction f of the images hold is repeated sqrt(threshold / f) times."""
     optimizer: str = DEFAULT_OPTIMIZER
-    """default, which is muon for tiny, adamw for resnet18 and sgd for other detectors. Or sgd, adamw, nadamw or muon;
-    prodigy or dog, which find their learning rate (--knobs.lr is a factor of it); schedule_free_adamw, for --controller
-    constant; or module:attribute for one of your own or of torch's, such as torch.optim:RAdam."""
+    """default, which is muon for tiny, adamw for the other detectors here, and sgd for one of your own. Or sgd, adamw,
+    nadamw or muon; prodigy or dog, which find their learning rate (--knobs.lr is a factor of it); schedule_free_adamw,
+    for --controller constant; or module:attribute for one of your own or of torch's, such as torch.optim:RAdam."""
     optimizer_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """Parameters of the optimizer that differ from its defaults, beside the knobs."""
     batch_size: int = 16

@@ -56,7 +56,8 @@ def test_an_optimizer_of_ones_own_may_say_where_to_start(make_task: MakeTask) ->
 
 def test_a_detector_says_what_trains_it() -> None:
     assert Recipe().optimizer == Recipe(optimizer="default").optimizer == "muon"
-    assert Recipe(detector="fcos").optimizer == "sgd"
+    assert Recipe(detector="nowhere.detectors:Mine").optimizer == "sgd"
+    assert (Recipe(detector="fcos").optimizer, Recipe(detector="fcos").lr) == ("adamw", 0.001)
     larger = Recipe(detector="resnet18")
     assert (larger.optimizer, larger.lr, larger.weight_decay) == ("adamw", 0.001, 0.05)
     assert larger.settle(Knobs(lr=0.02)).lr == 0.02
