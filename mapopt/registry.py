@@ -43,6 +43,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
         kind: what messages call a part, such as "loss".
         entries: name -> the part, or the text ``module:attribute`` that it is imported from when it is asked for.
         check: says what is wrong with a part of one's own, in words that follow its name; empty if nothing is.
+        hint: says what of ours is like a name of others, after the message that it is unknown; empty if nothing is.
 
     >>> colors = Registry("color", {"red": "mapopt.errors:ConfigError"})
     >>> colors["red"].__name__, colors.find("mapopt.errors:DataError").__name__
@@ -53,11 +54,17 @@ class Registry(Mapping[str, Part], Generic[Part]):
     """
 
     def __init__(
-        self, kind: str, entries: Mapping[str, Part | str], *, check: Callable[[Any], str] | None = None
+        self,
+        kind: str,
+        entries: Mapping[str, Part | str],
+        *,
+        check: Callable[[Any], str] | None = None,
+        hint: Callable[[str], str] = lambda name: "",
     ) -> None:
         self.kind = kind
         self._entries = dict(entries)
         self._check = check
+        self._hint = hint
 
     def __getitem__(self, name: str) -> Part:
         entry = self._entries[name]
@@ -78,7 +85,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
         """Raises ConfigError unless a text is one of our names or has the form of ``module:attribute``."""
         if name not in self._entries and not is_text(name):
             message = unknown_name(self.kind, str(name), self._entries)
-            raise ConfigError(f"{message}; or module:attribute for your own")
+            raise ConfigError(f"{message}; or module:attribute for your own{self._hint(str(name))}")
 
     def find(self, given: Part | str) -> Part:
         """Returns the part that is meant.

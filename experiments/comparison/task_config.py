@@ -11,12 +11,10 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from mapopt.data import ShapesConfig
-from mapopt.detectors.registry import default_optimizer
 from mapopt.errors import ConfigError, unknown_name
 from mapopt.experiments.searching.changes import overridden
 from mapopt.fields import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY
 from mapopt.training import Budget, Recipe
-from mapopt.training.recipe import DEFAULT_OPTIMIZER
 
 MAX_FACTOR = 1000.0
 """Times the experiment's budget at the most."""
@@ -75,9 +73,7 @@ class TaskConfig:
         """
         default = Recipe()
         own = {name: value for name, value in self.recipe.items() if getattr(recipe, name) == getattr(default, name)}
-        if "detector" in own and recipe.optimizer == default_optimizer(recipe.detector):
-            own.setdefault("optimizer", DEFAULT_OPTIMIZER)
-        return overridden(recipe, own, where)
+        return overridden(recipe.reopened() if "detector" in own else recipe, own, where)
 
     def knobs_of(self, knobs: Mapping[str, float]) -> dict[str, float]:
         """Returns a method's knobs on this task."""

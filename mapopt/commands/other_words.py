@@ -20,7 +20,7 @@ OTHER_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "learning_rate": (("knobs.lr", ""),),
     "lr0": (("knobs.lr", ""),),
     "lrf": (("schedule.final", "It is the fraction of the learning rate that cosine ends at."),),
-    "model": (("recipe.detector", ""), ("checkpoint", "")),
+    "model": (("recipe.detector", "Of ours, nano is what others call yolov8n or yolox-nano."), ("checkpoint", "")),
     "arch": (("recipe.detector", ""),),
     "backbone": (("recipe.detector", "Such as resnet18."),),
     "weights": (("start_from", _START), ("checkpoint", "")),

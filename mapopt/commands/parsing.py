@@ -65,6 +65,9 @@ def parse(cls: type[AnyCommand], arguments: Sequence[str], *, prog: str) -> AnyC
         raise SystemExit(0)
     for name in tables:
         default = replace_value(default, name, {})
+    if "recipe.detector" in given:
+        # What stands there is the default of another detector.
+        default = replace_value(default, "recipe", default.recipe.reopened())  # type: ignore[attr-defined]
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

@@ -174,7 +174,7 @@ def cover_losses(model: nn.Module, loss: DenseLoss, *, class_weight: float = 1.0
     if loss.assignment != DEFAULT_ASSIGNMENT:
         raise ConfigError(
             f"assignment '{loss.assignment}' with a {type(model).__name__}, whose own matcher assigns its locations: "
-            f"leave assignment at '{DEFAULT_ASSIGNMENT}', or use a dense detector of ours, such as tiny or resnet18"
+            f"leave assignment at '{DEFAULT_ASSIGNMENT}', or use a dense detector of ours: tiny, nano, resnet18"
         )
     restore_class_loss(model)
     losses = ListLosses(loss, background=isinstance(model, SSD | FasterRCNN), class_weight=class_weight)
@@ -208,7 +208,7 @@ def _dense_loss(loss: Any, settings: dict[str, Any]) -> DenseLoss:
     if loss.reward != NO_REWARD:
         raise ConfigError(
             f"replace_class_loss got an Objective with reward '{loss.reward}': expected reward '{NO_REWARD}', because "
-            "rankings are drawn for the detectors tiny and resnet18 alone"
+            "rankings are drawn for the detectors tiny, nano and resnet18 alone"
         )
     dense = None if loss.is_detectors_own else DenseLoss(loss)
     if dense is None or dense.remembers:

@@ -18,7 +18,7 @@ from torchvision.ops import clip_boxes_to_image
 
 from mapopt.detectors.dense.detector import DenseDetector
 from mapopt.detectors.dense.geometry import Priors, decode, make_priors
-from mapopt.detectors.dense.resnet import ResNetNetwork
+from mapopt.detectors.dense.module_network import ModuleNetwork
 from mapopt.detectors.dense.tiny import TinyNetwork
 from mapopt.detectors.dense.tiny_module import TinyModule
 from mapopt.detectors.interface import Detector
@@ -36,7 +36,7 @@ def plain_state(detector: Detector) -> dict[str, Tensor]:
     """
     if isinstance(detector, ModuleDetector):
         state = detector.model.state_dict()
-    elif isinstance(detector, DenseDetector) and isinstance(detector.network, TinyNetwork | ResNetNetwork):
+    elif isinstance(detector, DenseDetector) and isinstance(detector.network, TinyNetwork | ModuleNetwork):
         state = _network_of(detector).state_dict()
     else:
         parts = detector.parts()
@@ -57,7 +57,7 @@ def raw_detector(detector: Detector, *, name: str, size: tuple[int, int]) -> Raw
     Raises:
         ConfigError: its boxes cannot be had before suppression, or it is one of somebody's own.
     """
-    if type(detector) is DenseDetector and isinstance(detector.network, TinyNetwork | ResNetNetwork):
+    if type(detector) is DenseDetector and isinstance(detector.network, TinyNetwork | ModuleNetwork):
         return RawDense(detector, size).requires_grad_(False)
     if isinstance(detector, TorchvisionDetector):
         if isinstance(detector.model, RetinaNet | FCOS | SSD):
@@ -143,7 +143,7 @@ class RawTorchvision(RawDetector):
 
 def _network_of(detector: DenseDetector) -> nn.Module:
     """Returns a network of ours as a module with the weights of the first lane."""
-    if isinstance(detector.network, ResNetNetwork):
+    if isinstance(detector.network, ModuleNetwork):
         return copy.deepcopy(detector.network.module)
     assert isinstance(detector.network, TinyNetwork)
     return TinyModule.of(detector.network, detector.weights.detach()[0])

@@ -49,6 +49,13 @@ def _torchvision(name: str, *, anchors: bool = True) -> DetectorKind:
     )
 
 
+def _like(name: str) -> str:
+    """Says which detector of ours is like a model of others."""
+    if not name.lower().startswith(("yolo", "rtmdet", "nanodet", "picodet")):
+        return ""
+    return ". Of ours, 'nano' is the small single-stage detector of that kind"
+
+
 DETECTORS: Registry[Any] = Registry(
     "detector",
     {
@@ -57,6 +64,14 @@ DETECTORS: Registry[Any] = Registry(
             size_multiple=8,
             supports_lanes=True,
             optimizer="muon",
+            soft_nms_sigma=0.5,
+        ),
+        "nano": DetectorKind(
+            builder="mapopt.detectors.dense.build:build_nano",
+            size_multiple=32,
+            # docs/training.md has what was measured.
+            optimizer="muon",
+            lr=0.03,
             soft_nms_sigma=0.5,
         ),
         "resnet18": DetectorKind(
@@ -78,6 +93,7 @@ DETECTORS: Registry[Any] = Registry(
         "faster_rcnn_resnet18": _torchvision("faster_rcnn_resnet18"),
     },
     check=_problem,
+    hint=_like,
 )
 """Every detector's `DetectorKind`, in the order in which they are presented."""
 

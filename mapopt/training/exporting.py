@@ -219,7 +219,11 @@ def _module_of(detector: TrainedDetector) -> dict[str, Any]:
     recipe, size, classes = detector.checkpoint.recipe, detector.size, len(detector.categories)
     name, weights = recipe.detector, recipe.weights  # norms are frozen with pretrained weights alone
     body = "resnet:ResNetNetwork({}).module" if weights is None else f"resnet:ResNetNetwork({{}}, '{weights}').module"
-    inside = {"tiny": "tiny_module:TinyModule(TinyNetwork({}))", "resnet18": body}
+    inside = {
+        "tiny": "tiny_module:TinyModule(TinyNetwork({}))",
+        "nano": "nano:NanoNetwork({}).module",
+        "resnet18": body,
+    }
     if name in inside:
         return {
             "module": f"mapopt.detectors.dense.{inside[name].format(classes)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Recipe(Objective):
     """What does not change while a detector trains."""
 
     detector: str = "tiny"
-    """tiny, resnet18, retinanet, fcos, faster_rcnn, ssdlite, or one of the middle three on a smaller body:
+    """tiny, nano, resnet18, retinanet, fcos, faster_rcnn, ssdlite, or one of the middle three on a smaller body:
     retinanet_resnet18, fcos_resnet18, faster_rcnn_resnet18, or yet smaller: retinanet_small, fcos_small; or
     module:attribute for one of your own."""
     detector_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
@@ -72,7 +73,7 @@ class Recipe(Objective):
     repeat_threshold: float = field(default=REPEAT_THRESHOLD, metadata=LEFT_OUT_AT_DEFAULT)
     """Of repeat-factor: a class that a smaller fraction f of the images hold is repeated sqrt(threshold / f) times."""
     optimizer: str = DEFAULT_OPTIMIZER
-    """default, which is muon for tiny, adamw for the other detectors here, and sgd for one of your own. Or sgd, adamw,
+    """default, which is muon for tiny and nano, adamw for the others here, and sgd for one of your own. Or sgd, adamw,
     nadamw or muon; prodigy or dog, which find their learning rate (--knobs.lr is a factor of it); schedule_free_adamw,
     for --controller constant; or module:attribute for one of your own or of torch's, such as torch.optim:RAdam."""
     optimizer_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
@@ -170,6 +171,17 @@ class Recipe(Objective):
             raise ConfigError(f"class_balance_power is {self.class_balance_power}: expected a number from 0 to 4")
         if not 0 < self.repeat_threshold <= 1:
             raise ConfigError(f"repeat_threshold is {self.repeat_threshold}: expected a fraction above 0, up to 1")
+
+    def reopened(self) -> Recipe:
+        """Returns a copy for which another detector can be chosen: an optimizer that is this one's is left to it.
+
+        >>> dataclasses.replace(Recipe().reopened(), detector="resnet18").optimizer
+        'adamw'
+        """
+        copied = copy.copy(self)
+        if self.optimizer == default_optimizer(self.detector):
+            object.__setattr__(copied, "optimizer", DEFAULT_OPTIMIZER)
+        return copied
 
     def scaled(self, knobs: KnobTable) -> KnobTable:
         """Returns the knobs of a step as an optimizer is to read them."""

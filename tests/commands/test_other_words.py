@@ -16,7 +16,7 @@ ASKED = [
     ("train", "num-epochs", "did you mean '--epochs'?"),
     ("train", "max-steps", "did you mean '--images'? It counts images: steps times --recipe.batch-size."),
     ("train", "lr", "did you mean '--knobs.lr'?"),
-    ("train", "model", "did you mean '--recipe.detector'?"),
+    ("train", "model", "did you mean '--recipe.detector'? Of ours, nano is what others call yolov8n"),
     ("train", "weights", "did you mean '--start-from'? It takes a checkpoint or a run's folder; --recipe.weights is"),
     ("train", "img-size", "did you mean '--size HEIGHT WIDTH'?"),
     ("train", "imgsz", "did you mean '--size HEIGHT WIDTH'?"),

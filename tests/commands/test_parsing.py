@@ -1,5 +1,6 @@
 """From words on the command line to a command: files first, flags over them, and a single line for what is wrong."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,8 +9,10 @@ import pytest
 
 from mapopt.commands.command import Command
 from mapopt.commands.parsing import parse
+from mapopt.commands.train import Train
 from mapopt.errors import ConfigError
 from mapopt.fields import NOT_A_SETTING
+from mapopt.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,3 +212,16 @@ def test_what_is_wrong_in_a_file_is_said_with_its_path(tmp_path: Path, text: str
     with pytest.raises(ConfigError) as caught:
         read("--config", path, "--checkpoint", "a")
     assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_another_detector_brings_its_own_optimizer(tmp_path: Path) -> None:
+    def recipe(*words: str) -> Recipe:
+        return parse(Train, words, prog="mapopt train").recipe
+
+    assert recipe().optimizer == "muon"
+    given = recipe("--recipe.detector", "resnet18")
+    assert given == Recipe(detector="resnet18") != dataclasses.replace(Recipe(), detector="resnet18")
+    assert recipe("--recipe.detector", "resnet18", "--recipe.optimizer", "nadamw").optimizer == "nadamw"
+    (tmp_path / "own.yaml").write_text("recipe: {optimizer: sgd, clip: 5.0}")
+    given = recipe("--config", str(tmp_path / "own.yaml"), "--recipe.detector", "resnet18")
+    assert (given.optimizer, given.clip) == ("sgd", 5.0)

@@ -45,7 +45,11 @@ def test_maps_of_the_tiny_network_end_in_its_outputs(make_task: MakeTask) -> Non
 
 @pytest.mark.parametrize(
     ("name", "layer", "shape"),
-    [("resnet18", "class_head", (2, 6, 8, 8)), ("faster_rcnn_resnet18", "rpn.head.cls_logits", None)],
+    [
+        ("nano", "class_head", (2, 3, 8, 8)),
+        ("resnet18", "class_head", (2, 6, 8, 8)),
+        ("faster_rcnn_resnet18", "rpn.head.cls_logits", None),
+    ],
 )
 def test_layers_of_a_module_are_called_as_in_it(
     make_task: MakeTask, name: str, layer: str, shape: tuple[int, ...] | None

@@ -11,7 +11,7 @@ from mapopt.losses import LOSSES
 
 def test_every_model_of_the_zoo_is_a_detector_and_the_dense_ones_are_ours():
     assert [kind.settings["name"] for kind in DETECTORS.values() if kind.settings] == list(MODELS)
-    assert [name for name, kind in DETECTORS.items() if not kind.settings] == ["tiny", "resnet18"]
+    assert [name for name, kind in DETECTORS.items() if not kind.settings] == ["tiny", "nano", "resnet18"]
 
 
 def test_only_the_tiny_detector_trains_lanes_at_once():
@@ -23,7 +23,7 @@ def test_only_the_tiny_detector_trains_lanes_at_once():
         build_detector("tiny", Objective(), classes=2, size=(48, 48), lanes=0)
 
 
-@pytest.mark.parametrize("name", ["tiny", "resnet18", "ssdlite"])
+@pytest.mark.parametrize("name", ["tiny", "nano", "resnet18", "ssdlite"])
 def test_what_was_asked_for_is_what_is_built(name, scene, knob_table):
     detector = build_detector(name, Objective(loss="ap", scope="image", balance="values"), classes=3, size=(64, 64))
     detector.initialize(0, 0)
@@ -46,6 +46,7 @@ def test_what_was_asked_for_is_what_is_built(name, scene, knob_table):
     [
         ("tiny", (50, 64), "multiples of 8, such as 48x64 or 56x64"),
         ("tiny", (4, 4), "such as 8x8$"),
+        ("nano", (48, 64), "multiples of 32, such as 32x64 or 64x64"),
         ("resnet18", (64, 100), "multiples of 32, such as 64x96 or 64x128"),
         ("fcos", (0, 320), "such as 32x320$"),
     ],
@@ -58,8 +59,10 @@ def test_a_size_that_does_not_fit_is_answered_with_the_nearest_that_do(name, siz
 def test_unknown_names_are_answered_with_the_nearest_known_one():
     with pytest.raises(ConfigError, match="unknown detector 'retinanett': did you mean 'retinanet'"):
         build_detector("retinanett", Objective(), classes=3, size=(64, 64))
-    with pytest.raises(ConfigError, match="unknown detector 'yolo'"):
+    with pytest.raises(ConfigError, match=r"unknown detector 'yolo'.*own\. Of ours, 'nano' is the small single-stage"):
         supports_lanes("yolo")
+    with pytest.raises(ConfigError, match=r"unknown detector 'tiny2'.* or module:attribute for your own$"):
+        supports_lanes("tiny2")
     with pytest.raises(ConfigError, match="unknown loss 'focla': did you mean 'focal'"):
         build_detector("tiny", Objective(loss="focla"), classes=3, size=(64, 64))
 
@@ -69,11 +72,12 @@ def test_what_a_detector_does_not_have_is_refused():
         build_detector("tiny", Objective(), classes=0, size=(64, 64))
     with pytest.raises(ConfigError, match=r"loss 'torchvision' with detector 'tiny'.*a loss of mapopt.losses"):
         build_detector("tiny", Objective(loss="torchvision"), classes=3, size=(64, 64))
-    with pytest.raises(ConfigError, match=r"weights 'DEFAULT' for detector 'tiny'.*leave `weights` out"):
-        build_detector("tiny", Objective(), classes=3, size=(64, 64), weights="DEFAULT")
+    for name in ("tiny", "nano"):
+        with pytest.raises(ConfigError, match=rf"weights 'DEFAULT' for detector '{name}'.*leave `weights` out"):
+            build_detector(name, Objective(), classes=3, size=(64, 64), weights="DEFAULT")
 
 
-@pytest.mark.parametrize("detector", ["tiny", "resnet18"])
+@pytest.mark.parametrize("detector", ["tiny", "nano", "resnet18"])
 def test_a_loss_whose_sigmoid_saturates_starts_where_it_has_a_gradient(detector):
     def start(loss):
         built = build_detector(detector, Objective(loss=loss), classes=2, size=(64, 64))

@@ -58,6 +58,9 @@ def test_a_detector_says_what_trains_it() -> None:
     assert Recipe().optimizer == Recipe(optimizer="default").optimizer == "muon"
     assert Recipe(detector="nowhere.detectors:Mine").optimizer == "sgd"
     assert (Recipe(detector="fcos").optimizer, Recipe(detector="fcos").lr) == ("adamw", 0.001)
+    small = Recipe(detector="nano")
+    assert (small.optimizer, small.lr, small.weight_decay) == ("muon", 0.03, 0.12)
+    assert small.settle(Knobs()).get("soft_nms_sigma") == 0.5
     larger = Recipe(detector="resnet18")
     assert (larger.optimizer, larger.lr, larger.weight_decay) == ("adamw", 0.001, 0.05)
     assert larger.settle(Knobs(lr=0.02)).lr == 0.02

@@ -16,6 +16,7 @@ from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 import mapopt
 from mapopt.data import ImageSet, ShapesConfig, Splits, make_shapes_splits
 from mapopt.detectors import ModuleDetector, Objective, TinyNetwork, build_detector
+from mapopt.detectors.dense.nano import NanoNetwork
 from mapopt.detectors.dense.resnet import ResNetNetwork
 from mapopt.detectors.dense.tiny_module import TinyModule
 from mapopt.detectors.plain import plain_state, raw_detector
@@ -91,7 +92,7 @@ def test_a_program_gives_what_the_detector_gives(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "retinanet_resnet18"])
+@pytest.mark.parametrize("name", ["nano", "resnet18", "retinanet_resnet18"])
 def test_onnx_of_a_larger_detector_gives_what_it_gives(name: str, splits: Splits, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     detector = trained(splits, name)
@@ -135,8 +136,12 @@ def test_torchvisions_own_model_loads_the_weights(ssdlite: TrainedDetector, spli
 
 def test_modules_of_ours_load_their_weights(tiny: TrainedDetector, splits: Splits, tmp_path: Path) -> None:
     images = splits.test.pixels[:].float()
-    resnet = trained(splits, "resnet18")
-    for detector, module in ((tiny, TinyModule(TinyNetwork(3))), (resnet, ResNetNetwork(3).module)):
+    nano, resnet = (trained(splits, name) for name in ("nano", "resnet18"))
+    for detector, module in (
+        (tiny, TinyModule(TinyNetwork(3))),
+        (nano, NanoNetwork(3).module),
+        (resnet, ResNetNetwork(3).module),
+    ):
         described = export(detector, tmp_path / "weights.pth", format="state_dict", overwrite=True)
         assert described["module"].split(":")[0].startswith("mapopt.detectors.dense.")
         module.load_state_dict(torch.load(tmp_path / "weights.pth", weights_only=True))

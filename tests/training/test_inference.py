@@ -45,7 +45,12 @@ RECIPES = [
     Recipe(batch_size=8, loss="ap", memory=100, soft_labels=True),
     *(
         pytest.param(Recipe(detector=name, batch_size=2, loss=loss), marks=pytest.mark.slow)
-        for name, loss in (("resnet18", "focal"), ("faster_rcnn_resnet18", "torchvision"), ("ssdlite", "ap"))
+        for name, loss in (
+            ("nano", "mal"),
+            ("resnet18", "focal"),
+            ("faster_rcnn_resnet18", "torchvision"),
+            ("ssdlite", "ap"),
+        )
     ),
 ]
 

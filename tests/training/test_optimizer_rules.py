@@ -152,6 +152,7 @@ def test_the_table_knows_which_optimizers_average() -> None:
 
 LAST = {
     "tiny": 1,
+    "nano": 2,
     "resnet18": 2,
     "ssdlite": 12,
     "retinanet_resnet18": 2,
@@ -165,7 +166,7 @@ LAST = {
 
 @pytest.mark.parametrize("name", LAST)
 def test_muon_leaves_norms_biases_and_last_layers_to_adamw(name: str) -> None:
-    objective = Objective() if name in ("tiny", "resnet18") else Objective(loss=OWN_LOSS)
+    objective = Objective() if name in ("tiny", "nano", "resnet18") else Objective(loss=OWN_LOSS)
     detector = build_detector(
         Choice(name=name), objective, classes=5, size=(64, 64), lanes=1, weights=None, device="cpu", autocast=False
     )

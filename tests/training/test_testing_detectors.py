@@ -15,7 +15,9 @@ from mapopt.training import Range
 from mapopt.training.testing import check_detector
 
 
-@pytest.mark.parametrize("name", ["tiny", pytest.param("resnet18", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nano", "resnet18"))]
+)
 def test_our_detectors_have_the_properties(name: str) -> None:
     check_detector(name)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mapopt.detectors.dense.detector import DenseDetector
+from mapopt.detectors.dense.detector import DenseDetector, Network
 from mapopt.detectors.dense.losses import DenseLoss
+from mapopt.detectors.dense.nano import NanoNetwork
 from mapopt.detectors.dense.resnet import ResNetNetwork
 from mapopt.detectors.dense.tiny import TinyNetwork
 from mapopt.detectors.objective import NO_REWARD, OWN_LOSS
@@ -19,10 +20,7 @@ def build_tiny(request: DetectorRequest) -> DenseDetector:
         ConfigError: it cannot do what is asked.
     """
     loss = _loss("tiny", request)
-    if request.weights is not None:
-        raise ConfigError(
-            f"weights '{request.weights}' for detector 'tiny', which has no pretrained ones: leave `weights` out"
-        )
+    _check_no_weights("tiny", request)
     return _detector(TinyNetwork(request.classes, bias=_start(loss)), loss, request)
 
 
@@ -34,6 +32,24 @@ def build_resnet18(request: DetectorRequest) -> DenseDetector:
     """
     loss = _loss("resnet18", request)
     return _detector(ResNetNetwork(request.classes, request.weights, bias=_start(loss)), loss, request)
+
+
+def build_nano(request: DetectorRequest) -> DenseDetector:
+    """Builds the small single-stage detector.
+
+    Raises:
+        ConfigError: it cannot do what is asked.
+    """
+    loss = _loss("nano", request)
+    _check_no_weights("nano", request)
+    return _detector(NanoNetwork(request.classes, bias=_start(loss)), loss, request)
+
+
+def _check_no_weights(name: str, request: DetectorRequest) -> None:
+    if request.weights is not None:
+        raise ConfigError(
+            f"weights '{request.weights}' for detector '{name}', which has no pretrained ones: leave `weights` out"
+        )
 
 
 def _loss(name: str, request: DetectorRequest) -> DenseLoss:
@@ -55,7 +71,7 @@ def _start(loss: DenseLoss) -> float | None:
     return 0.0 if loss.ranking.saturates else None
 
 
-def _detector(network: TinyNetwork | ResNetNetwork, loss: DenseLoss, request: DetectorRequest) -> DenseDetector:
+def _detector(network: Network, loss: DenseLoss, request: DetectorRequest) -> DenseDetector:
     objective = request.objective
     return DenseDetector(
         network,

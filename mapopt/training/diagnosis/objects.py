@@ -40,12 +40,19 @@ def check_sizes(case: Case) -> Iterator[Finding]:
 
 def check_assignment(case: Case) -> Iterator[Finding]:
     """Yields the fraction of the train objects that no prior overlaps by the IoU from which locations are positives."""
-    if case.recipe.assignment != "iou" or case.recipe.detector not in ("tiny", "resnet18"):
+    if case.recipe.assignment != "iou" or case.recipe.detector not in ("tiny", "nano", "resnet18"):
         return
+    from mapopt.detectors.dense.module_network import ModuleNetwork
+    from mapopt.detectors.dense.nano import NanoNetwork
     from mapopt.detectors.dense.resnet import ResNetNetwork
     from mapopt.detectors.dense.tiny import TinyNetwork
 
-    network = TinyNetwork if case.recipe.detector == "tiny" else ResNetNetwork
+    networks: dict[str, type[TinyNetwork | ModuleNetwork]] = {
+        "tiny": TinyNetwork,
+        "nano": NanoNetwork,
+        "resnet18": ResNetNetwork,
+    }
+    network = networks[case.recipe.detector]
     boxes, _, _ = network_boxes(case.images["train"])
     height, width = case.images["train"].size
     maps = [(-(-height // stride), -(-width // stride)) for stride in network.strides]

@@ -237,8 +237,8 @@ def test_an_assignment_of_ones_own_is_taken(
     assert (logits.grad < 0).any(-1).nonzero().tolist() == [[lane, image, 0] for lane in range(2) for image in range(2)]
 
 
-@pytest.mark.parametrize("detector", ["tiny", "resnet18"])
-def test_both_dense_detectors_have_it(
+@pytest.mark.parametrize("detector", ["tiny", "nano", "resnet18"])
+def test_every_dense_detector_has_it(
     detector: str, scene: Callable[..., tuple[Tensor, Targets]], knob_table: Callable[..., dict[str, Tensor]]
 ) -> None:
     images, targets = scene(lanes=1)

@@ -5,7 +5,8 @@ from torchvision.models import ResNet18_Weights, resnet18
 from mapopt.detectors.dense.detector import DenseDetector
 from mapopt.detectors.dense.geometry import make_priors
 from mapopt.detectors.dense.losses import DenseLoss
-from mapopt.detectors.dense.resnet import ResNetNetwork, _rows
+from mapopt.detectors.dense.module_network import location_rows
+from mapopt.detectors.dense.resnet import ResNetNetwork
 from mapopt.detectors.interface import normalize
 from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
@@ -27,7 +28,7 @@ def test_every_prior_of_every_location_has_logits_and_deltas(network):
 def test_numbers_are_laid_out_prior_after_prior_and_row_after_row():
     prior, channel, y, x = torch.meshgrid(*(torch.arange(size) for size in (2, 3, 4, 5)), indexing="ij")
     maps = (1000 * prior + 100 * channel + 10 * y + x).flatten(0, 1)[None]
-    rows = _rows(maps)
+    rows = location_rows(maps, 2)
     assert rows.shape == (1, 2 * 4 * 5, 3)
     # As the locations of two levels of 4 x 5: see `make_priors`.
     centers = make_priors([(4, 5), (4, 5)], (1, 1), (1.0, 1.0)).centers - 0.5
