@@ -12,6 +12,7 @@ from typing import Any, TypedDict, Unpack
 
 import torch
 
+from mapopt.data.augmentation.settings import Augmentation
 from mapopt.data.dicts import CategoryNames
 from mapopt.data.invalid import Invalid
 from mapopt.data.loading import DataSource, load_splits
@@ -62,6 +63,10 @@ class TrainOptions(TypedDict, total=False):
     plateau: Plateau | Mapping[str, Any]
     patience: int
     """Stop after so many rounds without a better val AP; 0 never stops early."""
+    augment_until: float
+    """No augmentation after this fraction of the budget; 1 keeps it on."""
+    augmentation: Augmentation | Mapping[str, Any]
+    """Kinds of augmentation with numbers of their own, such as {"mosaic": 0.5, "rotate": 15}."""
     knobs: Knobs | Mapping[str, float]
     """The knobs to start from; those that are left out have their defaults."""
     images: int
@@ -140,7 +145,12 @@ def train(
     controller: Controller | None = None
     given = settings.get("controller", "schedule")
     if not isinstance(given, str):
-        controller = make_controller(given, settings.get("controller_settings"), patience=built.patience)
+        controller = make_controller(
+            given,
+            settings.get("controller_settings"),
+            patience=built.patience,
+            augment_until=built.augment_until,
+        )
     threads = torch.get_num_threads()
     try:
         return train_detector(
@@ -243,7 +253,10 @@ def diagnose(
         torch.set_num_threads(threads)
 
 
-_RECIPE = ("loss", "loss_settings", "box_loss", "detector", "detector_settings", "optimizer", "optimizer_settings")
+_RECIPE = (
+    *("loss", "loss_settings", "box_loss", "detector", "detector_settings", "optimizer", "optimizer_settings"),
+    "augmentation",
+)
 
 
 def _in_memory(data: DataSource, categories: CategoryNames | None, options: TrainOptions) -> Splits | None:

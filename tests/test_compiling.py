@@ -12,7 +12,7 @@ from mapopt import compiling
 from mapopt.compiling import load_kernels, why_missing
 
 KERNELS = (
-    "mapopt.data.augment_kernels",
+    "mapopt.data.augmentation.kernels",
     "mapopt.detectors.dense.assign_kernels",
     "mapopt.detectors.dense.lane_kernels",
     "mapopt.detectors.dense.tile_kernels",
@@ -54,7 +54,7 @@ import sys
 sys.modules["numba"] = None
 import torch
 from mapopt.compiling import load_kernels
-from mapopt.data.augment import augment_images, draw
+from mapopt.data.augmentation.always import augment_images, draw
 from mapopt.postprocessing import Boxes, suppress
 images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
 assert augment_images(images, draw(0, 0, 2, 0.5)).shape == images.shape
@@ -72,7 +72,7 @@ print([load_kernels(name) for name in KERNELS])
 
 
 def test_importing_the_code_that_loads_kernels_does_not_import_numba() -> None:
-    modules = "mapopt.compiling, mapopt.data.augment, mapopt.postprocessing.suppression"
+    modules = "mapopt.compiling, mapopt.data.augmentation.always, mapopt.postprocessing.suppression"
     code = f"import sys, {modules}; print('numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout.strip() == "False"

@@ -17,7 +17,7 @@ from mapopt.training.optimizers.table import OPTIMIZER_TABLE
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = ["losses.md"]
 LINKED = [*PAGES, "search.md", "controllers.md"]
-WITH_PYTHON = ["../README.md", "losses.md", "own_parts.md", "controllers.md", "export.md"]
+WITH_PYTHON = ["../README.md", "losses.md", "own_parts.md", "controllers.md", "export.md", "augmentation.md"]
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OPTIMIZER_ROW = re.compile(r"^\| `(\w+)` \| ([\d.]+)[^|]* \| [^|]+ \| (an average|the weights) \|", re.MULTILINE)
@@ -78,7 +78,8 @@ def test_the_readmes_environment_plays_an_episode(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    "page", [*LINKED, "agents.md", "optimizers.md", "benchmarks.md", "data.md", "export.md", "../README.md"]
+    "page",
+    [*LINKED, "augmentation.md", "agents.md", "optimizers.md", "benchmarks.md", "data.md", "export.md", "../README.md"],
 )
 def test_command_lines_on_a_page_are_understood(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for _, code in blocks(page, "") for line in code.splitlines() if line.startswith("mapopt ")]

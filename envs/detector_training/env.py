@@ -63,6 +63,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     | batch_fraction | 0.25 to 1 | logarithmic | 1 |
     | temperature | 0.1 to 10 | logarithmic | 1 |
     | step_ratio | 0 to 0.3 | logarithmic | 0 |
+    | augment_kinds | 0 to 1 | linear | 1 |
 
     ### Observation space
     ``Box``, float32, one entry per feature, each within its range; all but the knobs and the context are 0 before the

@@ -17,8 +17,8 @@ from mapopt.detectors.registry import DETECTORS
 from mapopt.envs.numbering import InstanceSplit, check_number, check_split
 from mapopt.errors import ConfigError
 from mapopt.postprocessing.candidates import CandidateSet
-from mapopt.training.batches import DeviceSet
 from mapopt.training.checkpoint import Checkpoint
+from mapopt.training.device_set import DeviceSet
 from mapopt.training.fleet import Trainer
 from mapopt.training.inference import LoadedDetector, in_original_pixels
 

@@ -32,6 +32,7 @@ from mapopt.passes import Parts
 from mapopt.training import Budget, Controller, Decision, Fleet, KnobSpace, Range, Schedule, Task, run_fleet
 from mapopt.training.budget import TaskInfo
 from mapopt.training.history import Round
+from mapopt.training.task import shared_recipe
 
 ADMITTED_AP, ADMITTED_FRACTION = 0.02, 0.15
 """From either on, deciding per instance is worth something: in AP, and relative to the best setting for all."""
@@ -228,7 +229,7 @@ def _kind(case: Case) -> Any:
     """Returns what the lanes of one fleet have in common, as a key; see `mapopt.training.task.check_alike`."""
     splits = case.task.splits
     lengths = (len(splits.val), len(splits.test))
-    return (repr(case.task.recipe), case.task.classes, splits.train.size, lengths, case.budget)
+    return (repr(shared_recipe(case.task.recipe)), case.task.classes, splits.train.size, lengths, case.budget)
 
 
 def _mean(gains: np.ndarray) -> np.ndarray:

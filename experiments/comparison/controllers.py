@@ -9,6 +9,7 @@ from mapopt.errors import ConfigError, unknown_name
 from mapopt.fields import LEFT_OUT_AT_DEFAULT
 from mapopt.settings import from_mapping
 from mapopt.training import CONTROLLERS, Controller, Patience, Plateau, Schedule, make_controller
+from mapopt.training.controllers.ending import AugmentUntil, check_ending
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class ControllerConfig:
     module:attribute. Loading a zip executes code."""
     patience: int = 0
     """Rounds without a better val AP after which a run stops; 0 never stops."""
+    augment_until: float = field(default=1.0, metadata=LEFT_OUT_AT_DEFAULT)
+    """No augmentation of any kind after this fraction of the budget; 1 keeps it on."""
     lr_factor: float = field(default=1.0, metadata=LEFT_OUT_AT_DEFAULT)
     """What the learning rate that the run starts from is multiplied with: one number for several tasks, whose
     optimizers have rates of their own."""
@@ -37,6 +40,7 @@ class ControllerConfig:
             raise ConfigError(f"lr_factor is {self.lr_factor}: expected a number from 1e-6 to 1e6")
         if self.patience < 0:
             raise ConfigError(f"patience is {self.patience}: expected a number of rounds, or 0 to never stop")
+        check_ending(self.augment_until)
         # One controller has one spelling, so that a run's key does not depend on where its settings stand.
         if self.kind in ("schedule", "plateau"):
             section = getattr(self, self.kind)
@@ -64,6 +68,8 @@ class ControllerConfig:
             return given
         if isinstance(given, Patience) and not given.margin:
             return replace(cls.of(given.controller), patience=given.rounds)
+        if isinstance(given, AugmentUntil):
+            return replace(cls.of(given.controller), augment_until=given.fraction)
         is_model = hasattr(given, "policy") and hasattr(given, "predict") and not hasattr(given, "decide")
         if is_model or type(given).__module__.startswith("mapopt.agents."):
             from mapopt.agents import agent_choice
@@ -91,9 +97,9 @@ class ControllerConfig:
             from mapopt.agents import make_agent_controller
 
             agent = make_agent_controller(self.agent, open_loop=self.kind == "replay", fingerprint=fingerprint)
-            return make_controller(agent, patience=self.patience)
+            return make_controller(agent, patience=self.patience, augment_until=self.augment_until)
         given = getattr(self, self.kind) if self.kind in ("schedule", "plateau") else self.kind
-        return make_controller(given, self.settings, patience=self.patience)
+        return make_controller(given, self.settings, patience=self.patience, augment_until=self.augment_until)
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():

@@ -214,9 +214,11 @@ def _former_balance(recipe: Recipe) -> str | bool | None:
 
 
 def _controller(controller: ControllerConfig) -> dict[str, Any]:
+    ending = {} if controller.augment_until == 1 else {"augment_until": controller.augment_until}
     if controller.kind not in _KINDS:
-        return {"kind": controller.kind, "settings": to_mapping(controller.settings), "patience": controller.patience}
-    return {
+        settings = to_mapping(controller.settings)
+        return {"kind": controller.kind, "settings": settings, "patience": controller.patience} | ending
+    return ending | {
         "kind": controller.kind,
         "schedule": _hashed(controller.schedule, _SCHEDULE),
         "plateau": _hashed(controller.plateau, _PLATEAU),

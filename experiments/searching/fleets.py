@@ -18,6 +18,7 @@ from mapopt.experiments.comparison.jobs import Job
 from mapopt.experiments.comparison.warm_up import warm_up
 from mapopt.experiments.searching.runs import SearchRuns
 from mapopt.training import Budget, Fleet, Round, run_fleet
+from mapopt.training.task import shared_recipe
 
 FEWEST = 4
 """Lanes of a fleet that is made smaller so that every worker has one: fewer cost too much each."""
@@ -121,4 +122,4 @@ def _kind(job: Job) -> Any:
         splits = splits_of(data, job.seeds[0])
         classes = len(splits.train.annotations.category_ids)
         images = (classes, splits.train.size, len(splits.val), len(splits.test))
-    return (repr(job.recipe), images, job.budget, job.select)
+    return (repr(shared_recipe(job.recipe)), images, job.budget, job.select)

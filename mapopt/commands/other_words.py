@@ -9,6 +9,41 @@ from collections.abc import Container
 
 _START = "It takes a checkpoint or a run's folder; --recipe.weights is torchvision's pretrained weights by name."
 
+_OWN = "It takes module:attribute, such as torchvision.transforms.v2:RandomGrayscale or a function of yours."
+_AUGMENTATIONS = (("recipe.augmentation.transform", _OWN), ("augmentation.transform", _OWN))
+
+_OF_AUGMENTATION = {
+    "mosaic": ("mosaic", "It is a probability."),
+    "mixup": ("mixup", "It is a probability."),
+    "copy_paste": ("copy_paste", "It is a probability."),
+    "degrees": ("rotate", "In degrees."),
+    "rotation": ("rotate", "In degrees."),
+    "translate": ("scale", "What grows is cropped at random, what shrinks is placed at random."),
+    "random_crop": ("scale", "What grows is cropped at random."),
+    "shear": ("perspective", "There is no shear of its own."),
+    "fliplr": ("flip", "It is a probability."),
+    "hflip": ("flip", "It is a probability."),
+    "horizontal_flip": ("flip", "It is a probability."),
+    "flipud": ("flip_vertical", "It is a probability."),
+    "vflip": ("flip_vertical", "It is a probability."),
+    "vertical_flip": ("flip_vertical", "It is a probability."),
+    "rotate90": ("quarter_turns", "It is a probability."),
+    "random_rotate90": ("quarter_turns", "It is a probability."),
+    "hsv_h": ("hue", "It is the same fraction of the circle."),
+    "hsv_s": ("saturation", "It is the same fraction."),
+    "hsv_v": ("brightness", "It is the same fraction."),
+    "color_jitter": ("brightness", "Contrast, saturation and hue stand beside it."),
+    "gaussian_noise": ("noise", "It is a standard deviation of 255."),
+    "gauss_noise": ("noise", "It is a standard deviation of 255."),
+    "gaussian_blur": ("blur", "It is a standard deviation in pixels."),
+    "erasing": ("cut_out", "It is a probability."),
+    "random_erasing": ("cut_out", "It is a probability."),
+    "cutout": ("cut_out", "It is a probability."),
+    "coarse_dropout": ("cut_out", "It is a probability."),
+    "transforms": ("transform", _OWN),
+}
+"""Word of others for a kind of augmentation -> our name, and what to know about it."""
+
 OTHER_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "epoch": (("epochs", ""),),
     "num_epochs": (("epochs", ""),),
@@ -59,6 +94,19 @@ OTHER_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "exist_ok": (("overwrite", ""),),
     "source": (("images", "It takes files and folders."),),
     "gt": (("truth", ""),),
+    **{
+        word: ((f"recipe.augmentation.{ours}", about), (f"augmentation.{ours}", about))
+        for word, (ours, about) in _OF_AUGMENTATION.items()
+    },
+    "augmentations": _AUGMENTATIONS,
+    "albumentations": _AUGMENTATIONS,
+    "auto_augment": _AUGMENTATIONS,
+    "close_mosaic": (
+        ("augment_until", "It is a fraction of the budget, after which there is no augmentation at all."),
+    ),
+    "no_aug_epochs": (
+        ("augment_until", "It is a fraction of the budget, after which there is no augmentation at all."),
+    ),
     "preds": (("results", ""),),
 }
 """Word of others -> the flags of ours, the first that a command has, each with what to know about it."""

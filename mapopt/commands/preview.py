@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mapopt.bounds import check_whole
 from mapopt.commands.command import Command
+from mapopt.data.augmentation.settings import NONE, Augmentation
 from mapopt.data.settings import SHAPES, DataSettings
 from mapopt.devices import check_device, choose_device
 from mapopt.errors import ConfigError
@@ -38,6 +39,7 @@ class Preview(DataSettings, Command):
 
     examples: ClassVar[tuple[str, ...]] = (
         "mapopt preview --data cells --size 96 128 --augment 0.5 --out preview",
+        "mapopt preview --data cells --augment 0 --augmentation.mosaic 1 --out preview",
         "mapopt preview --checkpoint runs/cells --layers stem third --out preview",
     )
 
@@ -52,6 +54,9 @@ class Preview(DataSettings, Command):
     """Folders: (height, width) that images are fitted into; the checkpoint's, or 256 256 by default."""
     augment: float | None = None
     """Strength of the augmentation, 0 to 1; by default the checkpoint's, or that of `mapopt train`."""
+    augmentation: Augmentation = NONE
+    """Kinds of augmentation with numbers of their own, as --recipe.augmentation of `mapopt train`; by default the
+    checkpoint's."""
     count: int = 8
     """How many samples."""
     seen: int = 0
@@ -114,19 +119,29 @@ class Preview(DataSettings, Command):
         from mapopt.training.samples import training_samples
 
         detector = None if path is None else self._detector(path)
-        recipe, seed, strength = Recipe(), self.seed, Knobs().augment
+        recipe, seed, knobs = Recipe(), self.seed, Knobs()
         if detector is not None:
             recipe, snapshot = detector.checkpoint.recipe, detector.checkpoint.snapshot
-            seed, strength = snapshot.seed, snapshot.knobs.augment
+            seed, knobs = snapshot.seed, snapshot.knobs
         data = self._data(detector)
         pictures = {}
         if not self.images:
             train = data.load_part("train", self._size(detector))
-            strengths = np.full(self.count, strength if self.augment is None else self.augment)
-            samples = training_samples(train, recipe, strengths, seed=seed, seen=self.seen)
+            strengths = np.full(self.count, knobs.augment if self.augment is None else self.augment)
+            factor = knobs.augment_kinds if self.augmentation == NONE else 1.0
+            if self.augmentation != NONE:
+                recipe = dataclasses.replace(recipe, augmentation=self.augmentation)
+            elif recipe.augmentation.transform:
+                raise ConfigError(
+                    f"{path}: was trained with the transform {recipe.augmentation.transform}, and a file alone imports "
+                    f"nothing: give --augmentation.transform {recipe.augmentation.transform}, with the other kinds"
+                )
+            factors = np.full(self.count, factor)
+            samples = training_samples(train, recipe, strengths, factors=factors, seed=seed, seen=self.seen)
             notes = train.annotations
             about = (
-                f"{data.data}: training samples as they are and, to the right of each, {describe_strength(strengths)}."
+                f"{data.data}: training samples as they are and, to the right of each, "
+                f"{describe_strength(strengths, recipe.augmentation if factor else NONE)}."
             )
             sheet = draw_pairs(samples, notes.category_names, notes.file_names, title="Training samples", about=about)
             pictures["samples.png"] = as_png(sheet)

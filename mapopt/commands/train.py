@@ -100,7 +100,7 @@ def _draw(folder: Path, run: TrainedRun, splits: Splits) -> str:
     from mapopt.drawing.run_figures import draw_run
 
     try:
-        figures = draw_run(run.history, run.detector, splits, test=run.summary["test"])
+        figures = draw_run(run.history, run.detector, splits, test=run.summary["test"], own_transform=True)
         for name, content in figures.items():
             write_bytes(folder / name, content)
     except MapoptError as error:

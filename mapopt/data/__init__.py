@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mapopt.data.auditing.findings import KINDS as KINDS
     from mapopt.data.auditing.findings import Finding as Finding
     from mapopt.data.auditing.mending import mend as mend
+    from mapopt.data.augmentation.settings import Augmentation as Augmentation
     from mapopt.data.coco import read_coco as read_coco
     from mapopt.data.coco import write_coco as write_coco
     from mapopt.data.converting import convert as convert
@@ -62,6 +63,7 @@ else:
         __name__,
         {
             "Annotations": "mapopt.data.annotations",
+            "Augmentation": "mapopt.data.augmentation.settings",
             "Audit": "mapopt.data.auditing.audit",
             "audit": "mapopt.data.auditing.audit",
             "KINDS": "mapopt.data.auditing.findings",

@@ -32,7 +32,7 @@ from mapopt.training.checkpoint import Checkpoint
 from mapopt.training.history import Round
 from mapopt.training.run_files import BEST, LAST, RESULT
 from mapopt.training.run_folder import FINGERPRINTS
-from mapopt.training.samples import first_strengths, training_samples
+from mapopt.training.samples import first_strengths, training_samples, without_transform
 from mapopt.training.trained_detector import TrainedDetector
 
 _ROWS = 40
@@ -40,7 +40,12 @@ _ROWS = 40
 
 
 def draw_run(
-    history: Sequence[Round], detector: TrainedDetector, splits: Splits, *, test: Mapping[str, float] | None = None
+    history: Sequence[Round],
+    detector: TrainedDetector,
+    splits: Splits,
+    *,
+    test: Mapping[str, float] | None = None,
+    own_transform: bool = False,
 ) -> dict[str, bytes]:
     """Returns every figure of a run as PNG by file name, those of `mapopt.training.run_files.FIGURES`.
 
@@ -49,6 +54,7 @@ def draw_run(
         detector: with the weights that val AP selected.
         splits: what it was trained with.
         test: its numbers on the test split, where it was tested.
+        own_transform: augment with the transform of one's own that the recipe names: a file alone imports nothing.
     """
     checkpoint, val = detector.checkpoint, splits.val
     selected = len(checkpoint.history) - 1
@@ -59,7 +65,7 @@ def draw_run(
     with styled():
         pages = {"results.png": _results(history, selected, test, splits), "labels.png": _labels(splits)}
         figures = {name: png(page, dpi=150) for name, page in pages.items()}
-    figures["train_batch.png"] = _train_batch(history[0], checkpoint, splits)
+    figures["train_batch.png"] = _train_batch(history[0], checkpoint, splits, own_transform=own_transform)
     figures["val_pictures.png"] = as_png(draw_hits(findings, val, about=about))
     return figures | draw_main_figures(findings, about=about)
 
@@ -165,11 +171,18 @@ def _labels(splits: Splits) -> Figure:
     return figure
 
 
-def _train_batch(first: Round, checkpoint: Checkpoint, splits: Splits) -> bytes:
+def _train_batch(first: Round, checkpoint: Checkpoint, splits: Splits, *, own_transform: bool) -> bytes:
+    recipe = checkpoint.recipe if own_transform else without_transform(checkpoint.recipe)
+    left_out = (
+        "" if recipe == checkpoint.recipe else f" The transform {checkpoint.recipe.augmentation.transform} is left out."
+    )
     strengths = first_strengths(first, checkpoint.recipe, PICTURES)
-    samples = training_samples(splits.train, checkpoint.recipe, strengths, seed=checkpoint.snapshot.seed)
+    factors = first_strengths(first, checkpoint.recipe, PICTURES, knob="augment_kinds")
+    seed = checkpoint.snapshot.seed
+    samples = training_samples(splits.train, recipe, strengths, factors=factors, seed=seed)
     about = (
-        f"The first {len(samples)} images of the run as the detector is given them, {describe_strength(strengths)}. "
+        f"The first {len(samples)} images of the run as the detector is given them, "
+        f"{describe_strength(strengths, recipe.augmentation)}.{left_out} "
         "Colors: categories; dashed: regions that are neither object nor background."
     )
     return as_png(draw_samples(samples, checkpoint.categories, title="What is trained on", about=about))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mapopt.data.augmentation.settings import NONE, Augmentation
 from mapopt.data.images import ImageSet
 from mapopt.data.palette import category_color
 from mapopt.drawing.tiles import Mark, Tile, draw_sheet
@@ -98,11 +99,14 @@ def draw_hits(findings: Findings, images: ImageSet, *, about: str) -> Image.Imag
     return draw_sheet(tiles, title="Hits, misses and false alarms", about=text, legend=legend)
 
 
-def describe_strength(strengths: NDArray[np.float64]) -> str:
-    """Says how strong an augmentation is."""
+def describe_strength(strengths: NDArray[np.float64], given: Augmentation = NONE) -> str:
+    """Says how strong an augmentation is, and which kinds have numbers of their own."""
     low, high = float(strengths.min()), float(strengths.max())
     span = short(low, digits=2) if low == high else f"{short(low, digits=2)} to {short(high, digits=2)}"
-    return f"with augmentation of strength {span}" if high else "without augmentation"
+    kinds = ", ".join(kind.replace("_", "-") for kind in given.kinds)
+    if not kinds:
+        return f"with augmentation of strength {span}" if high else "without augmentation"
+    return f"with augmentation of strength {span} and with {kinds}" if high else f"with {kinds}"
 
 
 def _marks(boxed: Sequence[Boxed], categories: Sequence[str]) -> list[list[Mark]]:

@@ -1,44 +1,40 @@
-"""The data of one lane on its device, and the batches of a whole interval as pure functions of (seed, images seen)."""
+"""The batches of a whole interval as pure functions of (seed, images seen).
+
+Where a recipe names no kinds of augmentation, all objects of an interval are moved at once, and a batch's images
+together; where it does, a `Composer` makes the lane's samples image by image.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mapopt.data import ImageSet
-from mapopt.data.augment import Draw, augment_boxes, augment_images, draw, visible
+from mapopt.data.augmentation.always import Draw, augment_boxes, augment_images, draw, visible
+from mapopt.data.augmentation.settings import MIN_VISIBLE, NONE, Augmentation
 from mapopt.data.on_demand import PixelsOnDemand
 from mapopt.data.order import sample_order
-from mapopt.data.truth import truth_by_position
 from mapopt.detectors.interface import Targets
-from mapopt.metrics import GroundTruth
 from mapopt.training.class_balance import balanced_probabilities, repeat_factors
+from mapopt.training.composed import compose, finish, make_composer
+from mapopt.training.device_set import DeviceSet
+
+if TYPE_CHECKING:
+    from mapopt.data.augmentation.composing import Composer
 
 
-class DeviceSet:
-    """One image set with pixels and padded targets on a device."""
+@dataclass(frozen=True, eq=False)
+class Kinds:
+    """The kinds of augmentation that a lane's recipe names."""
 
-    def __init__(self, images: ImageSet, device: torch.device) -> None:
-        self.images = images
-        self.pixels = images.pixels.to(device)
-        targets = images.targets()
-        self.boxes = targets.boxes.to(device)
-        self.labels = targets.labels.to(device)
-        self.crowd = targets.crowd.to(device)
-        self.scale = np.asarray(images.scale, dtype=np.float64)
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    @cached_property
-    def truth(self) -> GroundTruth:
-        """The objects in original pixels; images and categories are named by their positions."""
-        return truth_by_position(self.images.annotations)
+    given: Augmentation = NONE
+    factors: np.ndarray | None = None
+    """Of their probabilities, for each image of the interval; None for 1."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +49,9 @@ class Plan:
     """Padded to the lane with the most objects in an image; here a lane's batch is all its images."""
     playing: tuple[int, ...]
     """Rows that train; the images of the others are black, which costs nothing."""
+    composers: tuple[Composer | None, ...] = ()
+    """Per lane, what makes its samples where its recipe names kinds of augmentation; their targets are made with them.
+    Empty where no lane has one."""
 
     @cached_property
     def drawn(self) -> Tensor:
@@ -74,6 +73,7 @@ class Plan:
             Draw(**{name: value[chosen] for name, value in vars(self.draws).items()}),
             Targets(**columns, counted=None if counted is None else counted[chosen]),
             tuple(playing),
+            tuple(self.composers[row] for row in chosen) if self.composers else (),
         )
 
 
@@ -86,6 +86,7 @@ def make_plan(
     *,
     balanced: bool = False,
     repeat_threshold: float = 0.0,
+    kinds: Sequence[Kinds] = (),
 ) -> Plan:
     """Plans an interval.
 
@@ -97,6 +98,7 @@ def make_plan(
         device: where the plan is needed.
         balanced: draw images so that every class comes equally often, instead of every image once an epoch.
         repeat_threshold: repeat images in an epoch for classes that fewer than this fraction of the images hold.
+        kinds: per lane, the kinds of augmentation that its recipe names; none by default.
     """
     count = len(strengths[0])
     lanes = list(zip(seeds, seen, sets, strengths, strict=True))
@@ -113,12 +115,24 @@ def make_plan(
             for seed, start, own, _ in lanes
         ]
     )
-    draws = [draw(seed, start, count, strength) for seed, start, _, strength in lanes]
+    named = [
+        (own.given, np.ones(count) if own.factors is None else own.factors) for own in kinds or [Kinds()] * len(lanes)
+    ]
+    draws = [
+        draw(seed, start, count, strength, given=given, factor=factors)
+        for (seed, start, _, strength), (given, factors) in zip(lanes, named, strict=True)
+    ]
+    composers = tuple(
+        make_composer(given, seed, start, factors, own_order, drawn) if given.composes and factors.any() else None
+        for (seed, start, _, _), (given, factors), own_order, drawn in zip(lanes, named, order, draws, strict=True)
+    )
     stacked = {
         name: torch.stack([getattr(drawn, name) for drawn in draws]).to(device) for name in Draw.__dataclass_fields__
     }
     places = torch.from_numpy(order).to(device)
-    return Plan(places, Draw(**stacked), _augmented_targets(sets, places, Draw(**stacked)), tuple(range(len(sets))))
+    drawn = Draw(**stacked)
+    targets = _augmented_targets(sets, places, drawn, [given.min_visible for given, _ in named])
+    return Plan(places, drawn, targets, tuple(range(len(sets))), composers if any(composers) else ())
 
 
 def make_batch(
@@ -152,13 +166,18 @@ def make_batch(
 
     index, some = chosen(plan.order), list(plan.playing)
     drawn = Draw(*chosen(plan.drawn)[some].movedim(-1, 0).flatten(1))
-    pixels = torch.cat([sets[lane].pixels.index_select(0, index[lane]) for lane in some])
+    composed = compose(sets, plan.composers, plan.playing, places)
+    pixels = torch.cat(
+        [composed[lane][0] if lane in composed else sets[lane].pixels.index_select(0, index[lane]) for lane in some]
+    )
     images = augment_images(pixels, drawn).view(len(some), size, *pixels.shape[1:])
     if len(some) < lanes:
         images = images.new_zeros((lanes, *images.shape[1:])).index_copy(
             0, torch.tensor(some).to(images.device), images
         )
     boxes, labels, crowd = (chosen(getattr(plan.targets, name)) for name in ("boxes", "labels", "crowd"))
+    if composed:
+        boxes, labels, crowd = finish(plan.composers, composed, images, (boxes, labels, crowd))
     if counted is not None:
         labels = torch.where(counted[..., None], labels, -1)
     return images, Targets(boxes, labels, crowd, counted)
@@ -203,7 +222,13 @@ def expect_batch(
         pixels = sets[lane].pixels
         if isinstance(pixels, PixelsOnDemand) and pixels.workers:
             places, _ = _places(plan.order[lane : lane + 1], starts[lane : lane + 1], counts[lane : lane + 1], size)
-            coming.setdefault(id(pixels), (pixels, []))[1].extend(plan.order[lane, places[0]].tolist())
+            composer = plan.composers[lane] if plan.composers else None
+            next_ones = (
+                plan.order[lane, places[0]].tolist()
+                if composer is None
+                else composer.positions(places[0].tolist(), len(sets[lane]))
+            )
+            coming.setdefault(id(pixels), (pixels, []))[1].extend(next_ones)
     for pixels, wanted in coming.values():
         pixels.expect(wanted)
 
@@ -222,14 +247,24 @@ def _places(order: Tensor, starts: Sequence[int], counts: Sequence[int], size: i
     return (begin + within).clamp(max=order.shape[1] - 1), within < number
 
 
-def _augmented_targets(sets: Sequence[DeviceSet], order: Tensor, draws: Draw) -> Targets:
-    """Moves the objects of all of an interval's images at once, which is cheaper than some at every step."""
+def _augmented_targets(sets: Sequence[DeviceSet], order: Tensor, draws: Draw, minimums: Sequence[float]) -> Targets:
+    """Moves the objects of all of an interval's images at once, which is cheaper than some at every step.
+
+    Args:
+        sets: each lane's training set.
+        order: of the plan.
+        draws: of the plan.
+        minimums: per lane, the fraction of a box that has to be left.
+    """
     boxes, labels, crowd = gather_targets(sets, order)
     drawn = Draw(**{name: value.reshape(-1) for name, value in vars(draws).items()})
     height, width = sets[0].pixels.shape[-2:]
     moved = augment_boxes(boxes, drawn, (height, width))
     # What was pushed out of the frame is no longer an object; without augmentation every object stays.
-    labels = torch.where(visible(boxes, moved, drawn) | (drawn.scale == 1)[:, None], labels, -1)
+    needed: float | Tensor = MIN_VISIBLE
+    if any(minimum != MIN_VISIBLE for minimum in minimums):
+        needed = moved.new_tensor(minimums).repeat_interleave(order.shape[1])[:, None]
+    labels = torch.where(visible(boxes, moved, drawn, minimum=needed) | (drawn.scale == 1)[:, None], labels, -1)
     return Targets(*(column.view(*order.shape, *column.shape[1:]) for column in (moved, labels, crowd)))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from mapopt.data import Splits
-from mapopt.training.batches import DeviceSet
+from mapopt.training.device_set import DeviceSet
 
 SPARE_BYTES = 512 * 2**20
 """Bytes of pixels that an engine keeps at most on an accelerator, beside those of its lanes."""

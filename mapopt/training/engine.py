@@ -19,8 +19,9 @@ from mapopt.errors import ConfigError
 from mapopt.metrics import Detections, Report, evaluate_lanes
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.stopwatch import Stopwatch
-from mapopt.training.batches import DeviceSet, Plan, batches_of_step, expect_images, make_plan
+from mapopt.training.batches import Kinds, Plan, batches_of_step, expect_images, make_plan
 from mapopt.training.class_balance import tell_classes
+from mapopt.training.device_set import DeviceSet
 from mapopt.training.device_sets import DeviceSets
 from mapopt.training.evaluated import EVALUATED, evaluating
 from mapopt.training.first_gradients import FirstGradients
@@ -163,7 +164,7 @@ class LaneEngine:
 
     def _plan(self, lanes: list[int], steps: StepPlan) -> Plan:
         """Plans an interval of some lanes."""
-        recipe, strengths = self.recipe, steps.per_image("augment")
+        recipe, strengths, factors = self.recipe, steps.per_image("augment"), steps.per_image("augment_kinds")
         return make_plan(
             [self.seeds[lane] for lane in lanes],
             [self.seen[lane] for lane in lanes],
@@ -172,6 +173,7 @@ class LaneEngine:
             self.device,
             balanced=recipe.class_balance == "sampling",
             repeat_threshold=recipe.repeat_threshold if recipe.class_balance == "repeat-factor" else 0.0,
+            kinds=[Kinds(self.tasks[lane].recipe.augmentation, factors[lane]) for lane in lanes],
         )
 
     def _step(

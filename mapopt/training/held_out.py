@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mapopt.detectors.interface import Detector, KnobTable, Targets, keeping_components
-from mapopt.training.batches import DeviceSet, expect_images, gather_targets
+from mapopt.training.batches import expect_images, gather_targets
+from mapopt.training.device_set import DeviceSet
 
 
 @torch.no_grad()

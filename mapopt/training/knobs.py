@@ -110,7 +110,7 @@ class Knobs:
     """IoU of its prior from which a location is a positive of an object; every object keeps its best location. Where it
     is left open, the schedule raises it from 0.25 to 0.55 over the run, and other controllers take 0.4."""
     augment: Annotated[float, Range(0.0, 1.0)] = 0.3
-    """Strength of the augmentation; 0 is none."""
+    """Strength of the augmentation; 0 is none. Kinds that the recipe gives numbers of their own do not follow it."""
     nms_iou: Annotated[float, Range(0.1, 0.95)] = 0.6
     """Of two boxes of a class that overlap more, the weaker is dropped; ignored with Soft-NMS."""
     score_threshold: Annotated[float, Range(0.0, 0.95)] = 0.0
@@ -137,6 +137,9 @@ class Knobs:
     )
     """Length of every step over the length of the weights, in place of what the optimizer makes of the learning rate;
     0 is off. Typical are 0.0003 to 0.01. Weight decay is a part of the step."""
+    augment_kinds: Annotated[float, Range(0.0, 1.0)] = field(default=1.0, metadata=LEFT_OUT_AT_DEFAULT)
+    """Factor of the probabilities of all kinds of augmentation that the recipe names; 0 is none of them. Ignored where
+    it names none."""
     own: dict[str, float] = field(default_factory=dict, hash=False, metadata=LEFT_OUT_WHEN_EMPTY)
     """Knobs that the recipe's own loss, detector or optimizer declares, such as {margin: 0.3}; a task fills in those
     that are not given."""

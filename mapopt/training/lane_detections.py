@@ -7,7 +7,7 @@ import torch
 
 from mapopt.metrics import Detections
 from mapopt.postprocessing.boxes import Boxes
-from mapopt.training.batches import DeviceSet
+from mapopt.training.device_set import DeviceSet
 
 _BATCH_PIXELS = 512 * 48 * 48
 """Pixels per evaluation batch, over all lanes; bounds the memory."""

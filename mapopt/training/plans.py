@@ -14,9 +14,8 @@ from typing import Any
 from mapopt.errors import ConfigError, MapoptError
 from mapopt.files import write_record
 from mapopt.training.budget import Budget, TaskInfo
-from mapopt.training.controllers.base import Controller, Decision
+from mapopt.training.controllers.base import Controller, Decision, Wrapper
 from mapopt.training.controllers.fixed import SCHEDULE_FORMAT, SCHEDULE_VERSION, load_replay, read_schedule
-from mapopt.training.controllers.reactive import Patience
 from mapopt.training.fleet import Fleet
 from mapopt.training.history import Measure, Round
 
@@ -164,7 +163,7 @@ class Plans:
         """As ordinary controllers."""
 
     def _bound(self, controller: Controller, lane: int) -> Controller:
-        if isinstance(controller, Patience):
+        if isinstance(controller, Wrapper):
             return replace(controller, controller=self._bound(controller.controller, lane))
         return _Bound(self, controller, lane) if callable(getattr(controller, "plan", None)) else controller
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from mapopt.bounds import check_whole
+from mapopt.data.augmentation.settings import NONE, Augmentation
 from mapopt.detectors.objective import Objective
 from mapopt.detectors.registry import (
     DETECTORS,
@@ -103,6 +104,10 @@ class Recipe(Objective):
     """Pretrained weights by torchvision's name, for detectors that have them."""
     autocast: bool = True
     """Run in bfloat16 where the device is a GPU."""
+    augmentation: Augmentation = field(default=NONE, metadata=LEFT_OUT_AT_DEFAULT)
+    """Kinds of augmentation with numbers of their own. What is left open follows --knobs.augment, the one strength of
+    flip, scale, brightness, contrast, saturation and noise; the others are off. --knobs.augment-kinds is a factor of
+    the probabilities of all that is given here."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.optimizer, str):
@@ -206,6 +211,9 @@ class Recipe(Objective):
         for name in fields:
             if name not in known:
                 raise ConfigError(unknown_name("field of a recipe", name, known))
+        given = fields.get("augmentation")
+        if isinstance(given, Mapping):
+            fields = {**fields, "augmentation": Augmentation.of(given)}
         objects = {name: fields[name] for name in _PARTS if not isinstance(fields.get(name, ""), str)}
         plain = {name: value for name, value in fields.items() if name not in objects}
         return cls(**objects, **check_values(cls, plain, "recipe"))

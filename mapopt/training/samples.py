@@ -5,14 +5,15 @@ They are made by what makes the batches of training, from the same seeds, so wha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mapopt.data import ImageSet
-from mapopt.training.batches import DeviceSet, make_batch, make_plan
+from mapopt.training.batches import Kinds, make_batch, make_plan
+from mapopt.training.device_set import DeviceSet
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
@@ -47,14 +48,21 @@ class Sample:
 
 
 def training_samples(
-    images: ImageSet, recipe: Recipe, strengths: NDArray[np.float64], *, seed: int = 0, seen: int = 0
+    images: ImageSet,
+    recipe: Recipe,
+    strengths: NDArray[np.float64],
+    *,
+    factors: NDArray[np.float64] | None = None,
+    seed: int = 0,
+    seen: int = 0,
 ) -> list[Sample]:
     """Returns the samples that a run trains on.
 
     Args:
         images: the training set.
-        recipe: of the run, which decides how images are drawn.
+        recipe: of the run, which decides how images are drawn and names kinds of augmentation.
         strengths: of the augmentation, one for each sample.
+        factors: of the probabilities of the kinds that the recipe names, one for each sample; 1 by default.
         seed: of the run.
         seen: images that the run has trained on before.
     """
@@ -67,6 +75,7 @@ def training_samples(
         device,
         balanced=recipe.class_balance == "sampling",
         repeat_threshold=recipe.repeat_threshold if recipe.class_balance == "repeat-factor" else 0.0,
+        kinds=[Kinds(recipe.augmentation, factors)],
     )
     made, targets = make_batch([own], plan, [0], [count], size=count)
     pixels = made[0].round().clamp(0, 255).to(torch.uint8)
@@ -78,8 +87,23 @@ def training_samples(
     return samples
 
 
-def first_strengths(played: Round, recipe: Recipe, count: int) -> NDArray[np.float64]:
-    """Returns how strongly the first images of a round were augmented, at the most `count` of them."""
+def without_transform(recipe: Recipe) -> Recipe:
+    """Returns a recipe without the transform of one's own that its augmentation names."""
+    given = recipe.augmentation
+    if not given.transform:
+        return recipe
+    return replace(recipe, augmentation=replace(given, transform="", transform_settings={}))
+
+
+def first_strengths(played: Round, recipe: Recipe, count: int, *, knob: str = "augment") -> NDArray[np.float64]:
+    """Returns how strongly the first images of a round were augmented, at the most `count` of them.
+
+    Args:
+        played: the round.
+        recipe: of the run.
+        count: images.
+        knob: augment or augment_kinds.
+    """
     ramp_from: Knobs | None = played.ramp_from
     steps = StepPlan(
         [played.knobs],
@@ -89,7 +113,7 @@ def first_strengths(played: Round, recipe: Recipe, count: int) -> NDArray[np.flo
         batch_size=recipe.batch_size,
         device=torch.device("cpu"),
     )
-    return steps.per_image("augment")[0][:count]
+    return steps.per_image(knob)[0][:count]
 
 
 def _boxed(pixels: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor, crowd: torch.Tensor) -> Boxed:

@@ -113,6 +113,10 @@ def _train(
         loaded = splits if splits is not None else settings.load(settings.size)
         last = out / LAST if out is not None and resume and (out / LAST).is_file() else None
         settings, about_length = settle_length(settings, loaded, device=device, resumed=last)
+    if settings.recipe.augmentation.transform:
+        from mapopt.data.augmentation.transforms import make_transform  # which imports torchvision
+
+        make_transform(settings.recipe.augmentation)  # so that what is wrong with it is said before images are read
     config = _config(settings, device, splits)
     # The text is the user's own, so it may be imported; a checkpoint's would not be.
     own_detector = None if settings.recipe.detector in DETECTORS else settings.recipe.detector

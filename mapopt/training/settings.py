@@ -65,6 +65,9 @@ class TrainSettings(DataSettings):
     """Settings of the controller that differ from its defaults; schedule and plateau have sections of their own."""
     patience: int = 0
     """Stop after so many rounds without a better val AP; 0 never stops early."""
+    augment_until: float = field(default=1.0, metadata=LEFT_OUT_AT_DEFAULT)
+    """No augmentation of any kind after this fraction of the budget, such as 0.85, mosaic and MixUp included, to the
+    step; 1 keeps it on."""
     start_from: Path | None = field(default=None, metadata=LEFT_OUT_WHEN_EMPTY)
     """Begin with the weights of this checkpoint, or of a run's folder; other data may have other classes, of which
     those of the same name keep theirs."""
@@ -116,7 +119,8 @@ class TrainSettings(DataSettings):
                     f"give --controller {name}, or leave --{name} out"
                 )
         section = to_mapping(getattr(self, self.controller)) if self.controller in SECTIONS else {}
-        return make_controller(self.controller, {**section, **self.controller_settings}, patience=self.patience)
+        given = {**section, **self.controller_settings}
+        return make_controller(self.controller, given, patience=self.patience, augment_until=self.augment_until)
 
     def check_run(
         self, *, in_memory: bool = False, own_controller: bool = False, resumed: bool = False, finished: bool = False

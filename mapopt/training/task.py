@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from mapopt.data.augmentation.settings import NONE
 from mapopt.errors import ConfigError
 from mapopt.training.budget import TaskInfo
 from mapopt.training.knobs import Knobs, Range
@@ -64,14 +65,23 @@ class Task:
         )
 
 
+def shared_recipe(recipe: Recipe) -> Recipe:
+    """Returns what the lanes of one fleet have in common of a recipe: all but its augmentation."""
+    return recipe if recipe.augmentation == NONE else replace(recipe, augmentation=NONE)
+
+
 def check_alike(tasks: Sequence[Task]) -> None:
     """Raises ConfigError unless tasks can be lanes of one fleet, at once or one after the other.
 
-    They have one recipe, one number of classes, one image size, and val and test splits of one length each; data,
-    starting knobs and the length of the train split are every lane's own.
+    They have one recipe but for its augmentation, one number of classes, one image size, and val and test splits of one
+    length each; data, augmentation, starting knobs and the length of the train split are every lane's own.
     """
     first = tasks[0]
-    if any(task.recipe != first.recipe or task.classes != first.classes for task in tasks):
+    shared = shared_recipe(first.recipe)
+    recipes = {id(task.recipe): task.recipe for task in tasks}.values()
+    if any(shared_recipe(recipe) != shared for recipe in recipes) or any(
+        task.classes != first.classes for task in tasks
+    ):
         raise ConfigError("the lanes of a fleet have different recipes or classes: give each recipe its own fleet")
     if any(task.splits.train.size != first.splits.train.size for task in tasks):
         raise ConfigError("the lanes of a fleet have images of different sizes: load them all at one size")

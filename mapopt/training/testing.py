@@ -1,4 +1,4 @@
-"""Tests that every part of ours passes, for anybody's: detectors, controllers and optimizers.
+"""Tests that every part of ours passes, for anybody's: detectors, controllers, optimizers and transforms.
 
 Each function says in its AssertionError which property fails, with numbers. The properties are in
 `mapopt.training.properties`.
@@ -7,9 +7,13 @@ Each function says in its AssertionError which property fails, with numbers. The
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import isclass
 from typing import Any
 
 from mapopt.data import ShapesConfig, make_shapes_splits
+from mapopt.data.augmentation.naming import TRANSFORMS
+from mapopt.data.augmentation.settings import Augmentation
+from mapopt.data.augmentation.transforms import make_transform
 from mapopt.detectors.objective import Objective
 from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget, TaskInfo
@@ -21,6 +25,7 @@ from mapopt.training.properties.base import check_properties
 from mapopt.training.properties.controller import CONTROLLER_PROPERTIES, ControllerCase
 from mapopt.training.properties.detector import DETECTOR_PROPERTIES, DetectorCase
 from mapopt.training.properties.optimizer import OPTIMIZER_PROPERTIES, OptimizerCase
+from mapopt.training.properties.transform import TRANSFORM_PROPERTIES, TransformCase
 from mapopt.training.recipe import Recipe
 from mapopt.training.task import Task
 
@@ -130,6 +135,39 @@ def check_detector(
     task = Task(name="checked", splits=splits, recipe=recipe)
     case = DetectorCase(name=_name(detector), seed=seed, task=task, own=recipe.own_knobs)
     check_properties(case, DETECTOR_PROPERTIES, properties, ConfigError)
+
+
+def check_transform(
+    transform: Any,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    properties: Sequence[str] = (),
+    size: tuple[int, int] = (64, 96),
+) -> None:
+    """Checks that a transform of samples is a function of the sample and the seed, and moves boxes with their pixels.
+
+    Args:
+        transform: ``module:attribute``, one of torchvision.transforms.v2, its class, or a function of (image, target).
+        settings: keyword arguments of what ``module:attribute`` names.
+        properties: names in `TRANSFORM_PROPERTIES` to check; none are all.
+        size: (height, width) of the images.
+
+    Raises:
+        AssertionError: a property fails; the message names it, with numbers.
+        ConfigError: what was given is no transform, or a property is unknown.
+
+    >>> check_transform("torchvision.transforms.v2:RandomVerticalFlip", {"p": 0.5})
+    >>> check_transform(lambda image, target: (image.flip(1), target))
+    Traceback (most recent call last):
+    AssertionError: <lambda> fails 'boxes': with seed 0, 621 of 1381 pixels of objects are in no box
+    """
+    if isinstance(transform, str):
+        made = make_transform(Augmentation(transform=transform, transform_settings=dict(settings or {})))
+    else:
+        made = TRANSFORMS.make(transform, settings) if isclass(transform) else TRANSFORMS.find(transform)
+    check_properties(
+        TransformCase(name=_name(transform), transform=made, size=size), TRANSFORM_PROPERTIES, properties, ConfigError
+    )
 
 
 def _name(part: Any) -> str:

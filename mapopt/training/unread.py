@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mapopt.data.augmentation.settings import FOLLOWING
 from mapopt.detectors.objective import NO_REWARD, OWN_LOSS
 from mapopt.losses.table import LOSS_TABLE
 from mapopt.training.knobs import Knobs
@@ -50,6 +51,10 @@ def _unread(recipe: Recipe, knobs: Knobs) -> Iterator[tuple[str, str]]:
         yield "assign_iou", "assignment 'task_aligned' has no IoU to begin at"
     if recipe.settle(knobs).get("soft_nms_sigma") > 0:
         yield "nms_iou", "Soft-NMS stands in for it, and --knobs.soft-nms-sigma 0 turns that off"
+    if not recipe.augmentation.kinds:
+        yield "augment_kinds", "the recipe names no kinds of augmentation"
+    if all(getattr(recipe.augmentation, name) is not None for name in FOLLOWING):
+        yield "augment", "every kind that follows it has a number of its own"
     if recipe.optimizer == "dog":
         yield "momentum", "optimizer 'dog' has none"
 

@@ -20,6 +20,13 @@ ASKED = [
     ("train", "weights", "did you mean '--start-from'? It takes a checkpoint or a run's folder; --recipe.weights is"),
     ("train", "img-size", "did you mean '--size HEIGHT WIDTH'?"),
     ("train", "imgsz", "did you mean '--size HEIGHT WIDTH'?"),
+    ("train", "degrees", "did you mean '--recipe.augmentation.rotate'? In degrees."),
+    ("train", "flipud", "did you mean '--recipe.augmentation.flip-vertical'? It is a probability."),
+    ("train", "hsv-h", "did you mean '--recipe.augmentation.hue'? It is the same fraction of the circle."),
+    ("train", "mosaic", "did you mean '--recipe.augmentation.mosaic'? It is a probability."),
+    ("train", "close-mosaic", "did you mean '--augment-until'? It is a fraction of the budget, after which there is"),
+    ("train", "albumentations", "did you mean '--recipe.augmentation.transform'? It takes module:attribute"),
+    ("preview", "mixup", "did you mean '--augmentation.mixup'? It is a probability."),
     ("evaluate", "weights", "did you mean '--checkpoint'?"),
     ("predict", "source", "did you mean '--images'? It takes files and folders."),
 ]

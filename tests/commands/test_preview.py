@@ -63,6 +63,37 @@ def test_layers_of_a_run_are_listed_and_drawn(
     assert before == {path.name: path.stat().st_mtime_ns for path in trained.iterdir()}, "the run is as it was"
 
 
+def test_kinds_of_augmentation_are_drawn_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    still = ["preview", *SCENES, "--count", "2", "--augment", "0"]
+    assert main([*still, "--augmentation.mosaic", "1", "--out", str(tmp_path / "mosaic")]) == 0
+    assert main([*still, "--augmentation.flip-vertical", "1", "--out", str(tmp_path / "flips")]) == 0
+    before, after = [], []
+    for name in ("mosaic", "flips"):
+        sheet = picture(tmp_path / name / "samples.png")
+        sides = [sheet[-392:-32, 12 + place * 372 : 372 + place * 372] for place in range(4)]
+        before.append(sides[0])
+        after.append(sides[1])
+    assert np.array_equal(*before)
+    assert not np.array_equal(*after)
+    # But for the frames of boxes, which have a width.
+    assert np.mean(np.abs(after[1][::-1].astype(int) - before[1].astype(int)) < 8) > 0.9
+
+
+def test_the_transform_of_a_run_is_not_imported_because_a_file_names_it(
+    tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, name = tmp_path / "run", "torchvision.transforms.v2:RandomGrayscale"
+    flags = ["--images", "64", "--rounds", "2", "--figures", "False", "--device", "cpu", "--out", str(run)]
+    assert main(["train", *SCENES, *flags, "--recipe.augmentation.transform", name]) == 0
+    said = refused("preview", "--checkpoint", run, "--out", tmp_path / "out")
+    assert f"was trained with the transform {name}, and a file alone imports nothing" in said
+    given = ["--augmentation.transform", name, "--out", str(tmp_path / "out")]
+    assert main(["preview", "--checkpoint", str(run), "--device", "cpu", *given]) == 0
+    capsys.readouterr()
+    assert main(["plot", str(run), "--device", "cpu"]) == 0
+    assert (run / "train_batch.png").is_file()
+
+
 def test_what_contradicts_itself_is_refused(trained: Path, tmp_path: Path, refused: Refused) -> None:
     out = ["--out", tmp_path / "out"]
     assert refused("preview", "--layers", "stem", *out).startswith("--layers is given without --checkpoint")
@@ -72,5 +103,7 @@ def test_what_contradicts_itself_is_refused(trained: Path, tmp_path: Path, refus
     assert refused("preview", *run, "--size", 64, 64, *out).startswith("--size is given, but the checkpoint has its")
     assert refused("preview", *run, "--layers", "stam", *out).startswith("unknown layer 'stam': did you mean 'stem'?")
     assert refused("preview", "--augment", 2, *out) == "augment is 2.0: expected 0 to 1"
+    said = refused("preview", "--augmentation.rotate", 200, *out)
+    assert said == "augmentation: rotate is 200.0: expected 0 to 180"
     assert refused("preview", "--data", tmp_path / "none", *out).startswith(f"{tmp_path / 'none'}: no such file")
     assert not (tmp_path / "out" / "layers.png").exists()

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from mapopt.data import ShapesConfig, Splits, make_shapes_splits
+from mapopt.data.augmentation.settings import Augmentation
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.diagnosis.case import Case
 from mapopt.training.diagnosis.diagnose import Diagnosis, diagnose_case
@@ -56,6 +57,26 @@ SETTINGS: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "two epochs": ("few_epochs", {"images": 320, "recipe": Recipe(batch_size=2)}, "2.5 times"),
     "the strongest augmentation": ("strong_augmentation", {"knobs": Knobs(augment=1.0)}, "strength 1"),
+    "crops and holes that leave little": (
+        "lost_objects",
+        {"recipe": Recipe(augmentation=Augmentation(scale=4, cut_out=1, cut_out_size=0.9))},
+        "when augmentation (scale, cut-out) has cropped and hidden the others",
+    ),
+    "a strength for nothing that follows it": (
+        "unread",
+        {
+            "knobs": Knobs(augment=0.9),
+            "recipe": Recipe(
+                augmentation=Augmentation(flip=0.5, scale=1.2, brightness=0.1, contrast=0.1, saturation=0.1, noise=2)
+            ),
+        },
+        "knob augment is 0.9, and nothing reads it: every kind that follows it has a number of its own",
+    ),
+    "a factor of no kinds": (
+        "unread",
+        {"knobs": Knobs(augment_kinds=0.5)},
+        "knob augment_kinds is 0.5, and nothing reads it: the recipe names no kinds of augmentation",
+    ),
     "an assignment that nothing meets": (
         "few_positives",
         {"knobs": Knobs(assign_iou=0.9)},

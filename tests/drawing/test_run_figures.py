@@ -18,7 +18,8 @@ from mapopt.drawing import run_figures as figures
 from mapopt.drawing import run_plots
 from mapopt.drawing.tiles import Mark, Tile, draw_sheet, wrap
 from mapopt.training import Knobs, Recipe
-from mapopt.training.batches import DeviceSet, make_batch, make_plan
+from mapopt.training.batches import make_batch, make_plan
+from mapopt.training.device_set import DeviceSet
 from mapopt.training.history import Interval, Round, Scores
 from mapopt.training.samples import first_strengths, training_samples
 

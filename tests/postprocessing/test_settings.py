@@ -19,8 +19,8 @@ from mapopt.errors import ConfigError
 from mapopt.metrics import evaluate, f1_and_lrp
 from mapopt.postprocessing.scorer import Scorer
 from mapopt.postprocessing.settings import PostProcessingSettings
-from mapopt.training.batches import DeviceSet
 from mapopt.training.checkpoint import Checkpoint
+from mapopt.training.device_set import DeviceSet
 from mapopt.training.fleet import Trainer
 from mapopt.training.inference import LoadedDetector
 from mapopt.training.knobs import Knobs

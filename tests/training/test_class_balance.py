@@ -15,8 +15,9 @@ from mapopt.data import ShapesConfig, make_shapes
 from mapopt.errors import ConfigError
 from mapopt.losses import LOSS_TABLE
 from mapopt.training import class_balance
-from mapopt.training.batches import DeviceSet, make_plan
+from mapopt.training.batches import make_plan
 from mapopt.training.class_balance import balanced_probabilities, class_weights, describe, repeat_factors
+from mapopt.training.device_set import DeviceSet
 from mapopt.training.fleet import Trainer
 from mapopt.training.recipe import Recipe
 from mapopt.training.task import Task

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from mapopt.data.augmentation.settings import NONE, Augmentation
 from mapopt.training.budget import Budget
 from mapopt.training.checkpoint import Checkpoint, CheckpointFolder
 from mapopt.training.controllers.fixed import Constant, Schedule
@@ -36,6 +37,7 @@ def weights_of(trainer: Trainer) -> torch.Tensor:
         ({"loss": "rank_sort", "memory": 500}, 1.0),
         ({"loss": "ap", "balance": "gradients"}, 1.0),
         ({"class_balance": "sampling"}, 1.0),
+        ({"augmentation": Augmentation(mosaic=0.5, mixup=0.5, copy_paste=0.5, rotate=20, cut_out=0.5)}, 0.5),
         ({"class_balance": "weights"}, 1.0),
         ({"loss": "efl"}, 0.5),
         ({"class_balance": "repeat-factor", "repeat_threshold": 1.0}, 1.0),
@@ -263,6 +265,7 @@ TURNED = {
     "lr": 0.3, "weight_decay": 0.05, "momentum": 0.5, "box_weight": 3.0, "class_weight": 3.0, "focal_gamma": 0.5,
     "surrogate_weight": 0.5, "assign_iou": 0.85, "augment": 0.9, "nms_iou": 0.2, "score_threshold": 0.5,
     "soft_nms_sigma": 0.3, "detections": 5.0, "batch_fraction": 0.5, "temperature": 3.0, "step_ratio": 0.01,
+    "augment_kinds": 0.2,
 }  # fmt: skip
 
 
@@ -272,7 +275,8 @@ def test_every_knob_is_turned_below() -> None:
 
 @pytest.mark.parametrize("name", TURNED)
 def test_a_knob_changes_the_weights_or_the_report(name: str, make_task: MakeTask) -> None:
-    task = make_task(loss="ap" if name in ("surrogate_weight", "temperature") else "focal")
+    kinds = Augmentation(mosaic=1.0) if name == "augment_kinds" else NONE
+    task = make_task(loss="ap" if name in ("surrogate_weight", "temperature") else "focal", augmentation=kinds)
     # Where boxes are suppressed by Soft-NMS, the IoU of hard suppression is ignored.
     start = task.knobs.replace(soft_nms_sigma=0.0) if name == "nms_iou" else task.knobs
     default, turned = Trainer(task, seed=0), Trainer(task, seed=0)

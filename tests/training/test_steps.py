@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapopt.training.batches import DeviceSet, make_batch, make_plan
+from mapopt.training.batches import make_batch, make_plan
+from mapopt.training.device_set import DeviceSet
 from mapopt.training.fleet import Fleet, Trainer
 from mapopt.training.knobs import Knobs
 from mapopt.training.steps import StepPlan, step_size

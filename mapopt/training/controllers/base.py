@@ -103,6 +103,26 @@ def check_knobs(controller: Controller, known: Mapping[str, Range]) -> None:
         check(known)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wrapper:
+    """A controller around another one, whose decisions it changes."""
+
+    controller: Controller
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What the inner controller wants to be measured."""
+        return measures_of(self.controller)
+
+    def check_knobs(self, known: Mapping[str, Range]) -> None:
+        """Raises ConfigError where the inner controller is to move knobs that a task does not have."""
+        check_knobs(self.controller, known)
+
+    def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
+        """Returns the inner controller's decision, or another one."""
+        return self.controller.decide(history, task, budget)
+
+
 def with_rate(knobs: Knobs, fraction: float) -> Knobs:
     """Returns the knobs with a fraction of their rate, which stays inside its range and off where it is off.
 

@@ -87,6 +87,8 @@ class KnobMoves:
     step_ratio: Move = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
     """Over the run, in place of --knobs.step-ratio. As written, without warm-up and decay, which the knob itself
     follows; 0 is off, and a way from 0 begins with the shortest steps."""
+    augment_kinds: Move = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
+    """Over the run, in place of --knobs.augment-kinds: 0:1 0.85:1 0.85:0 ends mosaic and its like before the run."""
     own: dict[str, Move] = field(default_factory=dict, hash=False, metadata=LEFT_OUT_WHEN_EMPTY)
     """Knobs that the recipe's own parts declare: the name, and then its values as for the others."""
 

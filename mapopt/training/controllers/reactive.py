@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget, TaskInfo
-from mapopt.training.controllers.base import Controller, Decision, check_knobs, check_range, measures_of, with_rate
+from mapopt.training.controllers.base import Decision, Wrapper, check_range, with_rate
 from mapopt.training.controllers.fixed import Schedule
-from mapopt.training.history import Measure, Round
-from mapopt.training.knobs import Range
+from mapopt.training.history import Round
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +51,9 @@ class Plateau:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class Patience(Wrapper):
     """Early stopping: ends the run when val AP has not improved for a number of rounds."""
 
-    controller: Controller
     rounds: int = 5
     margin: float = 0.0
     """How much better counts as better, in AP."""
@@ -63,15 +61,6 @@ class Patience:
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise ConfigError(f"rounds is {self.rounds}: expected 1 or more")
-
-    @property
-    def measures(self) -> tuple[Measure, ...]:
-        """What the inner controller wants to be measured."""
-        return measures_of(self.controller)
-
-    def check_knobs(self, known: Mapping[str, Range]) -> None:
-        """Raises ConfigError where the inner controller is to move knobs that a task does not have."""
-        check_knobs(self.controller, known)
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the inner controller's decision, with the order to stop if it is time."""

@@ -17,6 +17,7 @@ from mapopt.registry import Choice, Registry, check_settings
 from mapopt.settings import from_mapping
 from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Controller, Decision
+from mapopt.training.controllers.ending import AugmentUntil, check_ending
 from mapopt.training.controllers.reactive import Patience
 from mapopt.training.history import Round
 
@@ -70,6 +71,7 @@ def make_controller(
     settings: Mapping[str, Any] | None = None,
     *,
     patience: int = 0,
+    augment_until: float = 1.0,
 ) -> Controller:
     """Makes a controller of whatever names or is one.
 
@@ -78,6 +80,7 @@ def make_controller(
             (history, task, budget), or one of settings that returns a controller; or a `Choice`.
         settings: keyword arguments that differ from their defaults.
         patience: rounds without a better val AP after which a run stops; 0 never stops.
+        augment_until: fraction of the budget after which there is no augmentation; 1 keeps it on.
 
     Raises:
         ConfigError: there is no such controller, it decides nothing, or a setting is unknown or not what it should be.
@@ -96,6 +99,14 @@ def make_controller(
             f"controller '{_shown(given)}' made a value of type {type(controller).__name__}: expected an object with "
             "decide(history, task, budget)"
         )
+    check_ending(augment_until)
+    if augment_until < 1:
+        if callable(getattr(controller, "plan", None)):
+            raise ConfigError(
+                f"augment_until is {augment_until:g} with controller '{_shown(given)}', whose trials would know "
+                "nothing of it: give another controller, or leave augment_until out"
+            )
+        controller = AugmentUntil(controller=controller, fraction=augment_until)
     return Patience(controller=controller, rounds=patience) if patience else controller
 
 

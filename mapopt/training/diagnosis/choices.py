@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
+from mapopt.data.augmentation.settings import FOLLOWING
 from mapopt.training.diagnosis.case import Case
 from mapopt.training.diagnosis.findings import Finding, measured
+from mapopt.training.samples import training_samples, without_transform
 from mapopt.training.unread import unread_knobs
+
+LOOKED_AT = 128
+"""Training samples whose objects are counted, at the most."""
 
 _CLIPPING_MATTERS = ("sgd", "dog")
 """Optimizers whose step is as long as the gradient that they are given; the others divide by its length."""
@@ -78,7 +85,10 @@ def check_budget(case: Case) -> Iterator[Finding]:
 
 
 def check_augmentation(case: Case) -> Iterator[Finding]:
-    """Yields the strength of the augmentation."""
+    """Yields the strength of the augmentation, of the kinds that follow it."""
+    given = case.recipe.augmentation
+    if all(getattr(given, name) is not None for name in FOLLOWING):
+        return
     strength = case.knobs.augment
     yield measured(
         "strong_augmentation",
@@ -86,6 +96,28 @@ def check_augmentation(case: Case) -> Iterator[Finding]:
         f"augmentation has strength {strength:g}: images are scaled by up to {2**strength:.1f} either way and change "
         "in color, so that the detector mostly learns of images such as val does not have",
         "--knobs.augment 0.3",
+    )
+
+
+def check_lost_objects(case: Case) -> Iterator[Finding]:
+    """Yields the fraction of the objects that augmentation leaves out of the samples that a run begins with."""
+    assert case.splits is not None
+    recipe = without_transform(case.recipe)
+    count = min(case.sample, LOOKED_AT)
+    samples = training_samples(case.splits.train, recipe, np.full(count, case.knobs.augment))
+    before, after = (
+        sum(len(boxed.boxes) for boxed in sides) for sides in ([s.before for s in samples], [s.after for s in samples])
+    )
+    if not before:
+        return
+    kinds = ", ".join(kind.replace("_", "-") for kind in recipe.augmentation.kinds)
+    yield measured(
+        "lost_objects",
+        max(0.0, 1 - after / before),
+        f"of the {before} objects in {count} training samples {after} are left when augmentation "
+        f"{f'({kinds}) ' if kinds else ''}has cropped and hidden the others",
+        "mapopt preview shows the samples; a smaller --recipe.augmentation.scale or .cut-out-size, or a lower "
+        "--recipe.augmentation.min-visible",
     )
 
 

@@ -162,6 +162,12 @@ KINDS: dict[str, Kind] = {
         0.8,
         "on shapes test AP is .442 with the default .3, .388 with .8 and .365 with 1",
     ),
+    "lost_objects": _warning(
+        "augmentation leaves objects behind",
+        "fraction of the objects of training samples",
+        0.5,
+        "set by us; healthy up to .09, .21 with strength 1, planted .55 to .65",
+    ),
     "unread": _warning("settings that nothing reads", "knobs", 1, COUNTED),
     "other_images": _warning(
         "val images unlike train images",

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from mapopt.data import Augmentation
 from mapopt.experiments.comparison import keys
 from mapopt.experiments.comparison.config import MethodConfig, load_experiment
+from mapopt.experiments.comparison.controllers import ControllerConfig
 from mapopt.experiments.comparison.jobs import Job, make_job
 from mapopt.training import Recipe
 
@@ -166,3 +168,15 @@ def test_a_balance_is_hashed_by_what_it_was_called_when_runs_were_first_stored(
     assert content["recipe"]["balance"] == hashed
     assert type(content["recipe"]["balance"]) is type(hashed)
     assert "balance_ratio" not in content["recipe"]
+
+
+def test_kinds_of_augmentation_and_where_it_ends_are_a_part_of_the_key() -> None:
+    methods = {
+        "plain": MethodConfig(),
+        "mosaic": MethodConfig(recipe=Recipe(augmentation=Augmentation(mosaic=0.5))),
+        "more": MethodConfig(recipe=Recipe(augmentation=Augmentation(mosaic=0.6))),
+        "ends": MethodConfig(controller=ControllerConfig(augment_until=0.8)),
+    }
+    experiment = load_experiment("default").with_methods(methods, "plain")
+    asked = {name: make_job(experiment, "shapes", name).keys.asked for name in methods}
+    assert len(set(asked.values())) == 4

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from mapopt.compiling import load_kernels
+from mapopt.data.augmentation.numbers import numbers_of
+from mapopt.data.augmentation.settings import MIN_VISIBLE, NONE, Augmentation
 from mapopt.data.order import sample_uniforms
 
 _STREAM = 1
@@ -44,7 +46,15 @@ class Draw:
     noise_offset: Tensor
 
 
-def draw(seed: int, start: int, count: int, strength: float | np.ndarray) -> Draw:
+def draw(
+    seed: int,
+    start: int,
+    count: int,
+    strength: float | np.ndarray,
+    *,
+    given: Augmentation = NONE,
+    factor: float | np.ndarray = 1.0,
+) -> Draw:
     """Draws the augmentation of the samples from `start` on.
 
     Args:
@@ -52,23 +62,45 @@ def draw(seed: int, start: int, count: int, strength: float | np.ndarray) -> Dra
         start: images the run has seen already.
         count: samples.
         strength: 0 (nothing, not even a flip) to 1, for all samples or for each of ``[count]``.
+        given: numbers that some of the kinds have of their own, in place of the strength.
+        factor: of their probabilities, for all samples or for each.
     """
     uniform = sample_uniforms(seed, start, count, _NUMBERS, stream=_STREAM)
     signed = 2 * uniform - 1
-    zoom = np.exp2(strength * signed[:, 1])
+    own = _own_strengths(given, seed, start, count, factor)
+    zoom = np.exp2(own.get("scale", strength) * signed[:, 1])
     columns = {
-        "flip": (uniform[:, 0] < np.minimum(strength, 0.5)).astype(np.float64),
+        "flip": (uniform[:, 0] < own.get("flip", np.minimum(strength, 0.5))).astype(np.float64),
         "scale": zoom,
         # A zoomed-in sample is cropped somewhere inside; a zoomed-out one is placed somewhere inside the frame.
         "shift_x": signed[:, 2] * np.abs(1 - zoom) / 2,
         "shift_y": signed[:, 3] * np.abs(1 - zoom) / 2,
-        "brightness": 1 + 0.5 * strength * signed[:, 4],
-        "contrast": 1 + 0.5 * strength * signed[:, 5],
-        "saturation": 1 + 0.8 * strength * signed[:, 6],
-        "noise": 25.0 * strength * np.maximum(signed[:, 7], 0),
+        "brightness": 1 + 0.5 * own.get("brightness", strength) * signed[:, 4],
+        "contrast": 1 + 0.5 * own.get("contrast", strength) * signed[:, 5],
+        "saturation": 1 + 0.8 * own.get("saturation", strength) * signed[:, 6],
+        "noise": own["noise"] * uniform[:, 7] if "noise" in own else 25.0 * strength * np.maximum(signed[:, 7], 0),
         "noise_offset": uniform[:, 8],
     }
     return Draw(**{name: torch.from_numpy(column.astype(np.float32)) for name, column in columns.items()})
+
+
+def _own_strengths(
+    given: Augmentation, seed: int, start: int, count: int, factor: float | np.ndarray
+) -> dict[str, np.ndarray]:
+    """Returns what stands in for the one strength, ``[count]`` for each of the kinds that have numbers of their own.
+
+    Of flip it is the probability, of noise the largest standard deviation.
+    """
+    own: dict[str, np.ndarray] = {}
+    if given.flip is not None:
+        own["flip"] = given.flip * factor * np.ones(count)
+    for name, unit in (("scale", 1.0), ("brightness", 0.5), ("contrast", 0.5), ("saturation", 0.8), ("noise", 1.0)):
+        value = getattr(given, name)
+        if value is not None:
+            chance = numbers_of(name, seed, start, count, 1)[:, 0]
+            happens = chance < getattr(given, f"{name}_probability") * factor
+            own[name] = happens * (np.log2(value) if name == "scale" else value / unit)
+    return own
 
 
 def augment_images(images: Tensor, drawn: Draw) -> Tensor:
@@ -81,7 +113,7 @@ def augment_images(images: Tensor, drawn: Draw) -> Tensor:
     Returns:
         float32 ``[n, 3, h, w]`` of 0 to 255.
     """
-    kernels = load_kernels("mapopt.data.augment_kernels") if images.device.type == "cpu" else None
+    kernels = load_kernels("mapopt.data.augmentation.kernels") if images.device.type == "cpu" else None
     if kernels is None:  # the numbers then differ by rounding
         return augment_together(images, drawn)
     return _augment_one_by_one(images, drawn, kernels.augment)
@@ -147,8 +179,15 @@ def augment_boxes(boxes: Tensor, drawn: Draw, size: tuple[int, int]) -> Tensor:
     return torch.stack(moved, dim=-1)
 
 
-def visible(before: Tensor, after: Tensor, drawn: Draw, *, minimum: float = 0.3) -> Tensor:
-    """Returns bool ``[n, g]``: boxes of which at least the fraction `minimum` of the area is still in the frame."""
+def visible(before: Tensor, after: Tensor, drawn: Draw, *, minimum: float | Tensor = MIN_VISIBLE) -> Tensor:
+    """Returns bool ``[n, g]``: boxes of which at least the fraction `minimum` of the area is still in the frame.
+
+    Args:
+        before: ``[n, g, 4]`` before the draw was applied.
+        after: ``[n, g, 4]`` after it.
+        drawn: one entry per image.
+        minimum: for all, or for each box ``[n, g]``.
+    """
     full = _area(before) * drawn.scale[:, None] ** 2
     return (_area(after) >= minimum * full) & (_area(after) > 1.0)
 

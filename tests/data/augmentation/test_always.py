@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as v2
 
-from mapopt.data.augment import Draw, augment_boxes, augment_images, augment_together, draw, visible
+from mapopt.data.augmentation.always import Draw, augment_boxes, augment_images, augment_together, draw, visible
 
 
 def still(count: int) -> Draw:

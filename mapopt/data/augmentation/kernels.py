@@ -1,9 +1,9 @@
 """One pass over every image on the CPU: resampling, color and noise while the image is still in the cache.
 
-Does what `mapopt.data.augment` does with torch's operations, to rounding, in a third of the time: an image of 48 x 48
-stays in the fastest cache, where whole batches travel to memory and back at every operation, and only the two or three
-input pixels that an output pixel is made of are touched. Imported when the first image is augmented, because numba
-costs 0.4 s to import and seconds to compile the first time.
+Does what `mapopt.data.augmentation.always` does with torch's operations, to rounding, in a third of the time: an image
+of 48 x 48 stays in the fastest cache, where whole batches travel to memory and back at every operation, and only the
+two or three input pixels that an output pixel is made of are touched. Imported when the first image is augmented,
+because numba costs 0.4 s to import and seconds to compile the first time.
 """
 
 from __future__ import annotations
