@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from mapopt.data import ImageSet, ShapesConfig, Splits, make_shapes, read_coco
+from mapopt.data import ImageSet, ShapesConfig, Splits, make_shapes, make_shapes_splits, read_coco
 from mapopt.data.augmentation.settings import Augmentation
 from mapopt.data.on_demand import PixelsOnDemand
 from mapopt.training.batches import Kinds, Plan, batches_of_step, make_batch, make_plan
 from mapopt.training.device_set import DeviceSet
 from mapopt.training.fleet import Fleet, Trainer
+from mapopt.training.recipe import Recipe
 from mapopt.training.task import Task
 
 MakeTask = Callable[..., Task]
@@ -216,6 +217,18 @@ def test_lanes_of_one_fleet_may_differ_in_their_augmentation(make_task: MakeTask
         other = Fleet([task, tasks[0]], [1, 4])
         other.train(16)
         assert torch.equal(fleet.snapshot(lane).tensors["weights"], other.snapshot(0).tensors["weights"])
+
+
+def test_a_detector_that_trains_by_itself_takes_them_too() -> None:
+    scenes = make_shapes_splits(ShapesConfig(size=64), seed=0, train=8, val=4, test=4)
+    weights = []
+    for given in (MANY, MANY, Augmentation()):
+        recipe = Recipe(detector="nano", batch_size=4, augmentation=given)
+        trainer = Trainer(Task(name="scenes", splits=scenes, recipe=recipe), seed=0)
+        assert not trainer.train(4).diverged
+        weights.append(trainer.snapshot().tensors["weights"])
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
 
 
 def test_a_crowd_stays_one_and_a_transform_sees_it_below_zero(own_module: Callable[[str], str]) -> None:

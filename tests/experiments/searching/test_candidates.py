@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mapopt.data import Augmentation
 from mapopt.errors import ConfigError
 from mapopt.experiments.comparison.config import MethodConfig, load_experiment
 from mapopt.experiments.comparison.controllers import ControllerConfig
@@ -29,6 +30,19 @@ SETTINGS: dict[str, tuple[dict[str, Any], MethodConfig]] = {
             recipe=METHOD.recipe,
             knobs={"lr": 0.3, "augment": 0.4, "assign_iou": 0.25},
             controller=METHOD.controller,
+        ),
+    ),
+    "kinds of augmentation, and where it ends": (
+        {"recipe.augmentation.mosaic": 0.5, "recipe.augmentation.rotate": 10, "controller.augment_until": 0.9},
+        MethodConfig(
+            recipe=Recipe(
+                loss="ap",
+                loss_settings={"delta": 0.5},
+                auxiliary={"correlation": 0.2},
+                augmentation=Augmentation(mosaic=0.5, rotate=10.0),
+            ),
+            knobs=METHOD.knobs,
+            controller=ControllerConfig(schedule=Schedule(warmup=0.1), augment_until=0.9),
         ),
     ),
     "fields of the recipe": (
