@@ -101,6 +101,9 @@ class TrainAgent(Command):
     """Processes; 0 takes one per core, and one on a GPU."""
     lanes: int = AgentTraining.lanes
     """Episodes at once in each process."""
+    stagger: bool = False
+    """Cut the first episodes of an iteration to different lengths, so that a batch of steps has early and late rounds;
+    not of cma_es and es."""
     learning_rate: float = AgentTraining.learning_rate
     """Of the policy."""
     held_out: int | None = None
@@ -221,6 +224,7 @@ class TrainAgent(Command):
             iterations=self.iterations,
             workers=self.workers,
             lanes=self.lanes,
+            stagger=self.stagger,
             learning_rate=self.learning_rate,
             seed=self.seed,
         )

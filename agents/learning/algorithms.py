@@ -36,13 +36,14 @@ class Algorithm:
     """Arguments of the algorithm or of its policy that differ from the package's defaults."""
 
 
-_PPO = ("epochs", "minibatches", "clip", "gae_lambda", "log_std")
+_GRADIENT = ("stagger",)
+_PPO = (*_GRADIENT, "epochs", "minibatches", "clip", "gae_lambda", "log_std")
 _OFF_POLICY: dict[str, Any] = {"train_freq": 1, "gradient_steps": -1, "buffer_size": 100_000}
 """An update for every step of every lane; the packages' defaults are of one environment."""
 
 ALGORITHMS: dict[str, Algorithm] = {
     "ppo": Algorithm(where="stable_baselines3:PPO", on_policy=True, fields=_PPO),
-    "a2c": Algorithm(where="stable_baselines3:A2C", on_policy=True, fields=("gae_lambda", "log_std")),
+    "a2c": Algorithm(where="stable_baselines3:A2C", on_policy=True, fields=(*_GRADIENT, "gae_lambda", "log_std")),
     "recurrent_ppo": Algorithm(
         where="sb3_contrib:RecurrentPPO",
         on_policy=True,
@@ -51,16 +52,24 @@ ALGORITHMS: dict[str, Algorithm] = {
         package="sb3_contrib",
         own={"lstm_hidden_size": 32},
     ),
-    "sac": Algorithm(where="stable_baselines3:SAC", on_policy=False, actions=("continuous",), own=_OFF_POLICY),
+    "sac": Algorithm(
+        where="stable_baselines3:SAC", on_policy=False, actions=("continuous",), fields=_GRADIENT, own=_OFF_POLICY
+    ),
     "td3": Algorithm(
         where="stable_baselines3:TD3",
         on_policy=False,
         actions=("continuous",),
+        fields=_GRADIENT,
         # Without noise it would not explore; .1 is that of Fujimoto et al., 2018.
         own={**_OFF_POLICY, "action_noise": 0.1},
     ),
     "tqc": Algorithm(
-        where="sb3_contrib:TQC", on_policy=False, actions=("continuous",), package="sb3_contrib", own=_OFF_POLICY
+        where="sb3_contrib:TQC",
+        on_policy=False,
+        actions=("continuous",),
+        fields=_GRADIENT,
+        package="sb3_contrib",
+        own=_OFF_POLICY,
     ),
     "cma_es": Algorithm(where="mapopt.agents.learning.strategies:CmaSettings", on_policy=True, package="mapopt"),
     "es": Algorithm(where="mapopt.agents.learning.strategies:EsSettings", on_policy=True, package="mapopt"),
@@ -68,6 +77,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         where="stable_baselines3:DQN",
         on_policy=False,
         actions=("choices",),
+        fields=_GRADIENT,
         own={**_OFF_POLICY, "exploration_fraction": 0.5},
     ),
 }

@@ -60,6 +60,7 @@ def evaluate(agent: Agent, env: Watched, *, first: int, count: int) -> float:
         count: held-out instances; lane i plays the i-th of them, and begins anew with another training seed.
     """
     lanes = np.arange(env.num_envs)
+    # An episode that is named is played to its end, whatever is staggered.
     starts = [{"instance": first + int(lane) % count, "training_seed": int(lane) // count} for lane in lanes]
     env.fleets.set_options(starts)
     env.begin()

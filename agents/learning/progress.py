@@ -13,7 +13,7 @@ class Progress:
     steps: int
     """Environment steps so far."""
     episode_return: float
-    """Mean over lanes: the final val AP, with the reward "gain"."""
+    """Mean over lanes of what was paid: of whole episodes the final val AP, with the reward "gain"."""
     test_ap: float
     """Mean over lanes; the learner never reads it."""
     diverged: int
@@ -28,6 +28,8 @@ class Progress:
     """Of the processor, likewise, in all processes; None where an earlier version did not measure it."""
     held_out: float | None = None
     """Mean return on held-out instances, without exploration; None of an iteration after which nobody asked."""
+    policy: str = ""
+    """Fingerprint of the policy after it; empty where an earlier version did not note it."""
 
     def __str__(self) -> str:
         actions = ", ".join(f"{value:+.2f}" for value in self.action_mean)

@@ -19,11 +19,11 @@ from mapopt.envs.detector_training.features import FEATURES
 from mapopt.envs.detector_training.following import BASELINE, NONE
 from mapopt.envs.detector_training.rewards import REWARDS
 from mapopt.envs.detector_training.settings import EnvSettings
-from mapopt.envs.families.base import plain_settings
+from mapopt.envs.families.base import NumberedFamily, plain_settings
 from mapopt.envs.families.registry import FAMILIES
 from mapopt.errors import ConfigError, MapoptError
 from mapopt.former_names import translate
-from mapopt.registry import Registry
+from mapopt.registry import Registry, texts_in
 from mapopt.settings import from_mapping, to_mapping
 from mapopt.training.controllers.registry import CONTROLLERS
 
@@ -75,6 +75,10 @@ class AgentTraining(EnvSettings):
     """Processes; 0 takes one per core, and one on a GPU."""
     lanes: int = 16
     """Episodes at once in each process."""
+    stagger: bool = False
+    """Cut the first episodes of an iteration to different lengths, in lane i of n by i / n of an episode, and begin
+    others in their place, so that a batch of steps has early and late rounds. Not of cma_es and es, whose candidates
+    play the same episodes."""
     learning_rate: float = 1e-3
     """Of the policy."""
     epochs: int = 8
@@ -110,6 +114,8 @@ class AgentTraining(EnvSettings):
         super().__post_init__()
         self._set("held_out", held_out)
         check_whole("evaluate_every", self.evaluate_every, 0)
+        if not isinstance(self.stagger, bool):
+            raise ConfigError(f"stagger is {self.stagger!r}: expected True or False")
         self._check_fields(known)
         check_seed(self.seed)
         check_whole("workers", self.workers, 0, WORKERS)
@@ -167,9 +173,8 @@ def check_training(settings: AgentTraining) -> InstanceFamily:
     family = settings.make_family()
     if family.split != "train":
         raise ConfigError("the family's instances are for evaluating agents: train on one with split='train'")
-    recipe = getattr(family, "recipe", None)
-    if recipe is not None:
-        settings.budget.check(recipe.batch_size)
+    if isinstance(family, NumberedFamily):
+        family.check_budget(settings.budget)
     return family
 
 
@@ -235,6 +240,7 @@ _OF_THE_FIRST: dict[str, Any] = {
     "num_seeds": None,
     "held_out": 0,
     "evaluate_every": 0,
+    "stagger": False,
 }
 """What trainings of before there were such settings had."""
 
@@ -260,6 +266,8 @@ def _family_of_today(kept: Any) -> Any:
     if name not in FAMILIES:
         return kept
     settings = {key: value for key, value in kept.items() if key != "name"}
+    if texts_in(settings.get("members")):
+        return kept  # nothing is imported because a file names it
     try:
         return {"name": name, **to_mapping(from_mapping(FAMILIES[name], settings, "the family"))}
     except MapoptError:

@@ -114,7 +114,13 @@ class _Job:
         """Makes the lanes of all processes."""
         settings, held_out = self.settings, self.settings.held_out_of(self.family)
         chosen = dataclasses.replace(settings.environment, family=self.family, held_out=held_out)
-        make = partial(DetectorTrainingVectorEnv, settings.lanes, settings=chosen, autoreset_mode="SameStep")
+        make = partial(
+            DetectorTrainingVectorEnv,
+            settings.lanes,
+            settings=chosen,
+            autoreset_mode="SameStep",
+            stagger=settings.stagger,
+        )
         return Watched(FleetVecEnv(make, workers=settings.processes), settings.reward_scale)
 
 
@@ -137,9 +143,10 @@ def _train(job: _Job, *, overwrite: bool) -> Agent:
             ledger.begin()
             learner.iterate(iteration, planned=state.planned)
             references.collect(env.fleets)
+            agent = learner.agent()
             progress = env.progress(iteration, env.num_envs * settings.budget.rounds)
+            progress = dataclasses.replace(progress, policy=agent.fingerprint)
             if job.held_out and (iteration + 1) % settings.evaluate_every == 0:
-                agent = learner.agent()
                 progress = dataclasses.replace(progress, held_out=_evaluate(agent, env, job, ledger))
                 best = _better(best, agent, progress)
             log.append(watch.stamp(progress))
@@ -188,6 +195,8 @@ def _described(
     """Returns what an agent's file says of its training, but for the command."""
     settings, lanes = job.settings, job.settings.processes * job.settings.lanes
     kept = {} if best is None else {"kept": {"iteration": best.iteration + 1, "held_out_return": best.score}}
+    # Whoever trains it again sees after a tenth of the training whether it becomes the same agent.
+    first = [progress.policy for progress in log[: -(-len(log) // 10)]]
     return {
         "settings": job.described,
         "cost": {
@@ -200,6 +209,7 @@ def _described(
             "iterations": len(log),
             "processes": settings.processes,
         },
+        **({"checkpoints": first} if all(first) else {}),
         "first_return": log[0].episode_return,
         "last_return": log[-1].episode_return,
         **kept,
@@ -215,6 +225,7 @@ def _open_loop(agent: Agent, env: Watched, settings: AgentTraining) -> tuple[tup
         return ()
     env.begin()
     env.seed(settings.seed + 500_009)
+    env.fleets.set_options({"stagger": False} if settings.stagger else None)
     players, means = Players(agent, env.num_envs), []
     observations = np.asarray(env.reset())
     for _ in range(settings.budget.rounds):

@@ -18,6 +18,7 @@ from mapopt.envs.detector_training.scene import render
 from mapopt.envs.detector_training.settings import EnvKeywords, EnvSettings
 from mapopt.envs.detector_training.states import EpisodeState, Outcome
 from mapopt.envs.lanes import lanes_to_reset, make_generator
+from mapopt.errors import ConfigError
 
 
 class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -30,7 +31,8 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         autoreset_mode: whether an ended episode is replaced in the same step, in the next one, or by nobody.
         stagger: let the first episodes of the lanes end at different times, so that resets and tests do not come all
             at once. After a reset of all lanes, the first episode of lane i is truncated ``i * rounds // num_envs``
-            rounds before its end. Later episodes are the same as without.
+            rounds before its end. Later episodes are the same as without, and so are those whose instance or training
+            seed the reset names, and all of them with the reset option ``stagger`` False.
         render_mode: "rgb_array" or "ansi"; `render` returns a picture or a line of every lane.
         changes: see `DetectorTrainingEnv`.
     """
@@ -90,18 +92,23 @@ class DetectorTrainingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begins an episode in every lane; a single seed gives lane i the seed + i, as Gymnasium does.
 
-        The options may hold Gymnasium's ``reset_mask``, bool ``[num_envs]``: lanes to reset; the others go on.
+        The options may hold Gymnasium's ``reset_mask``, bool ``[num_envs]``: lanes to reset; the others go on. Option
+        ``stagger`` says whether first episodes are cut, in place of what the environment was made with.
 
         Raises:
             ConfigError: an option is unknown or out of its range, or the seeds are not one per lane.
         """
         mask, seeds, chosen = lanes_to_reset(seed, options, self.num_envs)
+        stagger = chosen.pop("stagger", self._stagger)
+        if not isinstance(stagger, bool):
+            raise ConfigError(f"reset option 'stagger' is {stagger!r}: expected True or False")
         for lane, given in enumerate(seeds):
             if given is not None:
                 self._generators[lane] = make_generator(given)
-        everyone = "reset_mask" not in (options or {})
+        # Whoever names an episode wants the whole of it.
+        drawn = "reset_mask" not in (options or {}) and not chosen
         infos: dict[str, Any] = {}
-        observations = self._begin(np.flatnonzero(mask).tolist(), infos, chosen, stagger=everyone and self._stagger)
+        observations = self._begin(np.flatnonzero(mask).tolist(), infos, chosen, stagger=drawn and stagger)
         for going in np.flatnonzero(~mask).tolist():
             observations[going] = self.lanes.observe(going)
         return self._stacked(observations), infos

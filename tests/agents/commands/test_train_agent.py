@@ -20,8 +20,17 @@ from mapopt.cli import main
 from mapopt.commands.parsing import parse
 from mapopt.data import ShapesConfig, make_shapes, write_coco
 from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
-from mapopt.envs.families import FAMILIES, FromDataFamily, ImbalancedFamily, RescueFamily, ShapesFamily
+from mapopt.envs.families import (
+    FAMILIES,
+    FromDataFamily,
+    ImbalancedFamily,
+    MixtureFamily,
+    RecipesFamily,
+    RescueFamily,
+    ShapesFamily,
+)
 from mapopt.envs.families.flags import FamilyFlags
+from mapopt.envs.families.scales import UnitsFamily
 from mapopt.errors import AgentError, ConfigError
 from mapopt.registry import Choice
 from mapopt.training import Budget, Knobs, Recipe
@@ -106,7 +115,7 @@ def test_every_setting_of_every_family_is_a_flag() -> None:
     for name, family in FAMILIES.items():
         hints = get_type_hints(family)
         for field in dataclasses.fields(family):
-            if field.name not in ("split", "path", "budgets"):  # A list of budgets is for the library.
+            if field.name not in ("split", "path", "budgets", "members"):  # Lists of parts are for the library.
                 assert flags[field.name] in (hints[field.name], hints[field.name] | None), (name, field.name)
 
 
@@ -125,6 +134,11 @@ def test_the_words_of_a_family_build_it() -> None:
     assert family("--family.knobs.lr", "0.3", "--family.variety", "0") == ShapesFamily(knobs=Knobs(lr=0.3), variety=0.0)
     assert family("--family", "imbalanced", "--family.factor", "2", "9") == ImbalancedFamily(factor=(2.0, 9.0))
     assert family("--family=rescue", "--family.count", "18") == RescueFamily(count=18)
+    members = "[shapes, {name: units, recipe: {optimizer: sgd}}]"
+    mixture = family("--family", "mixture", "--family.settings", "members", members, "--family.count", "6")
+    assert mixture == MixtureFamily(members=("shapes", UnitsFamily(recipe=Recipe(optimizer="sgd"))), count=6)
+    recipes = family("--family", "recipes", "--family.batches", "4", "8", "--family.base", "units")
+    assert recipes == RecipesFamily(batches=(4, 8), base="units")
 
 
 def test_a_file_names_the_family_too(tmp_path: Path) -> None:

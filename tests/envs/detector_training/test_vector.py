@@ -135,13 +135,26 @@ def test_staggered_lanes_end_one_after_the_other_and_then_play_what_they_would_h
         assert staggered[lane][1] == default[lane][1]
 
 
+def test_episodes_that_are_named_and_those_of_a_reset_that_says_so_are_played_to_their_ends() -> None:
+    vector, zero = make_vector(3, "Disabled", stagger=True), np.zeros((3, 3))
+    for options in ({"instance": 1}, {"training_seed": 4}, {"stagger": False}):
+        vector.reset(seed=0, options=options)
+        truncated = [vector.step(zero)[3].any() for _ in range(BUDGET.rounds)]
+        assert truncated == [False] * BUDGET.rounds
+    with pytest.raises(ConfigError, match="reset option 'stagger' is 1: expected True or False"):
+        vector.reset(options={"stagger": 1})
+    plain = make_vector(3, "Disabled")
+    plain.reset(seed=0, options={"stagger": True})
+    assert plain.step(zero)[3].tolist() == [False, False, True]
+
+
 def test_the_lanes_that_ended_are_tested_as_the_lanes_of_a_fleet_are() -> None:
     vector = make_vector(3, "Disabled", stagger=True)
     vector.reset(seed=0)
     _, _, _, truncated, infos = vector.step(np.zeros((3, 3)))
     assert truncated.tolist() == [False, False, True]
     assert infos["_test_ap"].tolist() == [False, False, True]
-    assert infos["test_ap50"][2] == vector.lanes.fleet.evaluate("test")[2].ap50
+    assert infos["test_ap50"][2] == vector.lanes.fleet_of(2)[0].evaluate("test")[2].ap50
 
 
 def test_every_lane_can_be_drawn() -> None:
