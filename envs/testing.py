@@ -22,7 +22,6 @@ from mapopt.envs.numbering import InstanceSplit
 from mapopt.envs.wrappers.inside import attribute, baseline_action
 from mapopt.errors import ConfigError, MapoptError
 from mapopt.training.controllers.fixed import Schedule
-from mapopt.training.task import check_alike
 
 
 def check_family(
@@ -57,7 +56,6 @@ def check_family(
     _check_numbers(made, name)
     _check_descriptions(instances, name)
     try:
-        check_alike([instance.task for instance in instances.values()])
         for instance in instances.values():
             if instance.budget is not None:
                 instance.budget.check(instance.task.recipe.batch_size)
@@ -123,11 +121,18 @@ def _bits(instance: Instance) -> tuple[object, ...]:
     """Returns all that an instance is."""
     prints = tuple(images.fingerprint for _, images in instance.task.splits.named())
     task = instance.task
-    return (*prints, task.name, task.knobs, task.recipe, str(instance), instance.budget, instance.baseline)
+    shift = instance.shift and (instance.shift.fraction, instance.shift.train.fingerprint)
+    return (*prints, task.name, task.knobs, task.recipe, str(instance), instance.budget, instance.baseline, shift)
 
 
 def _images(instance: Instance) -> list[str]:
     return [identity for _, images in instance.task.splits.named() for identity in images.identities(by_path=False)]
+
+
+def _all_images(instance: Instance) -> set[str]:
+    """Returns the images of an instance, with those that it has later."""
+    later = [] if instance.shift is None else instance.shift.train.identities(by_path=False)
+    return {*_images(instance), *later}
 
 
 def _check_same_bits(family: InstanceFamily, instances: Mapping[int, Instance], name: str) -> None:
@@ -175,10 +180,10 @@ def _check_disjoint(instances: Mapping[int, Instance], others: Sequence[Instance
         _require(
             len(set(images)) == len(images), f"{name}: an image is twice in train, val and test of instance {number}"
         )
-    seen = {identity for instance in instances.values() for identity in _images(instance)}
+    seen = {identity for instance in instances.values() for identity in _all_images(instance)}
     for instance in others:
         _require(
-            not seen & set(_images(instance)),
+            not seen & _all_images(instance),
             f"{name}: {instance.task.name} has images that instances of the other split have, too",
         )
 

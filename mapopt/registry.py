@@ -224,6 +224,15 @@ def load(text: str, kind: str = "part") -> Any:
     return value
 
 
+def texts_in(value: Any) -> set[str]:
+    """Returns the texts ``module:attribute`` in plain values: what a file that holds them would have imported."""
+    if isinstance(value, Mapping):
+        return set().union(*(texts_in(item) for item in (*value, *value.values())))
+    if isinstance(value, list | tuple):
+        return set().union(*map(texts_in, value))
+    return {value} if isinstance(value, str) and is_text(value) else set()
+
+
 def text_of(part: Any, kind: str = "part") -> str:
     """Returns the text ``module:attribute`` that a class or function is imported by.
 

@@ -201,7 +201,7 @@ class Watch(Command):
 
 def _watched(lanes: DetectorTrainingLanes) -> Waiting:
     """Returns what says how long an episode takes, on the standard error, and how much of it is left."""
-    task, budget = lanes.fleet.tasks[0], lanes.budget_of(0)
+    task, budget = lanes.instance_of(0).task, lanes.budget_of(0)
     expected = expected_run_seconds(
         task.recipe.detector, task.splits.train.size, images=budget.images, device=lanes.device
     )

@@ -1,4 +1,4 @@
-"""The engine behind every form of the environment: a fleet whose lanes are episodes.
+"""The engine behind every form of the environment: lanes that are episodes, in a fleet for every recipe among them.
 
 A round is `mapopt.training.loop.advance`, the same function a comparison runs through; so an agent's episode and the
 deployed policy's run are the same thing, bit for bit.
@@ -6,7 +6,6 @@ deployed policy's run are the same thing, bit for bit.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,7 +26,7 @@ from mapopt.envs.detector_training.observations import (
 )
 from mapopt.envs.detector_training.references import References
 from mapopt.envs.detector_training.settings import EnvSettings
-from mapopt.envs.detector_training.states import EpisodeState, Outcome, Start
+from mapopt.envs.detector_training.states import EpisodeState, Outcome, Start, check_state, fingerprint
 from mapopt.envs.families.base import Instance, ranges_of
 from mapopt.envs.families.registry import FAMILIES
 from mapopt.errors import CheckpointError, ConfigError
@@ -35,10 +34,10 @@ from mapopt.metrics import Report
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Decision, check_knobs
 from mapopt.training.fleet import Fleet
+from mapopt.training.fleets import Fleets
 from mapopt.training.history import Round
 from mapopt.training.knob_space import KnobSpace
 from mapopt.training.loop import advance, check_decision
-from mapopt.training.task import check_alike
 
 
 class DetectorTrainingLanes:
@@ -67,9 +66,9 @@ class DetectorTrainingLanes:
         KnobSpace(self.action.knobs, known)
         check_knobs(baseline, known)
         family: Any = self.family
-        if type(family) in FAMILIES.values() and not family.budgets:
-            # Ours say what recipe their instances have; those of somebody's own are checked instance by instance.
-            self.budget.check(family.recipe.batch_size)
+        if type(family) in FAMILIES.values():
+            # Ours say what recipes their instances have; those of somebody's own are checked instance by instance.
+            family.check_budget(self.budget)
         self.features = find_features(chosen, self.action.knobs, known)
         self.measures = tuple(sorted({*self.reward.measures, *needed_measures(self.features)}))
         if self.settings.held_out >= self.family.count:
@@ -87,19 +86,20 @@ class DetectorTrainingLanes:
         self.instances: list[Instance | None] = [None] * num_lanes
         self.over = [True] * num_lanes
         self._starts: list[Start | None] = [None] * num_lanes
-        self._fleet: Fleet | None = None
+        self.fleets = Fleets(num_lanes, device=self.device)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The name of every entry of an observation."""
         return tuple(feature.name for feature in self.features)
 
-    @property
-    def fleet(self) -> Fleet:
-        """The lanes; they exist from the first reset on."""
-        if self._fleet is None:
-            raise ConfigError("the environment was stepped before its first reset: call reset() first")
-        return self._fleet
+    def fleet_of(self, lane: int) -> tuple[Fleet, int]:
+        """Returns the fleet that a lane is in, and its place there; with one recipe for all that is the lane's number.
+
+        Raises:
+            ConfigError: the lane was never reset.
+        """
+        return self.fleets.of(lane)
 
     def reset(self, starts: Mapping[int, Start]) -> dict[int, tuple[np.ndarray, dict[str, Any]]]:
         """Begins new episodes.
@@ -111,16 +111,15 @@ class DetectorTrainingLanes:
             lane -> (first observation, info).
 
         Raises:
-            ConfigError: there is no such instance, or it differs from the others in what a fleet's lanes have in
-                common, or its rounds are no whole number of steps. Nothing has begun then.
+            ConfigError: there is no such instance, or its recipe has not the knobs that actions set, or its rounds are
+                no whole number of steps. Nothing has begun then.
             DataError: an instance cannot be made, such as one whose val split has no object.
         """
         instances = self._drawn(starts)
-        self._fleet = self._fleet or self._make_fleet(starts, instances)
+        self.fleets.reset({lane: (starts[lane].seed, instance.task) for lane, instance in instances.items()})
         for lane, instance in instances.items():
             self.instances[lane], self._starts[lane] = instance, starts[lane]
             self.histories[lane], self.over[lane] = [], False
-            self._fleet.reset(lane, starts[lane].seed, instance.task)
         return {
             lane: (
                 self.observe(lane),
@@ -205,12 +204,13 @@ class DetectorTrainingLanes:
 
     def get_state(self, lane: int) -> EpisodeState:
         """Copies a lane's episode."""
+        fleet, place = self.fleet_of(lane)
         return EpisodeState(
             start=self.start_of(lane),
             history=tuple(self.histories[lane]),
-            snapshot=self.fleet.snapshot(lane),
+            snapshot=fleet.snapshot(place),
             over=self.over[lane],
-            fingerprint=_fingerprint(self.instance_of(lane)),
+            fingerprint=fingerprint(self.instance_of(lane)),
             budget=self.budget_of(lane),
             measures=self.measures,
         )
@@ -227,57 +227,24 @@ class DetectorTrainingLanes:
         """
         if not isinstance(state, EpisodeState):
             raise CheckpointError(f"a state is of type {type(state).__name__}: expected what get_state() returns")
-        starts = {lane: state.start}
-        self._check_state(state)
-        self._fleet = self._fleet or self._make_fleet(starts, self._drawn(starts))
-        self._fleet.check(state.snapshot)
-        self.reset(starts)
-        self.fleet.restore(lane, state.snapshot)
+        instance = check_state(state, self.family, self.budget, self.measures)
+        self.fleets.check(lane, instance.task, state.snapshot)
+        self.reset({lane: state.start})
+        fleet, place = self.fleet_of(lane)
+        fleet.restore(place, state.snapshot)
         self.histories[lane], self.over[lane] = list(state.history), state.over
         return self.observe(lane)
 
-    def _check_state(self, state: EpisodeState) -> None:
-        """Raises CheckpointError unless a state is of an episode that could have been played here."""
-        number = state.start.instance
-        if number >= self.family.count:
-            raise CheckpointError(
-                f"the state is of instance {number} and this family has {self.family.count}: "
-                "make the environment with the family that the state is of"
-            )
-        instance = self.family.instance(number)
-        if state.fingerprint != _fingerprint(instance):
-            raise CheckpointError(
-                f"the state is of other data than instance {number} has here: "
-                "make the environment with the family that the state is of"
-            )
-        budget = instance.budget or self.budget
-        if state.budget != budget:
-            raise CheckpointError(
-                f"the state is of an episode of {state.budget} and those here have {budget}: "
-                "make the environment with the state's budget"
-            )
-        missing = sorted(set(self.measures) - set(state.measures))
-        if missing and state.history:
-            raise CheckpointError(
-                f"{', '.join(missing)} was not measured where the state is from: "
-                "make the environment with the reward and the features that it had there"
-            )
-
     def _drawn(self, starts: Mapping[int, Start]) -> dict[int, Instance]:
         """Returns the instances of episodes, by lane, if they can be played here."""
-        instances = {lane: self.family.instance(start.instance) for lane, start in starts.items()}
-        for instance in instances.values():
-            (instance.budget or self.budget).check(instance.task.recipe.batch_size)
-        others = [] if self._fleet is None else self._fleet.tasks[:1]
-        check_alike([*others, *(instance.task for instance in instances.values())])
+        instances = {}
+        for lane, start in starts.items():
+            instance = self.family.instance(start.instance)
+            budget = instance.budget or self.budget
+            budget.check(instance.task.recipe.batch_size)
+            KnobSpace(self.action.knobs, instance.task.ranges)
+            instances[lane] = replace(instance, task=instance.task_for(budget))
         return instances
-
-    def _make_fleet(self, starts: Mapping[int, Start], instances: Mapping[int, Instance]) -> Fleet:
-        """Returns the lanes; those without an episode yet wait with the task of one that has."""
-        waiting, first = next(iter(instances.values())), next(iter(starts.values()))
-        tasks = [instances.get(lane, waiting).task for lane in range(self.num_lanes)]
-        seeds = [starts.get(lane, first).seed for lane in range(self.num_lanes)]
-        return Fleet(tasks, seeds, device=self.device)
 
     def _decide(self, lane: int, action: Any) -> Decision:
         task, history = self.instance_of(lane).task.info, self.histories[lane]
@@ -286,15 +253,21 @@ class DetectorTrainingLanes:
         return decision
 
     def _advance(self, decisions: Mapping[int, Decision]) -> dict[int, Round]:
-        """Plays the round of every decided lane; lanes whose budgets have other intervals are played in turn."""
-        fleet = self.fleet
+        """Plays the round of every decided lane; lanes of other recipes or intervals are played in turn."""
         played: dict[int, Round] = {}
-        everyone = [decisions.get(lane, Decision(knobs=fleet.knobs[lane])) for lane in range(self.num_lanes)]
-        for images in sorted({self.budget_of(lane).interval for lane in decisions}):
-            active = [lane in decisions and self.budget_of(lane).interval == images for lane in range(self.num_lanes)]
-            rounds = advance(fleet, everyone, self.histories, images, active=active, measures=self.measures)
-            played |= {lane: rounds[lane] for lane in range(self.num_lanes) if active[lane]}
+        for fleet, members in self.fleets.groups(decisions):
+            everyone = [Decision(knobs=knobs) for knobs in fleet.knobs]
+            histories: list[list[Round]] = [[] for _ in everyone]
+            for place, lane in members.items():
+                everyone[place], histories[place] = decisions[lane], self.histories[lane]
+            for images in sorted({self._interval(lane) for lane in members.values()}):
+                active = [place in members and self._interval(members[place]) == images for place in range(fleet.lanes)]
+                rounds = advance(fleet, everyone, histories, images, active=active, measures=self.measures)
+                played |= {lane: rounds[place] for place, lane in members.items() if active[place]}
         return played
+
+    def _interval(self, lane: int) -> int:
+        return self.budget_of(lane).interval
 
     def _end(self, lane: int) -> tuple[bool, bool]:
         """Returns whether a lane's episode is terminated, and whether it is truncated."""
@@ -309,9 +282,10 @@ class DetectorTrainingLanes:
     def _test(self, lanes: Sequence[int]) -> dict[int, Report]:
         """Reads the test split of lanes that have ended and not diverged."""
         sound = [lane for lane in lanes if self.tested and not self.histories[lane][-1].interval.diverged]
-        if not sound:
-            return {}
-        return dict(zip(sound, self.fleet.evaluate("test", mode="reward", lanes=sound), strict=True))
+        reports: dict[int, Report] = {}
+        for fleet, members in self.fleets.groups(sound):
+            reports |= zip(members.values(), fleet.evaluate("test", mode="reward", lanes=list(members)), strict=True)
+        return reports
 
     def _outcome(self, lane: int, terminated: bool, truncated: bool, report: Report | None, *, stopped: str) -> Outcome:
         history, budget = self.histories[lane], self.budget_of(lane)
@@ -336,15 +310,3 @@ class DetectorTrainingLanes:
             truncated=truncated,
             info=info,
         )
-
-
-def _fingerprint(instance: Instance) -> str:
-    """Returns hexadecimal digits that change with any pixel, object, starting knob or budget of an instance."""
-    splits = instance.task.splits
-    content = (
-        instance.description,
-        instance.task.knobs,
-        instance.budget,
-        *(split.fingerprint for split in (splits.train, splits.val, splits.test)),
-    )
-    return hashlib.blake2b(repr(content).encode(), digest_size=16).hexdigest()

@@ -53,7 +53,7 @@ def scene_of(lanes: DetectorTrainingLanes, lane: int, *, with_image: bool = True
 
 def _image(lanes: DetectorTrainingLanes, lane: int) -> RenderedImage | None:
     """Returns the val image with the greatest number of objects that can be distinguished, at the network's size."""
-    val = lanes.fleet.tasks[lane].splits.val
+    val = lanes.instance_of(lane).task.splits.val
     notes = val.annotations
     if not len(notes.images):
         return None
@@ -61,7 +61,8 @@ def _image(lanes: DetectorTrainingLanes, lane: int) -> RenderedImage | None:
     few = np.where(counts <= _CROWDED, counts, 0)
     chosen = int(few.argmax() if few.any() else counts.argmax())
     mine, scale = notes.images == chosen, float(np.asarray(val.scale)[chosen])
-    detections = lanes.fleet.detect("val", lanes=[lane])[0]
+    fleet, place = lanes.fleet_of(lane)
+    detections = fleet.detect("val", lanes=[place])[0]
     here = detections.image_ids == chosen
     return RenderedImage(
         pixels=np.ascontiguousarray(val.pixels[chosen].permute(1, 2, 0).cpu().numpy()),

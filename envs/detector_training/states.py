@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mapopt.envs.families.base import Instance, InstanceFamily
+from mapopt.errors import CheckpointError
 from mapopt.training.budget import Budget
 from mapopt.training.history import Round
 from mapopt.training.snapshots import Snapshot
@@ -56,3 +59,59 @@ class EpisodeState:
     """What was measured in every round, beside AP."""
     generator: Mapping[str, Any] | None = None
     """State of the random generator that draws the lane's next episodes, where its environment has one."""
+
+
+def check_state(state: EpisodeState, family: InstanceFamily, budget: Budget, measures: Iterable[str]) -> Instance:
+    """Checks that a state is of an episode that could have been played here.
+
+    Args:
+        state: of an episode.
+        family: of the instances here.
+        budget: of episodes whose instances bring none.
+        measures: what is measured in every round here.
+
+    Returns:
+        the instance of the episode.
+
+    Raises:
+        CheckpointError: it is of another one.
+    """
+    number = state.start.instance
+    if number >= family.count:
+        raise CheckpointError(
+            f"the state is of instance {number} and this family has {family.count}: "
+            "make the environment with the family that the state is of"
+        )
+    instance = family.instance(number)
+    if state.fingerprint != fingerprint(instance):
+        raise CheckpointError(
+            f"the state is of other data than instance {number} has here: "
+            "make the environment with the family that the state is of"
+        )
+    here = instance.budget or budget
+    if state.budget != here:
+        raise CheckpointError(
+            f"the state is of an episode of {state.budget} and those here have {here}: "
+            "make the environment with the state's budget"
+        )
+    missing = sorted(set(measures) - set(state.measures))
+    if missing and state.history:
+        raise CheckpointError(
+            f"{', '.join(missing)} was not measured where the state is from: "
+            "make the environment with the reward and the features that it had there"
+        )
+    return instance
+
+
+def fingerprint(instance: Instance) -> str:
+    """Returns hexadecimal digits that change with any pixel, object, starting knob or budget of an instance."""
+    splits = instance.task.splits
+    content: tuple[object, ...] = (
+        instance.description,
+        instance.task.knobs,
+        instance.budget,
+        *(split.fingerprint for split in (splits.train, splits.val, splits.test)),
+    )
+    if instance.shift is not None:
+        content += (instance.shift.fraction, instance.shift.train.fingerprint)
+    return hashlib.blake2b(repr(content).encode(), digest_size=16).hexdigest()

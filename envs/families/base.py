@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ from mapopt.training.knobs import Knobs, Range, ranges
 from mapopt.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from mapopt.data import Annotations, Splits
+    from mapopt.data import Annotations, ImageSet, Splits
     from mapopt.training.controllers.base import Controller
     from mapopt.training.task import Task
 
@@ -32,17 +32,39 @@ _BUDGET_STREAM = 0xB06E7
 """Keeps the draw of a budget apart from the draws of the data."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shift:
+    """Train images that an instance has from some fraction of its budget on."""
+
+    fraction: float
+    """Of the rounds, after which it comes: after the first at the earliest, and before the last at the latest."""
+    train: ImageSet
+
+
 @dataclass(frozen=True)
 class Instance:
     """One task with what is special about it."""
 
     task: Task
+    """With the data that a run begins with; see `task_for`."""
     description: str
     """All that is special about it, in one line."""
     budget: Budget | None = None
     """The episode's own budget, where the family varies it; else the environment's holds."""
     baseline: Controller | None = None
     """What the zero action does, where the instance starts from a schedule of its own; else the environment's."""
+    shift: Shift | None = None
+    """How the data change in mid-run, where they do."""
+
+    def task_for(self, budget: Budget) -> Task:
+        """Returns the task as it is trained with a budget: one whose data change says after how many images."""
+        if self.shift is None or budget.rounds < 2:
+            return self.task
+        from mapopt.training.task import DataChange
+
+        rounds = min(max(round(self.shift.fraction * budget.rounds), 1), budget.rounds - 1)
+        change = DataChange(after=rounds * budget.interval, train=self.shift.train)
+        return replace(self.task, change=change)
 
     def __str__(self) -> str:
         return self.description
@@ -101,12 +123,24 @@ class NumberedFamily(ABC):
         for budget in given:
             if not isinstance(budget, Budget):
                 raise ConfigError(f"budgets is {self.budgets!r}: expected a list of Budget, or an empty one")
-            budget.check(self.recipe.batch_size)
         object.__setattr__(self, "budgets", tuple(given))
+        for recipe in self.recipes:
+            for budget in self.budgets:
+                budget.check(recipe.batch_size)
+
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """The recipes that instances have; most families have one."""
+        return (self.recipe,)
 
     @abstractmethod
     def instance(self, number: int) -> Instance:
         """Returns the instance of a number in ``[0, count)``; the same number gives the same bits."""
+
+    def check_budget(self, budget: Budget) -> None:
+        """Raises ConfigError where a budget of the environment's has rounds that are no whole number of steps."""
+        for recipe in () if self.budgets else self.recipes:
+            budget.check(recipe.batch_size)
 
     def seed_of(self, number: int) -> int:
         """Returns the seed of an instance's data: no number of the other split has it.
@@ -133,6 +167,7 @@ class NumberedFamily(ABC):
         *,
         knobs: Knobs | None = None,
         baseline: Controller | None = None,
+        shift: Shift | None = None,
     ) -> Instance:
         """Returns an instance of these data, named by its kind and number and described by what is special."""
         # Flags are made from the families' fields, so what needs torch is imported where data are made.
@@ -143,16 +178,22 @@ class NumberedFamily(ABC):
         budget = self.budget_of(number)
         spent = "" if budget is None else f", {budget.images} images in {budget.rounds} rounds"
         description = f"{name}: {special}, {self.images[0]} train images{spent}"
-        return Instance(task, description, budget=budget, baseline=baseline)
+        return Instance(task, description, budget=budget, baseline=baseline, shift=shift)
 
 
 def ranges_of(family: InstanceFamily, names: Iterable[str]) -> Mapping[str, Range]:
-    """Returns name -> range of the knobs of a family's tasks: ours, and those that its recipe's own parts declare.
+    """Returns name -> range of the knobs that all of a family's tasks have.
+
+    They are ours, and those that the own parts of its recipes declare, alike in all recipes.
 
     Args:
-        family: one without a `recipe` makes its first instance for it, if a name is none of ours.
+        family: one without `recipes` makes its first instance for it, if a name is none of ours.
         names: of the knobs that are asked for.
     """
+    recipes = getattr(family, "recipes", None)
+    if recipes:
+        first, *others = [recipe.ranges() for recipe in recipes]
+        return {name: each for name, each in first.items() if all(other.get(name) == each for other in others)}
     recipe = getattr(family, "recipe", None)
     if isinstance(recipe, Recipe):
         return recipe.ranges()
@@ -160,10 +201,14 @@ def ranges_of(family: InstanceFamily, names: Iterable[str]) -> Mapping[str, Rang
 
 
 def plain_settings(family: Any) -> dict[str, Any]:
-    """Returns a family's settings as plain values, with what its knobs leave open written down."""
+    """Returns a family's settings as plain values, with what its knobs leave open written down.
+
+    Where instances have several recipes, what is left open is another number for each, and stays so.
+    """
     settings: dict[str, Any] = to_mapping(family)
     recipe, knobs = getattr(family, "recipe", None), getattr(family, "knobs", None)
-    if isinstance(settings, dict) and isinstance(recipe, Recipe) and isinstance(knobs, Knobs):
+    alone = getattr(family, "recipes", (recipe,)) == (recipe,)
+    if isinstance(settings, dict) and isinstance(recipe, Recipe) and isinstance(knobs, Knobs) and alone:
         settings["knobs"] = to_mapping(recipe.settle(knobs))
     return settings
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _DATA_FAMILY = "from-data"
 
-_NO_FLAG = ("split", "path", "budgets")
-"""What a command decides, what --data gives, and what is for the library alone."""
+_NO_FLAG = ("split", "path", "budgets", "members")
+"""What a command decides, what --data gives, and what is for the library or for --family.settings."""
 
 _NAME_HELP = f"{', '.join(FAMILIES)}, or module:attribute for one of your own."
 _SETTINGS_HELP = "Settings of a family of your own, as names with values: --family.settings variety 0.5."
@@ -129,7 +129,7 @@ def _whose(having: list[str], names: list[str]) -> str:
     if len(having) == len(names):
         return ""
     missing = [name for name in names if name not in having]
-    return f"all but {missing[0]}: " if len(missing) == 1 else f"{', '.join(having)}: "
+    return f"all but {' and '.join(missing)}: " if len(missing) < 3 else f"{', '.join(having)}: "
 
 
 if TYPE_CHECKING:

@@ -70,7 +70,7 @@ class ShapesFamily(SceneFamily):
         scenes = self.scenes_of(np.random.default_rng(self.seed_of(number)))
         smallest, largest = scenes.object_size
         special = (
-            f"{scenes.classes} classes of {smallest:g} to {largest:g} pixels, imbalance {scenes.imbalance:.2f}, "
+            f"{scenes.classes} classes of {smallest:.3g} to {largest:.3g} pixels, imbalance {scenes.imbalance:.2f}, "
             f"color {scenes.color:.2f}, clutter {scenes.clutter:.2f}, occlusion {scenes.occlusion:.2f}, "
             f"noise {scenes.noise:.3f}"
         )
@@ -88,6 +88,12 @@ class ShapesFamily(SceneFamily):
         return replace(
             self.scenes, imbalance=self.scenes.imbalance * 4 ** (self.variety * generator.uniform()), **moved
         )
+
+
+def resized(scenes: ShapesConfig, size: int) -> ShapesConfig:
+    """Returns the parameters of scenes of another size, whose objects are as large a fraction of the image."""
+    smallest, largest = scenes.object_size
+    return replace(scenes, size=size, object_size=(smallest * size / scenes.size, largest * size / scenes.size))
 
 
 def draw_splits(scenes: ShapesConfig, seed: int, images: tuple[int, int, int]) -> Splits:

@@ -22,7 +22,7 @@ from mapopt.envs.families.base import plain_settings
 from mapopt.errors import ConfigError, MapoptError, StoreError, shown
 from mapopt.files import write_record
 from mapopt.former_names import translate, translate_description
-from mapopt.registry import is_text
+from mapopt.registry import texts_in
 from mapopt.settings import from_mapping
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Decision
@@ -67,7 +67,7 @@ class RecordedSchedule:
                 f"the schedule was recorded on an instance of {self.family}, which is none of "
                 f"{', '.join(FAMILIES)}: name the family to use"
             )
-        own = sorted(_texts_in({name: value for name, value in self.settings.items() if name != "path"}))
+        own = sorted(texts_in({name: value for name, value in self.settings.items() if name != "path"}))
         if own:
             raise ConfigError(
                 f"the schedule was recorded with {', '.join(own)}, which a recording does not import: make the family "
@@ -201,12 +201,3 @@ def _settings_of(family: InstanceFamily) -> dict[str, Any]:
         return dict(json.loads(json.dumps(settings)))
     except TypeError:
         return {}
-
-
-def _texts_in(value: Any) -> set[str]:
-    """Returns the texts ``module:attribute`` in plain values."""
-    if isinstance(value, Mapping):
-        return set().union(*(_texts_in(item) for item in (*value, *value.values())))
-    if isinstance(value, list | tuple):
-        return set().union(*map(_texts_in, value))
-    return {value} if isinstance(value, str) and is_text(value) else set()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ from rich.table import Table
 from mapopt.data import ShapesConfig
 from mapopt.envs.families.base import ranges_of
 from mapopt.envs.families.registry import FAMILIES, make_family
+from mapopt.envs.families.shapes import resized
 from mapopt.envs.numbering import check_number
 from mapopt.evaluation.text_tables import new_table, print_table
 from mapopt.experiments.bench.expected import headroom_seconds
 from mapopt.experiments.bench.settings import HeadroomSettings
-from mapopt.experiments.comparison.config import config_path, load_experiment, shipped
+from mapopt.experiments.comparison.config import Experiment, config_path, load_experiment, shipped
 from mapopt.experiments.comparison.jobs import make_job
 from mapopt.metrics.statistics import Estimate, bootstrap_interval
 from mapopt.passes import Parts
@@ -157,7 +158,7 @@ def cases_of(name: str, settings: HeadroomSettings) -> list[Case]:
         ConfigError: there are fewer, or neither a family nor an experiment has the name.
     """
     if _is_experiment(name):
-        experiment = load_experiment(config_path(name))
+        experiment = _experiment(name)
         cases = []
         for number in range(settings.instances):
             turn, place = divmod(number, len(experiment.tasks))
@@ -166,21 +167,30 @@ def cases_of(name: str, settings: HeadroomSettings) -> list[Case]:
         return cases
     family = make_family(name, split="eval", **_made_with(name, settings.size))
     budget = Budget(images=settings.images, rounds=settings.rounds)
-    return [
-        Case(task=each.task, budget=each.budget or budget, schedule=each.baseline or Schedule())
-        for each in map(family.instance, range(settings.instances))
-    ]
+    cases = []
+    for each in map(family.instance, range(settings.instances)):
+        own = each.budget or budget
+        cases.append(Case(task=each.task_for(own), budget=own, schedule=each.baseline or Schedule()))
+    return cases
 
 
 def _is_experiment(name: str) -> bool:
-    """Returns whether a name is that of an experiment, shipped or in a file, rather than of a family."""
-    return name in shipped() or Path(name).suffix in (".yaml", ".yml")
+    """Returns whether a name is that of an experiment, shipped or in a file, rather than of a family.
+
+    A shipped one that has a family's name is meant by its file's name.
+    """
+    return Path(name).suffix in (".yaml", ".yml") or (name in shipped() and name not in FAMILIES)
+
+
+def _experiment(name: str) -> Experiment:
+    stem = Path(name).stem
+    return load_experiment(config_path(stem if stem in shipped() and not Path(name).is_file() else name))
 
 
 def _check(name: str, settings: HeadroomSettings) -> None:
     """Finds what is wrong with a family, an experiment or the knobs before anything trains."""
     if _is_experiment(name):
-        experiment = load_experiment(config_path(name))
+        experiment = _experiment(name)
         known: Mapping[str, Range] = experiment.methods[experiment.reference].recipe.ranges()
     else:
         family = make_family(name, split="eval", **_made_with(name, settings.size))
@@ -198,9 +208,7 @@ def _made_with(name: str, size: int) -> dict[str, Any]:
         return {}
     default = ShapesConfig()
     # As large a fraction of the image as by default, but where the family draws it.
-    scale = 1.0 if name == "small-objects" else size / default.size
-    sides = (default.object_size[0] * scale, default.object_size[1] * scale)
-    return {"scenes": ShapesConfig(size=size, object_size=sides)}
+    return {"scenes": replace(default, size=size) if name == "small-objects" else resized(default, size)}
 
 
 def _train(

@@ -138,7 +138,7 @@ class HeadroomSettings:
 
     families: tuple[str, ...] = ("shapes", "imbalanced", "small-objects", "noisy-labels", "rescue", "units", "budgets")
     """Families of instances by name; or experiments, by name or as a file, whose tasks with their seeds are the
-    instances."""
+    instances. A family comes before a shipped experiment of its name, which recipes.yaml stands for."""
     instances: int = 18
     """Of every family, from those for evaluating agents."""
     candidates: int = 8

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from mapopt.training.record import describe_round as describe_round
     from mapopt.training.settings import TrainSettings as TrainSettings
     from mapopt.training.snapshots import Snapshot as Snapshot
+    from mapopt.training.task import DataChange as DataChange
     from mapopt.training.task import Task as Task
     from mapopt.training.trained_detector import Prediction as Prediction
     from mapopt.training.trained_detector import TrainedDetector as TrainedDetector
@@ -74,6 +75,7 @@ else:
             "CheckpointFolder": "mapopt.training.checkpoint",
             "Constant": "mapopt.training.controllers.fixed",
             "Controller": "mapopt.training.controllers.base",
+            "DataChange": "mapopt.training.task",
             "Decision": "mapopt.training.controllers.base",
             "Fleet": "mapopt.training.fleet",
             "Interval": "mapopt.training.history",

@@ -33,7 +33,7 @@ from mapopt.training.knobs import Knobs
 from mapopt.training.lane_detections import detections_by_lane, images_together
 from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
-from mapopt.training.optimizers.base import clip_rows, follow_rows
+from mapopt.training.optimizers.base import clip_rows
 from mapopt.training.optimizers.registry import averages_already
 from mapopt.training.packing import Pack, Packing, Rows, make_rows
 from mapopt.training.ramps import Via
@@ -82,8 +82,7 @@ class LaneEngine:
         """
         if task is not None:
             check_alike([self.tasks[lane], task])
-            self.tasks[lane] = task
-            self._sets.evict([own.splits for own in self.tasks])
+            self.lend(lane, task)
         self.seeds[lane], self.seen[lane] = seed, 0
         self.knobs[lane] = self.tasks[lane].knobs.settled()
         self.diverged[lane] = False
@@ -91,6 +90,11 @@ class LaneEngine:
         self.detector.initialize(lane, seed)
         self._tell(self.detector, lane, lane)
         self.renew(lane)
+
+    def lend(self, lane: int, task: Task) -> None:
+        """Gives a lane another task, like its own, and nothing else."""
+        self.tasks[lane] = task
+        self._sets.evict([splits for own in self.tasks for splits in own.all_splits])
 
     def renew(self, lane: int) -> None:
         """Begins optimizer and average of a lane anew, from the weights that it has."""
@@ -101,7 +105,13 @@ class LaneEngine:
 
     def _tell(self, detector: Detector, place: int, lane: int) -> None:
         """Tells a detector's lane about the classes of an engine's lane."""
-        tell_classes(detector, place, self.recipe, self.tasks[lane].splits.train.annotations)
+        tell_classes(detector, place, self.recipe, self._set(lane, "train").images.annotations)
+
+    def _tell_changed(self) -> None:
+        """Tells the detector anew about the lanes whose data change in mid-run."""
+        for lane, task in enumerate(self.tasks):
+            if task.change is not None:
+                self._tell(self.detector, lane, lane)
 
     def train(
         self,
@@ -132,6 +142,7 @@ class LaneEngine:
         training = [lane for lane in range(self.lanes) if asked[lane] and not lost[lane] and steps.steps[lane]]
         log = IntervalLog(self.lanes, self.device, measures=measures)
         self._given = {lane: weights for lane, weights in self._given.items() if lane not in training}
+        self._tell_changed()
         if training:
             self._play(training, steps, log)
         for lane in range(self.lanes):
@@ -193,7 +204,7 @@ class LaneEngine:
         with torch.no_grad():
             moved = pack.rows.step(gradient, self.recipe.scaled(knobs), pack.running, by_ratio=steps.by_ratio)
         if self.recipe.ema:
-            self._follow(pack, steps.sizes, step)
+            pack.follow([self.seen[lane] // size + step for lane, size in zip(pack.lanes, steps.sizes, strict=True)])
         log.add(
             losses,
             gradients=norms,
@@ -205,18 +216,6 @@ class LaneEngine:
         )
         if log.components is not None:
             log.components.add(components, pack.running)
-
-    @torch.no_grad()
-    def _follow(self, pack: Pack, sizes: Sequence[int], step: int) -> None:
-        """Moves the averaged weights; early on the average is short, so that it forgets the initialisation.
-
-        How early is counted in steps of the present size.
-        """
-        before = [self.seen[lane] // size + step for lane, size in zip(pack.lanes, sizes, strict=True)]
-        counts = torch.tensor(before, device=self.device)
-        decay = ((1 + counts) / (10 + counts)).clamp(max=self.recipe.ema).float()
-        assert pack.rows.average is not None
-        follow_rows(pack.rows.average, pack.rows.detector.weights.detach(), decay, pack.running)
 
     @torch.no_grad()
     def evaluate(
@@ -260,6 +259,7 @@ class LaneEngine:
     ) -> list[dict[str, Any]]:
         """Returns the unweighted losses of lanes, all by default, on their own split; see `held_out_losses`."""
         chosen = list(range(self.lanes)) if lanes is None else list(lanes)
+        self._tell_changed()
         pack = self._packing.pack(chosen, self.diverged)
         sets, detector = [self._set(lane, split) for lane in pack.lanes], pack.rows.detector
         with evaluating(detector, self._evaluated()[pack.lanes], range(len(pack.lanes))):
@@ -348,4 +348,5 @@ class LaneEngine:
         check_fits(snapshot, self._all.places(0), self.tasks[0])
 
     def _set(self, lane: int, split: str) -> DeviceSet:
-        return self._sets.get(self.tasks[lane].splits, split)
+        task = self.tasks[lane]
+        return self._sets.get(task.splits_at(self.seen[lane]) if split == "train" else task.splits, split)

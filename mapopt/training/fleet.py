@@ -187,6 +187,12 @@ class Fleet:
         engine, place = self._place[lane]
         engine.reset(place, seed, task)
 
+    def lend(self, lane: int, other: int) -> None:
+        """Gives a lane that rests the task of another one, so that it holds no images of its own until its reset."""
+        engine, place = self._place[lane]
+        lender, lent = self._place[other]
+        engine.lend(place, lender.tasks[lent])
+
     def renew(self, lane: int) -> None:
         """Begins a lane's optimizer and average anew, from the weights that it has."""
         engine, place = self._place[lane]

@@ -18,7 +18,7 @@ from mapopt.detectors.interface import Detector, KnobTable
 from mapopt.detectors.registry import build_detector, supports_lanes
 from mapopt.errors import ConfigError
 from mapopt.registry import Choice
-from mapopt.training.optimizers.base import RowOptimizer
+from mapopt.training.optimizers.base import RowOptimizer, follow_rows
 from mapopt.training.optimizers.in_place import waits
 from mapopt.training.optimizers.part_rates import PartRates, part_factors
 from mapopt.training.optimizers.registry import make_optimizer
@@ -132,6 +132,18 @@ class Pack:
     def places(self) -> list[int]:
         """The rows of the lanes that train."""
         return [self.lanes.index(lane) for lane in self.training]
+
+    @torch.no_grad()
+    def follow(self, steps: Sequence[int]) -> None:
+        """Moves the averaged weights; early on the average is short, so that it forgets the initialisation.
+
+        Args:
+            steps: that each row has taken before, counted in steps of its present size.
+        """
+        counts = torch.tensor(steps, device=self.running.device)
+        decay = ((1 + counts) / (10 + counts)).clamp(max=self.rows.recipe.ema).float()
+        assert self.rows.average is not None
+        follow_rows(self.rows.average, self.rows.detector.weights.detach(), decay, self.running)
 
     def still_running(self) -> list[int]:
         """Returns the lanes that train, as far as is known without waiting for a device."""

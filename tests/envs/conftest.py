@@ -30,6 +30,8 @@ def tiny_family(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Numbe
     def make(name: str = "shapes", **changes: Any) -> NumberedFamily:
         own: dict[str, Any] = {"path": Path(folder), "size": 48} if name == "from-data" else {}
         own |= {"budgets": ()} if name == "budgets" else {}  # those of the family are long
+        # The batch is one of what it draws; the budgets of tests are for steps of four.
+        own |= {"recipe": Recipe(), "batches": (4,)} if name == "recipes" else {}
         return make_family(name, **{**TINY, **own, **changes})
 
     return make

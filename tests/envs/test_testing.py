@@ -122,16 +122,16 @@ class Unsteady(ShapesFamily):
         (Endless(**SMALL), r"instance\(-1\) is there, expected a ConfigError: it has 3"),
         (Mute(**SMALL), "two instances have the description 'an instance'"),
         (Mute(**SMALL, text="two\nlines"), r"the description 'two\\nlines' has more lines than one, or none"),
-        (
-            Unsteady(**SMALL),
-            "its instances cannot be lanes of an environment: the lanes of a fleet have different recipes",
-        ),
         (Unsteady(**SMALL, budget=Budget(images=6, rounds=1)), "no whole number of steps of 4"),
     ],
 )
 def test_a_broken_promise_of_a_family_is_named(family: ShapesFamily, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_family(family)
+
+
+def test_instances_may_have_recipes_of_their_own() -> None:
+    check_family(Unsteady(**SMALL))
 
 
 class Single:

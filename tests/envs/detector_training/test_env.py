@@ -65,7 +65,7 @@ def test_doing_nothing_is_the_baselines_run_bit_for_bit(
     env = make(family=chosen, action=action)
     play(env, nothing, options={"instance": 2, "training_seed": 7})
     instance = chosen.instance(2)
-    result = run(Trainer(instance.task, seed=7), instance.baseline or Schedule(), BUDGET)
+    result = run(Trainer(instance.task_for(BUDGET), seed=7), instance.baseline or Schedule(), BUDGET)
     for ours, theirs in zip(env.lanes.histories[0], result.history, strict=True):
         assert ours.val == theirs.val
         assert replace(ours.interval, seconds=0.0, processor_seconds=0.0) == replace(
@@ -95,7 +95,7 @@ def test_a_baseline_that_moves_a_knob_of_nobody_is_refused_when_the_environment_
 
 
 @pytest.mark.parametrize("reward", ["gain", "f1", "oLRP"])
-@pytest.mark.parametrize("family", ["shapes", "rescue", "from-data"])
+@pytest.mark.parametrize("family", ["shapes", "rescue", "from-data", "shift"])
 def test_a_policy_in_the_environment_equals_the_same_policy_in_a_run(
     family: str, reward: str, tiny_family: MakeFamily
 ) -> None:
@@ -108,7 +108,7 @@ def test_a_policy_in_the_environment_equals_the_same_policy_in_a_run(
     for _ in range(BUDGET.rounds):
         seen, *_ = env.step(agent.act(seen))
     instance = chosen.instance(1)
-    result = run(Trainer(instance.task, seed=4), PolicyController(agent, instance.baseline), BUDGET)
+    result = run(Trainer(instance.task_for(BUDGET), seed=4), PolicyController(agent, instance.baseline), BUDGET)
     assert [played.val for played in env.lanes.histories[0]] == [played.val for played in result.history]
     assert [played.knobs for played in env.lanes.histories[0]] == [played.knobs for played in result.history]
     assert env.lanes.histories[0][-1].knobs != instance.task.knobs
@@ -144,7 +144,7 @@ def test_the_test_split_is_ignored_in_observations_rewards_and_infos_before_the_
     for family in (FAMILY, OtherTest(FAMILY)):
         env = make(family=family, reward=reward, features=EVERYTHING)
         episodes.append(play(env, options={"instance": 0, "training_seed": 1}))
-        tests.append(env.lanes.fleet.detect("test")[0].scores.tolist())
+        tests.append(env.lanes.fleet_of(0)[0].detect("test")[0].scores.tolist())
     assert episodes[0] == episodes[1]
     assert tests[0] != tests[1]
 
@@ -156,7 +156,7 @@ def test_only_the_last_info_knows_the_test_and_the_seconds() -> None:
         _, _, ended, _, info = env.step(np.zeros(3))
         for name in ("test_ap", "test_ap50", "test_ap75", "seconds"):
             assert (name in info) == ended == (step == BUDGET.rounds - 1)
-    report = env.lanes.fleet.evaluate("test")[0]
+    report = env.lanes.fleet_of(0)[0].evaluate("test")[0]
     assert (info["test_ap"], info["test_ap50"], info["test_ap75"]) == (report.ap, report.ap50, report.ap75)
 
 
@@ -185,7 +185,7 @@ def test_a_diverged_episode_ends_with_nothing_but_the_cost_of_the_budget(reward:
     env.reset(seed=0)
     _, first, *_ = env.step(np.zeros(3))
     with torch.no_grad():
-        env.lanes.fleet._place[0][0].detector.weights[0] = float("nan")
+        env.lanes.fleet_of(0)[0]._place[0][0].detector.weights[0] = float("nan")
     seen, second, terminated, _, info = env.step(np.zeros(3))
     assert terminated
     assert info["diverged"]
@@ -311,5 +311,5 @@ def test_what_is_drawn_is_what_was_played() -> None:
     assert np.array_equal(image.pixels, val.pixels[0].permute(1, 2, 0).numpy())
     notes = val.annotations
     np.testing.assert_allclose(image.true_boxes, notes.boxes[notes.images == 0] * float(val.scale[0]))
-    detections = env.lanes.fleet.detect("val")[0]
+    detections = env.lanes.fleet_of(0)[0].detect("val")[0]
     assert len(image.scores) == (detections.image_ids == 0).sum() > 0

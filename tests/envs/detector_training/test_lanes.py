@@ -23,9 +23,10 @@ from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.controllers.reactive import Patience
 from mapopt.training.fleet import Trainer
 from mapopt.training.history import Round
-from mapopt.training.knobs import Knobs
+from mapopt.training.knobs import Knobs, Range
 from mapopt.training.loop import run
 from mapopt.training.recipe import Recipe
+from mapopt.training.task import Task
 
 FAMILY = ShapesFamily(images=(16, 8, 8), count=4, recipe=Recipe(batch_size=4))
 BUDGET = Budget(images=8 * 6, rounds=6)
@@ -47,12 +48,29 @@ class Given:
         return self.make[number]()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Knobless(Task):
+    """A task without one of the knobs."""
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        return {name: bounds for name, bounds in super().ranges.items() if name != "augment"}
+
+
 def default_instance(**task: Any) -> Instance:
     return replace(DEFAULT_INSTANCE, task=replace(DEFAULT_INSTANCE.task, **task))
 
 
 def of_another_recipe() -> Instance:
     return default_instance(recipe=Recipe(batch_size=4, clip=1.0))
+
+
+def of_other_steps() -> Instance:
+    return default_instance(recipe=Recipe(batch_size=3))
+
+
+def of_an_impossible_recipe() -> Instance:
+    return default_instance(recipe=Recipe(batch_size=4, optimizer="dog", frozen="stem"))
 
 
 def of_another_length() -> Instance:
@@ -70,8 +88,8 @@ def without_val_objects() -> Instance:
 @pytest.mark.parametrize(
     ("other", "error", "message"),
     [
-        (of_another_recipe, ConfigError, "different recipes or classes"),
-        (of_another_length, ConfigError, "test splits of 8 and 16 images"),
+        (of_other_steps, ConfigError, "no whole number of steps of 3"),
+        (of_an_impossible_recipe, ConfigError, "which evaluates an average of its own"),
         (without_val_objects, DataError, "the val set has 8 images but no object to find"),
     ],
 )
@@ -93,10 +111,27 @@ def test_an_instance_that_cannot_be_played_is_refused_and_what_is_played_goes_on
     assert ours[4]["round"].tolist() == [2, 2]
 
 
-def test_one_lane_takes_one_recipe_too() -> None:
-    env = DetectorTrainingEnv(Given((default_instance, of_another_recipe)), budget=BUDGET)
-    env.reset(seed=0, options={"instance": 0})
-    with pytest.raises(ConfigError, match="different recipes"):
+@pytest.mark.parametrize("other", [of_another_recipe, of_another_length])
+def test_one_lane_takes_another_recipe_or_length_too(other: Callable[[], Instance]) -> None:
+    env = DetectorTrainingEnv(Given((default_instance, other)), budget=BUDGET)
+    for number, make in enumerate((default_instance, other, default_instance)):
+        env.reset(options={"instance": number % 2, "training_seed": 3})
+        played = [env.step(np.zeros(4))[4]["val_ap"] for _ in range(2)]
+        trainer = Trainer(make().task, seed=3)
+        rounds = run(trainer, Schedule(), BUDGET, select="last").history
+        assert played == [each.val.ap for each in rounds[:2]]
+        assert env.lanes.histories[0][1].interval.class_loss == rounds[1].interval.class_loss
+
+
+def test_an_instance_without_a_knob_that_actions_set_is_refused() -> None:
+    def of_no_such_knob() -> Instance:
+        task = DEFAULT_INSTANCE.task
+        own = Knobless(name=task.name, splits=task.splits, recipe=task.recipe, knobs=task.knobs)
+        return replace(DEFAULT_INSTANCE, task=own)
+
+    env = DetectorTrainingEnv(Given((default_instance, of_no_such_knob)), budget=BUDGET)
+    env.reset(options={"instance": 0})
+    with pytest.raises(ConfigError, match="unknown knob 'augment'"):
         env.reset(options={"instance": 1})
     assert env.step(np.zeros(4))[4]["round"] == 1
 
@@ -217,12 +252,13 @@ def test_a_picture_of_every_lane_looks_at_every_lane_once(monkeypatch: pytest.Mo
     env.reset(seed=0)
     env.step(np.zeros((3, 4)))
     asked: list[Any] = []
-    detect = env.lanes.fleet.detect
+    fleet, _ = env.lanes.fleet_of(0)
+    detect = fleet.detect
 
     def counted(split: Any, *, lanes: Sequence[int] | None = None) -> Any:
         asked.extend(range(3) if lanes is None else lanes)
         return detect(split, lanes=lanes)
 
-    monkeypatch.setattr(env.lanes.fleet, "detect", counted)
+    monkeypatch.setattr(fleet, "detect", counted)
     assert env.render() is not None
     assert asked == [0, 1, 2]

@@ -28,6 +28,15 @@ CASES: dict[str, dict[str, Any]] = {
     "rescue": {},
     "units": {},
     "budgets": {"budgets": ()},
+    "shift": {},
+    "mixture": {"members": ("shapes", "units", {"name": "rescue", "count": 18})},
+    "recipes": {
+        "recipe": Recipe(),
+        "optimizers": (Recipe().optimizer,),
+        "losses": (Recipe().loss,),
+        "batches": (4,),
+        "sizes": (32, 48),
+    },
     "from-data": {"path": "DATA", "size": 48, "crop": (0.4, 0.8)},
 }
 """Every family with the settings that it needs; "DATA" stands for a folder of images."""
