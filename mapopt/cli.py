@@ -11,15 +11,18 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 
 from mapopt import __version__
 from mapopt.bounds import check_seed
+from mapopt.commands.command import Command
 from mapopt.commands.registry import COMMANDS, SUMMARIES, find_command
 from mapopt.errors import ConfigError, MapoptError, out_of_memory
 from mapopt.paths import shown_path
-from mapopt.processes import Interrupted, signals_interrupt
+from mapopt.processes import Interrupted, signals_interrupt, speaks
 from mapopt.waiting import Waiting
 from mapopt.wording import at_a_terminal
 
@@ -37,63 +40,98 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of files need not be UTF-8, and printing one is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")
-    with signals_interrupt():
-        try:
-            return _main(list(sys.argv[1:] if argv is None else argv))
-        finally:
-            _end_output()
+    words = list(sys.argv[1:] if argv is None else argv)
+    call = _Call("mapopt")
+    return _guarded(call, lambda: _main(words, call))
 
 
-def _main(arguments: list[str]) -> int:
+def run_command(command: Command, prog: str) -> int:
+    """Runs a command in one of several processes; returns its exit status."""
+    return _guarded(_Call(prog, command), lambda: _run(command, prog))
+
+
+@dataclass
+class _Call:
+    """What is called, for messages."""
+
+    prog: str
+    command: Command | None = None
+
+
+def _main(arguments: list[str], call: _Call) -> int:
     if arguments[:1] == ["help"] and len(arguments) > 1:
         arguments = [*arguments[1:], "--help"]
     name, rest = arguments[0] if arguments else "help", arguments[1:]
     family = any(known.startswith(f"{name} ") for known in COMMANDS)
-    prog, command = f"mapopt {name}" if family or name == "completion" else "mapopt", None
-    try:
-        if name in ("-h", "--help", "help"):
-            return _say(overview())
-        if name == "--version":
-            return _say(f"mapopt {__version__}")
-        if family and (not rest or rest[0] in ("-h", "--help", "help")):
-            return _say(overview(name))
-        if name == "completion":
-            return _print_completion(rest)
-        if family:
-            name, rest = f"{name} {rest[0]}", rest[1:]
-        cls = find_command(name)
-        prog = f"mapopt {name}"
-        from mapopt.commands.parsing import parse
-        from mapopt.settings import to_yaml
+    call.prog = f"mapopt {name}" if family or name == "completion" else "mapopt"
+    if name in ("-h", "--help", "help"):
+        return _say(overview())
+    if name == "--version":
+        return _say(f"mapopt {__version__}")
+    if family and (not rest or rest[0] in ("-h", "--help", "help")):
+        return _say(overview(name))
+    if name == "completion":
+        return _print_completion(rest)
+    if family:
+        name, rest = f"{name} {rest[0]}", rest[1:]
+    cls = find_command(name)
+    call.prog = f"mapopt {name}"
+    from mapopt.commands.parsing import parse
+    from mapopt.settings import to_yaml
 
-        command = parse(cls, rest, prog=prog)
-        if command.print_config:
-            print(to_yaml(command.settings()), end="", flush=True)
-            return 0
-        check_seed(command.seed)
-        # A command whose output is piped shows that it works; what it has to say itself goes before.
-        with at_a_terminal(), Waiting(prog, stream=sys.stderr, announce=False, quiet=sys.stdout.isatty()):
-            status = command.run() or 0
-        # What is still to be written fails here, where it is expected, and not while Python exits.
-        sys.stdout.flush()
-        return status
+    call.command = command = parse(cls, rest, prog=call.prog)
+    if command.print_config:
+        print(to_yaml(command.settings()), end="", flush=True)
+        return 0
+    if (count := command.processes_to_start()) > 1:
+        from mapopt.training.launching import launch
+
+        return launch(count, partial(run_command, command, call.prog))
+    return _run(command, call.prog)
+
+
+def _run(command: Command, prog: str) -> int:
+    check_seed(command.seed)
+    # A command whose output is piped shows that it works; what it has to say itself goes before.
+    quiet = sys.stdout.isatty() or not speaks()
+    with at_a_terminal(), Waiting(prog, stream=sys.stderr, announce=False, quiet=quiet):
+        status = command.run() or 0
+    # What is still to be written fails here, where it is expected, and not while Python exits.
+    sys.stdout.flush()
+    return status
+
+
+def _guarded(call: _Call, work: Callable[[], int]) -> int:
+    """Does a piece of work, and turns what can go wrong into a line; returns the exit status."""
+    with signals_interrupt():
+        try:
+            return _in_a_line(call, work)
+        finally:
+            _end_output()
+
+
+def _in_a_line(call: _Call, work: Callable[[], int]) -> int:
+    try:
+        return work()
     except MapoptError as error:
-        return _complain(prog, str(error))
+        return _complain(call.prog, str(error))
     except KeyboardInterrupt as end:
+        kept = call.command.kept() if call.command else "Nothing was kept."
         # A terminal that was closed takes no line.
         with suppress(OSError):
-            print(f"\n{prog}: interrupted. {command.kept() if command else 'Nothing was kept.'}", file=sys.stderr)
+            if speaks():
+                print(f"\n{call.prog}: interrupted. {kept}", file=sys.stderr)
         return end.status if isinstance(end, Interrupted) else 130
     except BrokenPipeError:
         # Whoever read our output, such as `head`, has had enough.
         return 1
     except OSError as error:
-        return _complain(prog, _failed(error))
+        return _complain(call.prog, _failed(error))
     except (MemoryError, RuntimeError) as error:
         said = out_of_memory(error)
         if not said:
             raise
-        return _complain(prog, said)
+        return _complain(call.prog, said)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
 
@@ -108,7 +146,8 @@ def _complain(prog: str, error: str) -> int:
     """Prints an error as one line; returns the exit status."""
     # Where the line cannot be written either, the status says it.
     with suppress(OSError):
-        print(f"{prog}: error: {' '.join(error.split())}", file=sys.stderr)
+        if speaks():
+            print(f"{prog}: error: {' '.join(error.split())}", file=sys.stderr)
     return 2
 
 

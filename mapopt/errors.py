@@ -51,6 +51,10 @@ class WorkerError(MapoptError):
     """A worker process died, or the memory did not suffice."""
 
 
+class ProcessLost(MapoptError):
+    """Another of the processes that train together has ended."""
+
+
 def out_of_memory(error: BaseException) -> str:
     """Returns a line about an error if it is one of memory, Python's, numpy's or torch's; else an empty text.
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+
+from mapopt.errors import ConfigError
 
 _ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -87,6 +89,40 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="parent").start()
+
+
+NAMES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Variables of the environment that processes which train together find each other by, torchrun's."""
+
+
+def announced(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """Returns which of the processes that train together this is, and of how many.
+
+    Raises:
+        ConfigError: what the environment says cannot be.
+
+    >>> announced({})
+    (0, 1)
+    >>> announced({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"})
+    (1, 2)
+    """
+    if not all(environment.get(name) for name in NAMES):
+        return 0, 1
+    index, count = (environment[name] for name in NAMES[:2])
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise ConfigError(
+            f"RANK is '{index}' and WORLD_SIZE '{count}' in the environment: expected whole numbers, the first below "
+            "the second, as torchrun sets them"
+        )
+    return int(index), int(count)
+
+
+def speaks() -> bool:
+    """Says whether this process prints: of several that train together only the first does."""
+    try:
+        return announced()[0] == 0
+    except ConfigError:
+        return True
 
 
 def describe_exit(code: int | None) -> str:

@@ -29,6 +29,7 @@ LINKS = {
 LAYERS = {
     "mapopt.errors": 0,
     "mapopt.bounds": 0,
+    "mapopt.collectives": 0,
     "mapopt.compiling": 0,
     "mapopt.devices": 0,
     "mapopt.documents": 0,

@@ -43,6 +43,10 @@ class Command:
         """Does the work; returns the exit status, None being 0."""
         raise NotImplementedError
 
+    def processes_to_start(self) -> int:
+        """Returns in how many processes that work together it is to be run; 1 is this one."""
+        return 1
+
     def kept(self) -> str:
         """Says what an interrupted command leaves behind, and how to go on."""
         return "Nothing was kept."

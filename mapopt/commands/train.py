@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from mapopt.bounds import THREADS, check_whole
 from mapopt.commands.command import Command
-from mapopt.errors import MapoptError, TimeUp
+from mapopt.errors import ConfigError, MapoptError, TimeUp
 from mapopt.fields import NOT_A_SETTING
 from mapopt.files import write_bytes
+from mapopt.processes import announced, speaks
 from mapopt.trackers import check_tracker
+from mapopt.training.distributed import check_processes
 from mapopt.training.run_files import FIGURES, RESULT, output_of, stage
 from mapopt.training.settings import TrainSettings
 
@@ -43,6 +46,7 @@ class Train(TrainSettings, Command):
         "mapopt train --recipe.loss rank_sort --images 25600 --out runs/rank-sort",
         "mapopt train --data cells --size 96 128 --recipe.detector resnet18 --out runs/cells --resume",
         "mapopt train --data cells --size 96 128 --epochs 40 --workers 2 --time-limit 1.5 --out runs/cells",
+        "mapopt train --data cells --size 96 128 --recipe.detector resnet18 --processes 2 --out runs/two",
     )
 
     out: Path = Path("runs/train")
@@ -58,12 +62,34 @@ class Train(TrainSettings, Command):
     figures: bool = field(default=True, metadata=NOT_A_SETTING)
     """Draw figures into the folder at the end; `mapopt plot RUN` draws them later."""
 
+    processes: int = field(default=1, metadata=NOT_A_SETTING)
+    """Share every step and every evaluation among so many processes of this machine, each with a GPU of its own where
+    there are some; torchrun starts them on several machines."""
+
+    def processes_to_start(self) -> int:
+        """Returns the processes that were asked for, unless this is one of them.
+
+        Raises:
+            ConfigError: that is no number of processes, or torchrun has started others.
+        """
+        check_whole("processes", self.processes, 1, THREADS)
+        started = announced()[1]
+        if started == 1:
+            check_processes(self.device, self.recipe.batch_size, self.processes)
+            return self.processes
+        if self.processes not in (1, started):
+            raise ConfigError(
+                f"processes is {self.processes}, but torchrun has started {started}: leave it out, or give the same"
+            )
+        return 1
+
     def run(self) -> int:
         """Trains, and tests the best weights; returns 1 if the run diverged."""
         begun, finished = stage(self.out, resume=self.resume)
         check_tracker(self.log)
         self.check_run(resumed=begun, finished=finished)
-        output_of(self.out).check(resume=self.resume, overwrite=self.overwrite)
+        if speaks():
+            output_of(self.out).check(resume=self.resume, overwrite=self.overwrite)
         # What is wrong with the flags has been said by now; what is imported from here on takes seconds.
         from mapopt.training.session import train_detector
         from mapopt.training.shown import Shown
@@ -72,7 +98,8 @@ class Train(TrainSettings, Command):
         try:
             run = train_detector(self, out=self.out, resume=self.resume, overwrite=self.overwrite, shown=shown)
         except TimeUp as error:
-            print(error)
+            if speaks():
+                print(error)
             return OUT_OF_TIME
         return int(run.status == "diverged")
 

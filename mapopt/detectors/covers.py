@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mapopt.detectors.dense.entries import OwnClassLoss
-from mapopt.detectors.list_losses import IGNORED, Examples, ListLosses, pad_rows, part_crowds
+from mapopt.detectors.list_losses import IGNORED, Examples, ListLosses, join_examples, pad_rows, part_crowds
 
 
 def covers_of(model: nn.Module) -> list[Cover]:
@@ -139,7 +139,10 @@ class BoxHeadCover(HeadCover):
                 heads.select_training_samples = before
         logits, deltas = predicted
         places, matched, labels, _ = sampled
-        classification, box = self._terms(logits, deltas, places, matched, labels, targets, own["loss_classifier"])
+        # What is sampled and predicted is that of all processes, but for the places that each has looked at.
+        places = self.losses.processes.join_lists(places)
+        every = join_examples(self.losses.processes, targets)
+        classification, box = self._terms(logits, deltas, places, matched, labels, every, own["loss_classifier"])
         return result, _merge(
             own, {"loss_classifier": classification, "loss_box_reg": box}, "loss_box_reg", self.losses
         )

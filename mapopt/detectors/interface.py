@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mapopt.collectives import ALONE, Processes
 from mapopt.errors import ConfigError
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.suppression import suppress
@@ -60,6 +61,9 @@ class Detector(Protocol):
     components: dict[str, Tensor] | None = None
     """Where this is a dictionary, `losses` puts the components of its losses there, such as ``rank`` and ``sort``: name
     -> ``[lanes]``, without gradient and without the weights that knobs give them. They change no loss."""
+    processes: Processes = ALONE
+    """Where several processes share a step, `losses` gets the images of one of them. Losses that are a mean over images
+    need nothing else; those that count or rank a batch join it with the others' there, as `join_batch` does."""
 
     def initialize(self, lane: int, seed: int) -> None:
         """Draws the weights of one lane from a seed, or loads the pretrained ones that were asked for."""
@@ -150,6 +154,39 @@ def keeping_components(detector: Detector, *, wanted: bool = True) -> Iterator[d
         yield kept
     finally:
         detector.components = None
+
+
+@contextmanager
+def sharing(detector: Detector, processes: Processes) -> Iterator[None]:
+    """Lets the losses of a detector be those of the batches of several processes together."""
+    detector.processes = processes
+    try:
+        yield
+    finally:
+        detector.processes = ALONE
+
+
+def join_batch(processes: Processes, logits: Tensor, boxes: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Targets]:
+    """Joins what a loss reads of the images of several processes; gradients go back to each one's own.
+
+    Args:
+        processes: that share a step.
+        logits: ``[lanes, batch, ...]``.
+        boxes: ``[lanes, batch, ...]`` predicted.
+        targets: the objects.
+    """
+    if not processes.several:
+        return logits, boxes, targets
+    parts = (logits, boxes, targets.boxes, targets.labels, targets.crowd)
+    columns = [processes.join(part, dim=1) for part in parts]
+    counted = None
+    if targets.counted is not None:
+        counted = processes.join(targets.counted, dim=1)
+        # Those that count stand first, as in a batch of a single process.
+        order = (~counted).to(torch.uint8).argsort(dim=1, stable=True)
+        lanes = torch.arange(len(order), device=order.device)[:, None]
+        columns, counted = [column[lanes, order] for column in columns], counted[lanes, order]
+    return columns[0], columns[1], Targets(columns[2], columns[3], columns[4], counted)
 
 
 _MEAN = (123.675, 116.28, 103.53)

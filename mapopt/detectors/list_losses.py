@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from mapopt.collectives import ALONE, Processes
 from mapopt.detectors.dense.entries import OwnClassLoss
 from mapopt.detectors.dense.geometry import Assignment, in_crowd
 from mapopt.detectors.dense.losses import DenseLoss
@@ -42,12 +43,14 @@ class ListLosses:
         own_box: whether the model's own box loss stays.
         weights: values of knobs where there are no others.
         knobs: values for the loss, ``[1]`` each; None takes the weights and leaves the loss as it is.
+        processes: which share the batch, see `mapopt.detectors.together`.
     """
 
     def __init__(self, loss: DenseLoss, *, background: bool, class_weight: float = 1.0) -> None:
         self._loss, self.background, self.own_box = loss, background, loss.own_box
         self.weights = {"class_weight": class_weight, "box_weight": 1.0, "surrogate_weight": 1.0}
         self.knobs: KnobTable | None = None
+        self.processes = ALONE
 
     @property
     def needs_own(self) -> bool:
@@ -155,6 +158,12 @@ def part_crowds(example: dict[str, Tensor]) -> dict[str, Tensor]:
     region = crowd.to(boxes.device, torch.bool)
     objects = {name: value[~region] for name, value in example.items() if name in _PER_OBJECT}
     return {**example, **objects, _CROWDS: boxes[region]}
+
+
+def join_examples(processes: Processes, examples: Examples) -> Examples:
+    """Returns the objects of the images of all processes, one process after the other."""
+    columns = {name: processes.join_lists([example[name] for example in examples]) for name in examples[0]}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def pad_rows(rows: Sequence[Tensor], value: float = 0) -> Tensor:

@@ -21,6 +21,7 @@ from mapopt.detectors.dense.rows import Row, RowModule, seeded
 from mapopt.detectors.drop_in import FAMILIES, cover_losses
 from mapopt.detectors.interface import Detector, KnobTable, Targets
 from mapopt.detectors.objective import NO_REWARD, OWN_LOSS, Objective
+from mapopt.detectors.together import joins_losses, losses_together
 from mapopt.errors import ConfigError
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.torchvision import evaluating, limits_of
@@ -152,8 +153,9 @@ class ModuleDetector(Detector):
             # The weights of the terms come later, for all terms alike.
             full = torch.ones(1, device=self.device)
             self._replaced.knobs = {**knobs, "class_weight": full, "box_weight": full}
+            self._replaced.processes = self.processes
         try:
-            with seeded(seed, self.device):
+            with seeded(self._own_seed(seed), self.device), losses_together(self.model, self.processes):
                 terms = self._run(images, examples)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
@@ -273,6 +275,11 @@ class ModuleDetector(Detector):
         if len(parts) < 2:
             return named
         return {name: value for name, value in named.items() if name not in REPLACED_TERMS} | parts
+
+    def _own_seed(self, seed: int) -> int:
+        """Returns the seed of this process's step: what all of them draw for the whole batch is the same."""
+        together = not self.processes.several or joins_losses(self.model)
+        return seed if together else (seed + self.processes.index) % 2**63
 
     def _set_knobs(self, knobs: KnobTable) -> None:
         for name in getattr(self.model, "knobs", {}):

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mapopt.collectives import ALONE, Processes
 from mapopt.data.augmentation.always import Draw, augment_boxes, augment_images, draw, visible
 from mapopt.data.augmentation.settings import MIN_VISIBLE, NONE, Augmentation
 from mapopt.data.on_demand import PixelsOnDemand
@@ -184,9 +185,18 @@ def make_batch(
 
 
 def batches_of_step(
-    sets: Sequence[DeviceSet], plan: Plan, sizes: Sequence[int], step: int, *, size: int, pieces: int
+    sets: Sequence[DeviceSet],
+    plan: Plan,
+    sizes: Sequence[int],
+    step: int,
+    *,
+    size: int,
+    pieces: int,
+    processes: Processes = ALONE,
 ) -> Iterator[tuple[Tensor, Targets]]:
     """Yields the batch of a step in equal pieces, and has the images of the next one decoded meanwhile.
+
+    Of every piece each process gets its own part, one after the other.
 
     Args:
         sets: as for `make_batch`.
@@ -194,14 +204,17 @@ def batches_of_step(
         sizes: images a step of each lane.
         step: position in the interval.
         size: images of every lane's batch.
-        pieces: a divisor of the sizes.
+        pieces: a divisor of the sizes; times the number of processes, too.
+        processes: that share the step.
     """
-    parts = [own // pieces for own in sizes]
+    count = processes.count
+    parts, size = [own // (pieces * count) for own in sizes], size // (pieces * count)
     for piece in range(pieces):
-        starts = [step * own + piece * part for own, part in zip(sizes, parts, strict=True)]
-        batch = make_batch(sets, plan, starts, parts, size=size // pieces)
-        coming = [start + part for start, part in zip(starts, parts, strict=True)]
-        expect_batch(sets, plan, coming, parts, size=size // pieces)
+        place = piece * count + processes.index
+        starts = [step * own + place * part for own, part in zip(sizes, parts, strict=True)]
+        batch = make_batch(sets, plan, starts, parts, size=size)
+        coming = [start + count * part for start, part in zip(starts, parts, strict=True)]
+        expect_batch(sets, plan, coming, parts, size=size)
         yield batch
 
 

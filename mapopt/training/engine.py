@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mapopt.collectives import ALONE, Processes
 from mapopt.data.order import sample_seed
 from mapopt.detectors.interface import Detector
 from mapopt.detectors.registry import supports_lanes
@@ -38,7 +39,7 @@ from mapopt.training.optimizers.registry import averages_already
 from mapopt.training.packing import Pack, Packing, Rows, make_rows
 from mapopt.training.ramps import Via
 from mapopt.training.snapshots import Snapshot, check_fits
-from mapopt.training.steps import StepPlan
+from mapopt.training.steps import StepPlan, check_shared
 from mapopt.training.task import Task, check_alike
 
 
@@ -49,14 +50,22 @@ class LaneEngine:
         tasks: one per lane, all alike; see `check_alike`.
         seeds: one per lane: initialisation, order of the data and augmentation.
         device: where to train.
+        processes: that share every step and every evaluation.
     """
 
-    def __init__(self, tasks: Sequence[Task], seeds: Sequence[int], *, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        seeds: Sequence[int],
+        *,
+        device: torch.device | str = "cpu",
+        processes: Processes = ALONE,
+    ) -> None:
         first = tasks[0]
         check_alike(tasks)
         self.recipe, self.classes, self.lanes = first.recipe, first.classes, len(tasks)
         self.size = first.splits.train.size
-        self.device, self.tasks = torch.device(device), list(tasks)
+        self.device, self.tasks, self.processes = torch.device(device), list(tasks), processes
         self.seeds, self.seen = [0] * self.lanes, [0] * self.lanes
         self.knobs = [task.knobs for task in tasks]
         self._all = self._make_rows(self.lanes)
@@ -69,7 +78,7 @@ class LaneEngine:
         self._packing = Packing(self._all, self._make_rows, self._tell, packs=packs)
         self.diverged = torch.zeros(self.lanes, dtype=torch.bool, device=self.device)
         self._given: dict[int, Tensor] = {}  # what lanes are evaluated with, other than their optimizer says
-        self._sets, self._first = DeviceSets(self.device), FirstGradients()
+        self._sets, self._first = DeviceSets(self.device), FirstGradients(processes)
         self.on_step: Callable[[int], object] = int  # called after every step, it does nothing with the number
         for lane, seed in enumerate(seeds):
             self.reset(lane, seed)
@@ -137,6 +146,7 @@ class LaneEngine:
         watch = Stopwatch()
         starts = ramp_from or [None] * self.lanes
         steps = StepPlan(self.knobs, starts, via, images=images, batch_size=batch, device=self.device)
+        check_shared(steps.sizes, batch, self.processes.count)
         asked = list(active or [True] * self.lanes)
         lost = self.diverged.tolist()
         training = [lane for lane in range(self.lanes) if asked[lane] and not lost[lane] and steps.steps[lane]]
@@ -148,7 +158,7 @@ class LaneEngine:
         for lane in range(self.lanes):
             self.seen[lane] += images if asked[lane] else 0
         self._first.check(self.tasks[0].name, self.recipe.loss)
-        seconds, weights = watch.split(sum(asked)), self.detector.weights.detach()
+        seconds, weights = self.processes.spent(*watch.split(sum(asked))), self.detector.weights.detach()
         return log.intervals(images=images, steps=steps.steps, seconds=seconds, weights=weights, diverged=self.diverged)
 
     def _play(self, training: list[int], steps: StepPlan, log: IntervalLog) -> None:
@@ -192,14 +202,21 @@ class LaneEngine:
     ) -> None:
         # Lanes that are one network keep the shapes of a full batch: others would give them other kernels and bits.
         size = self.recipe.batch_size if supports_lanes(self.recipe.detector) else steps.sizes[0]
-        pieces = number_of_pieces(size, self.recipe.accumulate)
-        batches = batches_of_step(sets, plan, steps.sizes, step, size=size, pieces=pieces)
+        processes = self.processes
+        pieces = number_of_pieces(size // processes.count, self.recipe.accumulate)
+        batches = batches_of_step(sets, plan, steps.sizes, step, size=size, pieces=pieces, processes=processes)
         seeds = [sample_seed(self.seeds[0], seen + place * (size // pieces), stream=2) for place in range(pieces)]
         detector, knobs = pack.rows.detector, steps.at(step)
         losses, total, components = leave_gradient(
-            detector, batches, knobs, seeds=seeds, look=self._first.look, components=log.components is not None
+            detector,
+            batches,
+            knobs,
+            seeds=seeds,
+            look=self._first.look,
+            components=log.components is not None,
+            processes=processes,
         )
-        gradient, norms = clip_rows(pack.rows.hold(detector.gradient()), self.recipe.clip)
+        gradient, norms = clip_rows(pack.rows.hold(processes.average(detector.gradient())), self.recipe.clip)
         pack.running &= torch.isfinite(total) & torch.isfinite(norms)
         with torch.no_grad():
             moved = pack.rows.step(gradient, self.recipe.scaled(knobs), pack.running, by_ratio=steps.by_ratio)
@@ -265,7 +282,9 @@ class LaneEngine:
         with evaluating(detector, self._evaluated()[pack.lanes], range(len(pack.lanes))):
             knobs = stack_knobs([self.knobs[lane] for lane in pack.lanes], self.device)
             size = self.recipe.batch_size
-            losses = held_out_losses(detector, sets, knobs, batch_size=size, components=components)
+            losses = held_out_losses(
+                detector, sets, knobs, batch_size=size, components=components, processes=self.processes
+            )
         return [losses[place] for place in pack.places]
 
     def _evaluate_detections(
@@ -284,15 +303,16 @@ class LaneEngine:
         if len({len(images) for images in sets}) > 1:
             raise ConfigError(f"the lanes of a fleet have {split} splits of different lengths: make them equal")
         knobs = stack_knobs([self.knobs[lane] for lane in running], self.device)
-        batch = images_together(self.size, lanes=len(running))
+        batch = images_together(self.size, lanes=len(running), images=len(sets[0]), processes=self.processes)
         parts = []
         with evaluating(self.detector, self._evaluated(), running):
-            for start in range(0, len(sets[0]), batch):
+            starts = self.processes.part(range(0, len(sets[0]), batch))
+            for start in starts:
                 images = torch.stack([own.pixels[start : start + batch] for own in sets]).float()
-                expect_images(sets, start + batch, batch)
+                expect_images(sets, start + batch, batch if start != starts[-1] else 0)
                 boxes = self.detector.detect(images, knobs)
                 parts.append(Boxes(boxes.boxes, boxes.scores, boxes.labels, boxes.lanes, boxes.images + start))
-        return detections_by_lane(parts, sets)[: len(chosen)]
+        return detections_by_lane(parts, sets, processes=self.processes)[: len(chosen)]
 
     def _evaluated(self) -> Tensor:
         """Returns the weights ``[lanes, n]`` that are evaluated: the trained ones, or an average of them."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mapopt.collectives import ALONE, Processes
 from mapopt.detectors.interface import Detector
 from mapopt.errors import ConfigError
 
@@ -16,26 +17,34 @@ _TERMS = ("class", "box")
 
 
 class FirstGradients:
-    """Looks at the gradient of each term of the losses until it has seen one that is not 0."""
+    """Looks at the gradient of each term of the losses until it has seen one that is not 0.
 
-    def __init__(self) -> None:
+    Args:
+        processes: that share the steps; what one of them sees, all know.
+    """
+
+    def __init__(self, processes: Processes = ALONE) -> None:
+        self._processes = processes
         self._done = False
         self._heard: set[str] = set()
         self._silent: set[str] = set()
 
     def look(self, detector: Detector, losses: Mapping[str, Tensor]) -> None:
         """Looks at a step's losses, before their sum is taken back; leaves no gradient behind."""
+        anywhere = self._processes.anywhere
         for name in () if self._done else _TERMS:
             value = losses[name]
-            if name in self._heard or not value.detach().any():
+            if name in self._heard or not anywhere(bool(value.detach().any())):
                 continue  # a loss of 0 has nothing to say
-            if value.requires_grad:
+            heard = False
+            if anywhere(value.requires_grad):
+                if self._processes.several:
+                    # Where batch norms exchange numbers, every process has to go back through all of them.
+                    value = value + 0.0 * sum(losses.values())
                 value.sum().backward(retain_graph=True)
                 heard = bool(detector.gradient().any())
                 detector.clear_gradient()
-            else:
-                heard = False
-            (self._heard if heard else self._silent).add(name)
+            (self._heard if anywhere(heard) else self._silent).add(name)
         self._done = self._done or self._heard == set(_TERMS)
 
     def check(self, task: str, loss: str) -> None:

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 import torch
 
+from mapopt.collectives import ALONE, Processes
 from mapopt.detectors.interface import Detector
 from mapopt.detectors.registry import supports_lanes
 from mapopt.errors import ConfigError
@@ -21,6 +22,7 @@ from mapopt.training.history import Interval, Measure, Scores
 from mapopt.training.knobs import Knobs
 from mapopt.training.ramps import Via
 from mapopt.training.snapshots import Snapshot
+from mapopt.training.steps import check_shared
 from mapopt.training.task import Task, check_alike
 
 T = TypeVar("T")
@@ -33,6 +35,7 @@ class Fleet:
         tasks: one for all lanes, or one per lane; all alike, as `mapopt.training.task.check_alike` says.
         seeds: one per lane: initialisation, order of the data and augmentation.
         device: where to train.
+        processes: that share every step and every evaluation; of a fleet of one lane.
 
     Attributes:
         measures: what a run measures of every round beside what its controllers ask for.
@@ -41,7 +44,12 @@ class Fleet:
     """
 
     def __init__(
-        self, tasks: Task | Sequence[Task], seeds: Sequence[int], *, device: torch.device | str = "cpu"
+        self,
+        tasks: Task | Sequence[Task],
+        seeds: Sequence[int],
+        *,
+        device: torch.device | str = "cpu",
+        processes: Processes = ALONE,
     ) -> None:
         if not seeds:
             raise ConfigError("a fleet without lanes: give at least one seed")
@@ -49,11 +57,21 @@ class Fleet:
         if len(each) != len(seeds):
             raise ConfigError(f"{len(each)} tasks were given for {len(seeds)} seeds: give one task, or one per seed")
         check_alike(each)
-        self.lanes = len(seeds)
+        self.lanes, self.processes = len(seeds), processes
+        if processes.several:
+            if self.lanes > 1:
+                raise ConfigError(
+                    f"{self.lanes} lanes with {processes.count} processes: expected one lane, whose steps they share, "
+                    "or a single process"
+                )
+            check_shared([each[0].recipe.batch_size], each[0].recipe.batch_size, processes.count)
         if supports_lanes(each[0].recipe.detector):
-            self._engines = [LaneEngine(each, seeds, device=device)]
+            self._engines = [LaneEngine(each, seeds, device=device, processes=processes)]
         else:
-            self._engines = [LaneEngine([task], [seed], device=device) for task, seed in zip(each, seeds, strict=True)]
+            self._engines = [
+                LaneEngine([task], [seed], device=device, processes=processes)
+                for task, seed in zip(each, seeds, strict=True)
+            ]
         self.measures: tuple[Measure, ...] = ()
         self.on_step: Callable[[int], object] = int
         self.deadline: Deadline | None = None
@@ -216,6 +234,7 @@ class Trainer:
         task: recipe, starting knobs and data.
         seed: initialisation, order of the data and augmentation.
         device: where to train.
+        processes: that share every step and every evaluation.
 
     >>> from mapopt.data import ShapesConfig, make_shapes_splits
     >>> splits = make_shapes_splits(ShapesConfig(), seed=0, train=16, val=8, test=8)
@@ -224,8 +243,10 @@ class Trainer:
     2
     """
 
-    def __init__(self, task: Task, seed: int = 0, *, device: torch.device | str = "cpu") -> None:
-        self.fleet = Fleet(task, [seed], device=device)
+    def __init__(
+        self, task: Task, seed: int = 0, *, device: torch.device | str = "cpu", processes: Processes = ALONE
+    ) -> None:
+        self.fleet = Fleet(task, [seed], device=device, processes=processes)
 
     @property
     def task(self) -> Task:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mapopt.detectors.interface import Detector, KnobTable, Targets, keeping_components
+from mapopt.collectives import ALONE, Processes
+from mapopt.detectors.interface import Detector, KnobTable, Targets, keeping_components, sharing
 
 
 def number_of_pieces(size: int, wanted: int) -> int:
@@ -31,6 +32,7 @@ def leave_gradient(
     seeds: Sequence[int],
     look: Callable[[Detector, Mapping[str, Tensor]], None],
     components: bool = False,
+    processes: Processes = ALONE,
 ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
     """Leaves the gradient of a step in a detector.
 
@@ -41,26 +43,34 @@ def leave_gradient(
         seeds: of every piece, for detectors that sample inside their loss.
         look: called with the detector and the losses of the first piece, before their sum is taken back.
         components: whether the losses' components are wanted, too.
+        processes: that share the step, each with batches of its own. The gradient that is left is this process's.
 
     Returns:
-        the mean of each loss ``[lanes]``, of their sum, and of their components by name.
+        the mean of each loss ``[lanes]``, of their sum, and of their components by name, over all processes.
     """
     detector.clear_gradient()
     means: dict[str, Tensor] = {}
     parts: dict[str, Tensor] = {}
     mean_total = torch.zeros(())
     for place, ((images, targets), seed) in enumerate(zip(batches, seeds, strict=True)):
-        with keeping_components(detector, wanted=components) as kept:
+        with keeping_components(detector, wanted=components) as kept, sharing(detector, processes):
             losses = detector.losses(images, targets, knobs, seed=seed)
         if place == 0:
             look(detector, losses)
         total = torch.stack(list(losses.values())).sum(0)
         if len(seeds) == 1:
             total.sum().backward()
-            return losses, total.detach(), kept
+            return _over_all(processes, losses, total.detach(), kept)
         (total.sum() / len(seeds)).backward()
         for sums, values in ((means, losses), (parts, kept)):
             for name, value in values.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / len(seeds)
         mean_total = mean_total.to(total.device) + total.detach() / len(seeds)
-    return means, mean_total, parts
+    return _over_all(processes, means, mean_total, parts)
+
+
+def _over_all(
+    processes: Processes, losses: dict[str, Tensor], total: Tensor, components: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
+    losses, totals, components = processes.averages(losses, {"total": total}, components)
+    return losses, totals["total"], components

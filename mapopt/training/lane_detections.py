@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from mapopt.collectives import ALONE, Processes
 from mapopt.metrics import Detections
 from mapopt.postprocessing.boxes import Boxes
 from mapopt.training.device_set import DeviceSet
@@ -13,25 +14,29 @@ _BATCH_PIXELS = 512 * 48 * 48
 """Pixels per evaluation batch, over all lanes; bounds the memory."""
 
 
-def images_together(size: tuple[int, int], *, lanes: int) -> int:
+def images_together(size: tuple[int, int], *, lanes: int, images: int = 0, processes: Processes = ALONE) -> int:
     """Returns how many images of each lane are evaluated at a time.
 
     Args:
         size: (height, width) of the images.
         lanes: that are evaluated together.
+        images: how many there are to evaluate, and
+        processes: that share them, so that each has some.
 
     >>> images_together((48, 48), lanes=2), images_together((4000, 4000), lanes=1)
     (256, 1)
     """
-    return max(1, int(_BATCH_PIXELS / (size[0] * size[1])) // lanes)
+    fits = max(1, int(_BATCH_PIXELS / (size[0] * size[1])) // lanes)
+    return min(fits, -(-images // processes.count)) if processes.several else fits
 
 
-def detections_by_lane(parts: list[Boxes], sets: list[DeviceSet]) -> list[Detections]:
+def detections_by_lane(parts: list[Boxes], sets: list[DeviceSet], *, processes: Processes = ALONE) -> list[Detections]:
     """Brings the boxes to the host in one transfer and gives each lane its own, in original pixels.
 
     Args:
         parts: the boxes of batches, in the order of the images.
         sets: the images of each lane.
+        processes: that have looked at one part of the images after the other.
     """
     columns = [
         torch.stack(
@@ -39,8 +44,11 @@ def detections_by_lane(parts: list[Boxes], sets: list[DeviceSet]) -> list[Detect
         )
         for part in parts
     ]
-    table = torch.cat(columns, 1).cpu().numpy()
-    if len(parts) > 1:
+    table_of_own = (
+        torch.cat(columns, 1) if columns else torch.zeros((8, 0), dtype=torch.float64, device=sets[0].boxes.device)
+    )
+    table = processes.join_rows(table_of_own.T).T.cpu().numpy()
+    if len(parts) > 1 or processes.several:
         table = table[:, np.argsort(table[7].astype(np.int16), kind="stable")]
     bounds = np.searchsorted(table[7], np.arange(len(sets) + 1))
     detections = []

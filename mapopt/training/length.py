@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from mapopt.collectives import ALONE, Processes
 from mapopt.data.splits import Splits
 from mapopt.errors import ConfigError
 from mapopt.training.checkpoint import Checkpoint
@@ -24,7 +25,12 @@ TIMED_SECONDS = 3.0
 
 
 def settle_length(
-    settings: TrainSettings, splits: Splits, *, device: torch.device, resumed: Path | None = None
+    settings: TrainSettings,
+    splits: Splits,
+    *,
+    device: torch.device,
+    resumed: Path | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[TrainSettings, str]:
     """Returns settings whose budget is in images, and a sentence about it; as they are where it is already.
 
@@ -33,6 +39,7 @@ def settle_length(
         splits: its images.
         device: where it trains.
         resumed: last checkpoint of the run to go on with; hours were settled when it was begun.
+        processes: that train together.
 
     Raises:
         ConfigError: the hours do not suffice for the evaluations.
@@ -41,10 +48,12 @@ def settle_length(
         images = settings.whole_rounds(settings.epochs * len(splits.train))
         why = f"{settings.epochs:g} epochs of {len(splits.train)} images"
     elif settings.hours is not None:
-        if resumed is not None:
-            images = int(Checkpoint.load(resumed).settings.get("images", 0))
+        known = Checkpoint.load(resumed).settings.get("images", 0) if resumed is not None and processes.first else None
+        known = processes.agree(known)
+        if known is not None:
+            images = int(known)
         else:
-            images = settings.whole_rounds(images_in(settings.hours, settings, splits, device))
+            images = settings.whole_rounds(images_in(settings.hours, settings, splits, device, processes=processes))
         why = f"{settings.hours:g} hours"
     else:
         return settings, ""
@@ -52,23 +61,31 @@ def settle_length(
     return settled, f"{why}: {images} images in {settings.rounds} rounds"
 
 
-def images_in(hours: float, settings: TrainSettings, splits: Splits, device: torch.device) -> float:
+def images_in(
+    hours: float,
+    settings: TrainSettings,
+    splits: Splits,
+    device: torch.device,
+    *,
+    processes: Processes = ALONE,
+) -> float:
     """Returns how many images a run trains on in a time by the clock, as far as its first steps show.
 
     Raises:
         ConfigError: the evaluations alone take longer.
     """
     task = Task(name="timed", splits=splits, recipe=settings.recipe, knobs=settings.knobs)
-    trainer, batch = Trainer(task, settings.seed, device=device), settings.recipe.batch_size
+    trainer, batch = Trainer(task, settings.seed, device=device, processes=processes), settings.recipe.batch_size
     trainer.train(batch)  # what is made in the first step
     began, steps = time.perf_counter(), 0
-    while steps < 2 or time.perf_counter() - began < TIMED_SECONDS:
+    while processes.agree(steps < 2 or time.perf_counter() - began < TIMED_SECONDS):
         trainer.train(batch)
         steps += 1
     an_image = (time.perf_counter() - began) / (steps * batch)
     began = time.perf_counter()
     trainer.evaluate("val")
     evaluation = (time.perf_counter() - began) * (settings.rounds + len(splits.test) / len(splits.val))
+    an_image, evaluation = processes.agree((an_image, evaluation))
     left = hours * 3600 - evaluation
     if left < settings.rounds * batch * an_image:
         needed = (evaluation + settings.rounds * batch * an_image) / 3600

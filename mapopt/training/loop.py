@@ -76,7 +76,7 @@ def advance(
     )
     playing = [lane for lane in range(fleet.lanes) if active is None or active[lane]]
     scores = dict(zip(playing, fleet.score("val", measures=measures, lanes=playing), strict=True))
-    seconds, spent = watch.split(len(playing))
+    seconds, spent = fleet.processes.spent(*watch.split(len(playing)))
     rounds = []
     for lane, (decision, interval) in enumerate(zip(decisions, intervals, strict=True)):
         before = histories[lane][-1] if histories[lane] else None

@@ -9,15 +9,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mapopt.collectives import Processes
 from mapopt.data.settings import DataSettings
 from mapopt.data.splits import Splits
 from mapopt.detectors.registry import DETECTORS
-from mapopt.devices import choose_device
 from mapopt.errors import CheckpointError, ConfigError, DataError, TimeUp
 from mapopt.files import write_json
 from mapopt.metrics import STATS
@@ -25,6 +26,7 @@ from mapopt.settings import to_mapping
 from mapopt.training.checkpoint import CheckpointFolder
 from mapopt.training.controllers.base import Controller, check_knobs
 from mapopt.training.deadline import Deadline
+from mapopt.training.distributed import check_controller, check_images, device_of, joined
 from mapopt.training.expected import expected_run_seconds
 from mapopt.training.explainer import Explainer
 from mapopt.training.first_words import introduction
@@ -85,34 +87,49 @@ def train_detector(
     settings.check_run(
         in_memory=splits is not None, own_controller=controller is not None, resumed=begun, finished=finished
     )
+    device = device_of(settings.device, threads=settings.threads)
     with ExitStack() as stack:
-        if out is not None:
-            stack.enter_context(output_of(out).writing(resume=resume, overwrite=overwrite))
-        shown = shown or Shown()
-        run, data = _train(settings, splits, controller, out, resume=resume, overwrite=overwrite, shown=shown)
+        with joined(device) as processes:
+            shown = (shown or Shown()).of(processes)
+            if out is not None and processes.first:
+                stack.enter_context(output_of(out).writing(resume=resume, overwrite=overwrite))
+            folder = None if out is None else _Folder(out, resume=resume, overwrite=overwrite)
+            run, data = _train(settings, splits, controller, folder, device=device, processes=processes, shown=shown)
         if shown.at_end is not None:
             shown.at_end(run, data)
         return run
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """Where a run is kept, and what becomes of what is there."""
+
+    path: Path
+    resume: bool
+    overwrite: bool
 
 
 def _train(
     settings: TrainSettings,
     splits: Splits | None,
     controller: Controller | None,
-    out: Path | None,
+    kept: _Folder | None,
     *,
-    resume: bool,
-    overwrite: bool,
+    device: torch.device,
+    processes: Processes,
     shown: Shown,
 ) -> tuple[TrainedRun, Splits | None]:
-    """Trains in a folder that nobody else writes to, or in memory; returns the images, too, where they are at hand."""
-    device = choose_device(settings.device, threads=settings.threads)
-    deadline = None if settings.time_limit is None else Deadline(settings.time_limit)
+    """Trains in a folder that nobody else writes to, or in memory; returns the images, too, where they are at hand.
+
+    Of several processes the first has the folder; what is there it hands to the others.
+    """
+    out, resume = (None, False) if kept is None else (kept.path, kept.resume)
+    deadline = None if settings.time_limit is None else Deadline(settings.time_limit, processes)
     loaded, about_length = splits, ""
     if settings.epochs is not None or settings.hours is not None:
         loaded = splits if splits is not None else settings.load(settings.size)
         last = out / LAST if out is not None and resume and (out / LAST).is_file() else None
-        settings, about_length = settle_length(settings, loaded, device=device, resumed=last)
+        settings, about_length = settle_length(settings, loaded, device=device, resumed=last, processes=processes)
     if settings.recipe.augmentation.transform:
         from mapopt.data.augmentation.transforms import make_transform  # which imports torchvision
 
@@ -122,23 +139,27 @@ def _train(
     own_detector = None if settings.recipe.detector in DETECTORS else settings.recipe.detector
     started = _started_from(settings, needed=out is None or not stage(out, resume=resume)[0])
     folder = None
-    if out is not None:
-        folder = RunFolder(folder=out, config=config, resume=resume, overwrite=overwrite, started_from=started)
-    if folder is not None and folder.finished:
-        images, note = _look_again(folder, settings, splits, loaded)
-        read = TrainedRun.read(folder.folder, device=device, splits=splits, own_detector=own_detector)
+    if kept is not None and processes.first:
+        folder = RunFolder(
+            folder=kept.path, config=config, resume=resume, overwrite=kept.overwrite, started_from=started
+        )
+    if out is not None and processes.agree(folder is not None and folder.finished):
+        images, note = (None, "") if folder is None else _look_again(folder, settings, splits, loaded)
+        read = TrainedRun.read(out, device=device, splits=splits, own_detector=own_detector)
         return dataclasses.replace(read, note=note), images
     name = settings.data if splits is None else IN_MEMORY
     data = loaded if loaded is not None else settings.load(settings.size)
     fingerprints = _fingerprints(data)
+    check_images(fingerprints, processes)
     if folder is not None:
         folder.check_images(fingerprints, name)
     task = Task(name=Path(name).resolve().name, splits=data, recipe=settings.recipe, knobs=settings.knobs)
-    trainer = Trainer(task, settings.seed, device=device)
+    trainer = Trainer(task, settings.seed, device=device, processes=processes)
     trainer.fleet.deadline = deadline
     if controller is None:
         controller = settings.make_controller()
     check_knobs(controller, task.ranges)
+    check_controller(controller, processes)
     states = CheckpointFolder(
         folder=out or Path(),
         recipe=settings.recipe,
@@ -152,9 +173,11 @@ def _train(
     )
     history: tuple[Round, ...] = ()
     if folder is not None and folder.last is not None:
-        history = folder.last.history
         folder.check_decisions(controller, task.info, settings.budget)
-        trainer.restore(folder.last.snapshot)
+    last_state = processes.agree(folder.last if folder is not None else None)
+    if last_state is not None:
+        history = last_state.history
+        trainer.restore(last_state.snapshot)
     elif settings.start_from is not None:
         start_from(trainer, checkpoint_path(settings.start_from), detector=own_detector)
     # A run that is resumed goes on with what it measured.
@@ -171,8 +194,10 @@ def _train(
         if resume:
             going_on = f"going on after round {len(history)} of {settings.rounds}"
             print(going_on if history else "nothing to resume: beginning")
-        if settings.start_from is not None and not history:
-            print(f"starts from {settings.start_from} at a val AP of {trainer.evaluate('val').ap:.4f}")
+    if settings.start_from is not None and not history and processes.agree(shown.progress):
+        began = trainer.evaluate("val").ap
+        if shown.progress:
+            print(f"starts from {settings.start_from} at a val AP of {began:.4f}")
     try:
         result = _play(trainer, controller, settings, states, folder, history, shown=shown)
     except TimeUp:
@@ -282,6 +307,7 @@ def _play(
             for observer in observers:
                 observer(lane, played)
 
+        best = best_so_far(trainer, states, folder, history) if folder is not None and history else None
         return run(
             trainer,
             controller,
@@ -289,7 +315,7 @@ def _play(
             observer=observe,
             checkpoints=None if folder is None else states,
             history=history,
-            best=best_so_far(trainer, states, folder, history) if folder is not None and history else None,
+            best=trainer.fleet.processes.agree(best),
         )
 
 

@@ -21,6 +21,7 @@ from mapopt.training.controllers.base import Controller
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.controllers.reactive import Plateau
 from mapopt.training.controllers.registry import CONTROLLERS, make_controller
+from mapopt.training.distributed import check_processes
 from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
 from mapopt.training.run_files import checkpoint_path
@@ -146,6 +147,7 @@ class TrainSettings(DataSettings):
         check_whole("rounds", self.rounds, 1)
         self._check_length()
         check_device(self.device, threads=self.threads)
+        check_processes(self.device, self.recipe.batch_size)
         if not in_memory and not finished:
             self.check(self.size)
 

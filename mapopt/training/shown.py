@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mapopt.collectives import Processes
 from mapopt.data.splits import Splits
 from mapopt.training.trained_run import TrainedRun
 
@@ -25,3 +26,7 @@ class Shown:
     """A name in `mapopt.trackers.TRACKERS`: where the rounds are sent to."""
     at_end: AtEnd | None = None
     """What follows, such as drawing figures."""
+
+    def of(self, processes: Processes) -> Shown:
+        """Returns what one of several processes shows: the first everything, the others nothing."""
+        return self if processes.first else Shown(val_loss=self.val_loss)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from mapopt.detectors.interface import KnobTable
+from mapopt.errors import ConfigError
 from mapopt.training.knob_tensors import stack_knobs
 from mapopt.training.knobs import Knobs
 from mapopt.training.ramps import Via, knobs_at, points_of
@@ -37,6 +38,23 @@ def step_size(batch_size: int, fraction: float) -> int:
     wanted = batch_size * 2.0 ** min(0, max(-2, round(math.log2(fraction))))
     divisors = [count for count in range(batch_size, 0, -1) if batch_size % count == 0]
     return min(divisors, key=lambda count: abs(math.log2(count / wanted)))
+
+
+def check_shared(sizes: Sequence[int], batch_size: int, processes: int) -> None:
+    """Raises ConfigError unless every process can have as many images of each step as the others.
+
+    Args:
+        sizes: images per step of each lane.
+        batch_size: of the recipe.
+        processes: how many share the steps.
+    """
+    for size in sizes:
+        if size % processes == 0:
+            continue
+        given = f"batch_size is {batch_size}" + (f" and steps have {size} images" if size != batch_size else "")
+        lower = size // processes * processes
+        near = " or ".join(str(images) for images in (lower, lower + processes) if images)
+        raise ConfigError(f"{given} with {processes} processes: expected a multiple of them, such as {near}")
 
 
 class StepPlan:

@@ -10,7 +10,7 @@ from torch import Tensor
 from mapopt.detectors.dense.geometry import Priors, decode, make_priors
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.dense.rows import RowModule
-from mapopt.detectors.interface import Detector, KnobTable, Targets
+from mapopt.detectors.interface import Detector, KnobTable, Targets, join_batch
 from mapopt.detectors.reward.term import RewardTerm
 from mapopt.losses.sums.evenly import evenly
 from mapopt.postprocessing.boxes import Boxes
@@ -109,6 +109,7 @@ class DenseDetector(Detector):
         """Returns the weighted losses per lane; see `Detector.losses`."""
         self.loss.components = self.components
         logits, boxes, priors = self.outputs(images)
+        logits, boxes, targets = join_batch(self.processes, logits, boxes, targets)
         if self.reward is None:
             return self.loss(logits, boxes, priors, targets, knobs)
         fraction = knobs["surrogate_weight"]
