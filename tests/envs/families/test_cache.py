@@ -76,5 +76,6 @@ def test_more_instances_than_are_held_do_not_grow_the_process(monkeypatch: pytes
     drawn = 30 * 100 * 3 * 48 * 48 / 1e6
     assert resident() - before < drawn / 2
     assert HELD.bytes <= HELD.limit
-    held = {id(task.splits) for engine in env.lanes.fleet._engines for task in engine.tasks}
-    assert len(held) == len(env.lanes.fleet._engines[0]._sets) == 1
+    engines = env.lanes.fleet_of(0)[0]._engines
+    held = {id(task.splits) for engine in engines for task in engine.tasks}
+    assert len(held) == len(engines[0]._sets) == 1

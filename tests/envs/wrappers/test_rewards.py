@@ -135,7 +135,7 @@ def test_an_episode_that_terminates_early_is_charged_the_whole_baseline() -> Non
     env.reset(options=start)
     total = float(env.step(zero)[1])
     with torch.no_grad():
-        env.unwrapped.lanes.fleet._place[0][0].detector.weights[0] = float("nan")  # type: ignore[attr-defined]
+        env.unwrapped.lanes.fleet_of(0)[0]._place[0][0].detector.weights[0] = float("nan")  # type: ignore[attr-defined]
     _, reward, terminated, *_ = env.step(zero)
     assert terminated
     assert total + float(reward) == pytest.approx(-sum(base))

@@ -56,7 +56,7 @@ def test_a_replayed_file_gives_the_same_run_bit_for_bit(action: str, tmp_path: P
         played.interval.class_loss for played in lanes.histories[0]
     ]
     assert tuple(played.val.ap for played in result.history) == loaded.val_ap
-    ours, theirs = trainer.snapshot(), lanes.fleet.snapshot(0)
+    ours, theirs = trainer.snapshot(), lanes.fleet_of(0)[0].snapshot(0)
     assert set(ours.tensors) == set(theirs.tensors)
     assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
 
