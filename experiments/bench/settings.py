@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from mapopt.commands.registry import COMMANDS
 from mapopt.detectors.registry import DETECTORS
-from mapopt.errors import ConfigError, unknown_name
+from mapopt.errors import ConfigError, DataError, unknown_name
 from mapopt.losses import LOSSES
 
 SETTINGS = 32
@@ -162,6 +163,36 @@ class HeadroomSettings:
         check_numbers("size", [self.size], 16)
         if not self.families or not self.knobs:
             raise ConfigError(f"--{'knobs' if self.families else 'families'} is empty: name at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelAuditSettings:
+    """Into which sets faults are planted, and who looks for them."""
+
+    data: Path = Path("data")
+    """The folder that holds a folder for each set."""
+    sets: tuple[str, ...] = ("hemocytometer", "symbols", "aquarium")
+    """Names of the sets, each a folder of COCO, Pascal VOC or YOLO."""
+    fraction: float = 0.05
+    """Of the labels that get a fault of each of the five kinds."""
+    folds: int = 4
+    """Lanes, each of which looks at what the others are trained on."""
+    images: int = 6400
+    """Images that each lane trains on; half of it in sets of fewer than 300 images."""
+    cleanlab: Path | None = None
+    """A Python with cleanlab installed, whose scores of the same detections stand beside ours."""
+
+    def check(self) -> None:
+        """Raises an error where there is nothing to measure, or a number makes no sense."""
+        check_numbers("images", [self.images], 160)
+        check_numbers("folds", [self.folds], 2)
+        if not 0 < self.fraction <= 0.2:
+            raise ConfigError(f"--fraction is {self.fraction}: expected a fraction above 0, up to .2, for each kind")
+        if self.cleanlab is not None and not self.cleanlab.is_file():
+            raise ConfigError(f"--cleanlab is {self.cleanlab}: expected a Python with cleanlab installed")
+        for name in self.sets:
+            if not (self.data / name).is_dir():
+                raise DataError(f"{self.data / name}: no such folder. Expected one for each of the --sets in --data.")
 
 
 @dataclass(frozen=True, kw_only=True)

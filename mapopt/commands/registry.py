@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "bench training": "mapopt.experiments.commands.bench:BenchTraining",
     "bench env": "mapopt.experiments.commands.bench:BenchEnv",
     "bench headroom": "mapopt.experiments.commands.bench:BenchHeadroom",
+    "bench audit": "mapopt.experiments.commands.bench:BenchLabelAudit",
     "bench cli": "mapopt.experiments.commands.bench:BenchCommandLine",
 }
 """Where each command is; the first of two words names a family."""
@@ -45,7 +46,7 @@ SUMMARIES: dict[str, str] = {
     "predict": "Find objects in images, and draw them.",
     "export": "Write a trained detector for other programs: as plain weights, for torch.export, or as ONNX.",
     "preview": "Draw training samples with their boxes before and after augmentation, without training.",
-    "audit": "Find what is wrong with a data set, without a model: labels, images, classes, and leaks between sets.",
+    "audit": "Find what is wrong with a data set: labels, images, classes, and leaks between sets.",
     "diagnose": (
         "Say why the mAP of a run is low: findings in the order of evidence, each with its figure and a change to try."
     ),
@@ -67,6 +68,9 @@ SUMMARIES: dict[str, str] = {
     "bench training": "Measure training images a second with torchvision's detectors beside a plain loop.",
     "bench env": "Measure environment steps a second by lanes and image size, and where the time of a step goes.",
     "bench headroom": "Measure what deciding per instance can gain in a family, over one setting for all.",
+    "bench audit": (
+        "Measure how many planted label faults an audit with detectors finds, beside cleanlab, and whether prices hold."
+    ),
     "bench cli": "Measure the processor time of every command's help and of a mistyped flag.",
 }
 """What each command does, for the list of all; written here because reading it there would import everything."""

@@ -72,27 +72,29 @@ def mislabel(
     labels[swapped] = (labels[swapped] + others) % len(annotations.category_ids)
 
     shifted = hit.get("shifted", none)
-    boxes[shifted] = _shift(annotations, shifted, generator)
+    boxes[shifted] = move_aside(annotations, shifted, generator)
     area[shifted] *= _area(boxes[shifted]) / _area(annotations.boxes[shifted])
 
     wrong = replace(annotations, boxes=boxes, labels=labels, area=area)
     # Size and class of a spurious box are those of an object: the one that the fault was counted for, which stays.
-    wrong = _add(wrong, *_place(wrong, hit.get("spurious", none), generator))
+    wrong = add_objects(wrong, *place_spurious(wrong, hit.get("spurious", none), generator))
     kept = np.ones(len(wrong.ids), dtype=bool)
     kept[hit.get("missing", none)] = False
     return wrong.keep(kept), {fault: len(hit[fault]) for fault in faults}
 
 
-def _shift(annotations: Annotations, chosen: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.float64]:
+def move_aside(
+    annotations: Annotations, chosen: NDArray[np.int64], generator: np.random.Generator
+) -> NDArray[np.float64]:
     """Returns boxes moved aside, cut at the edge of the image."""
     boxes = annotations.boxes[chosen]
     sides = boxes[:, 2:] - boxes[:, :2]
     direction = generator.choice([-1.0, 1.0], sides.shape)
     move = direction * generator.uniform(*_SHIFT, sides.shape) * sides
-    return np.clip(boxes + np.concatenate([move, move], axis=1), 0, _limits(annotations, annotations.images[chosen]))
+    return np.clip(boxes + np.concatenate([move, move], axis=1), 0, limits_of(annotations, annotations.images[chosen]))
 
 
-def _place(
+def place_spurious(
     annotations: Annotations, chosen: NDArray[np.int64], generator: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Returns image, label and box of spurious boxes: copies of objects' boxes, put where little else is."""
@@ -100,10 +102,10 @@ def _place(
     for row, model in enumerate(chosen):
         tries = generator.integers(0, len(annotations), _TRIES)
         # The box's size as a fraction of its image, so that it fits into any other.
-        fraction = annotations.boxes[model] / _limits(annotations, annotations.images[[model]])[0]
+        fraction = annotations.boxes[model] / limits_of(annotations, annotations.images[[model]])[0]
         sides = np.clip(fraction[2:] - fraction[:2], 0, 1)
         corners = generator.uniform(0, 1, (_TRIES, 2)) * (1 - sides)
-        candidates = np.concatenate([corners, corners + sides], axis=1) * _limits(annotations, tries)
+        candidates = np.concatenate([corners, corners + sides], axis=1) * limits_of(annotations, tries)
         covered = [
             _covered(box, annotations.boxes[annotations.images == image])
             for image, box in zip(tries, candidates, strict=True)
@@ -114,7 +116,7 @@ def _place(
     return images, annotations.labels[chosen], placed
 
 
-def _add(
+def add_objects(
     annotations: Annotations, images: NDArray[np.int64], labels: NDArray[np.int64], boxes: NDArray[np.float64]
 ) -> Annotations:
     """Returns the annotations with more objects at their end."""
@@ -138,7 +140,7 @@ def _covered(box: NDArray[np.float64], others: NDArray[np.float64]) -> float:
     return float((np.clip(overlap, 0, None).prod(axis=1) / smaller).max(initial=0.0))
 
 
-def _limits(annotations: Annotations, images: NDArray[np.int64]) -> NDArray[np.float64]:
+def limits_of(annotations: Annotations, images: NDArray[np.int64]) -> NDArray[np.float64]:
     """Returns the farthest corners that boxes in some images may have, ``[n, 4]``."""
     sides = np.stack([annotations.widths[images], annotations.heights[images]], axis=1).astype(np.float64)
     return np.concatenate([sides, sides], axis=1)

@@ -90,6 +90,11 @@ _LEGENDS = {
     "leak_source": "right or below: the picture of the earlier set",
     "same_file": "right or below: the earlier picture",
     "same_picture": "right or below: the earlier picture",
+    "overlooked": "red: what a detector sees",
+    "spurious": "red: the label",
+    "swapped_class": "red: the label, blue: what a detector sees",
+    "badly_placed": "red: the label, blue: where a detector sees the object",
+    "labeled_twice": "red: the later label, blue: the earlier",
 }
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mapopt.evaluation.inputs import only_images_with_results as only_images_with_results
     from mapopt.evaluation.inputs import read_predictions as read_predictions
     from mapopt.evaluation.inputs import regardless_of_category as regardless_of_category
+    from mapopt.evaluation.label_audit.audit import audit_labels as audit_labels
+    from mapopt.evaluation.label_audit.settings import Demand as Demand
+    from mapopt.evaluation.label_audit.settings import FoldSettings as FoldSettings
     from mapopt.evaluation.numbers import duration as duration
     from mapopt.evaluation.numbers import short as short
     from mapopt.evaluation.printed import describe as describe
@@ -49,6 +52,9 @@ else:
             "only_images_with_results": "mapopt.evaluation.inputs",
             "read_predictions": "mapopt.evaluation.inputs",
             "regardless_of_category": "mapopt.evaluation.inputs",
+            "audit_labels": "mapopt.evaluation.label_audit.audit",
+            "Demand": "mapopt.evaluation.label_audit.settings",
+            "FoldSettings": "mapopt.evaluation.label_audit.settings",
             "duration": "mapopt.evaluation.numbers",
             "short": "mapopt.evaluation.numbers",
             "describe": "mapopt.evaluation.printed",

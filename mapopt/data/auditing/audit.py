@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mapopt.data.auditing.boxes import check_boxes, check_pairs
 from mapopt.data.auditing.classes import check_classes, objects_by_class, size_statistics
-from mapopt.data.auditing.findings import KINDS, SEVERITIES, Finding, Severity, ranked
+from mapopt.data.auditing.findings import BY_MODEL, KINDS, SEVERITIES, Finding, Price, Severity, TrainedPrice, ranked
 from mapopt.data.auditing.images import check_images, check_placement
 from mapopt.data.auditing.leaks import check_leaks
 from mapopt.data.auditing.pictures import Look, look_at, no_look
@@ -41,12 +41,18 @@ class Audit:
         sets: what its files say.
         findings: what is wrong or good to know, in the order of `mapopt.data.auditing.findings.KINDS`.
         seen_sizes: of each set, int64 ``[I, 2]`` width and height of the image files; 0 where none was seen.
+        prices: what AP of each set gains when all findings of a kind are mended; where detectors looked at the labels.
+        trained_prices: what val AP gains when detectors are trained on mended labels; where that was asked for.
+        notes: sentences on the detectors that looked at them.
     """
 
     data: str
     sets: Sequence[RawSet]
     findings: Sequence[Finding]
     seen_sizes: Sequence[NDArray[np.int64]]
+    prices: Sequence[Price] = ()
+    trained_prices: Sequence[TrainedPrice] = ()
+    notes: Sequence[str] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -66,6 +72,19 @@ class Audit:
         """Returns the findings of a kind, the clearest first."""
         return [finding for finding in self.findings if finding.kind == kind]
 
+    def suspect_images(self) -> list[dict[str, Any]]:
+        """Returns the images in which detectors contradict labels, first those with most faults to be expected.
+
+        What is to be expected is the sum of the confidences.
+        """
+        expected: dict[tuple[str, str], float] = {}
+        for finding in self.findings:
+            if finding.kind in BY_MODEL and finding.figure is not None:
+                place = (finding.part, finding.image)
+                expected[place] = expected.get(place, 0.0) + finding.figure
+        ordered = sorted(expected.items(), key=lambda item: -item[1])
+        return [{"part": part, "image": image, "expected": faults} for (part, image), faults in ordered]
+
     def document(self) -> dict[str, Any]:
         """Returns plain values: counts, classes, sizes and every finding."""
         return {
@@ -76,6 +95,10 @@ class Audit:
             "classes": objects_by_class(self.sets),
             "sizes": size_statistics(self.sets),
             "findings": [finding.document() for finding in self.findings],
+            **({"prices": [price.document() for price in self.prices]} if self.prices else {}),
+            **({"images": self.suspect_images()} if self.prices or self.notes else {}),
+            **({"trained_prices": [price.document() for price in self.trained_prices]} if self.trained_prices else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
 
@@ -104,6 +127,11 @@ def audit(
     for kind in kinds:
         if kind not in KINDS:
             raise ConfigError(unknown_name("kind of finding", str(kind), KINDS))
+        if kind in BY_MODEL:
+            raise ConfigError(
+                f"'{kind}' is found by detectors alone: give mapopt audit a --model or --folds, or call "
+                "mapopt.evaluation.audit_labels"
+            )
     if workers < 0:
         raise ConfigError(f"workers is {workers}: expected 0 or more")
     raws = read_raw_sets(data, layout=layout)
