@@ -162,6 +162,8 @@ def part_crowds(example: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def join_examples(processes: Processes, examples: Examples) -> Examples:
     """Returns the objects of the images of all processes, one process after the other."""
+    if not processes.several:
+        return examples
     columns = {name: processes.join_lists([example[name] for example in examples]) for name in examples[0]}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 

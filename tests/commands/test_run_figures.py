@@ -111,7 +111,7 @@ def test_ctrl_c_while_figures_are_drawn_leaves_the_run_and_no_half_of_a_figure(
 ) -> None:
     from mapopt.drawing import run_figures
 
-    def interrupted(*given: object) -> bytes:
+    def interrupted(*given: object, **named: object) -> bytes:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run_figures, "_train_batch", interrupted)

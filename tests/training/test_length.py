@@ -53,10 +53,10 @@ def test_every_round_has_a_step() -> None:
 
 
 def test_hours_are_settled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(length, "images_in", lambda *arguments: 50.0)
+    monkeypatch.setattr(length, "images_in", lambda *arguments, **named: 50.0)
     out = played(tmp_path / "run", "--hours", "0.001")
     assert config(out)["images"] == 48
-    monkeypatch.setattr(length, "images_in", lambda *arguments: pytest.fail("timed again"))
+    monkeypatch.setattr(length, "images_in", lambda *arguments, **named: pytest.fail("timed again"))
     (out / "result.json").unlink()
     played(out, "--hours", "0.001", "--resume")
     assert config(out)["images"] == 48

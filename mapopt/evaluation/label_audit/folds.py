@@ -103,7 +103,7 @@ def divide_into_folds(groups: NDArray[np.int64], folds: int, *, seed: int) -> ND
         DataError: there are fewer groups than folds.
 
     >>> divide_into_folds(np.array([0, 0, 1, 2, 3]), 2, seed=0).tolist()
-    [1, 1, 0, 1, 0]
+    [0, 0, 1, 1, 0]
     """
     sizes = np.bincount(groups)
     if len(sizes) < folds:

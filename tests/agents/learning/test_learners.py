@@ -120,8 +120,10 @@ def test_a_staggered_training_resumes_and_evaluates_whole_episodes(
     train_agent(staggered(algo=algo, iterations=1), tmp_path / "parts")
     resumed = train_agent(staggered(algo=algo), tmp_path / "parts", resume=True)
     assert resumed.fingerprint == whole.fingerprint
-    plain = train_agent(staggered(algo=algo, stagger=False), tmp_path / "plain")
-    assert plain.fingerprint != whole.fingerprint
+    cuts.clear()
+    train_agent(staggered(algo=algo, stagger=False), tmp_path / "plain")
+    assert cuts
+    assert not any(cuts)
 
 
 def test_learners_that_compare_candidates_have_no_staggered_episodes() -> None:
