@@ -94,14 +94,6 @@ class PostProcessingOptions:
         values |= {name: getattr(self, name) for name in SHARED if getattr(self, name) is not None}
         if self.score_threshold is not None:
             values |= {f"score_threshold_{k}": self.score_threshold for k in range(len(categories))}
-        if self.tiles is not None and not all(1 <= count <= MAX_TILES for count in self.tiles):
-            raise ConfigError(f"tiles is {shown(self.tiles)}: expected rows and columns from 1 to {MAX_TILES}")
-        if not 0 <= self.tile_overlap <= MAX_OVERLAP:
-            raise ConfigError(f"tile_overlap is {self.tile_overlap}: expected 0 to {MAX_OVERLAP}")
-        if self.tiles is None and self.tile_overlap != PostProcessingOptions.tile_overlap:
-            raise ConfigError(
-                f"tile_overlap is {self.tile_overlap} without tiles: give tiles, such as 2 2, or leave it out"
-            )
         for label, value in self.class_thresholds.items():
             values[f"score_threshold_{_position(label, categories, 'class_thresholds')}"] = value
         return PostProcessingSettings.from_dict(values)

@@ -5,7 +5,7 @@ All are functions of a training set's annotations alone, so that every lane and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -46,6 +46,21 @@ def _weights(recipe: Recipe, notes: Annotations) -> np.ndarray | None:
             raise ConfigError(unknown_name("class in class_weights", name, names))
         weights[names.index(name)] *= factor
     return weights
+
+
+class Sampling(TypedDict):
+    """How images are drawn for rare classes."""
+
+    balanced: bool
+    repeat_threshold: float
+
+
+def sampling_of(recipe: Recipe) -> Sampling:
+    """Returns how a recipe draws images for rare classes: classes equally often, images repeated, or neither."""
+    repeats = recipe.class_balance == "repeat-factor"
+    return Sampling(
+        balanced=recipe.class_balance == "sampling", repeat_threshold=recipe.repeat_threshold if repeats else 0.0
+    )
 
 
 def class_weights(notes: Annotations, power: float = 1.0) -> np.ndarray:

@@ -17,11 +17,10 @@ from mapopt.data.order import sample_seed
 from mapopt.detectors.interface import Detector
 from mapopt.detectors.registry import supports_lanes
 from mapopt.errors import ConfigError
-from mapopt.metrics import Detections, Report, evaluate_lanes
-from mapopt.postprocessing.boxes import Boxes
+from mapopt.metrics import Detections, GroundTruth, Report
 from mapopt.stopwatch import Stopwatch
-from mapopt.training.batches import Kinds, Plan, batches_of_step, expect_images, make_plan
-from mapopt.training.class_balance import tell_classes
+from mapopt.training.batches import Kinds, Plan, batches_of_step, make_plan
+from mapopt.training.class_balance import sampling_of, tell_classes
 from mapopt.training.device_set import DeviceSet
 from mapopt.training.device_sets import DeviceSets
 from mapopt.training.evaluated import EVALUATED, evaluating
@@ -31,7 +30,7 @@ from mapopt.training.held_out import held_out_losses
 from mapopt.training.history import Interval, Measure, Scores
 from mapopt.training.knob_tensors import stack_knobs
 from mapopt.training.knobs import Knobs
-from mapopt.training.lane_detections import detections_by_lane, images_together
+from mapopt.training.lane_detections import detect_in_batches, detections_by_lane, evaluate_detections
 from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
 from mapopt.training.optimizers.base import clip_rows
@@ -192,8 +191,7 @@ class LaneEngine:
             [self._set(lane, "train") for lane in lanes],
             [strengths[lane] for lane in lanes],
             self.device,
-            balanced=recipe.class_balance == "sampling",
-            repeat_threshold=recipe.repeat_threshold if recipe.class_balance == "repeat-factor" else 0.0,
+            **sampling_of(recipe),
             kinds=[Kinds(self.tasks[lane].recipe.augmentation, factors[lane]) for lane in lanes],
         )
 
@@ -207,14 +205,9 @@ class LaneEngine:
         batches = batches_of_step(sets, plan, steps.sizes, step, size=size, pieces=pieces, processes=processes)
         seeds = [sample_seed(self.seeds[0], seen + place * (size // pieces), stream=2) for place in range(pieces)]
         detector, knobs = pack.rows.detector, steps.at(step)
-        losses, total, components = leave_gradient(
-            detector,
-            batches,
-            knobs,
-            seeds=seeds,
-            look=self._first.look,
-            components=log.components is not None,
-            processes=processes,
+        look, components = self._first.look, log.components is not None
+        losses, total, parts = leave_gradient(
+            detector, batches, knobs, seeds=seeds, look=look, components=components, processes=processes
         )
         gradient, norms = clip_rows(pack.rows.hold(processes.average(detector.gradient())), self.recipe.clip)
         pack.running &= torch.isfinite(total) & torch.isfinite(norms)
@@ -222,17 +215,18 @@ class LaneEngine:
             moved = pack.rows.step(gradient, self.recipe.scaled(knobs), pack.running, by_ratio=steps.by_ratio)
         if self.recipe.ema:
             pack.follow([self.seen[lane] // size + step for lane, size in zip(pack.lanes, steps.sizes, strict=True)])
+        weights = detector.weights.detach()
         log.add(
             losses,
             gradients=norms,
             limit=self.recipe.clip,
             moved=moved,
-            weights=detector.weights.detach(),
+            weights=weights,
             running=pack.running,
             gradient=gradient,
         )
         if log.components is not None:
-            log.components.add(components, pack.running)
+            log.components.add(parts, pack.running)
 
     @torch.no_grad()
     def evaluate(
@@ -243,7 +237,7 @@ class LaneEngine:
         lanes: Sequence[int] | None = None,
     ) -> list[Report]:
         """Evaluates lanes, all by default, on their own split, with averaged weights where the recipe keeps them."""
-        return self._evaluate_detections(split, self.detect(split, lanes=lanes), mode, lanes)
+        return evaluate_detections(self._truths(split, lanes), self.detect(split, lanes=lanes), mode=mode)
 
     @torch.no_grad()
     def score(
@@ -257,18 +251,16 @@ class LaneEngine:
             lanes: which; one that diverged has failed and is not measured.
         """
         chosen, lost = list(range(self.lanes)) if lanes is None else list(lanes), self.diverged.tolist()
-        detections = self.detect(split, lanes=chosen)
-        reports = self._evaluate_detections(split, detections, "reward", chosen)
+        truths, detections = self._truths(split, chosen), self.detect(split, lanes=chosen)
+        reports = evaluate_detections(truths, detections, mode="reward")
         parts = "components" in measures
         losses = self.losses(split, lanes=chosen, components=parts) if "loss" in measures else [{}] * len(chosen)
-        scores = []
-        for lane, boxes, report, held_out in zip(chosen, detections, reports, losses, strict=True):
-            if lost[lane]:
-                scores.append(Scores.failed(self.classes, measures=measures))
-            else:
-                measured = measure(self._set(lane, split).truth, boxes, measures)
-                scores.append(Scores.of(report, **measured, **held_out))
-        return scores
+        return [
+            Scores.failed(self.classes, measures=measures)
+            if lost[lane]
+            else Scores.of(report, **measure(truth, boxes, measures), **held_out)
+            for lane, truth, boxes, report, held_out in zip(chosen, truths, detections, reports, losses, strict=True)
+        ]
 
     @torch.no_grad()
     def losses(
@@ -281,18 +273,12 @@ class LaneEngine:
         sets, detector = [self._set(lane, split) for lane in pack.lanes], pack.rows.detector
         with evaluating(detector, self._evaluated()[pack.lanes], range(len(pack.lanes))):
             knobs = stack_knobs([self.knobs[lane] for lane in pack.lanes], self.device)
-            size = self.recipe.batch_size
-            losses = held_out_losses(
-                detector, sets, knobs, batch_size=size, components=components, processes=self.processes
-            )
+            size, processes = self.recipe.batch_size, self.processes
+            losses = held_out_losses(detector, sets, knobs, batch_size=size, components=components, processes=processes)
         return [losses[place] for place in pack.places]
 
-    def _evaluate_detections(
-        self, split: str, detections: list[Detections], mode: Literal["full", "reward"], lanes: Sequence[int] | None
-    ) -> list[Report]:
-        truths = [self._set(lane, split).truth for lane in (range(self.lanes) if lanes is None else lanes)]
-        shared = truths[0] if all(truth is truths[0] for truth in truths) else truths
-        return evaluate_lanes(shared, detections, mode=mode)
+    def _truths(self, split: str, lanes: Sequence[int] | None) -> list[GroundTruth]:
+        return [self._set(lane, split).truth for lane in (range(self.lanes) if lanes is None else lanes)]
 
     @torch.no_grad()
     def detect(self, split: Literal["train", "val", "test"], *, lanes: Sequence[int] | None = None) -> list[Detections]:
@@ -303,15 +289,8 @@ class LaneEngine:
         if len({len(images) for images in sets}) > 1:
             raise ConfigError(f"the lanes of a fleet have {split} splits of different lengths: make them equal")
         knobs = stack_knobs([self.knobs[lane] for lane in running], self.device)
-        batch = images_together(self.size, lanes=len(running), images=len(sets[0]), processes=self.processes)
-        parts = []
         with evaluating(self.detector, self._evaluated(), running):
-            starts = self.processes.part(range(0, len(sets[0]), batch))
-            for start in starts:
-                images = torch.stack([own.pixels[start : start + batch] for own in sets]).float()
-                expect_images(sets, start + batch, batch if start != starts[-1] else 0)
-                boxes = self.detector.detect(images, knobs)
-                parts.append(Boxes(boxes.boxes, boxes.scores, boxes.labels, boxes.lanes, boxes.images + start))
+            parts = detect_in_batches(self.detector, sets, knobs, size=self.size, processes=self.processes)
         return detections_by_lane(parts, sets, processes=self.processes)[: len(chosen)]
 
     def _evaluated(self) -> Tensor:
@@ -327,17 +306,19 @@ class LaneEngine:
 
     def snapshot(self, lane: int) -> Snapshot:
         """Copies a lane's state."""
-        tensors = {name: place.clone() for name, place in self._all.places(lane).items()}
-        if self._averages:
-            tensors[EVALUATED] = self._evaluated()[lane].clone()
-        return Snapshot(tensors, self.seeds[lane], self.seen[lane], self.knobs[lane], bool(self.diverged[lane]))
+        return self._copy(lane, list(self._all.places(lane)), evaluated=self._averages)
 
     def for_detection(self, lane: int) -> Snapshot:
         """Copies what detection needs of a lane: the weights that are evaluated, and running statistics."""
-        places = self._all.places(lane).items()
-        copies = {name: place.clone() for name, place in places if name.startswith("buffer.")}
-        copies[EVALUATED] = self._evaluated()[lane].clone()
-        return Snapshot(copies, self.seeds[lane], self.seen[lane], self.knobs[lane], bool(self.diverged[lane]))
+        buffers = [name for name in self._all.places(lane) if name.startswith("buffer.")]
+        return self._copy(lane, buffers, evaluated=True)
+
+    def _copy(self, lane: int, names: Sequence[str], *, evaluated: bool) -> Snapshot:
+        places = self._all.places(lane)
+        tensors = {name: places[name].clone() for name in names}
+        if evaluated:
+            tensors[EVALUATED] = self._evaluated()[lane].clone()
+        return Snapshot(tensors, self.seeds[lane], self.seen[lane], self.knobs[lane], bool(self.diverged[lane]))
 
     @torch.no_grad()
     def restore(self, lane: int, snapshot: Snapshot, *, keep_knobs: bool = False) -> None:

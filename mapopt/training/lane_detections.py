@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 import torch
 
 from mapopt.collectives import ALONE, Processes
-from mapopt.metrics import Detections
+from mapopt.detectors.interface import Detector, KnobTable
+from mapopt.metrics import Detections, GroundTruth, Report, evaluate_lanes
 from mapopt.postprocessing.boxes import Boxes
+from mapopt.training.batches import expect_images
 from mapopt.training.device_set import DeviceSet
 
 _BATCH_PIXELS = 512 * 48 * 48
@@ -28,6 +33,34 @@ def images_together(size: tuple[int, int], *, lanes: int, images: int = 0, proce
     """
     fits = max(1, int(_BATCH_PIXELS / (size[0] * size[1])) // lanes)
     return min(fits, -(-images // processes.count)) if processes.several else fits
+
+
+def detect_in_batches(
+    detector: Detector,
+    sets: Sequence[DeviceSet],
+    knobs: KnobTable,
+    *,
+    size: tuple[int, int],
+    processes: Processes = ALONE,
+) -> list[Boxes]:
+    """Returns the boxes of a process's part of the images, of all lanes, batch by batch.
+
+    Args:
+        detector: with the weights to evaluate.
+        sets: the images of each lane, equally many.
+        knobs: values per lane.
+        size: (height, width) of the images.
+        processes: that look at one part of the images after the other.
+    """
+    parts = []
+    batch = images_together(size, lanes=len(sets), images=len(sets[0]), processes=processes)
+    starts = processes.part(range(0, len(sets[0]), batch))
+    for start in starts:
+        images = torch.stack([own.pixels[start : start + batch] for own in sets]).float()
+        expect_images(sets, start + batch, batch if start != starts[-1] else 0)
+        boxes = detector.detect(images, knobs)
+        parts.append(Boxes(boxes.boxes, boxes.scores, boxes.labels, boxes.lanes, boxes.images + start))
+    return parts
 
 
 def detections_by_lane(parts: list[Boxes], sets: list[DeviceSet], *, processes: Processes = ALONE) -> list[Detections]:
@@ -60,3 +93,11 @@ def detections_by_lane(parts: list[Boxes], sets: list[DeviceSet], *, processes: 
         boxes = np.minimum(mine[:4] / own.scale[images], frame[:, images])
         detections.append(Detections(np.ascontiguousarray(boxes.T), mine[4], labels, images))
     return detections
+
+
+def evaluate_detections(
+    truths: Sequence[GroundTruth], detections: list[Detections], *, mode: Literal["full", "reward"]
+) -> list[Report]:
+    """Evaluates the boxes of lanes, each on its own ground truth, of which lanes with the same data have one."""
+    first = truths[0]
+    return evaluate_lanes(first if all(truth is first for truth in truths) else list(truths), detections, mode=mode)

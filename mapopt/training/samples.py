@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mapopt.data import ImageSet
 from mapopt.training.batches import Kinds, make_batch, make_plan
+from mapopt.training.class_balance import sampling_of
 from mapopt.training.device_set import DeviceSet
 from mapopt.training.history import Round
 from mapopt.training.knobs import Knobs
@@ -73,8 +74,7 @@ def training_samples(
         [own],
         [strengths],
         device,
-        balanced=recipe.class_balance == "sampling",
-        repeat_threshold=recipe.repeat_threshold if recipe.class_balance == "repeat-factor" else 0.0,
+        **sampling_of(recipe),
         kinds=[Kinds(recipe.augmentation, factors)],
     )
     made, targets = make_batch([own], plan, [0], [count], size=count)
