@@ -63,9 +63,8 @@ class LaneEngine:
         first = tasks[0]
         check_alike(tasks)
         self.recipe, self.classes, self.lanes = first.recipe, first.classes, len(tasks)
-        self.size = first.splits.train.size
         self.device, self.tasks, self.processes = torch.device(device), list(tasks), processes
-        self.seeds, self.seen = [0] * self.lanes, [0] * self.lanes
+        self.seeds, self.seen, self.size = [0] * self.lanes, [0] * self.lanes, first.splits.train.size
         self.knobs = [task.knobs for task in tasks]
         self._all = self._make_rows(self.lanes)
         self.detector, self.optimizer, self.average = self._all.detector, self._all.optimizer, self._all.average
@@ -117,9 +116,8 @@ class LaneEngine:
 
     def _tell_changed(self) -> None:
         """Tells the detector anew about the lanes whose data change in mid-run."""
-        for lane, task in enumerate(self.tasks):
-            if task.change is not None:
-                self._tell(self.detector, lane, lane)
+        for lane in (lane for lane, task in enumerate(self.tasks) if task.change is not None):
+            self._tell(self.detector, lane, lane)
 
     def train(
         self,
@@ -204,10 +202,9 @@ class LaneEngine:
         pieces = number_of_pieces(size // processes.count, self.recipe.accumulate)
         batches = batches_of_step(sets, plan, steps.sizes, step, size=size, pieces=pieces, processes=processes)
         seeds = [sample_seed(self.seeds[0], seen + place * (size // pieces), stream=2) for place in range(pieces)]
-        detector, knobs = pack.rows.detector, steps.at(step)
-        look, components = self._first.look, log.components is not None
+        detector, knobs, components = pack.rows.detector, steps.at(step), log.components is not None
         losses, total, parts = leave_gradient(
-            detector, batches, knobs, seeds=seeds, look=look, components=components, processes=processes
+            detector, batches, knobs, seeds=seeds, look=self._first.look, components=components, processes=processes
         )
         gradient, norms = clip_rows(pack.rows.hold(processes.average(detector.gradient())), self.recipe.clip)
         pack.running &= torch.isfinite(total) & torch.isfinite(norms)
