@@ -149,7 +149,7 @@ def _watched(device: torch.device) -> Iterator[dict[str, float]]:
         (LaneEngine, "detect", "transfer"),
         (DenseDetector, "detect", "suppression"),
         (DenseDetector, "outputs", "network"),
-        (LaneEngine, "_evaluate_detections", "average_precision"),
+        (engine, "evaluate_detections", "average_precision"),
     )
     with ExitStack() as patches:
         for owner, name, piece in pieces:

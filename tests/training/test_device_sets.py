@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mapopt.data import ShapesConfig, Splits, make_shapes_splits
-from mapopt.training import engine as engine_module
+from mapopt.training import lane_detections
 from mapopt.training.controllers.base import Decision
 from mapopt.training.device_sets import DeviceSets
 from mapopt.training.fleet import Fleet
@@ -82,7 +82,7 @@ def test_lanes_that_rest_are_neither_detected_nor_evaluated(
     evaluated: list[int] = []
     detected: list[int] = []
     engine = fleet._engines[0]
-    evaluate, detect = engine_module.evaluate_lanes, engine.detector.detect
+    evaluate, detect = lane_detections.evaluate_lanes, engine.detector.detect
 
     def counted(truths: object, detections: list[object], **settings: str) -> object:
         evaluated.append(len(detections))
@@ -92,7 +92,7 @@ def test_lanes_that_rest_are_neither_detected_nor_evaluated(
         detected.append(len(images))
         return detect(images, knobs)
 
-    monkeypatch.setattr(engine_module, "evaluate_lanes", counted)
+    monkeypatch.setattr(lane_detections, "evaluate_lanes", counted)
     monkeypatch.setattr(engine.detector, "detect", looked)
     decisions = [Decision(knobs=Knobs())] * 4
     for active in ([True, False, True, True], [False, True, False, False]):
