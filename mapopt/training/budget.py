@@ -60,6 +60,8 @@ class TaskInfo:
     """Name of the recipe's optimizer; empty where nobody says."""
     loss: str = ""
     """Name of its class loss."""
+    default_lr: float | None = None
+    """The learning rate that its detector and optimizer have where none is given; None where nobody says."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "knobs", self.knobs.settled_by({name: OPEN_KNOBS[name] for name in BY_RECIPE}))

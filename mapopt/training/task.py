@@ -98,6 +98,7 @@ class Task:
             ranges=self.ranges,
             optimizer=self.recipe.optimizer,
             loss=self.recipe.loss,
+            default_lr=self.recipe.lr,
         )
 
 

@@ -16,6 +16,8 @@ from mapopt.training import Budget, Interval, Knobs, Round, Scores, Task, Traine
 from mapopt.training.autopilot import Autopilot
 from mapopt.training.budget import TaskInfo
 from mapopt.training.controllers.autopilot import MAX_CORRECTION, AutopilotController, AutopilotRule, Reported
+from mapopt.training.controllers.fixed import Schedule
+from mapopt.training.controllers.moves import KnobMoves
 from mapopt.training.testing import check_controller
 
 MakeTask = Callable[..., Task]
@@ -80,6 +82,25 @@ def test_the_controller_follows_warm_up_and_cosine_with_the_length_of_the_rule()
     assert decision.knobs.augment == pytest.approx(0.2 * (4 / 25) ** 0.5)
     assert controller.measures == ("gradient_agreement",)
     assert AutopilotController().measures == (("gradient_agreement",) if AutopilotRule().agreement else ())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "nadamw", "muon"])
+def test_a_searched_default_rate_is_kept_with_the_default_schedule(optimizer: str) -> None:
+    controller = AutopilotController(moves=KnobMoves(box_weight=(1.0, 2.0)))
+    task = replace(TASK, optimizer=optimizer, default_lr=0.1)
+    for length in (0, 4, 9):
+        played = history([1.0] * length)
+        assert controller.decide(played, task, BUDGET) == Schedule(box_weight=(1.0, 2.0)).decide(played, task, BUDGET)
+    for other in (replace(task, default_lr=0.2), replace(task, default_lr=None), replace(task, optimizer="sgd")):
+        assert controller.decide([], other, BUDGET).knobs.step_ratio > 0
+    assert replace(controller, keep_rate=False).decide([], task, BUDGET).knobs.step_ratio > 0
+
+
+def test_a_task_says_which_rate_is_its_default(make_task: MakeTask) -> None:
+    task = make_task(optimizer="adamw")
+    assert task.info.default_lr == task.info.knobs.lr == task.recipe.lr
+    assert AutopilotController().keeps_rate(task.info)
+    assert not AutopilotController().keeps_rate(make_task(optimizer="adamw", knobs={"lr": 0.5}).info)
 
 
 def test_augmentation_grows_with_the_epochs_up_to_a_bound() -> None:

@@ -3,7 +3,8 @@
 A learning rate means another thing for every optimizer, loss and scale of the losses; the relative length of a step,
 its length over that of the weights, means the same for all. So the rule sets that, from a few numbers that were found
 by search over many recipes. It can correct it by what every round reports; as shipped it does not, because that lost
-AP on recipes that the search had not seen (docs/autopilot.md).
+AP on recipes that the search had not seen (docs/autopilot.md). Adam's relatives and Muon take steps whose length does
+not depend on the scale of the losses, and their default rates were searched: the controller keeps those.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from mapopt.errors import ConfigError
 from mapopt.training.budget import Budget, TaskInfo
 from mapopt.training.controllers.base import Decision
+from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.controllers.moves import KnobMoves
 from mapopt.training.controllers.rate import RateShape
 from mapopt.training.controllers.ways import decide_along
@@ -140,18 +142,31 @@ class AutopilotController(AutopilotRule):
 
     Everything else stays the task's; what the task leaves open moves as in a schedule. The learning rate follows the
     schedule, for optimizers that have more of it than their steps.
+
+    A task that has the default learning rate of one of Adam's relatives or of Muon is trained as without a controller,
+    which is by the default schedule; see `keep_rate`.
     """
 
     moves: KnobMoves = field(default_factory=KnobMoves)
     """Knobs that move over the run beside it."""
+    keep_rate: bool = True
+    """Whether default learning rates of Adam's relatives and of Muon are kept. They were searched, and the units of the
+    losses do not move them; without it every task has the steps of the rule."""
 
     @property
     def measures(self) -> tuple[Measure, ...]:
         """The agreement of the gradients, where the rule reads it."""
         return ("gradient_agreement",) if self.agreement else ()
 
+    def keeps_rate(self, task: TaskInfo) -> bool:
+        """Returns whether a task is trained by its own learning rate, as `keep_rate` says."""
+        known = task.optimizer in (*ADAPTIVE, *ORTHOGONAL)
+        return self.keep_rate and known and task.knobs.lr == task.default_lr
+
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
         """Returns the coming round: its steps along the schedule, and as long as the rounds before it say."""
+        if self.keeps_rate(task):
+            return Schedule(**vars(self.moves)).decide(history, task, budget)
         self.moves.check_knobs(task.ranges)
         played = [Reported(_loss(each), each.interval.gradient_agreement) for each in history]
         steps = budget.images // task.batch_size
