@@ -19,6 +19,7 @@ import numpy as np
 from gymnasium.spaces import MultiDiscrete
 from safetensors.numpy import save
 
+from mapopt.agents.baselines import describe_baseline, read_baseline
 from mapopt.agents.description import FORMAT, VERSION, named_tensors, read_description, read_tensors
 from mapopt.agents.network import Activation, Cell, Network, Output, State
 from mapopt.agents.zoo import find_agent
@@ -27,8 +28,7 @@ from mapopt.envs.detector_training.features import FEATURES, KNOB, Feature
 from mapopt.envs.detector_training.observations import features_of, observe
 from mapopt.errors import AgentError, ConfigError
 from mapopt.files import write_bytes, write_record
-from mapopt.settings import from_mapping, to_mapping
-from mapopt.training import Budget, Round, Schedule, TaskInfo, ranges
+from mapopt.training import Budget, Round, TaskInfo, ranges
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -57,7 +57,7 @@ class Agent:
     scale: float | None
     """What an output of 1 means; see `RelativeAction`. None for a form of action that has no scale."""
     baseline: dict[str, Any]
-    """Settings of the schedule its outputs are relative to."""
+    """What its outputs are relative to: settings of a schedule, or a controller's name and settings."""
     observation: tuple[str, ...]
     """Name of every number it is shown, in the order of the first layer's columns; see `observe`."""
     open_loop: tuple[tuple[float, ...], ...] = ()
@@ -93,7 +93,7 @@ class Agent:
                 "as load_agent(PATH, own=OwnParts(action=...))"
             )
         given = {"scale": self.scale, "step_size": self.step_size}
-        baseline = from_mapping(Schedule, self.baseline, "the agent's baseline")
+        baseline = read_baseline(self.baseline, "the agent's baseline")
         return make_action(self.action, knobs=self.knobs, baseline=baseline, **given)  # type: ignore[arg-type]
 
     @cached_property
@@ -223,7 +223,8 @@ class Agent:
         form, network = policy.form, network_of(policy.policy)
         name = next((name for name, kind in ACTIONS.items() if type(form) is kind), "")
         reason = f"actions of type {type(form).__name__}" if not name and hasattr(form, "wrapper") else ""
-        if type(form.baseline) is not Schedule:
+        baseline = describe_baseline(form.baseline)
+        if baseline is None:
             reason = f"actions relative to a {type(form.baseline).__name__}"
         if policy.trained.normalization is not None:
             reason = "normalized observations"
@@ -236,7 +237,7 @@ class Agent:
             network.layers,
             form.knobs,
             getattr(form, "scale", None),
-            to_mapping(form.baseline),
+            baseline or {},
             policy.trained.observation,
             tuple(tuple(action) for action in open_loop),
             training or {},

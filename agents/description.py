@@ -18,6 +18,7 @@ import numpy as np
 from gymnasium.spaces import Discrete, MultiDiscrete
 from safetensors.numpy import load
 
+from mapopt.agents.baselines import read_baseline
 from mapopt.agents.network import Activation, Cell, Output
 from mapopt.envs.detector_training.actions import ACTIONS, make_action
 from mapopt.envs.detector_training.features import FEATURES, KNOB
@@ -26,7 +27,7 @@ from mapopt.files import read_record
 from mapopt.former_names import translate
 from mapopt.paths import read_bytes
 from mapopt.settings import from_mapping
-from mapopt.training import Schedule, ranges
+from mapopt.training import ranges
 
 FORMAT, VERSION = "mapopt agent", 2
 
@@ -215,7 +216,7 @@ def _outputs_of(path: Path, description: Description) -> int:
             knobs=description.knobs,
             scale=description.scale,
             step_size=description.step_size,
-            baseline=from_mapping(Schedule, description.baseline, "baseline"),
+            baseline=read_baseline(description.baseline, "baseline"),
         )
     except (MapoptError, TypeError) as error:
         raise AgentError(f"{path}: the description does not hold together ({error}); train the agent again") from None

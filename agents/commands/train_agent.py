@@ -14,7 +14,7 @@ from mapopt.devices import check_device, choose_device
 from mapopt.envs.detector_training.actions import ACTIONS
 from mapopt.envs.detector_training.following import BASELINE, NONE
 from mapopt.envs.detector_training.rewards import REWARDS
-from mapopt.envs.detector_training.settings import DEFAULT_BUDGET
+from mapopt.envs.detector_training.settings import DEFAULT_BUDGET, SCHEDULE
 from mapopt.envs.families.flags import FamilyFlags
 from mapopt.envs.families.registry import FAMILIES
 from mapopt.errors import ConfigError
@@ -86,6 +86,11 @@ class TrainAgent(Command):
     values: --hyperparameters gamma 0.99 batch_size 64. TD3's action_noise is a standard deviation."""
     hidden: tuple[int, ...] | None = None
     """Width of every hidden layer of the policy; by default two of 32, and none for cma_es and es."""
+    baseline: str = SCHEDULE
+    """What its actions are relative to, and what decides all other knobs, where the family brings nothing of its own:
+    schedule, autopilot or another controller, or module:attribute for one of your own."""
+    baseline_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    """What that controller is made with, where it differs from its defaults."""
     reference: str | None = None
     """What rewards are relative to: baseline, the run of the same instance and training seed without an agent; none; or
     the name of a controller, or module:attribute for one of your own. By default baseline, and none for cma_es and
@@ -209,6 +214,7 @@ class TrainAgent(Command):
             budget=self.budget,
             knobs=self.knobs,
             action=self._action(),
+            baseline=CONTROLLERS.choice(self.baseline, self.baseline_settings),
             reference=self._reference(),
             num_seeds=self.num_seeds,
             held_out=self.held_out,

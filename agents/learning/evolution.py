@@ -16,6 +16,7 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from stable_baselines3.common.logger import Logger
 
 from mapopt.agents.agent import Agent, OwnParts
+from mapopt.agents.baselines import describe_baseline
 from mapopt.agents.learning.players import Players
 from mapopt.agents.learning.restoring import LearnerState
 from mapopt.agents.learning.settings import AgentTraining
@@ -34,8 +35,6 @@ from mapopt.envs.detector_training.actions import ACTIONS
 from mapopt.envs.detector_training.settings import NUM_SEEDS
 from mapopt.errors import AgentError, ConfigError
 from mapopt.registry import is_text
-from mapopt.settings import to_mapping
-from mapopt.training import Schedule
 from mapopt.weights import check_like
 
 
@@ -141,8 +140,12 @@ def _first_agent(env: Watched, settings: AgentTraining) -> Agent:
     form: Any = env.get_attr("action_form", [0])[0]
     names = tuple(env.get_attr("observation_names", [0])[0])
     space, own = form.space_of_actions(), type(form) not in ACTIONS.values()
-    if type(getattr(form, "baseline", None)) is not Schedule or (own and not isinstance(form, KnobAction)):
-        raise ConfigError(f"{settings.algo} learns for actions relative to a schedule: not for {type(form).__name__}")
+    baseline = describe_baseline(form.baseline) if hasattr(form, "baseline") else None
+    if baseline is None or (own and not isinstance(form, KnobAction)):
+        raise ConfigError(
+            f"{settings.algo} learns for actions relative to a schedule or a controller of ours: not for "
+            f"{type(form).__name__}"
+        )
     features = tuple(entry for entry in settings.features or () if not isinstance(entry, str) or is_text(entry))
     choices = isinstance(space, Discrete | MultiDiscrete)
     outputs = int(space.n) if isinstance(space, Discrete) else 0
@@ -156,7 +159,7 @@ def _first_agent(env: Watched, settings: AgentTraining) -> Agent:
         layers,
         form.knobs,
         getattr(form, "scale", None),
-        to_mapping(form.baseline),
+        baseline,
         names,
         action=next((name for name, kind in ACTIONS.items() if type(form) is kind), type(form).__name__),
         step_size=getattr(form, "step_size", None),

@@ -18,7 +18,7 @@ from mapopt.envs.detector_training.actions import ACTIONS
 from mapopt.envs.detector_training.features import FEATURES
 from mapopt.envs.detector_training.following import BASELINE, NONE
 from mapopt.envs.detector_training.rewards import REWARDS
-from mapopt.envs.detector_training.settings import EnvSettings
+from mapopt.envs.detector_training.settings import SCHEDULE, EnvSettings
 from mapopt.envs.families.base import NumberedFamily, plain_settings
 from mapopt.envs.families.registry import FAMILIES
 from mapopt.errors import ConfigError, MapoptError
@@ -210,10 +210,13 @@ def stored(settings: AgentTraining, family: InstanceFamily) -> dict[str, Any]:
         "step_size": getattr(form, "step_size", settings.step_size),
         "reward": _part(settings.reward, REWARDS),
         "reference": _part(settings.reference, CONTROLLERS),
+        "baseline": _part(settings.baseline, CONTROLLERS),
         "features": None if features is None else [_part(entry, FEATURES) for entry in features],
         "workers": settings.processes,
         "held_out": settings.held_out_of(family),
     }
+    if settings.baseline == SCHEDULE:
+        del values["baseline"]  # as in files of before there was a choice
     plain: dict[str, Any] = to_mapping(values)
     return plain
 

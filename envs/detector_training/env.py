@@ -171,6 +171,7 @@ class DetectorTrainingEnv(gymnasium.Env[np.ndarray, Any]):
     - ``budget`` (12800 images in 20 rounds): images and rounds of an episode, unless its instance brings its own.
     - ``knobs``, ``action`` ("relative"), ``scale`` (4), ``step_size`` (0.25): see above; ``action`` may be an object
       instead, such as ``RelativeAction(knobs=("lr",), baseline=Constant())``.
+    - ``baseline`` ("schedule"): what actions are relative to: a name in `mapopt.training.CONTROLLERS`, or a controller.
     - ``reward`` ("gain"), ``cost_per_image`` (0), ``features``, ``seconds_limit``: see above.
     - ``reference`` ("none"): "baseline", a name in `mapopt.training.CONTROLLERS`, or a controller; see above.
     - ``num_seeds``, ``held_out`` (0): see above.

@@ -33,6 +33,7 @@ from mapopt.errors import CheckpointError, ConfigError
 from mapopt.metrics import Report
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.base import Decision, check_knobs
+from mapopt.training.controllers.moves import moved_by
 from mapopt.training.fleet import Fleet
 from mapopt.training.fleets import Fleets
 from mapopt.training.history import Round
@@ -62,7 +63,7 @@ class DetectorTrainingLanes:
         chosen = self.settings.features
         chosen = (*self.reward.features, *DEFAULT_FEATURES) if chosen is None else chosen
         baseline = self.action.baseline
-        known = ranges_of(self.family, (*self.action.knobs, *knobs_of(chosen), *getattr(baseline, "moves", ())))
+        known = ranges_of(self.family, (*self.action.knobs, *knobs_of(chosen), *moved_by(baseline)))
         KnobSpace(self.action.knobs, known)
         check_knobs(baseline, known)
         family: Any = self.family

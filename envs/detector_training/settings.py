@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from mapopt.bounds import check_whole
@@ -17,6 +17,7 @@ from mapopt.envs.detector_training.observations import check_features
 from mapopt.envs.detector_training.rewards import REWARDS, Reward, check_cost
 from mapopt.envs.families.registry import FAMILIES, make_family
 from mapopt.errors import ConfigError, unknown_name
+from mapopt.fields import LEFT_OUT_AT_DEFAULT
 from mapopt.settings import from_mapping
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.registry import CONTROLLERS, make_controller
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 DEFAULT_BUDGET = Budget(images=16 * 800, rounds=20)
 """Images and rounds of an episode unless others are given."""
 
+
+SCHEDULE = "schedule"
+"""The baseline unless another is given: a warm-up and cosine."""
 
 NUM_SEEDS = 2**31
 """Seeds that a training may have: those below."""
@@ -40,6 +44,7 @@ class EnvKeywords(TypedDict, total=False):
     action: Any
     scale: float | None
     step_size: float | None
+    baseline: Any
     reward: Any
     cost_per_image: float
     reference: Any
@@ -76,6 +81,9 @@ class EnvSettings:
     """What an offset of 1 means: this factor on a logarithmic knob; None leaves it to the action, and ours take 4."""
     step_size: float | None = None
     """How far a discrete action moves an offset; None leaves it to the action, and ours take a quarter."""
+    baseline: Any = field(default=SCHEDULE, metadata=LEFT_OUT_AT_DEFAULT)
+    """What actions are relative to, and what decides all other knobs, where an instance brings none of its own: a name
+    in `CONTROLLERS`, or a controller. An action object brings its own."""
     reward: Any = "gain"
     """What is paid for: a name in `REWARDS`, or a reward."""
     cost_per_image: float = 0.0
@@ -99,6 +107,7 @@ class EnvSettings:
     def __post_init__(self) -> None:
         for name, registry in (("family", FAMILIES), ("action", ACTIONS), ("reward", REWARDS)):
             self._set(name, read_choice(getattr(self, name), registry))
+        self._set("baseline", read_choice(self.baseline, CONTROLLERS))
         if self.reference not in (NONE, BASELINE):
             self._set("reference", read_choice(self.reference, CONTROLLERS))
         if self.num_seeds is not None:
@@ -167,7 +176,9 @@ class EnvSettings:
         Raises:
             ConfigError: it cannot be imported, does not take one of the settings, or a knob is unknown.
         """
-        return make_action(self.action, knobs=self.knobs, scale=self.scale, step_size=self.step_size)
+        baseline = None if self.baseline == SCHEDULE else make_controller(self.baseline)
+        given = {"knobs": self.knobs, "scale": self.scale, "step_size": self.step_size}
+        return make_action(self.action, baseline=baseline, **given)  # type: ignore[arg-type]
 
     def make_reward(self) -> Reward:
         """Makes what is paid.
@@ -190,7 +201,8 @@ class EnvSettings:
 
     def of_references(self, following: Following) -> EnvSettings:
         """Returns what the environment of reference runs is made from."""
-        given: dict[str, Any] = {"knobs": None, "scale": None, "step_size": None, "features": ("progress",)}
+        own: dict[str, Any] = {"knobs": None, "scale": None, "step_size": None, "baseline": SCHEDULE}
+        given: dict[str, Any] = {**own, "features": ("progress",)}
         return replace(self, action=following, reference=NONE, held_out=0, seconds_limit=None, **given)
 
     def _set(self, name: str, value: Any) -> None:

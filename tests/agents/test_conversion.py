@@ -21,7 +21,8 @@ from mapopt.envs.families import ShapesFamily
 from mapopt.envs.wrappers import Discretize
 from mapopt.errors import AgentError
 from mapopt.files import sealed
-from mapopt.training import Budget, Constant, Trainer, run
+from mapopt.training import Budget, Schedule, Trainer, run
+from mapopt.training.controllers.ending import AugmentUntil
 
 TrainModel = Callable[..., BaseAlgorithm]
 MakeEnv = Callable[..., gymnasium.Env]
@@ -88,12 +89,12 @@ def test_a_memory_that_does_not_fit_is_refused(
 
 def refusals(make_env: MakeEnv) -> dict[str, tuple[str, Any, dict[str, Any]]]:
     """Returns what a model is refused for -> its name, its environment and further settings."""
-    over = RelativeAction(knobs=("lr",), baseline=Constant())
+    over = RelativeAction(knobs=("lr",), baseline=AugmentUntil(controller=Schedule(), fraction=0.5))
     elu = {"policy_kwargs": {"activation_fn": torch.nn.ELU}}
     return {
         r"it is made of ELU, Linear": ("PPO", None, elu),
         "actions of type WrappedAction": ("DQN", Discretize(make_env()), {}),
-        "actions relative to a Constant": ("SAC", make_env(action=over), {}),
+        "actions relative to a AugmentUntil": ("SAC", make_env(action=over), {}),
         "normalized observations": ("PPO", VecNormalize(DummyVecEnv([make_env])), {}),
     }
 

@@ -10,7 +10,7 @@ not depend on the scale of the losses, and their default rates were searched: th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from mapopt.training.controllers.moves import KnobMoves
 from mapopt.training.controllers.rate import RateShape
 from mapopt.training.controllers.ways import decide_along
 from mapopt.training.history import Measure, Round
-from mapopt.training.knobs import Knobs, ranges
+from mapopt.training.knobs import Knobs, Range, ranges
 
 ADAPTIVE = ("adamw", "nadamw", "prodigy", "schedule_free_adamw")
 """Optimizers whose steps have about the same length for every number, by their names here."""
@@ -157,6 +157,10 @@ class AutopilotController(AutopilotRule):
     def measures(self) -> tuple[Measure, ...]:
         """The agreement of the gradients, where the rule reads it."""
         return ("gradient_agreement",) if self.agreement else ()
+
+    def check_knobs(self, known: Mapping[str, Range]) -> None:
+        """Raises ConfigError unless the own knobs that move are a task's; as `KnobMoves.check_knobs`."""
+        self.moves.check_knobs(known)
 
     def keeps_rate(self, task: TaskInfo) -> bool:
         """Returns whether a task is trained by its own learning rate, as `keep_rate` says."""

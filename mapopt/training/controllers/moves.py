@@ -22,6 +22,12 @@ Points = tuple[tuple[float, float], ...]
 """Fractions of the run, rising, each with a value; two at the same fraction are a jump."""
 
 
+def moved_by(controller: Any) -> tuple[str, ...]:
+    """Returns the names of the knobs that a controller says it moves over the run."""
+    moves = getattr(controller, "moves", ())
+    return tuple(moves.moves if isinstance(moves, KnobMoves) else moves)
+
+
 def _read_words(words: Sequence[str]) -> tuple[float, float] | Points:
     """Reads what follows a flag: two values, or points such as ``0.7:1``; ValueError where it is neither."""
     if any(":" in word for word in words):

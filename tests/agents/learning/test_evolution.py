@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ from mapopt.agents.learning.evolution import EvolutionLearner
 from mapopt.agents.learning.strategies import Cma
 from mapopt.envs.families import ShapesFamily
 from mapopt.envs.sb3 import FleetVecEnv
+from mapopt.errors import AgentError
+from mapopt.files import sealed
 from mapopt.training import Budget, Schedule
+from mapopt.training.controllers.autopilot import AutopilotController
 
 
 def settings(family: ShapesFamily, budget: Budget, **changes: Any) -> AgentTraining:
@@ -62,6 +67,41 @@ def test_it_begins_at_the_baseline_and_is_written_as_it_decides(
     loaded = PolicyController(Agent.load(tmp_path / "agent")).decide((), task, tiny_budget)
     assert loaded == PolicyController(trained).decide((), task, tiny_budget)
     assert trained.fingerprint != first[0].fingerprint
+
+
+def test_it_learns_relative_to_another_controller_and_keeps_that_in_its_file(
+    tiny_family: ShapesFamily, tiny_budget: Budget, tmp_path: Path
+) -> None:
+    autopilot = {"name": "autopilot", "keep_rate": False, "ratio": 0.01}
+    chosen = settings(tiny_family, tiny_budget, knobs=("step_ratio", "augment"), baseline=autopilot)
+    trained = train_agent(chosen, tmp_path)
+    assert trained.training["settings"]["baseline"]["settings"]["ratio"] == 0.01
+    assert trained.baseline["controller"] == "autopilot"
+    assert trained.form.baseline == AutopilotController(keep_rate=False, ratio=0.01)
+    task = tiny_family.instance(0).task.info
+    decision = PolicyController(trained).decide((), task, tiny_budget)
+    assert PolicyController(Agent.load(tmp_path / "agent")).decide((), task, tiny_budget) == decision
+    still = replace(trained, layers=tuple((0 * weight, 0 * bias) for weight, bias in trained.layers))
+    assert PolicyController(still).decide((), task, tiny_budget) == trained.form.baseline.decide((), task, tiny_budget)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"controller": "replay"}, "unknown controller of baseline 'replay'"),
+        ({"controller": "json:loads"}, "unknown controller of baseline"),
+        ({"controller": "autopilot", "settings": {"ratoi": 1}}, "did you mean 'ratio'"),
+        ({"controller": "autopilot", "setting": {}}, "expected a controller with its settings"),
+    ],
+)
+def test_a_file_whose_controller_is_none_of_ours_is_refused(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "agent.json"
+    Agent.load("ppo-shapes").save(path)
+    path.write_text(json.dumps(sealed({**json.loads(path.read_text()), "baseline": change})))
+    with pytest.raises(AgentError, match=message):
+        Agent.load(path)
 
 
 @pytest.mark.parametrize("action", ["absolute", "discrete", "multi_discrete"])
