@@ -166,6 +166,24 @@ class HeadroomSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReplaySettings:
+    """Whose feedback is measured, and on which tasks."""
+
+    experiment: str = "autopilot"
+    """The experiment: a YAML file, or the name of a shipped one."""
+    method: str = "rule"
+    """One of its methods, whose controller sets the length of the steps."""
+    tasks: tuple[str, ...] = ()
+    """Some of its tasks; all by default."""
+    seeds: int = 8
+    """Runs of each task, and replays of each kind."""
+
+    def check(self) -> None:
+        """Raises ConfigError where a number makes no sense."""
+        check_numbers("seeds", [self.seeds], 2)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelAuditSettings:
     """Into which sets faults are planted, and who looks for them."""
 

@@ -1,4 +1,4 @@
-"""The commands `mapopt bench losses`, `ap`, `fleet`, `training`, `env`, `headroom`, `audit` and `cli`."""
+"""The commands `mapopt bench losses`, `ap`, `fleet`, `training`, `env`, `headroom`, `replay`, `audit` and `cli`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mapopt.experiments.bench.settings import (
     HeadroomSettings,
     LabelAuditSettings,
     LossSettings,
+    ReplaySettings,
     TrainingSettings,
 )
 from mapopt.output import Output
@@ -209,6 +210,35 @@ class BenchHeadroom(HeadroomSettings, _Bench):
         if self.out is not None:
             write_json(self.out / "headroom.json", [asdict(each) for each in measured])
             print(f"wrote {self.out / 'headroom.json'}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchReplay(ReplaySettings, _Bench):
+    """Measure what feedback on the length of the steps gains over learning rates that are replayed.
+
+    The method's runs are played, and with them the learning rates that take the same steps. These rates, averaged over
+    other seeds of the task and over the other tasks with its optimizer, are then played without looking at the run. A
+    default run takes a quarter of an hour.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt bench replay --out benchmark",
+        "mapopt bench replay --tasks default sgd_mal_16 --seeds 4",
+    )
+    files: ClassVar[tuple[str, ...]] = ("replay.json",)
+
+    def run(self) -> None:
+        """Measures, prints, and writes."""
+        self.check()
+        check_device(self.device)
+        self.check_out()
+        from mapopt.experiments.bench.replay import bench_replay
+        from mapopt.files import write_json
+
+        measured = bench_replay(self, seed=self.seed, device=choose_device(self.device))
+        if self.out is not None:
+            write_json(self.out / "replay.json", [asdict(each) for each in measured])
+            print(f"wrote {self.out / 'replay.json'}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "bench training": "mapopt.experiments.commands.bench:BenchTraining",
     "bench env": "mapopt.experiments.commands.bench:BenchEnv",
     "bench headroom": "mapopt.experiments.commands.bench:BenchHeadroom",
+    "bench replay": "mapopt.experiments.commands.bench:BenchReplay",
     "bench audit": "mapopt.experiments.commands.bench:BenchLabelAudit",
     "bench cli": "mapopt.experiments.commands.bench:BenchCommandLine",
 }
@@ -68,6 +69,7 @@ SUMMARIES: dict[str, str] = {
     "bench training": "Measure training images a second with torchvision's detectors beside a plain loop.",
     "bench env": "Measure environment steps a second by lanes and image size, and where the time of a step goes.",
     "bench headroom": "Measure what deciding per instance can gain in a family, over one setting for all.",
+    "bench replay": "Measure what feedback on the length of the steps gains over learning rates that are replayed.",
     "bench audit": (
         "Measure how many planted label faults an audit with detectors finds, beside cleanlab, and whether prices hold."
     ),
