@@ -10,13 +10,13 @@ compare: $(READY)  ## the default comparison: table, summary.json and figures in
 	$(BIN)/mapopt compare
 
 test: $(READY)  ## all tests and doctests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(READY)  ## format, lint, types, and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 bench: $(READY)  ## the benchmarks, printed as ratios of one run
 	$(BIN)/mapopt bench losses

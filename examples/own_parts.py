@@ -31,7 +31,7 @@ class Halving:  # a controller
 
 class TwoClasses(NumberedFamily):  # instances for agents
     def instance(self, number):
-        splits = make_shapes_splits(ShapesConfig(classes=2), seed=self.seed_of(number), train=32, val=16, test=16)
+        splits = make_shapes_splits(ShapesConfig(classes=2), seed=self.seed_of(number), train=16, val=8, test=8)
         return self.make_instance("two-classes", number, splits, "two classes")
 
 
@@ -52,7 +52,7 @@ if __name__ == "__main__":
         task = Task(name="own", splits=family.instance(0).task.splits, recipe=chosen)
         print(run(Trainer(task, seed=0), controller, budget).val.ap)
     methods = {"hinge": recipe, "ssd": Recipe.of(detector=ssd), "halving": Halving()}
-    experiment = {"name": "own", "budget": {"images": 32, "rounds": 2}, "tasks": {"two": {"images": [32, 16, 16]}}}
+    experiment = {"name": "own", "budget": {"images": 32, "rounds": 2}, "tasks": {"two": {"images": [16, 8, 8]}}}
     print(compare(experiment, methods=methods, agent=agent, seeds=2, workers=2).to_rows())
     flags = "train --recipe.loss own_parts:hinge --controller own_parts:Halving --images 64 --rounds 2 --overwrite"
     subprocess.run([sys.executable, "-m", "mapopt", *flags.split()], cwd=Path(__file__).parent, check=True)

@@ -23,7 +23,7 @@ from fuzz_mutations import REFUSE, SAME, fresh_copy
 
 from mapopt.errors import MapoptError
 
-SEEDS, MORE = 100, 1000
+SEEDS, MORE = 100, 500
 SECONDS = 5  # that one input may take
 MEMORY = 2**30  # bytes that the process may grow by for one input
 LONGEST = 2000  # characters of a message, paths included

@@ -87,7 +87,7 @@ def test_the_gradient_is_that_of_the_expected_reward() -> None:
     expected.backward()
     term, generator = RewardTerm("ap", 2), np.random.default_rng(0)
     own = scores.detach().numpy()
-    orders = np.argsort(-(own + generator.gumbel(size=(40_000, 5))), axis=1)
+    orders = np.argsort(-(own + generator.gumbel(size=(12_000, 5))), axis=1)
     rewards = term._rewards(ranked, orders)
     credit = credits_of(rewards, ranked.objects)
     each = np.stack(
