@@ -13,7 +13,7 @@ from mapopt.agents.policy import OpenLoopController, PolicyController
 from mapopt.agents.zoo import ZOO, find_agent
 from mapopt.errors import AgentError, ConfigError
 from mapopt.registry import Choice, Registry
-from mapopt.sources import source_files
+from mapopt.sources import contents
 from mapopt.training import Controller
 
 if TYPE_CHECKING:
@@ -206,8 +206,8 @@ def _source(text: str, agent: Any) -> bytes:
         elif part is not None:
             function = getattr(part, "value", part)
             modules.append(getattr(function, "__module__", type(function).__module__))
-    files = dict.fromkeys(file for module in dict.fromkeys(modules) for file in source_files(module))
-    return text.encode() + b"".join(file.read_bytes() for file in files)
+    read = dict.fromkeys(content for module in dict.fromkeys(modules) for content in contents(module))
+    return text.encode() + b"".join(read)
 
 
 def _file_of(given: str | Path) -> Path:

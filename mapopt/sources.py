@@ -1,7 +1,8 @@
 """The source of the user's own parts: the file of a part's module, and the files of what that imports of their own.
 
 An edited loss is another run, and so is a loss whose helper was edited. What is installed, and Python's own library,
-is not followed, unless it belongs to the package that the part is from.
+is not followed. A part of an installed package, such as one of torch's optimizers, is known by its module and by the
+hashes of all files that were installed with it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import importlib.util
 import sys
 import sysconfig
 from collections.abc import Iterator
+from importlib import metadata
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 _INSTALLED = tuple({str(Path(sysconfig.get_path(name)).resolve()) for name in ("purelib", "platlib", "stdlib")})
@@ -23,35 +26,57 @@ def module_hash(name: str) -> str:
     Args:
         name: of the module, which need not be imported.
     """
-    files = source_files(name)
-    if len(files) == 1:
+    digests = [hashlib.sha256(content).hexdigest() for content in contents(name)]
+    if len(digests) == 1:
         # What a part in a single file was known by when imports were not followed.
-        return hashlib.sha256(files[0].read_bytes()).hexdigest()[:16]
-    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16] if files else ""
+        return digests[0][:16]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16] if digests else ""
+
+
+def contents(name: str) -> list[bytes]:
+    """Returns what is in the files of a module; of an installed one also the list of what was installed with it."""
+    files = source_files(name)
+    read = [file.read_bytes() for file in files]
+    return [*read, *_records(name)] if files and _is_installed(files[0]) else read
 
 
 def source_files(name: str) -> list[Path]:
-    """Returns the file of a module, first, and those of the user's own modules that it imports."""
+    """Returns the file of a module, first, and those of the user's own modules that it imports.
+
+    Of a module that is installed, it is the first alone.
+    """
     files: dict[str, Path] = {}
-    waiting, package = [name], name.partition(".")[0]
+    waiting = [name]
     while waiting:
         module = waiting.pop(0)
         if module in files:
             continue
         file = _file_of(module)
-        if file is None or (files and not _is_own(file, module, package)):
+        if file is None or (files and not _is_own(file, module)):
             continue
         files[module] = file
+        if _is_installed(file):
+            break
         waiting += sorted(set(_imports(file, module)) - files.keys())
     return list(dict.fromkeys(files.values()))
 
 
-def _is_own(file: Path, module: str, package: str) -> bool:
+def _is_own(file: Path, module: str) -> bool:
     top = module.partition(".")[0]
-    if top == "mapopt" or top in sys.stdlib_module_names:
-        return False
-    return top == package or not any(str(file).startswith(place) for place in _INSTALLED)
+    return top != "mapopt" and top not in sys.stdlib_module_names and not _is_installed(file)
+
+
+def _is_installed(file: Path) -> bool:
+    return any(str(file).startswith(place) for place in _INSTALLED)
+
+
+def _records(name: str) -> Iterator[bytes]:
+    """Yields the list of files, with hashes, of every distribution that an installed module may be from."""
+    top = name.partition(".")[0]
+    # Of ours nothing is followed: what code computes a run is kept beside it.
+    for distribution in sorted(set(packages_distributions().get(top, []))) if top != "mapopt" else ():
+        known = metadata.distribution(distribution)
+        yield (known.read_text("RECORD") or known.version).encode()
 
 
 def _file_of(module: str) -> Path | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from mapopt.sources import module_hash, source_files
+from mapopt.sources import contents, module_hash, source_files
 
 
 @pytest.fixture
@@ -45,6 +46,22 @@ def test_an_edit_in_any_of_them_is_another_source(name: str, place: Path) -> Non
     assert module_hash("own_part") == before
     (place / name).write_text((place / name).read_text() + "# edited\n")
     assert module_hash("own_part") != before
+
+
+@pytest.mark.parametrize("name", ["numpy.random", "torch.optim"])
+def test_an_installed_part_is_its_module_and_what_was_installed_with_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [file.name for file in source_files(name)] == ["__init__.py"]
+    before = module_hash(name)
+    assert len(contents(name)) == 2
+    read = metadata.PathDistribution.read_text
+
+    def edited(self: metadata.Distribution, filename: str) -> str:
+        return (read(self, filename) or "") + "more.py,sha256=0,1\n"
+
+    monkeypatch.setattr(metadata.PathDistribution, "read_text", edited)
+    assert module_hash(name) != before
 
 
 def test_modules_without_a_file_have_no_source() -> None:
