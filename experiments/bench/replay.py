@@ -41,7 +41,7 @@ class Replayed:
     """Of every round: what the controller's learning rate is multiplied with."""
 
     def decide(self, history: Sequence[Round], task: TaskInfo, budget: Budget) -> Decision:
-        """Returns the controller's decision with the round's learning rate, inside its range, and no length of steps."""
+        """Returns the controller's decision with a learning rate, inside its range, in place of a length."""
         bounds, factor = ranges()["lr"], self.factors[len(history)]
 
         def change(knobs: Knobs) -> Knobs:
@@ -78,10 +78,11 @@ def bench_replay(settings: ReplaySettings, *, seed: int, device: torch.device) -
         ConfigError: there is no such experiment, method or task, or the method sets no `step_ratio`.
     """
     experiment = load_experiment(config_path(settings.experiment))
-    for name, known in ((settings.method, experiment.methods), *((task, experiment.tasks) for task in settings.tasks)):
+    methods, tasks = list(experiment.methods), list(experiment.tasks)
+    for name, known in ((settings.method, methods), *((task, tasks) for task in settings.tasks)):
         if name not in known:
             raise ConfigError(f"{settings.experiment} has no '{name}': expected one of {', '.join(known)}")
-    chosen = settings.tasks or tuple(experiment.tasks)
+    chosen = settings.tasks or tasks
     jobs = {task: make_job(experiment, task, settings.method, device=str(device)) for task in chosen}
     seeds = range(seed, seed + settings.seeds)
     measured: list[Replay] = []
