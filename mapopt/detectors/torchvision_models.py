@@ -169,8 +169,22 @@ def _retinanet18(columns: int, pretrained: bool) -> Any:
     return models.RetinaNet(body, columns, head=RetinaNetHead(256, 9, columns, norm_layer=group_norm))
 
 
+def _living(model: models.FCOS) -> models.FCOS:
+    """Begins the distances to the sides of a box at 1 in place of 0, from which they can die.
+
+    torchvision's FCOS ends them in a ReLU, where the published one has an exponential. With a bias of 0 half of them
+    begin without a gradient, and trained from scratch a whole side, such as all lower ones, may stay at 0 for good.
+    """
+    nn.init.ones_(model.head.regression_head.bbox_reg.bias)
+    return model
+
+
+def _fcos50(columns: int, pretrained: bool) -> Any:
+    return _living(models.fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=columns))
+
+
 def _fcos18(columns: int, pretrained: bool) -> Any:
-    return models.FCOS(_dense18(pretrained, 256), columns)
+    return _living(models.FCOS(_dense18(pretrained, 256), columns))
 
 
 def _retinanet_small(columns: int, pretrained: bool) -> Any:
@@ -182,7 +196,7 @@ def _retinanet_small(columns: int, pretrained: bool) -> Any:
 
 
 def _fcos_small(columns: int, pretrained: bool) -> Any:
-    return models.FCOS(_dense18(pretrained, 64), columns)
+    return _living(models.FCOS(_dense18(pretrained, 64), columns))
 
 
 def _faster_rcnn18(columns: int, pretrained: bool) -> Any:
@@ -198,7 +212,7 @@ MODELS: dict[str, ZooModel] = {
         body=ResNet50_Weights,
     ),
     "fcos": ZooModel(
-        _own(models.fcos_resnet50_fpn),
+        _fcos50,
         background=False,
         public="fcos_resnet50_fpn",
         whole=models.FCOS_ResNet50_FPN_Weights,
