@@ -33,6 +33,18 @@ def test_the_transform_normalizes_and_does_nothing_else():
     assert isinstance(build_model("ssdlite", 3, weights=None).transform, FixedSize)
 
 
+@pytest.mark.parametrize("name", ["fcos_small", "fcos_resnet18"])
+@pytest.mark.parametrize("seed", [0, 4])
+def test_every_side_of_a_box_of_fcos_begins_with_a_gradient(name: str, seed: int) -> None:
+    # A ReLU ends the distances: with torchvision's bias of 0 a side of all boxes was 0 for good from step 40 (seed 4).
+    torch.manual_seed(seed)
+    model = build_model(name, 3, weights=None)
+    with torch.no_grad():
+        features = list(model.backbone(torch.randn(1, 3, SIZE, SIZE)).values())
+        distances = model.head.regression_head(features)[0]
+    assert ((distances > 0).float().mean(dim=(0, 1)) > 0.99).all()
+
+
 def test_a_batch_that_is_too_small_for_a_batch_norm_is_refused(scene, knob_table):
     images, targets = scene(size=SIZE, batch=1)
     detector = TorchvisionDetector("ssdlite", Objective(loss="torchvision"), classes=3)
