@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mapopt.drawing.rows import AnyPage, CurvesPage, FinalScore, KnobsPage, OverallPage, PicturesPage, ScoresPage
+from mapopt.drawing.rows import (
+    AnyPage,
+    CurvesPage,
+    FinalScore,
+    KnobsPage,
+    OverallPage,
+    PicturesPage,
+    ProfilesPage,
+    ScoresPage,
+)
 from mapopt.drawing.styles import Family, styles_of
 from mapopt.experiments.comparison.stored_run import StoredRun
 from mapopt.experiments.reporting import tables
@@ -30,7 +39,8 @@ def draw_all(
 
     Args:
         runs: of one experiment.
-        folder: gets ``<task>_<figure>.png``, and ``overall.png`` where there are several tasks.
+        folder: gets ``<task>_<figure>.png``, and ``overall.png`` and ``profiles.png`` where there are several
+            tasks.
         summary: of the same runs.
         families: which kind of loss the methods have, for their colors.
 
@@ -67,7 +77,7 @@ def pages(
             _pictures(runs, task, summary.reference),
         ]
     if summary.overall:
-        shown.append(_overall(summary))
+        shown += [_overall(summary), _profiles(runs, summary)]
     return [page for page in shown if page is not None]
 
 
@@ -144,6 +154,22 @@ def _overall(summary: Summary) -> OverallPage:
         caption=caption,
         rows=tuple(rows),
         tasks=tuple(task.task for task in summary.tasks),
+    )
+
+
+def _profiles(runs: Sequence[StoredRun], summary: Summary) -> ProfilesPage | None:
+    curves = tables.profiles(runs, summary, count=_LINES)
+    if not curves:
+        return None
+    left = len(summary.overall) - len(curves)
+    return ProfilesPage(
+        name="profiles",
+        title="How near to the best method runs are",
+        caption="For every fraction of the best method's test AP on the same task and seed, the fraction of a method's "
+        f"runs over all {len(summary.tasks)} tasks that reach it, with its {LEVEL:.0%} bootstrap interval as a band. "
+        "The higher a line, the safer the method; where it ends is how often the method is the best."
+        + (f" Not shown are the {left} methods that are last over all tasks." if left else ""),
+        curves=tuple(curves),
     )
 
 

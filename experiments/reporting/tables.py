@@ -15,7 +15,7 @@ import numpy as np
 
 from mapopt.drawing.rows import Curve, FinalScore, OverallScore, Picture, PictureRow, Trajectory
 from mapopt.experiments.comparison.stored_run import StoredRun
-from mapopt.experiments.reporting.summary import MethodSummary, Summary, TaskSummary
+from mapopt.experiments.reporting.summary import SEED, MethodSummary, Summary, TaskSummary
 from mapopt.metrics.statistics import Estimate, bootstrap_interval, interquartile_mean
 from mapopt.training import Knobs, Round, ranges
 
@@ -149,6 +149,39 @@ def overall_scores(summary: Summary) -> list[OverallScore]:
         )
         for method in summary.overall
     ]
+
+
+def profiles(runs: Sequence[StoredRun], summary: Summary, *, count: int) -> list[Curve]:
+    """Returns for what fraction of its runs each method reaches a fraction of the best method's test AP.
+
+    The best is that on the same task and seed, among the methods that ran on all tasks; bands are the intervals of the
+    fraction, for which runs are redrawn within their task. There are the `count` best methods and the reference.
+
+    Reference: R. Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021,
+    section 4.2, whose scores are relative to a fixed one.
+    """
+    everywhere = [method.method for method in summary.overall]
+    by_task = [
+        [{run.seed: run.test.ap for run in _of(runs, task.task, name)} for name in everywhere] for task in summary.tasks
+    ]
+    seeds = [sorted(set.intersection(*(set(each) for each in task))) for task in by_task]
+    if not all(seeds):
+        return []
+    grid = np.linspace(0, 1, 51)
+    curves = []
+    for place, method in enumerate(summary.overall):
+        if place >= count and method.method != summary.reference:
+            continue
+        reached = []
+        for task, common in zip(by_task, seeds, strict=True):
+            best = np.array([max(each[seed] for each in task) for seed in common])
+            own = np.array([task[place][seed] for seed in common])
+            fractions = np.divide(own, best, out=np.ones_like(best), where=best > 0)
+            reached.append((fractions >= grid[:, None] - 1e-12).astype(float))
+        low, high = bootstrap_interval(reached, lambda drawn: drawn.mean(axis=-1), seed=SEED, bounds=(0.0, 1.0))
+        middle = np.concatenate(reached, axis=1).mean(axis=1)
+        curves.append(Curve(method=method.method, label=method.label, x=grid, middle=middle, low=low, high=high))
+    return curves
 
 
 def picture_rows(runs: Sequence[StoredRun], task: TaskSummary) -> tuple[int, list[PictureRow]] | None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mapopt.drawing import comparison_plots as plots
 from mapopt.drawing.pages import new_page, save, styled
-from mapopt.drawing.rows import AnyPage, CurvesPage, KnobsPage, OverallPage, PicturesPage, ScoresPage
+from mapopt.drawing.rows import AnyPage, CurvesPage, KnobsPage, OverallPage, PicturesPage, ProfilesPage, ScoresPage
 from mapopt.drawing.styles import Style, task_marks
 
 _MANY = 12
@@ -70,6 +70,13 @@ def _curves(page: CurvesPage, styles: Mapping[str, Style]) -> Figure:
     axes = figure.subplots()
     plots.learning_curves(page.curves, axes, styles)
     axes.set_xlabel("images trained" if page.against == "images" else "seconds")
+    return figure
+
+
+@draw_page.register
+def _profiles(page: ProfilesPage, styles: Mapping[str, Style]) -> Figure:
+    figure = new_page(width=9.5, height=4.6, title=page.title, caption=page.caption)
+    plots.performance_profiles(page.curves, figure.subplots(), styles)
     return figure
 
 

@@ -50,6 +50,19 @@ def learning_curves(table: Sequence[Curve], axes: Axes, styles: Mapping[str, Sty
     _name_ends(table, styles, axes)
 
 
+def performance_profiles(table: Sequence[Curve], axes: Axes, styles: Mapping[str, Style]) -> None:
+    """Draws the fraction of runs against the fraction of the best AP that they reach, named at its end."""
+    _lines(table, styles, axes)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
+    axes.xaxis.set_major_formatter(FuncFormatter(_plain))
+    axes.set_xlabel("fraction of the best method's test AP on the same task and seed")
+    axes.set_ylabel("fraction of runs that reach it")
+    _name_ends(table, styles, axes)
+
+
 def knob_trajectory(table: Trajectory, axes: Axes, styles: Mapping[str, Style]) -> None:
     """Draws one knob over the images trained: a line per method, and the middle half of its runs as a band."""
     _lines(table.curves, styles, axes)

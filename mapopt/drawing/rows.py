@@ -122,6 +122,13 @@ class CurvesPage(Page):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class ProfilesPage(Page):
+    """The fraction of runs that reach a fraction of the best method's AP, a curve per method."""
+
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class KnobsPage(Page):
     """A panel per knob."""
 
@@ -136,7 +143,7 @@ class PicturesPage(Page):
     categories: tuple[str, ...]
 
 
-AnyPage = ScoresPage | OverallPage | CurvesPage | KnobsPage | PicturesPage
+AnyPage = ScoresPage | OverallPage | ProfilesPage | CurvesPage | KnobsPage | PicturesPage
 """Every kind of page that a comparison has."""
 
 

@@ -141,10 +141,10 @@ def _text(figure):
     return " ".join(" ".join(word.get_text() for word in _words(figure)).split())
 
 
-@pytest.mark.parametrize("name", [*NAMES, "overall"])
+@pytest.mark.parametrize("name", [*NAMES, "overall", "profiles"])
 def test_of_two_dozen_methods_the_rows_show_all_and_the_lines_the_best_and_the_reference(crowd, name):
     names, drawn = crowd
-    figure = drawn[name if name == "overall" else f"shapes_{name}"]
+    figure = drawn[name if name in ("overall", "profiles") else f"shapes_{name}"]
     _check_inside(figure)
     if name != "pictures":
         _check_apart(figure)
@@ -153,6 +153,9 @@ def test_of_two_dozen_methods_the_rows_show_all_and_the_lines_the_best_and_the_r
     text = _text(figure)
     if name in ("final", "rarest", "overall"):
         assert all(shown)
+    elif name == "profiles":
+        assert "Not shown are the 15 methods that are last over all tasks." in text
+        assert sum(re.search(rf"{label}\b", text) is not None for label in labels) == 9
     elif name == "pictures":
         assert "Shown are the 6 of 24 methods with the best test AP and the reference." in text
         assert [label in text for label in labels] == [place < 6 or place == 22 for place in range(24)]

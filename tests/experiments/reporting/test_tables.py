@@ -183,6 +183,23 @@ def test_overall_scores_are_those_on_every_task(make):
     assert (baseline.difference, baseline.reference) == (None, True)
 
 
+def test_profiles_are_fractions_of_runs_that_come_near_the_best(make):
+    aps = {"baseline": {"a": (0.4, 0.2), "b": (0.1, 0.2)}, "agent": {"a": (0.3, 0.4), "b": (0.2, 0.0)}}
+    runs = [
+        make.run(method, seed, ap, task=task)
+        for method, tasks in aps.items()
+        for task, values in tasks.items()
+        for seed, ap in enumerate(values)
+    ]
+    curves = {curve.method: curve for curve in tables.profiles(runs, summarize(runs, reference="baseline"), count=8)}
+    # Of the best: the baseline's runs have 1, .5, .5, 1, the agent's .75, 1, 1, 0.
+    at = {method: dict(zip(curve.x.round(2).tolist(), curve.middle, strict=True)) for method, curve in curves.items()}
+    assert [at["baseline"][x] for x in (0.0, 0.5, 0.52, 1.0)] == [1.0, 1.0, 0.5, 0.5]
+    assert [at["agent"][x] for x in (0.0, 0.02, 0.74, 0.76, 1.0)] == [1.0, 0.75, 0.75, 0.5, 0.5]
+    assert all((curve.low <= curve.middle).all() and (curve.middle <= curve.high).all() for curve in curves.values())
+    assert len(tables.profiles(runs, summarize(runs, reference="baseline"), count=0)) == 1
+
+
 def test_pictures_show_the_ground_truth_first_and_as_many_of_the_strongest_boxes_as_objects(write):
     runs = [write("baseline", ap=0.3), write("agent", ap=0.4)]
     pictured = tables.picture_rows(runs, _task(runs))
