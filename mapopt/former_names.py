@@ -17,6 +17,9 @@ _SPLITS = {"judge": "eval"}
 BALANCES: dict[Any, str] = {True: "values", False: "none", None: "former"}
 """What the balance of an objective was before it had names, and its name now."""
 
+AUTOCASTS: dict[Any, str] = {True: "auto", False: "none"}
+"""What the autocast of a recipe was before it had names, and its name now."""
+
 
 def _family(place: str) -> dict[str, str | Mapping[str, str]]:
     """Returns what was renamed in the settings of a family of instances, which stand at a place."""

@@ -201,6 +201,7 @@ def _task(task: TaskConfig) -> dict[str, Any]:
 def _recipe(recipe: Recipe) -> dict[str, Any]:
     content = _hashed(recipe, _RECIPE)
     content["balance"] = _former_balance(recipe)
+    content["autocast"] = {"auto": True, "none": False}.get(recipe.autocast, recipe.autocast)
     return content
 
 

@@ -12,6 +12,8 @@ _START = "It takes a checkpoint or a run's folder; --recipe.weights is torchvisi
 _OWN = "It takes module:attribute, such as torchvision.transforms.v2:RandomGrayscale or a function of yours."
 _AUGMENTATIONS = (("recipe.augmentation.transform", _OWN), ("augmentation.transform", _OWN))
 
+_HALF_PRECISION = (("recipe.autocast", "It is auto, none, bfloat16 or float16."),)
+
 _OF_AUGMENTATION = {
     "mosaic": ("mosaic", "It is a probability."),
     "mixup": ("mixup", "It is a probability."),
@@ -66,6 +68,7 @@ OTHER_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "img": (("size", "HEIGHT WIDTH"),),
     "input_size": (("size", "HEIGHT WIDTH"),),
     "batch": (("recipe.batch_size", ""),),
+    **dict.fromkeys(("amp", "fp16", "bf16", "half", "precision", "mixed_precision", "dtype"), _HALF_PRECISION),
     "wd": (("knobs.weight_decay", ""),),
     "warmup_epochs": (("schedule.warmup", "It is a fraction of the budget."),),
     "warmup_steps": (("schedule.warmup", "It is a fraction of the budget."),),

@@ -19,8 +19,10 @@ from torchvision.models.detection import FCOS, RetinaNet
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.dense.rows import Row, RowModule, seeded
 from mapopt.detectors.drop_in import FAMILIES, cover_losses
+from mapopt.detectors.half_precision import half_precision
 from mapopt.detectors.interface import Detector, KnobTable, Targets
 from mapopt.detectors.objective import NO_REWARD, OWN_LOSS, Objective
+from mapopt.detectors.request import HalfPrecision
 from mapopt.detectors.together import joins_losses, losses_together
 from mapopt.errors import ConfigError
 from mapopt.postprocessing.boxes import Boxes
@@ -58,7 +60,7 @@ class ModuleDetector(Detector):
         name: what messages call it.
         first_label: label of the first category.
         device: where to run.
-        autocast: run the module in bfloat16 (CUDA).
+        autocast: run the module in bfloat16 or float16.
 
     Raises:
         ConfigError: what is built is no module, or a loss of ours is given for a module that has no place for it.
@@ -75,7 +77,7 @@ class ModuleDetector(Detector):
         name: str = "module",
         first_label: int = 1,
         device: torch.device | str = "cpu",
-        autocast: bool = False,
+        autocast: HalfPrecision = "none",
     ) -> None:
         self.name, self.classes, self.device = name, classes, torch.device(device)
         self._build, self._autocast, self._first_label = build, autocast, first_label
@@ -241,7 +243,7 @@ class ModuleDetector(Detector):
         return list(images / 255)
 
     def _run(self, images: Tensor, examples: Examples | None = None) -> Any:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+        with half_precision(self.device, self._autocast):
             return self._bound(self.weights, self._arguments(images[0]), examples)
 
     def _report(self, images: Tensor, knobs: KnobTable, *, nms_iou: float = 1.0, max_detections: int = 0) -> Boxes:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mapopt.detectors.objective import Objective
-from mapopt.detectors.request import DetectorKind, DetectorRequest
+from mapopt.detectors.request import DetectorKind, DetectorRequest, HalfPrecision
 from mapopt.errors import ConfigError
 from mapopt.registry import Choice, Registry, load
 
@@ -107,7 +107,7 @@ def build_detector(
     lanes: int = 1,
     weights: str | None = None,
     device: torch.device | str = "cpu",
-    autocast: bool = False,
+    autocast: HalfPrecision = "none",
 ) -> Detector:
     """Builds a detector.
 
@@ -120,7 +120,7 @@ def build_detector(
         lanes: independent sets of weights.
         weights: name of pretrained weights; None starts from scratch and downloads nothing.
         device: where the weights live.
-        autocast: run the network in bfloat16 (CUDA).
+        autocast: run the network in bfloat16 or float16.
 
     Raises:
         ConfigError: a name is unknown, the detector cannot do what is asked, or weights cannot be had.

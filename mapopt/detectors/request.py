@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mapopt.detectors.objective import Objective
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     import torch
 
     from mapopt.detectors.interface import Detector
+
+
+HalfPrecision = Literal["none", "bfloat16", "float16"]
+"""In which type of 16 bits a network runs, if in any; see `mapopt.detectors.half_precision`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +34,8 @@ class DetectorRequest:
     """Name of pretrained weights; None starts from scratch and downloads nothing."""
     device: torch.device | str = "cpu"
     """Where the weights live."""
-    autocast: bool = False
-    """Run the network in bfloat16 (CUDA)."""
+    autocast: HalfPrecision = "none"
+    """Run the network in bfloat16 or in float16, by torch's autocast."""
 
 
 class DetectorBuilder(Protocol):

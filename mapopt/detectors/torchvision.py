@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mapopt.detectors.module import ModuleDetector
 from mapopt.detectors.objective import Objective
-from mapopt.detectors.request import DetectorRequest
+from mapopt.detectors.request import DetectorRequest, HalfPrecision
 from mapopt.detectors.torchvision_models import MODELS, build_model
 from mapopt.errors import ConfigError, unknown_name
 
@@ -35,7 +35,7 @@ class TorchvisionDetector(ModuleDetector):
         weights: name of pretrained weights, such as ``"DEFAULT"``; their batch norms are frozen.
         anchor_scale: factor of the sides of torchvision's anchors, for objects that are smaller or larger than COCO's.
         device: where to run.
-        autocast: run the network in bfloat16 (CUDA); boxes, anchors and losses stay in float32.
+        autocast: run the network in bfloat16 or float16; boxes, anchors and losses stay in float32.
 
     Raises:
         ConfigError: a name is unknown, a loss has no use for a setting, or weights cannot be had.
@@ -50,7 +50,7 @@ class TorchvisionDetector(ModuleDetector):
         weights: str | None = None,
         anchor_scale: float = 1.0,
         device: torch.device | str = "cpu",
-        autocast: bool = False,
+        autocast: HalfPrecision = "none",
     ) -> None:
         if name not in MODELS:
             raise ConfigError(unknown_name("torchvision detector", name, MODELS))

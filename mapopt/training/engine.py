@@ -33,7 +33,6 @@ from mapopt.training.knobs import Knobs
 from mapopt.training.lane_detections import detect_in_batches, detections_by_lane, evaluate_detections
 from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
-from mapopt.training.optimizers.base import clip_rows
 from mapopt.training.optimizers.registry import averages_already
 from mapopt.training.packing import Pack, Packing, Rows, make_rows
 from mapopt.training.ramps import Via
@@ -203,13 +202,13 @@ class LaneEngine:
         batches = batches_of_step(sets, plan, steps.sizes, step, size=size, pieces=pieces, processes=processes)
         seeds = [sample_seed(self.seeds[0], seen + place * (size // pieces), stream=2) for place in range(pieces)]
         detector, knobs, components = pack.rows.detector, steps.at(step), log.components is not None
+        look, scales = self._first.look, pack.rows.scales
         losses, total, parts = leave_gradient(
-            detector, batches, knobs, seeds=seeds, look=self._first.look, components=components, processes=processes
+            detector, batches, knobs, seeds=seeds, look=look, scales=scales, components=components, processes=processes
         )
-        gradient, norms = clip_rows(pack.rows.hold(processes.average(detector.gradient())), self.recipe.clip)
-        pack.running &= torch.isfinite(total) & torch.isfinite(norms)
+        gradient, norms, stepping = pack.take_gradient(total, processes)
         with torch.no_grad():
-            moved = pack.rows.step(gradient, self.recipe.scaled(knobs), pack.running, by_ratio=steps.by_ratio)
+            moved = pack.rows.step(gradient, self.recipe.scaled(knobs), stepping, by_ratio=steps.by_ratio)
         if self.recipe.ema:
             pack.follow([self.seen[lane] // size + step for lane, size in zip(pack.lanes, steps.sizes, strict=True)])
         weights = detector.weights.detach()
@@ -220,6 +219,7 @@ class LaneEngine:
             moved=moved,
             weights=weights,
             running=pack.running,
+            stepping=stepping,
             gradient=gradient,
         )
         if log.components is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mapopt.collectives import ALONE, Processes
 from mapopt.detectors.interface import Detector, KnobTable, Targets, keeping_components, sharing
+from mapopt.training.loss_scales import LossScales
 
 
 def number_of_pieces(size: int, wanted: int) -> int:
@@ -31,6 +32,7 @@ def leave_gradient(
     *,
     seeds: Sequence[int],
     look: Callable[[Detector, Mapping[str, Tensor]], None],
+    scales: LossScales | None = None,
     components: bool = False,
     processes: Processes = ALONE,
 ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
@@ -42,6 +44,7 @@ def leave_gradient(
         knobs: values per lane.
         seeds: of every piece, for detectors that sample inside their loss.
         look: called with the detector and the losses of the first piece, before their sum is taken back.
+        scales: what the gradient that is left is multiplied by; the losses are returned as they are.
         components: whether the losses' components are wanted, too.
         processes: that share the step, each with batches of its own. The gradient that is left is this process's.
 
@@ -56,17 +59,21 @@ def leave_gradient(
         with keeping_components(detector, wanted=components) as kept, sharing(detector, processes):
             losses = detector.losses(images, targets, knobs, seed=seed)
         if place == 0:
-            look(detector, losses)
+            look(detector, {name: _scaled(value, scales) for name, value in losses.items()})
         total = torch.stack(list(losses.values())).sum(0)
         if len(seeds) == 1:
-            total.sum().backward()
+            _scaled(total, scales).sum().backward()
             return _over_all(processes, losses, total.detach(), kept)
-        (total.sum() / len(seeds)).backward()
+        (_scaled(total, scales).sum() / len(seeds)).backward()
         for sums, values in ((means, losses), (parts, kept)):
             for name, value in values.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / len(seeds)
         mean_total = mean_total.to(total.device) + total.detach() / len(seeds)
     return _over_all(processes, means, mean_total, parts)
+
+
+def _scaled(values: Tensor, scales: LossScales | None) -> Tensor:
+    return values if scales is None else values * scales.factor
 
 
 def _over_all(

@@ -59,6 +59,9 @@ class Interval:
     components: dict[str, float] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """Mean over the steps of every component of the losses by its name, without weights; empty unless "components" are
     measured."""
+    skipped: int = field(default=0, metadata=LEFT_OUT_AT_DEFAULT)
+    """Steps that were left out because a gradient did not fit into float16. What is a mean of gradients, steps or
+    weights is one over the others."""
 
 
 @dataclass(frozen=True, kw_only=True)

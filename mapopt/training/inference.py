@@ -75,7 +75,7 @@ class LoadedDetector:
                 # They are replaced at once, but a network that has them is another: its norms are frozen.
                 weights=recipe.weights,
                 device=device,
-                autocast=recipe.autocast and device.type == "cuda",
+                autocast=recipe.autocast_on(device.type),
             )
 
         self._detector, self._lanes = build(1), 1

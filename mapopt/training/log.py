@@ -28,7 +28,7 @@ class IntervalLog:
     def __init__(self, lanes: int, device: torch.device, *, measures: Sequence[Measure] = ()) -> None:
         self._agreement = Agreement(lanes, device) if "gradient_agreement" in measures else None
         self.components = ComponentSums(lanes, device) if "components" in measures else None
-        self._sums = torch.zeros((7, lanes), dtype=torch.float64, device=device)
+        self._sums = torch.zeros((8, lanes), dtype=torch.float64, device=device)
         self._largest = torch.zeros(lanes, device=device)
         self._steps: list[tuple[Tensor, ...]] = []
         self._limit = math.inf
@@ -62,6 +62,7 @@ class IntervalLog:
         moved: Tensor,
         weights: Tensor,
         running: Tensor,
+        stepping: Tensor,
         gradient: Tensor,
     ) -> None:
         """Adds a step of the lanes that ran.
@@ -73,12 +74,13 @@ class IntervalLog:
             moved: lengths of the steps ``[lanes]``.
             weights: ``[lanes, n]`` after the step.
             running: bool ``[lanes]``.
+            stepping: bool ``[lanes]``, those of them that did take the step.
             gradient: ``[lanes, n]``, clipped or not.
         """
         if self._agreement is not None:
-            self._agreement.add(gradient, running)
+            self._agreement.add(gradient, stepping)
         terms = (losses["class"].detach(), losses["box"].detach(), gradients, moved, weights.norm(dim=1))
-        self._steps.append((*terms, running.clone()))
+        self._steps.append((*terms, running.clone(), stepping.clone()))
         self._limit = limit
         if len(self._steps) == _TOGETHER:
             self._add_up()
@@ -87,13 +89,14 @@ class IntervalLog:
         """Adds the steps since the last time, one after the other; what is computed of each is computed at once."""
         if not self._steps:
             return
-        classes, boxes, gradients, moved, lengths, running = map(torch.stack, zip(*self._steps, strict=True))
+        classes, boxes, gradients, moved, lengths, running, stepping = map(torch.stack, zip(*self._steps, strict=True))
         self._steps = []
-        terms = [classes, boxes, gradients, gradients > self._limit, moved / lengths, gradients / lengths]
-        rows = torch.stack([*terms, torch.ones_like(gradients)], dim=1)
-        for row in torch.where(running[:, None], rows.double(), 0.0):
+        ones = torch.ones_like(gradients)
+        terms = [classes, boxes, gradients, gradients > self._limit, moved / lengths, gradients / lengths, ones, ones]
+        counts = torch.stack([running if place in (0, 1, 7) else stepping for place in range(len(terms))], dim=1)
+        for row in torch.where(counts, torch.stack(terms, dim=1).double(), 0.0):
             self._sums += row
-        self._largest = torch.maximum(self._largest, torch.where(running, gradients, 0.0).amax(0))
+        self._largest = torch.maximum(self._largest, torch.where(stepping, gradients, 0.0).amax(0))
 
     def intervals(
         self, *, images: int, steps: Sequence[int], seconds: tuple[float, float], weights: Tensor, diverged: Tensor
@@ -124,8 +127,8 @@ class IntervalLog:
                 steps=own,
                 seconds=seconds[0],
                 processor_seconds=seconds[1],
-                class_loss=row[0] / max(1, row[6]),
-                box_loss=row[1] / max(1, row[6]),
+                class_loss=row[0] / max(1, row[7]),
+                box_loss=row[1] / max(1, row[7]),
                 gradient_norm=row[2] / max(1, row[6]),
                 gradient_norm_max=largest,
                 clipped=row[3] / max(1, row[6]),
@@ -135,6 +138,7 @@ class IntervalLog:
                 weight_norm=length,
                 gradient_agreement=agreement,
                 components=components,
+                skipped=round(row[7] - row[6]),
             )
             for own, row, largest, length, lost, agreement, components in rows
         ]

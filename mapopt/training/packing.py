@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from mapopt.collectives import Processes
 from mapopt.detectors.interface import Detector, KnobTable
 from mapopt.detectors.registry import build_detector, supports_lanes
 from mapopt.errors import ConfigError
 from mapopt.registry import Choice
-from mapopt.training.optimizers.base import RowOptimizer, follow_rows
+from mapopt.training.loss_scales import LossScales
+from mapopt.training.optimizers.base import RowOptimizer, clip_rows, follow_rows
 from mapopt.training.optimizers.in_place import waits
 from mapopt.training.optimizers.part_rates import PartRates, part_factors
 from mapopt.training.optimizers.registry import make_optimizer
@@ -42,6 +44,8 @@ class Rows:
     """Where the recipe freezes layers or gives some a rate of their own."""
     average: Tensor | None
     """``[lanes, n]``; None where the recipe has no `ema`."""
+    scales: LossScales | None = None
+    """Of the loss, where the network runs in float16."""
 
     def renew(self, lane: int) -> None:
         """Begins optimizer and average of a lane anew, from the weights that it has."""
@@ -50,6 +54,8 @@ class Rows:
             self.optimizer.state[name][lane] = value[0]
         if self.average is not None:
             self.average[lane] = weights[lane]
+        if self.scales is not None:
+            self.scales.renew(lane)
 
     def hold(self, gradient: Tensor) -> Tensor:
         """Returns a gradient ``[lanes, n]`` with that of frozen layers set to 0, in place."""
@@ -74,6 +80,7 @@ class Rows:
         places = {"weights": self.detector.weights.detach()[lane]}
         places |= {} if self.average is None else {"average": self.average[lane]}
         places |= {f"optimizer.{name}": value[lane] for name, value in self.optimizer.state.items()}
+        places |= {} if self.scales is None else self.scales.places(lane)
         return places | {f"buffer.{name}": value[lane] for name, value in self.detector.buffers().items()}
 
 
@@ -81,6 +88,7 @@ def make_rows(recipe: Recipe, *, lanes: int, classes: int, size: tuple[int, int]
     """Returns fresh detector, optimizer and average of some lanes."""
     if recipe.accumulate > 1 and supports_lanes(recipe.detector):  # one's own, of which a recipe does not know
         raise ConfigError(one_network(recipe.accumulate, recipe.detector))
+    autocast = recipe.autocast_on(device.type)
     detector = build_detector(
         Choice(name=recipe.detector, settings=recipe.detector_settings),
         recipe,
@@ -89,7 +97,7 @@ def make_rows(recipe: Recipe, *, lanes: int, classes: int, size: tuple[int, int]
         lanes=lanes,
         weights=recipe.weights,
         device=device,
-        autocast=recipe.autocast and device.type == "cuda",
+        autocast=autocast,
     )
     optimizer = _make_optimizer(recipe, detector, detector.weights)
     factors = part_factors(detector.parts(), recipe.frozen, recipe.layer_lr)
@@ -106,6 +114,7 @@ def make_rows(recipe: Recipe, *, lanes: int, classes: int, size: tuple[int, int]
         ratio_steps=RatioSteps(optimizer, detector.parts() if by_layer else None),
         part_rates=None if factors is None else PartRates(factors.to(device)),
         average=detector.weights.detach().clone() if recipe.ema else None,
+        scales=LossScales(lanes, device) if autocast == "float16" else None,
     )
 
 
@@ -132,6 +141,32 @@ class Pack:
     def places(self) -> list[int]:
         """The rows of the lanes that train."""
         return [self.lanes.index(lane) for lane in self.training]
+
+    @torch.no_grad()
+    def take_gradient(self, total: Tensor, processes: Processes) -> tuple[Tensor, Tensor, Tensor]:
+        """Takes the gradient that a backward pass has left, and finds out which lanes no longer run.
+
+        Args:
+            total: the losses' sums ``[lanes]``.
+            processes: over whose parts of the batch the gradient is averaged.
+
+        Returns:
+            the gradient ``[lanes, n]``, clipped; its lengths before that ``[lanes]``; and which lanes take the step,
+            bool ``[lanes]``: all that run, but for those whose gradient did not fit into float16.
+        """
+        rows, scales = self.rows, self.rows.scales
+        gradient = rows.hold(processes.average(rows.detector.gradient()))
+        if scales is not None:
+            scales.unscale(gradient)
+        gradient, norms = clip_rows(gradient, rows.recipe.clip)
+        self.running &= torch.isfinite(total)
+        if scales is None:
+            self.running &= torch.isfinite(norms)
+            return gradient, norms, self.running
+        running, stepping = scales.follow(norms, self.running)
+        self.running &= running
+        # What is left of a gradient that did not fit is compared with the next one, perhaps.
+        return gradient.masked_fill_(~stepping[:, None], 0.0), norms, stepping
 
     @torch.no_grad()
     def follow(self, steps: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mapopt.bounds import check_whole
 from mapopt.data.augmentation.settings import NONE, Augmentation
@@ -20,8 +20,10 @@ from mapopt.detectors.registry import (
     default_soft_nms_sigma,
     trains_lanes,
 )
+from mapopt.detectors.request import HalfPrecision
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.fields import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY
+from mapopt.fields import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY, formerly
+from mapopt.former_names import AUTOCASTS
 from mapopt.losses.table import LOSS_TABLE, start_weight
 from mapopt.registry import is_text, load
 from mapopt.settings import check_values
@@ -47,6 +49,8 @@ DEFAULT_OPTIMIZER = "default"
 
 REPEAT_THRESHOLD = 0.3
 """Fraction of the images from which a class is not repeated. LVIS has .001, with 1203 classes."""
+
+Autocast = Literal["auto", "none", "bfloat16", "float16"]
 
 _PARTS = ("loss", "box_loss", "blend_with", "assignment", "detector", "optimizer")
 
@@ -102,8 +106,10 @@ class Recipe(Objective):
     that an optimizer (dog, schedule_free_adamw) keeps by itself."""
     weights: str | None = None
     """Pretrained weights by torchvision's name, for detectors that have them."""
-    autocast: bool = True
-    """Run in bfloat16 where the device is a GPU."""
+    autocast: Autocast = field(default="auto", metadata=formerly(AUTOCASTS))
+    """Run the network in half precision, by torch's autocast: auto, in bfloat16 where the device is a GPU; none; or
+    bfloat16 or float16 on any device. In float16 the loss is scaled as torch.amp.GradScaler does, each lane by
+    itself."""
     augmentation: Augmentation = field(default=NONE, metadata=LEFT_OUT_AT_DEFAULT)
     """Kinds of augmentation with numbers of their own. What is left open follows --knobs.augment, the one strength of
     flip, scale, brightness, contrast, saturation and noise; the others are off. --knobs.augment-kinds is a factor of
@@ -137,6 +143,10 @@ class Recipe(Objective):
             raise ConfigError(f"clip is {self.clip}: expected a positive gradient norm")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema is {self.ema}: expected 0 (no average) or a decay below 1, such as 0.99")
+        if isinstance(self.autocast, bool):
+            object.__setattr__(self, "autocast", AUTOCASTS[self.autocast])
+        if self.autocast not in get_args(Autocast):
+            raise ConfigError(unknown_name("autocast", str(self.autocast), get_args(Autocast)))
         if self.step_ratio_scope not in ("lane", "layer"):
             raise ConfigError(f"step_ratio_scope is {self.step_ratio_scope!r}: expected lane or layer")
         self._check_class_balance()
@@ -187,6 +197,16 @@ class Recipe(Objective):
         if self.optimizer == default_optimizer(self.detector):
             object.__setattr__(copied, "optimizer", DEFAULT_OPTIMIZER)
         return copied
+
+    def autocast_on(self, device: str) -> HalfPrecision:
+        """Returns in which type of 16 bits a network runs on a kind of device.
+
+        >>> Recipe().autocast_on("cuda"), Recipe().autocast_on("cpu"), Recipe(autocast="float16").autocast_on("cpu")
+        ('bfloat16', 'none', 'float16')
+        """
+        if self.autocast == "auto":
+            return "bfloat16" if device == "cuda" else "none"
+        return self.autocast
 
     def scaled(self, knobs: KnobTable) -> KnobTable:
         """Returns the knobs of a step as an optimizer is to read them."""

@@ -23,6 +23,7 @@ ASKED = [
     ("train", "degrees", "did you mean '--recipe.augmentation.rotate'? In degrees."),
     ("train", "flipud", "did you mean '--recipe.augmentation.flip-vertical'? It is a probability."),
     ("train", "hsv-h", "did you mean '--recipe.augmentation.hue'? It is the same fraction of the circle."),
+    ("train", "fp16", "did you mean '--recipe.autocast'? It is auto, none, bfloat16 or float16."),
     ("train", "mosaic", "did you mean '--recipe.augmentation.mosaic'? It is a probability."),
     ("train", "close-mosaic", "did you mean '--augment-until'? It is a fraction of the budget, after which there is"),
     ("train", "albumentations", "did you mean '--recipe.augmentation.transform'? It takes module:attribute"),

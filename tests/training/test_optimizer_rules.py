@@ -168,7 +168,7 @@ LAST = {
 def test_muon_leaves_norms_biases_and_last_layers_to_adamw(name: str) -> None:
     objective = Objective() if name in ("tiny", "nano", "resnet18") else Objective(loss=OWN_LOSS)
     detector = build_detector(
-        Choice(name=name), objective, classes=5, size=(64, 64), lanes=1, weights=None, device="cpu", autocast=False
+        Choice(name=name), objective, classes=5, size=(64, 64), lanes=1, weights=None, device="cpu", autocast="none"
     )
     parts = detector.parts()
     muon = make_optimizer("muon", detector.weights.detach(), detector.decay, parts=parts)

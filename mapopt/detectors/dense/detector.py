@@ -10,7 +10,9 @@ from torch import Tensor
 from mapopt.detectors.dense.geometry import Priors, decode, make_priors
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.dense.rows import RowModule
+from mapopt.detectors.half_precision import half_precision
 from mapopt.detectors.interface import Detector, KnobTable, Targets, join_batch
+from mapopt.detectors.request import HalfPrecision
 from mapopt.detectors.reward.term import RewardTerm
 from mapopt.losses.sums.evenly import evenly
 from mapopt.postprocessing.boxes import Boxes
@@ -54,7 +56,7 @@ class DenseDetector(Detector):
         lanes: independent sets of weights.
         size: (height, width) of the images in pixels.
         device: where the weights live.
-        autocast: run the network in bfloat16 (CUDA).
+        autocast: run the network in bfloat16 or float16.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class DenseDetector(Detector):
         lanes: int,
         size: tuple[int, int],
         device: torch.device | str = "cpu",
-        autocast: bool = False,
+        autocast: HalfPrecision = "none",
     ) -> None:
         self.network, self.loss, self.reward = network, loss, reward
         self.lanes, self.classes, self.size = lanes, network.classes, size
@@ -123,7 +125,7 @@ class DenseDetector(Detector):
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor, Priors]:
         """Returns class logits ``[lanes, batch, locations, classes]``, boxes ``[..., 4]`` and the locations."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+        with half_precision(self.device, self.autocast):
             logits, deltas, maps = self.network.forward(self.weights, images)
         key = tuple(maps)
         if key not in self._priors:

@@ -208,7 +208,7 @@ def test_padding_changes_nothing(family, scene, knob_table, detector_of):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_in_bfloat16_anchors_boxes_and_losses_stay_in_float32(family, scene, knob_table, detector_of):
     images, targets = scene(size=SIZE)
-    detector, exact = detector_of(family, "focal", autocast=True), detector_of(family, "focal")
+    detector, exact = detector_of(family, "focal", autocast="bfloat16"), detector_of(family, "focal")
     seen = []
     generator = detector.model.rpn.anchor_generator if family == "faster_rcnn" else detector.model.anchor_generator
     generator.register_forward_hook(lambda module, inputs, outputs: seen.extend(outputs))
