@@ -18,6 +18,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from mapopt.agents.agent import Agent
+from mapopt.agents.learning.circumstances import circumstances
 from mapopt.agents.learning.cost import COST, CostLedger
 from mapopt.agents.learning.held_out import Best, evaluate
 from mapopt.agents.learning.learner import Learner, make_learner
@@ -209,7 +210,7 @@ def _described(
             "iterations": len(log),
             "processes": settings.processes,
         },
-        **({"checkpoints": first} if all(first) else {}),
+        **({"checkpoints": first, "circumstances": circumstances()} if all(first) else {}),
         "first_return": log[0].episode_return,
         "last_return": log[-1].episode_return,
         **kept,

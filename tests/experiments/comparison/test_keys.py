@@ -25,8 +25,8 @@ KEYS: dict[str, dict[str, dict[str, str]]] = {
             "plateau": "238004ea2e9d9f2b",
             "adamw": "1d269d5d1746a484",
             "sgd": "70984fe34518919d",
-            "agent": "62b43f0a5337944e",
-            "replay": "6a430eb05ef04312",
+            "agent": "c39abaeba5f04636",
+            "replay": "99f9680dc6fb3bfd",
         },
     },
     "losses_sgd": {
@@ -111,8 +111,8 @@ KEYS: dict[str, dict[str, dict[str, str]]] = {
 
 
 FORMER_AGENTS = {
-    ("default", "shapes", "agent"): "51a68a20aed3f71a",
-    ("default", "shapes", "replay"): "eba09c4a45261255",
+    ("default", "shapes", "agent"): "a3dc1eb856183cf0",
+    ("default", "shapes", "replay"): "987075cd763325e4",
 }
 """Of agents the keys held the weights alone at that time; what they hold now is in `KEYS`."""
 
