@@ -7,6 +7,8 @@ and say whether it is a minute or an hour; what is left is corrected by the part
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mapopt.experiments.bench.settings import (
     SETTINGS,
     CommandLineSettings,
@@ -14,6 +16,7 @@ from mapopt.experiments.bench.settings import (
     EvaluatorSettings,
     FleetSettings,
     HeadroomSettings,
+    LearnersSettings,
     LossSettings,
     TrainingSettings,
 )
@@ -86,6 +89,15 @@ def headroom_seconds(settings: HeadroomSettings) -> dict[str, float]:
     runs = settings.instances * settings.candidates
     image = _PER_LANE / 40 / 16 * (settings.size / 48) ** 2
     return dict.fromkeys(settings.families, runs * settings.images * image)
+
+
+def learners_seconds(settings: LearnersSettings, learners: Sequence[str]) -> dict[str, float]:
+    """Returns the seconds of each part of `mapopt bench learners`: the rivals, then every learner."""
+    run = 4e-4 * settings.images  # of 32 pixels, in steps of 4
+    evaluation = settings.instances * run
+    # An iteration in five is followed by an evaluation on held-out instances, and updates take about as long again.
+    training = 1.5 * settings.iterations * settings.lanes * run
+    return {"rivals": 2 * evaluation, **dict.fromkeys(learners, settings.trainings * (training + evaluation))}
 
 
 def command_line_seconds(settings: CommandLineSettings) -> float:

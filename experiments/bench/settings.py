@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mapopt.agents.learning.algorithms import find_algorithm
 from mapopt.commands.registry import COMMANDS
 from mapopt.detectors.registry import DETECTORS
 from mapopt.errors import ConfigError, DataError, unknown_name
@@ -181,6 +182,46 @@ class ReplaySettings:
     def check(self) -> None:
         """Raises ConfigError where a number makes no sense."""
         check_numbers("seeds", [self.seeds], 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnersSettings:
+    """Which learners are trained how often, for how long, and where they are evaluated."""
+
+    learners: tuple[str, ...] = ()
+    """Which learners of `mapopt train-agent`, or blind, which is cma_es that is shown nothing but progress and so
+    searches a schedule; all by default."""
+    trainings: int = 5
+    """Of every learner, with seeds of their own."""
+    iterations: int = 8
+    """Of every training."""
+    lanes: int = 16
+    """Episodes of an iteration."""
+    instances: int = 24
+    """Of those for evaluating agents; every agent plays all of them, with the same training seeds."""
+    images: int = 80
+    """Budget of an episode."""
+    rounds: int = 5
+    """Rounds of it: environment steps of an episode."""
+
+    def check(self) -> None:
+        """Raises ConfigError where there is nothing to train, or a number makes no sense."""
+        for name in self.learners:
+            if name != BLIND:
+                find_algorithm(name)
+        check_numbers("trainings", [self.trainings], 1)
+        check_numbers("iterations", [self.iterations], 1)
+        check_numbers("lanes", [self.lanes], 2)
+        check_numbers("instances", [self.instances], 2)
+        if self.instances > INSTANCES:
+            raise ConfigError(f"--instances is {self.instances}: expected {INSTANCES} at most")
+
+
+INSTANCES = 24
+"""Of each side of the family that learners are trained on."""
+
+BLIND = "blind"
+"""Of the learners: a schedule that is searched with as many environment steps."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The commands `mapopt bench losses`, `ap`, `fleet`, `training`, `env`, `headroom`, `replay`, `audit` and `cli`."""
+"""The commands of `mapopt bench`: losses, ap, fleet, training, env, headroom, replay, learners, audit and cli."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mapopt.experiments.bench.settings import (
     FleetSettings,
     HeadroomSettings,
     LabelAuditSettings,
+    LearnersSettings,
     LossSettings,
     ReplaySettings,
     TrainingSettings,
@@ -239,6 +240,44 @@ class BenchReplay(ReplaySettings, _Bench):
         if self.out is not None:
             write_json(self.out / "replay.json", [asdict(each) for each in measured])
             print(f"wrote {self.out / 'replay.json'}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchLearners(LearnersSettings, _Bench):
+    """Measure what every learner of train-agent makes of the same environment steps, and its spread.
+
+    Every learner is trained several times on the family units with SGD, where the scale of a step is unknown, and sets
+    the learning rate. Its agents, each the best of its training on held-out instances, are evaluated on instances that
+    no agent was trained on, beside the baseline and random actions. A default run trains 50 agents; one that was
+    interrupted goes on with --resume.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "mapopt bench learners --out benchmark",
+        "mapopt bench learners --learners ppo cma_es blind --trainings 3 --out benchmark",
+    )
+    files: ClassVar[tuple[str, ...]] = ("learners.json", "*/seeds.json")
+
+    out: Path | None = None
+    """Folder for the agents and the numbers; without it neither is kept."""
+    resume: bool = False
+    """Go on in --out: what is trained is not trained again."""
+
+    def run(self) -> None:
+        """Trains, evaluates, prints, and writes."""
+        self.check()
+        check_device(self.device)
+        if not self.resume:
+            self.check_out()
+        elif self.out is None:
+            raise ConfigError("--resume is given without --out, the folder to go on in: give it, or leave it out")
+        from mapopt.experiments.bench.learners import bench_learners
+        from mapopt.files import write_json
+
+        measured = bench_learners(self, seed=self.seed, device=str(choose_device(self.device)), out=self.out)
+        if self.out is not None:
+            write_json(self.out / "learners.json", [asdict(each) for each in measured])
+            print(f"wrote {self.out / 'learners.json'}")
 
 
 @dataclass(frozen=True, kw_only=True)

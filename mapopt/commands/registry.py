@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "bench env": "mapopt.experiments.commands.bench:BenchEnv",
     "bench headroom": "mapopt.experiments.commands.bench:BenchHeadroom",
     "bench replay": "mapopt.experiments.commands.bench:BenchReplay",
+    "bench learners": "mapopt.experiments.commands.bench:BenchLearners",
     "bench audit": "mapopt.experiments.commands.bench:BenchLabelAudit",
     "bench cli": "mapopt.experiments.commands.bench:BenchCommandLine",
 }
@@ -70,6 +71,7 @@ SUMMARIES: dict[str, str] = {
     "bench env": "Measure environment steps a second by lanes and image size, and where the time of a step goes.",
     "bench headroom": "Measure what deciding per instance can gain in a family, over one setting for all.",
     "bench replay": "Measure what feedback on the length of the steps gains over learning rates that are replayed.",
+    "bench learners": "Measure what every learner of train-agent makes of the same environment steps, and its spread.",
     "bench audit": (
         "Measure how many planted label faults an audit with detectors finds, beside cleanlab, and whether prices hold."
     ),

@@ -40,7 +40,7 @@ def test_the_family_lists_its_commands(words: list[str], capsys: pytest.CaptureF
         (["bench", "lossess"], "mapopt bench: error: unknown command 'lossess': did you mean 'losses'? Known: ap, "),
         (
             ["bench", "--out"],
-            "mapopt bench: error: unknown command '--out'. Known: ap, audit, cli, env, fleet, headroom, losses, ",
+            "mapopt bench: error: unknown command '--out'. Known: ap, audit, cli, env, fleet, headroom, learners",
         ),
         (["bench", "losses", "--sices", "10"], "mapopt bench losses: error: unknown flag '--sices': did you mean '--s"),
         (["bench", "losses", "--members", "app"], "mapopt bench losses: error: unknown loss 'app': did you mean 'ap"),
