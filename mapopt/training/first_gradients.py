@@ -5,7 +5,7 @@ It is looked at in the first interval of an engine only, and there as a rule in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
@@ -41,8 +41,10 @@ class FirstGradients:
                 if self._processes.several:
                     # Where batch norms exchange numbers, every process has to go back through all of them.
                     value = value + 0.0 * sum(losses.values())
-                value.sum().backward(retain_graph=True)
-                heard = bool(detector.gradient().any())
+                    value.sum().backward(retain_graph=True)
+                    heard = bool(detector.gradient().any())
+                else:
+                    heard = _sends_gradient(value, detector)
                 detector.clear_gradient()
             (self._heard if anywhere(heard) else self._silent).add(name)
         self._done = self._done or self._heard == set(_TERMS)
@@ -62,3 +64,45 @@ class FirstGradients:
                     f"the {min(self._heard)} loss trained: compute it from what the detector predicts, without "
                     ".detach(), .item(), rounding or numpy on the way"
                 )
+
+
+class _Heard(Exception):
+    """A gradient that is not 0 has come to a weight."""
+
+
+def _sends_gradient(value: Tensor, detector: Detector) -> bool:
+    """Says whether a loss sends a gradient to any weight.
+
+    It goes back to the first weight that gets some and no further: a whole pass that keeps its graph would need more
+    memory than any step after it.
+    """
+    memory = detector.weights.untyped_storage().data_ptr()
+    own = [leaf for leaf in _leaves(value) if leaf.untyped_storage().data_ptr() == memory]
+    hooks = [leaf.register_hook(_listen) for leaf in own]
+    try:
+        value.sum().backward(retain_graph=True)
+    except _Heard:
+        return True
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return bool(detector.gradient().any())
+
+
+def _listen(gradient: Tensor) -> None:
+    if bool(gradient.any()):
+        raise _Heard
+
+
+def _leaves(value: Tensor) -> Iterator[Tensor]:
+    """Yields the tensors that a value was computed from and that gradients are kept for."""
+    waiting, seen = [value.grad_fn], {value.grad_fn}
+    while waiting:
+        node = waiting.pop()
+        if node is None:
+            continue
+        if hasattr(node, "variable"):
+            yield node.variable
+        following = {before for before, _ in node.next_functions} - seen
+        seen |= following
+        waiting += following
