@@ -64,17 +64,17 @@ class AutopilotRule:
         ConfigError: a number is not finite or out of its range.
     """
 
-    ratio: float = 0.0056
+    ratio: float = 0.0074
     """Length of a step over the length of the weights, with plain gradients and momentum."""
     adaptive: float = 0.93
     """Logarithm of a further factor with Adam's relatives."""
     orthogonal: float = 1.43
     """Logarithm of a further factor with Muon."""
-    batch: float = -0.2
+    batch: float = 0.4
     """Power of the batch over 16 images."""
     momentum: float = 0.53
     """Power of ten times what the momentum is short of 1."""
-    steps: float = -0.9
+    steps: float = -0.3
     """Power of the steps of the whole run over 400."""
     agreement: float = 0.0
     """How much a higher cosine between successive gradients lengthens the steps to come; 0 leaves it out."""
