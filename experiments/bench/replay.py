@@ -120,7 +120,7 @@ def _closed_runs(job: Job, seeds: Sequence[int], device: torch.device) -> tuple[
     if not factors or any(len(each) != len(seeds) for each in factors):
         raise ConfigError(
             f"method '{job.method}' of task '{job.task}' leaves step_ratio at 0, or a run diverged: give one that sets "
-            "the length of its steps, such as --method rule"
+            "the length of its steps, such as --method autopilot"
         )
     rounds = np.stack(factors, axis=1).reshape(len(seeds), job.budget.rounds, -1).mean(axis=2)
     return np.array([max(float(result.test.ap), 0.0) if result.test else 0.0 for result in results]), rounds

@@ -172,7 +172,7 @@ class ReplaySettings:
 
     experiment: str = "autopilot"
     """The experiment: a YAML file, or the name of a shipped one."""
-    method: str = "rule"
+    method: str = "autopilot"
     """One of its methods, whose controller sets the length of the steps."""
     tasks: tuple[str, ...] = ()
     """Some of its tasks; all by default."""

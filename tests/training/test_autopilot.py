@@ -86,7 +86,7 @@ def test_the_controller_follows_warm_up_and_cosine_with_the_length_of_the_rule()
 
 @pytest.mark.parametrize("optimizer", ["adamw", "nadamw", "muon"])
 def test_a_searched_default_rate_is_kept_with_the_default_schedule(optimizer: str) -> None:
-    controller = AutopilotController(moves=KnobMoves(box_weight=(1.0, 2.0)))
+    controller = AutopilotController(keep_rate=True, moves=KnobMoves(box_weight=(1.0, 2.0)))
     task = replace(TASK, optimizer=optimizer, default_lr=0.1)
     for length in (0, 4, 9):
         played = history([1.0] * length)
@@ -99,8 +99,10 @@ def test_a_searched_default_rate_is_kept_with_the_default_schedule(optimizer: st
 def test_a_task_says_which_rate_is_its_default(make_task: MakeTask) -> None:
     task = make_task(optimizer="adamw")
     assert task.info.default_lr == task.info.knobs.lr == task.recipe.lr
-    assert AutopilotController().keeps_rate(task.info)
-    assert not AutopilotController().keeps_rate(make_task(optimizer="adamw", knobs={"lr": 0.5}).info)
+    kept = AutopilotController(keep_rate=True)
+    assert kept.keeps_rate(task.info)
+    assert not AutopilotController().keeps_rate(task.info)
+    assert not kept.keeps_rate(make_task(optimizer="adamw", knobs={"lr": 0.5}).info)
 
 
 def test_augmentation_grows_with_the_epochs_up_to_a_bound() -> None:

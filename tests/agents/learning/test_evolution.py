@@ -72,12 +72,12 @@ def test_it_begins_at_the_baseline_and_is_written_as_it_decides(
 def test_it_learns_relative_to_another_controller_and_keeps_that_in_its_file(
     tiny_family: ShapesFamily, tiny_budget: Budget, tmp_path: Path
 ) -> None:
-    autopilot = {"name": "autopilot", "keep_rate": False, "ratio": 0.01}
+    autopilot = {"name": "autopilot", "ratio": 0.01}
     chosen = settings(tiny_family, tiny_budget, knobs=("step_ratio", "augment"), baseline=autopilot)
     trained = train_agent(chosen, tmp_path)
     assert trained.training["settings"]["baseline"]["settings"]["ratio"] == 0.01
     assert trained.baseline["controller"] == "autopilot"
-    assert trained.form.baseline == AutopilotController(keep_rate=False, ratio=0.01)
+    assert trained.form.baseline == AutopilotController(ratio=0.01)
     task = tiny_family.instance(0).task.info
     decision = PolicyController(trained).decide((), task, tiny_budget)
     assert PolicyController(Agent.load(tmp_path / "agent")).decide((), task, tiny_budget) == decision

@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 TWO = """
 name: two
 budget: {images: 64, rounds: 2}
-methods: {baseline: {}, rule: {controller: {kind: autopilot, settings: {keep_rate: false, ratio: 0.0001}}}}
+methods: {baseline: {}, autopilot: {controller: {kind: autopilot, settings: {ratio: 0.0001}}}}
 tasks:
   small: {images: [16, 8, 8], recipe: {optimizer: sgd, batch_size: 8}}
   large: {images: [16, 8, 8], recipe: {optimizer: sgd, batch_size: 8}, knobs: {class_weight: 5, box_weight: 10}}
@@ -50,7 +50,7 @@ def test_a_runs_own_rates_take_its_steps_again(tmp_path: Path) -> None:
     """With one step a round the geometric mean of a round is that step's rate, and plain SGD has no other memory."""
     path = experiment(tmp_path)
     path.write_text(TWO.replace("rounds: 2", "rounds: 8").replace("box_weight: 10", "box_weight: 10, momentum: 0"))
-    job = make_job(load_experiment(path), "large", "rule")
+    job = make_job(load_experiment(path), "large", "autopilot")
     closed, factors = _closed_runs(job, [0, 1], CPU)
     fleet = Fleet([job.make_task(seed) for seed in (0, 1)], [0, 1], device=CPU)
     controllers = [Replayed(job.make_controllers(1)[0], tuple(np.exp(each))) for each in factors]
@@ -73,7 +73,7 @@ def test_the_command_prints_and_writes_what_it_measured(tmp_path: Path, capsys: 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--method", "rul"], "has no 'rul': expected one of baseline, rule"),
+        (["--method", "rul"], "has no 'rul': expected one of baseline, autopilot"),
         (["--tasks", "smal"], "has no 'smal': expected one of small, large"),
         (["--method", "baseline"], "leaves step_ratio at 0, or a run diverged"),
         (["--seeds", "1"], "seeds"),
