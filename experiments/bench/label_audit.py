@@ -2,7 +2,8 @@
 
 Faults of five kinds are planted into a twentieth of the labels each, lanes are trained out of fold on such labels, and
  what is suspected is held against what was planted: area under precision and recall, object by object. cleanlab
-scores the same labels from the same detections, in a Python of its own.
+scores the same labels from the same detections, and LibreYOLO's doctor reads the same labels, each in a Python of its
+own.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from mapopt.evaluation.label_audit.pool import pool_of
 from mapopt.evaluation.label_audit.prices import Pricing
 from mapopt.evaluation.label_audit.settings import FoldSettings
 from mapopt.evaluation.label_audit.suspects import Suspect, find_suspects
+from mapopt.experiments.bench.label_audit_doctor import DoctorAnswer, ask_doctor
 from mapopt.experiments.bench.settings import LabelAuditSettings
 from mapopt.metrics import Detections, GroundTruth, evaluate
 from mapopt.metrics.overlaps import image_pairs
@@ -63,6 +65,7 @@ class SetAudit:
         predicted: kind, or "all" -> AP that mending what is reported should gain.
         measured: kind, or "all" -> AP that mending what was planted gains.
         untouched: how much is reported of the true labels, faults of their own included.
+        doctor: what LibreYOLO's doctor names without a detector; None where it was not asked.
     """
 
     name: str
@@ -80,6 +83,7 @@ class SetAudit:
     predicted: dict[str, float]
     measured: dict[str, float]
     untouched: int
+    doctor: DoctorAnswer | None
 
 
 def audit_set(settings: LabelAuditSettings, name: str, *, seed: int, device: Any, out: Path | None) -> SetAudit:
@@ -141,6 +145,7 @@ def audit_set(settings: LabelAuditSettings, name: str, *, seed: int, device: Any
         predicted=predicted,
         measured=measured,
         untouched=len(find_suspects(true, detections, seed=seed + 1, confidence=0.5).all),
+        doctor=None if settings.doctor is None else ask_doctor(settings.doctor, faults, true),
     )
 
 

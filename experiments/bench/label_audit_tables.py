@@ -12,6 +12,7 @@ from rich.table import Table
 from mapopt.evaluation.label_audit.planting import PLANTED
 from mapopt.evaluation.text_tables import new_table
 from mapopt.experiments.bench.label_audit import WITHOUT, SetAudit
+from mapopt.experiments.bench.label_audit_doctor import NEARER, OURS, THEIRS
 from mapopt.files import write_json
 
 
@@ -34,6 +35,25 @@ def areas_table(audits: Sequence[SetAudit]) -> Table:
             for value in (audit.area[kind], audit.cleanlab.get(kind), audit.calibrated.get(kind))
         ]
         table.add_row(kind, *row)
+    return table
+
+
+def doctor_table(audits: Sequence[SetAudit]) -> Table | None:
+    """Returns which files with planted second labels are named without a detector; None where no doctor was asked."""
+    asked = [(audit.name, audit.doctor) for audit in audits if audit.doctor is not None]
+    if not asked:
+        return None
+    table = new_table(
+        "label files with a planted second label, without a detector: precision, recall of what is named",
+        caption=f"libreyolo {asked[0][1].version}; its doctor names files, and checks none of the other kinds",
+    )
+    table.add_column("")
+    for name, answer in asked:
+        table.add_column(f"{name}, {answer.files}", justify="right")
+    for who in (OURS, THEIRS, NEARER):
+        table.add_row(
+            who, *(f"{_short(answer.precision.get(who))}, {_short(answer.recall.get(who))}" for _, answer in asked)
+        )
     return table
 
 

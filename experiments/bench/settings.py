@@ -240,6 +240,8 @@ class LabelAuditSettings:
     """Images that each lane trains on; half of it in sets of fewer than 300 images."""
     cleanlab: Path | None = None
     """A Python with cleanlab installed, whose scores of the same detections stand beside ours."""
+    doctor: Path | None = None
+    """A Python with libreyolo installed, whose doctor looks at the same labels without a detector."""
 
     def check(self) -> None:
         """Raises an error where there is nothing to measure, or a number makes no sense."""
@@ -249,6 +251,8 @@ class LabelAuditSettings:
             raise ConfigError(f"--fraction is {self.fraction}: expected a fraction above 0, up to .2, for each kind")
         if self.cleanlab is not None and not self.cleanlab.is_file():
             raise ConfigError(f"--cleanlab is {self.cleanlab}: expected a Python with cleanlab installed")
+        if self.doctor is not None and not self.doctor.is_file():
+            raise ConfigError(f"--doctor is {self.doctor}: expected a Python with libreyolo installed")
         for name in self.sets:
             if not (self.data / name).is_dir():
                 raise DataError(f"{self.data / name}: no such folder. Expected one for each of the --sets in --data.")

@@ -292,6 +292,7 @@ class BenchLabelAudit(LabelAuditSettings, _Bench):
     examples: ClassVar[tuple[str, ...]] = (
         "mapopt bench audit --data sets --out benchmark",
         "mapopt bench audit --data sets --sets symbols --cleanlab cleanlab-venv/bin/python",
+        "mapopt bench audit --data sets --doctor libreyolo-venv/bin/python",
     )
     files: ClassVar[tuple[str, ...]] = ("label_audit.json", "*.npz")
 
@@ -314,8 +315,10 @@ class BenchLabelAudit(LabelAuditSettings, _Bench):
 
         device = choose_device(self.device)
         audits = [audit_set(self, name, seed=self.seed, device=device, out=self.out) for name in self.sets]
-        for table in (tables.areas_table, tables.reports_table, tables.prices_table):
-            print_table(table(audits), Console())
+        makers = (tables.areas_table, tables.doctor_table, tables.reports_table, tables.prices_table)
+        for table in (make(audits) for make in makers):
+            if table is not None:
+                print_table(table, Console())
         if self.out is not None:
             print(f"wrote {tables.write_audits(audits, self.out)}")
 
