@@ -28,6 +28,7 @@ from mapopt.data.truth import truth_by_position
 from mapopt.errors import ConfigError
 from mapopt.evaluation.label_audit.detecting import fitting_size
 from mapopt.evaluation.label_audit.folds import detect_out_of_fold
+from mapopt.evaluation.label_audit.looking import appearance_of
 from mapopt.evaluation.label_audit.planting import PLANTED, Faults, plant
 from mapopt.evaluation.label_audit.pool import pool_of
 from mapopt.evaluation.label_audit.prices import Pricing
@@ -57,7 +58,9 @@ class SetAudit:
         size: (height, width) of the lanes' frames.
         ap: of the out-of-fold detections against the true labels.
         seconds: processor seconds of training and looking; 0 where the detections of an earlier run were read.
+        looking: processor seconds of learning and telling what the pictures in boxes look like.
         area: kind -> area under precision and recall.
+        detector: the same from detections alone, without a look at the pictures.
         precision: kind -> how much of what is reported at a confidence of .5 was planted.
         recall: kind -> how much of what was planted is reported then.
         cleanlab: kind -> area of cleanlab's scores; without what it has no score for.
@@ -75,7 +78,9 @@ class SetAudit:
     size: tuple[int, int]
     ap: float
     seconds: float
+    looking: float
     area: dict[str, float]
+    detector: dict[str, float]
     precision: dict[str, float]
     recall: dict[str, float]
     cleanlab: dict[str, float]
@@ -103,8 +108,12 @@ def audit_set(settings: LabelAuditSettings, name: str, *, seed: int, device: Any
     images = settings.images if len(true) >= FEW else settings.images // 2
     folds = FoldSettings(folds=settings.folds, images=images, size=size, seed=seed)
     detections, seconds = _detections(faults.annotations, folds, size, device=device, kept=out and out / f"{name}.npz")
-    every = find_suspects(faults.annotations, detections, seed=seed + 1, confidence=0.0).all
-    result = find_suspects(faults.annotations, detections, seed=seed + 1, confidence=0.5)
+    watch = Stopwatch()
+    looks = appearance_of(faults.annotations, detections, seed=seed)
+    looking = watch.processor
+    every = find_suspects(faults.annotations, detections, seed=seed + 1, confidence=0.0, looks=looks).all
+    result = find_suspects(faults.annotations, detections, seed=seed + 1, confidence=0.5, looks=looks)
+    alone = find_suspects(faults.annotations, detections, seed=seed + 1, confidence=0.0).all
     area: dict[str, float] = {}
     precision: dict[str, float] = {}
     recall: dict[str, float] = {}
@@ -115,6 +124,9 @@ def audit_set(settings: LabelAuditSettings, name: str, *, seed: int, device: Any
         precision[kind] = float(reported.mean()) if len(reported) else float("nan")
         recall[kind] = float(reported.sum() / count) if count else float("nan")
     area[WITHOUT] = _second_labels(faults)
+    detector = {
+        kind: area_under(_hits(faults, true, detections, alone, kind), _count(faults, kind)) for kind in PLANTED
+    }
     area["image"] = _of_images(faults, true, _image_scores(every, len(true)))
     cleanlab: dict[str, float] = {}
     calibrated: dict[str, float] = {}
@@ -137,14 +149,16 @@ def audit_set(settings: LabelAuditSettings, name: str, *, seed: int, device: Any
         size=size,
         ap=_ap(true, detections),
         seconds=seconds,
+        looking=looking,
         area=area,
+        detector=detector,
         precision=precision,
         recall=recall,
         cleanlab=cleanlab,
         calibrated=calibrated,
         predicted=predicted,
         measured=measured,
-        untouched=len(find_suspects(true, detections, seed=seed + 1, confidence=0.5).all),
+        untouched=len(find_suspects(true, detections, seed=seed + 1, looks=appearance_of(true, detections)).all),
         doctor=None if settings.doctor is None else ask_doctor(settings.doctor, faults, true),
     )
 

@@ -1,7 +1,7 @@
 """What LibreYOLO's doctor says of a YOLO folder: run by a Python in which libreyolo is installed.
 
-It imports nothing of this package: ``python doctor_files.py DATA.yaml IOU``. The doctor names files, no boxes: once with its
-own thresholds, once with another IoU from which on two boxes of a class are one object labeled twice.
+It imports nothing of this package: ``python doctor_files.py DATA.yaml IOU``. The doctor names files, no boxes: once
+with its own thresholds, once with another IoU from which on two boxes of a class are one object labeled twice.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ from pathlib import Path
 from mapopt.data.auditing.audit import Audit, audit
 from mapopt.data.layouts import Layout
 from mapopt.devices import choose_device
-from mapopt.evaluation.label_audit.detecting import detect_with_folds, detect_with_model
+from mapopt.evaluation.label_audit.detecting import alike, detect_with_folds, detect_with_model
 from mapopt.evaluation.label_audit.findings import contradicted
+from mapopt.evaluation.label_audit.looking import appearance_of
 from mapopt.evaluation.label_audit.pool import pool_of
 from mapopt.evaluation.label_audit.settings import Demand, FoldSettings
 from mapopt.evaluation.label_audit.training_price import check_sets
@@ -60,6 +61,7 @@ def audit_labels(
         detections, notes = detect_with_folds(result, pool, by, device=chosen)
     else:
         detections, notes = detect_with_model(pool, Path(by), device=chosen, detector=detector)
-    assessed = contradicted(result, pool, detections, demand, kinds=wanted, device=chosen)
+    looks = appearance_of(pool.annotations, detections, alike=alike(result, pool), seed=demand.seed)
+    assessed = contradicted(result, pool, detections, demand, kinds=wanted, device=chosen, looks=looks)
     findings = [finding for finding in assessed.findings if not demand.kinds or finding.kind in demand.kinds]
     return dataclasses.replace(assessed, findings=findings, notes=notes)

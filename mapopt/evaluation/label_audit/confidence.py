@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mapopt.data.annotations import Annotations
 from mapopt.data.truth import truth_by_position
+from mapopt.evaluation.label_audit.appearance import Appearance
 from mapopt.evaluation.label_audit.evidence import SAME_PLACE, Evidence, gather
 from mapopt.evaluation.label_audit.planting import PLANTED, Planted, plant
 from mapopt.metrics import Detections, GroundTruth
@@ -57,6 +58,7 @@ def assess(
     *,
     typical: float,
     seed: int,
+    looks: Appearance | None = None,
 ) -> Verdict:
     """Returns how sure it is of each label that it is wrong, and of each detection that its label is missing.
 
@@ -67,8 +69,9 @@ def assess(
         evidence: what the detections say of the labels.
         typical: see `gather`.
         seed: of the planted faults.
+        looks: see `gather`.
     """
-    planted = _planted(annotations, detections, trust, typical=typical, seed=seed)
+    planted = _planted(annotations, detections, trust, typical=typical, seed=seed, looks=looks)
     label: dict[str, NDArray[np.float64]] = {}
     rate: dict[str, float] = {}
     objects, result = len(annotations.ids), np.zeros(0)
@@ -83,7 +86,13 @@ def assess(
 
 
 def _planted(
-    annotations: Annotations, detections: Detections, trust: NDArray[np.float64], *, typical: float, seed: int
+    annotations: Annotations,
+    detections: Detections,
+    trust: NDArray[np.float64],
+    *,
+    typical: float,
+    seed: int,
+    looks: Appearance | None,
 ) -> dict[str, NDArray[np.float64]]:
     """Returns the numbers of planted faults, by kind."""
     count = int((~annotations.crowd).sum())
@@ -92,7 +101,8 @@ def _planted(
     for number in range(rounds):
         faults = plant(annotations, fraction=max(_FRACTION, 1 / max(count, 1)), seed=seed + 7919 * number)
         noted = faults.annotations
-        evidence = gather(truth_by_position(noted), detections, trust, typical=typical)
+        own = None if looks is None else looks.planted(faults.origin)
+        evidence = gather(truth_by_position(noted), detections, trust, typical=typical, looks=own)
         for kind, name in NUMBERS.items():
             if kind == "overlooked":
                 values[kind].append(_best_there(annotations, faults.removed, detections, evidence.unlabeled))

@@ -1,4 +1,4 @@
-"""What the detections say of each label and each place without one, as numbers from 0 to 1: no verdict yet.
+"""What detections and pictures say of each label and each place without one, as numbers from 0 to 1: no verdict yet.
 
 For a label: is there an object at all, of its class, in its place; for a detection: is there a label that it can be
 about. The verdict compares them with those of faults that were planted: `mapopt.evaluation.label_audit.confidence`.
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mapopt.evaluation.label_audit.appearance import Appearance
 from mapopt.metrics import Detections, GroundTruth
 from mapopt.metrics.overlaps import Pairs, best_of_each, image_pairs
 
@@ -28,6 +29,8 @@ _NEITHER = 0.02
 """Trust that counts for neither of two sides: what hardly counts as a detection is no rival."""
 _LEAN = 30
 """Labels of a class from which on it counts more by itself than by all classes."""
+_LOOKS = 2.0
+"""What the class that a picture looks like counts beside the class that is detected there."""
 _AVERAGE = 0.05
 """What it counts that a class is seen well elsewhere: it orders the many labels of which nothing is seen."""
 
@@ -42,7 +45,8 @@ class Evidence:
         elsewhere: for a label, how sure it is that its object is in another place nearby.
         twice: for a label, how sure it is that an earlier one is about the same object.
         unlabeled: for a detection, how sure it is that there is an object that no label is about.
-        by_class: int64 ``[N]``, the detection of another class; -1 where there is none.
+        category: int64 ``[N]``, the class that fits best of the others; -1 where none fits.
+        by_class: int64 ``[N]``, the detection of that class; -1 where there is none.
         by_place: int64 ``[N]``, the detection in the other place; -1 where there is none.
         by_label: int64 ``[N]``, the earlier label; -1 where there is none.
     """
@@ -52,19 +56,28 @@ class Evidence:
     elsewhere: NDArray[np.float64]
     twice: NDArray[np.float64]
     unlabeled: NDArray[np.float64]
+    category: NDArray[np.int64]
     by_class: NDArray[np.int64]
     by_place: NDArray[np.int64]
     by_label: NDArray[np.int64]
 
 
-def gather(truth: GroundTruth, detections: Detections, trust: NDArray[np.float64], *, typical: float) -> Evidence:
-    """Returns what detections say of labels.
+def gather(
+    truth: GroundTruth,
+    detections: Detections,
+    trust: NDArray[np.float64],
+    *,
+    typical: float,
+    looks: Appearance | None = None,
+) -> Evidence:
+    """Returns what detections say of labels, and what the pictures in their boxes look like.
 
     Args:
         truth: ``N`` labels.
         detections: ``D`` boxes.
         trust: ``[D]`` probabilities that they are right.
         typical: median IoU of right detections with their labels: from there on a box is in its place.
+        looks: what pictures look like, where that is known.
     """
     pairs = image_pairs(truth, detections, minimum=TOUCH)
     same = truth.labels[pairs.truth] == detections.labels[pairs.detection]
@@ -81,23 +94,58 @@ def gather(truth: GroundTruth, detections: Detections, trust: NDArray[np.float64
     # What hardly counts as a detection still tells an object that is hard to see from none.
     faint = 0.9 * strength + 0.1 * detections.scores[pairs.detection] / max(1e-9, detections.scores.max(initial=0))
     seen, _ = _largest(pairs.truth, faint * np.minimum(1, pairs.iou / SAME_PLACE), pairs.detection, count)
-    rival, by_class = _largest(
-        pairs.truth[~same], (strength * place * (1 - foreign))[~same], pairs.detection[~same], count
-    )
+    rivals = strength * place * (1 - foreign)
+    other_class, category = _other_class(truth, detections, pairs.where(~same), rivals[~same], own, looks)
+    fitting = detections.labels[pairs.detection] == category[pairs.truth]
+    _, by_class = _largest(pairs.truth[fitting], rivals[fitting], pairs.detection[fitting], count)
     pull = sure[pairs.detection] * (1 - place) * (1 - foreign) ** 2
     pull = pull / (pull + here[pairs.truth] + _NEITHER)
     elsewhere, by_place = _largest(pairs.truth[same], pull[same], pairs.detection[same], count)
     twice, by_label = _twice(truth, pairs.where(same), strength[same], owner)
+    unseen, unlabeled = _how_little(seen, truth), _unlabeled(detections, sure, pairs)
+    if looks is not None:
+        unseen = (unseen + looks.label[:, -1]) / 2
+        unlabeled = np.sqrt(unlabeled) * (1 - looks.detection[:, -1])
     return Evidence(
-        unseen=_how_little(seen, truth),
-        other_class=rival / (rival + own + _NEITHER),
+        unseen=unseen,
+        other_class=other_class,
         elsewhere=elsewhere,
         twice=twice,
-        unlabeled=_unlabeled(detections, sure, pairs),
+        unlabeled=unlabeled,
+        category=category,
         by_class=by_class,
         by_place=by_place,
         by_label=by_label,
     )
+
+
+def _other_class(
+    truth: GroundTruth,
+    detections: Detections,
+    pairs: Pairs,
+    rivals: NDArray[np.float64],
+    own: NDArray[np.float64],
+    looks: Appearance | None,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Returns ``[N]`` how much better another class fits than a label's own, and which; -1 where none fits."""
+    count = len(truth)
+    classes = max(int(truth.labels.max(initial=-1)), int(detections.labels.max(initial=-1))) + 1
+    if not count or not classes:
+        return np.zeros(count), np.full(count, -1)
+    seen = np.zeros((count, classes))
+    np.maximum.at(seen, (pairs.truth, detections.labels[pairs.detection]), rivals)
+    rival = seen.max(axis=1)
+    other_class, fits = rival / (rival + own + _NEITHER), seen
+    if looks is not None:
+        rows = np.arange(count)
+        likely = looks.label[:, :-1].astype(np.float64)
+        given = likely[rows, truth.labels]
+        likely[rows, truth.labels] = 0
+        best = likely.max(axis=1)
+        other_class = (other_class + _LOOKS * best / (best + given + _NEITHER)) / (1 + _LOOKS)
+        fits = likely * _LOOKS
+        fits[:, :classes] += seen
+    return other_class, np.where(fits.max(axis=1) > 0, fits.argmax(axis=1), -1)
 
 
 def _best(

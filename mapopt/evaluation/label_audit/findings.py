@@ -11,6 +11,7 @@ import torch
 from mapopt.data.auditing.audit import Audit
 from mapopt.data.auditing.boxes import as_boxes
 from mapopt.data.auditing.findings import BY_MODEL, Finding, Price, Proposal, TrainedPrice, ranked
+from mapopt.evaluation.label_audit.appearance import Appearance
 from mapopt.evaluation.label_audit.pool import Pool
 from mapopt.evaluation.label_audit.prices import Pricing
 from mapopt.evaluation.label_audit.settings import Demand
@@ -27,6 +28,7 @@ def contradicted(
     *,
     kinds: Sequence[str] = (),
     device: torch.device | str = "cpu",
+    looks: Appearance | None = None,
 ) -> Audit:
     """Returns an audit with what detections contradict, each with what is seen instead and what AP it costs.
 
@@ -38,8 +40,9 @@ def contradicted(
         demand: what is wanted.
         kinds: look for these alone; by default for all that detectors can find.
         device: where lanes train, if prices by training are wanted.
+        looks: what the pictures in boxes look like, where that is known.
     """
-    result = find_suspects(pool.annotations, detections, seed=demand.seed, confidence=demand.confidence)
+    result = find_suspects(pool.annotations, detections, seed=demand.seed, confidence=demand.confidence, looks=looks)
     wanted = set(kinds) or set(BY_MODEL)
     twice = {
         (finding.part, finding.objects[0])
@@ -99,6 +102,8 @@ def _finding(audit: Audit, pool: Pool, detections: Detections, suspect: Suspect,
     boxes += [] if seen < 0 else [detections.boxes[seen]]
     own = "" if suspect.label < 0 else notes.category_names[notes.labels[suspect.label]]
     category = own if seen < 0 else notes.category_names[detections.labels[seen]]
+    if suspect.category >= 0:
+        category = notes.category_names[suspect.category]
     score = "" if seen < 0 else f"score {detections.scores[seen]:.2f}"
     corners = None if seen < 0 else as_boxes(detections.boxes[[seen]])[0]
     label = None if category not in raw.category_names else raw.category_names.index(category)
@@ -108,7 +113,7 @@ def _finding(audit: Audit, pool: Pool, detections: Detections, suspect: Suspect,
     elif suspect.kind == "spurious":
         said, proposal = f"no object is seen where this {own} is labeled", Proposal("remove")
     elif suspect.kind == "swapped_class":
-        said = f"labeled {own}, seen as {category} ({score})"
+        said = f"labeled {own}, seen as {category} ({score})" if score else f"labeled {own}, looks like {category}"
         proposal = Proposal("change", label=label, category=category)
     elif suspect.kind == "badly_placed":
         overlap = pair_iou(notes.boxes[[suspect.label]], detections.boxes[[seen]])[0]

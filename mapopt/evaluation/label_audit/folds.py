@@ -6,7 +6,7 @@ a lane that has seen a copy has seen its faults.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -73,7 +73,18 @@ def detect_out_of_fold(
 
 def groups_alike(images: ImageSet, alike: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
     """Returns ``[I]`` numbers, the same for images of one source, of the same pixels, or that are said to be alike."""
-    root = np.arange(len(images))
+    first: dict[str, int] = {}
+    same = [(first.setdefault(key, image), image) for image, key in enumerate(images.identities(by_path=False))]
+    return groups_by_name(images.annotations.file_names, [*alike, *same])
+
+
+def groups_by_name(names: Sequence[str], alike: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+    """Returns ``[I]`` numbers, the same for images of one source, by their names, or that are said to be alike.
+
+    >>> groups_by_name(["a.png", "b_aug_1.png", "b_aug_2.png", "c.png"], [(0, 3)]).tolist()
+    [0, 1, 1, 0]
+    """
+    root = np.arange(len(names))
 
     def find(image: int) -> int:
         while root[image] != image:
@@ -81,14 +92,11 @@ def groups_alike(images: ImageSet, alike: Iterable[tuple[int, int]]) -> NDArray[
             image = int(root[image])
         return image
 
-    pairs = list(alike)
-    names = images.annotations.file_names
-    for keys in ([source_of(name) for name in names], images.identities(by_path=False)):
-        first: dict[str, int] = {}
-        pairs += [(first.setdefault(key, image), image) for image, key in enumerate(keys)]
-    for left, other in pairs:
+    first: dict[str, int] = {}
+    sources = [(first.setdefault(source_of(name), image), image) for image, name in enumerate(names)]
+    for left, other in [*alike, *sources]:
         root[find(other)] = find(left)
-    return np.unique([find(image) for image in range(len(images))], return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return np.unique([find(image) for image in range(len(names))], return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def divide_into_folds(groups: NDArray[np.int64], folds: int, *, seed: int) -> NDArray[np.int64]:

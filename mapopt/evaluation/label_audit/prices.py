@@ -102,8 +102,10 @@ class Pricing:
     def _lanes(self, suspect: Suspect) -> Iterator[tuple[list[int], GroundTruth, Detections]]:
         """Yields the categories that a mended label concerns, with their labels and detections."""
         labels = {int(self._classes[suspect.label])} if suspect.label >= 0 else set()
-        if suspect.kind in ("overlooked", "swapped_class"):
+        if suspect.kind == "overlooked":
             labels.add(int(self._detections.labels[suspect.detection]))
+        elif suspect.kind == "swapped_class":
+            labels.add(suspect.category)
         categories = sorted(labels)
         result = _some(self._seen_here, np.isin(self._seen_here.labels, categories))
         own_box = suspect.kind in ("overlooked", "badly_placed")
@@ -133,7 +135,7 @@ class Pricing:
             if suspect.kind == "overlooked":
                 added.append((box, self._detections.labels[suspect.detection], suspect.image))
             elif suspect.kind == "swapped_class":
-                labels[row] = self._detections.labels[suspect.detection]
+                labels[row] = suspect.category
             elif suspect.kind == "badly_placed":
                 new[row] = box
             else:

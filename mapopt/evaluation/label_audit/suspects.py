@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mapopt.data.annotations import Annotations
 from mapopt.data.truth import truth_by_position
+from mapopt.evaluation.label_audit.appearance import Appearance
 from mapopt.evaluation.label_audit.confidence import assess
 from mapopt.evaluation.label_audit.evidence import gather
 from mapopt.evaluation.label_audit.planting import PLANTED
@@ -38,6 +39,7 @@ class Suspect:
         label: the object, a position; -1 where it is missing.
         other: the earlier label of an object that has two; -1 else.
         detection: what is seen instead; -1 where nothing is.
+        category: the class that a swapped label should have; -1 for other kinds.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class Suspect:
     label: int = -1
     other: int = -1
     detection: int = -1
+    category: int = -1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,7 +70,12 @@ class Suspects:
 
 
 def find_suspects(
-    annotations: Annotations, detections: Detections, *, seed: int = 0, confidence: float = 0.5
+    annotations: Annotations,
+    detections: Detections,
+    *,
+    seed: int = 0,
+    confidence: float = 0.5,
+    looks: Appearance | None = None,
 ) -> Suspects:
     """Returns the labels that detections contradict.
 
@@ -76,13 +84,14 @@ def find_suspects(
         detections: of images that their detectors did not learn from; images and labels are positions.
         seed: of the faults that are planted to learn how the detector sees them.
         confidence: the least; 0 returns every label under one kind, and every detection without a label.
+        looks: what the pictures in boxes look like, see `mapopt.evaluation.label_audit.looking`.
     """
     truth = truth_by_position(annotations)
     trust = trust_of(truth, detections)
     fits = _fits(annotations, detections, trust)
     typical = float(np.median(fits)) if len(fits) >= _FEW else _OTHERWISE
-    evidence = gather(truth, detections, trust, typical=typical)
-    verdict = assess(annotations, detections, trust, evidence, typical=typical, seed=seed)
+    evidence = gather(truth, detections, trust, typical=typical, looks=looks)
+    verdict = assess(annotations, detections, trust, evidence, typical=typical, seed=seed, looks=looks)
     numbers = {
         "labeled_twice": evidence.twice,
         "swapped_class": evidence.other_class,
@@ -110,6 +119,7 @@ def find_suspects(
                 label=row,
                 other=int(evidence.by_label[row]) if kind == "labeled_twice" else -1,
                 detection=detection,
+                category=int(evidence.category[row]) if kind == "swapped_class" else -1,
             )
         )
     seen = (verdict.detection >= confidence) & (evidence.unlabeled > 0) & ~used

@@ -120,7 +120,7 @@ def follow(annotations: Annotations, detections: Detections, suspects: Sequence[
         if each.kind == "overlooked":
             added.append(each)
         elif each.kind == "swapped_class":
-            labels[each.label] = detections.labels[each.detection]
+            labels[each.label] = each.category
         elif each.kind == "badly_placed":
             boxes[each.label] = _inside(annotations, detections, each)
             area[each.label] = (boxes[each.label, 2:] - boxes[each.label, :2]).prod()

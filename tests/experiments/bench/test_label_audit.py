@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mapopt.cli import main
 from mapopt.data import ShapesConfig, make_shapes, write_coco
@@ -19,8 +20,13 @@ from mapopt.metrics import Detections
 
 
 @pytest.fixture(scope="module")
-def true():
-    return make_shapes(ShapesConfig(size=64, objects=(2, 5)), seed=5, count=120).annotations
+def scenes():
+    return make_shapes(ShapesConfig(size=64, objects=(2, 5)), seed=5, count=120)
+
+
+@pytest.fixture(scope="module")
+def true(scenes):
+    return scenes.annotations
 
 
 def perfect(notes) -> Detections:
@@ -44,9 +50,11 @@ def test_faults_that_are_undone_are_the_true_labels_again(true):
     assert len(only.ids) == len(faults.annotations.ids) - (faults.kind == "spurious").sum()
 
 
-def test_a_set_is_measured_and_written(true, tmp_path, monkeypatch, capsys):
-    folder = tmp_path / "sets" / "shapes"
-    folder.mkdir(parents=True)
+def test_a_set_is_measured_and_written(scenes, tmp_path, monkeypatch, capsys):
+    true, folder = scenes.annotations, tmp_path / "sets" / "shapes"
+    for name, pixels in zip(true.file_names, scenes.pixels, strict=True):
+        (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / "images" / name)
     write_coco(true, folder / "train.json")
     monkeypatch.setattr(label_audit, "_detections", lambda notes, *rest, **names: (perfect(true), 0.0))
     out = tmp_path / "out"
@@ -56,6 +64,8 @@ def test_a_set_is_measured_and_written(true, tmp_path, monkeypatch, capsys):
     assert audit["planted"] == round(0.05 * len(true.ids))
     for kind in (WITHOUT, *PLANTED, "image"):
         assert audit["area"][kind] > 0.8, kind
+    assert set(audit["detector"]) == set(PLANTED)
+    assert audit["looking"] > 0
     assert audit["predicted"]["all"] == pytest.approx(audit["measured"]["all"], abs=0.05)
     said = capsys.readouterr().out
     assert "area under precision and recall of planted faults" in said
