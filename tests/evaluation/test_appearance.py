@@ -60,7 +60,7 @@ def looks(faults, seen):
     return appearance_of(faults.annotations, seen)
 
 
-def test_pictures_say_the_class_of_most_right_labels_and_of_few_swapped_ones(true, faults, looks):
+def test_pictures_say_the_class_of_right_labels_and_the_true_one_of_swapped_ones(true, faults, looks):
     notes, rows = faults.annotations, np.arange(len(faults.annotations.ids))
     assert looks.label.shape == (len(rows), len(notes.category_ids) + 1)
     assert looks.label.sum(axis=1) == pytest.approx(1, abs=1e-5)
@@ -101,7 +101,7 @@ def test_few_labels_teach_nothing_and_a_missing_image_is_an_error(true):
         appearance_of(dataclasses.replace(true, root=true.root / "nowhere"), NONE)
 
 
-def test_a_swapped_class_is_told_by_the_picture_where_no_detector_says_another(true, faults, looks):
+def test_a_swapped_class_is_seen_in_the_picture_where_no_detector_names_another(true, faults, looks):
     notes = faults.annotations
     result = find_suspects(notes, NONE, seed=3, looks=dataclasses.replace(looks, detection=looks.detection[:0]))
     swapped = [each for each in result.all if each.kind == "swapped_class"]
@@ -124,7 +124,7 @@ def test_of_detections_without_a_label_those_that_look_like_an_object_come_first
     assert np.isin(first, faults.removed).mean() > 0.5
 
 
-def test_crops_reach_beyond_their_boxes_and_features_are_as_many_as_said():
+def test_crops_go_beyond_their_boxes_and_features_are_finite():
     image = Image.new("RGB", (40, 30), (10, 200, 30))
     crops = crop(image, np.array([[5.0, 5, 25, 25], [-4, -4, 2, 2], [39, 29, 39.2, 29.2]]))
     assert crops.shape == (3, SIDE, SIDE, 3)
