@@ -124,7 +124,7 @@ def audit_set(settings: LabelAuditSettings, name: str, *, seed: int, device: Any
         precision[kind] = float(reported.mean()) if len(reported) else float("nan")
         recall[kind] = float(reported.sum() / count) if count else float("nan")
     area[WITHOUT] = _second_labels(faults)
-    detector = {
+    detector: dict[str, float] = {
         kind: area_under(_hits(faults, true, detections, alone, kind), _count(faults, kind)) for kind in PLANTED
     }
     area["image"] = _of_images(faults, true, _image_scores(every, len(true)))
