@@ -19,7 +19,7 @@ from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.detectors.dense.detector import DenseDetector
 from mapopt.evaluation.text_tables import new_table
 from mapopt.experiments.bench.cost import clock
-from mapopt.training import batches, engine
+from mapopt.training import batches, engine, packing
 from mapopt.training.engine import LaneEngine
 from mapopt.training.optimizers.registry import OPTIMIZERS
 from mapopt.training.task import Task
@@ -144,7 +144,7 @@ def _watched(device: torch.device) -> Iterator[dict[str, float]]:
         (batches, "make_batch", "data"),
         (DenseDetector, "losses", "losses"),
         (torch.Tensor, "backward", "backward"),
-        (engine, "clip_rows", "optimizer"),
+        (packing, "clip_rows", "optimizer"),
         *((OPTIMIZERS.find(name), "update", "optimizer") for name in OPTIMIZERS),
         (LaneEngine, "detect", "transfer"),
         (DenseDetector, "detect", "suppression"),

@@ -73,10 +73,10 @@ def test_a_run_draws_itself_and_plot_draws_the_same(
 def test_a_diverged_run_is_drawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mapopt.training import engine
+    from mapopt.training import packing
 
-    clip = engine.clip_rows
-    monkeypatch.setattr(engine, "clip_rows", lambda *given: (clip(*given)[0], clip(*given)[1] * float("nan")))
+    clip = packing.clip_rows
+    monkeypatch.setattr(packing, "clip_rows", lambda *given: (clip(*given)[0], clip(*given)[1] * float("nan")))
     assert main(["train", *TINY, "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == f"figures: {', '.join(FIGURES)}"
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "diverged"

@@ -227,10 +227,10 @@ def test_overwriting_replaces_the_run_and_nothing_else(tmp_path: Path) -> None:
 def test_a_diverged_run_is_recorded_and_ends_with_status_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mapopt.training import engine
+    from mapopt.training import packing
 
     flags = ["train", *TINY, "--out", str(tmp_path)]
-    clip = engine.clip_rows
+    clip = packing.clip_rows
     calls = [0]
 
     def explode(gradient: torch.Tensor, limit: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -238,7 +238,7 @@ def test_a_diverged_run_is_recorded_and_ends_with_status_1(
         gradient, norms = clip(gradient, limit)
         return gradient, norms * float("nan" if calls[0] == 3 else 1)
 
-    monkeypatch.setattr(engine, "clip_rows", explode)
+    monkeypatch.setattr(packing, "clip_rows", explode)
     assert main(flags) == 1
     assert "diverged in round 2" in capsys.readouterr().out
     result = json.loads((tmp_path / "result.json").read_text())
