@@ -22,10 +22,10 @@ def test_samples_in_parts_are_those_of_the_whole(augmentation: dict[str, float],
         for sample in training_samples(small_splits.train, recipe, np.full(min(8, 20 - seen), 0.5), seen=seen)
     ]
     assert len(parts) == 20
-    for one, other in zip(whole, parts, strict=True):
-        assert one.position == other.position
-        np.testing.assert_array_equal(one.after.pixels, other.after.pixels)
-        np.testing.assert_array_equal(one.after.boxes, other.after.boxes)
+    for sample, other in zip(whole, parts, strict=True):
+        assert sample.position == other.position
+        np.testing.assert_array_equal(sample.after.pixels, other.after.pixels)
+        np.testing.assert_array_equal(sample.after.boxes, other.after.boxes)
 
 
 def test_a_diagnosis_makes_few_samples_at_a_time(small_splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
