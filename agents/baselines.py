@@ -11,7 +11,7 @@ from mapopt.training.controllers.base import Controller
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.controllers.registry import CONTROLLERS
 
-_NAMES = ("constant", "one_cycle", "plateau", "greedy_lr", "hypergradient", "autopilot")
+BASELINES = ("constant", "one_cycle", "plateau", "greedy_lr", "hypergradient", "autopilot")
 """Controllers that are made of plain values, so a file that names one brings in nothing else."""
 
 
@@ -20,7 +20,7 @@ def describe_baseline(baseline: Controller) -> dict[str, Any] | None:
     if type(baseline) is Schedule:
         settings: dict[str, Any] = to_mapping(baseline)
         return settings
-    for name in _NAMES:
+    for name in BASELINES:
         if type(baseline) is CONTROLLERS[name]:
             return {"controller": name, "settings": to_mapping(baseline)}
     return None
@@ -40,8 +40,8 @@ def read_baseline(described: Mapping[str, Any], what: str) -> Controller:
         schedule: Schedule = from_mapping(Schedule, described, what)
         return schedule
     name, settings = described["controller"], described.get("settings", {})
-    if name not in _NAMES:
-        raise ConfigError(unknown_name(f"controller of {what}", str(name), _NAMES))
+    if name not in BASELINES:
+        raise ConfigError(unknown_name(f"controller of {what}", str(name), BASELINES))
     if set(described) - {"controller", "settings"} or not isinstance(settings, Mapping):
         raise ConfigError(f"{what} is {shown(dict(described))}: expected a controller with its settings")
     controller: Controller = from_mapping(CONTROLLERS[name], settings, what)

@@ -88,7 +88,7 @@ class TrainAgent(Command):
     """Width of every hidden layer of the policy; by default two of 32, and none for cma_es and es."""
     baseline: str = SCHEDULE
     """What its actions are relative to, and what decides all other knobs, where the family brings nothing of its own:
-    schedule, autopilot or another controller, or module:attribute for one of your own."""
+    schedule, constant, one_cycle, plateau, greedy_lr, hypergradient or autopilot."""
     baseline_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """What that controller is made with, where it differs from its defaults."""
     reference: str | None = None

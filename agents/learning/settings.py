@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from mapopt.agents.baselines import BASELINES, describe_baseline
 from mapopt.agents.learning.algorithms import ALGORITHMS, Algorithm, check_hyperparameters, find_algorithm, is_evolution
 from mapopt.bounds import WORKERS, check_seed, check_whole
 from mapopt.envs.detector_training.actions import ACTIONS
@@ -179,10 +180,16 @@ def check_training(settings: AgentTraining) -> InstanceFamily:
 
 
 def _check_actions(settings: AgentTraining) -> None:
-    """Raises ConfigError where a form of action is one that the learner cannot learn."""
+    """Raises ConfigError where a learner cannot learn a form of action, or an agent's file cannot hold it."""
     from gymnasium.spaces import Box, MultiDiscrete
 
-    space, known = settings.make_action().space_of_actions(), find_algorithm(settings.algo).actions
+    form = settings.make_action()
+    if describe_baseline(form.baseline) is None:
+        raise ConfigError(
+            f"actions relative to a {type(form.baseline).__name__}, which an agent's file does not hold: expected a "
+            f"schedule, {', '.join(BASELINES[:-1])} or {BASELINES[-1]}"
+        )
+    space, known = form.space_of_actions(), find_algorithm(settings.algo).actions
     kind = "continuous" if isinstance(space, Box) else "choices"
     if kind not in known or (isinstance(space, MultiDiscrete) and "continuous" not in known):
         forms = "relative, moving or absolute" if "continuous" in known else "discrete"

@@ -224,7 +224,7 @@ class BenchReplay(ReplaySettings, _Bench):
 
     examples: ClassVar[tuple[str, ...]] = (
         "mapopt bench replay --out benchmark",
-        "mapopt bench replay --tasks default sgd_mal_16 --seeds 4",
+        "mapopt bench replay --tasks default sgd_ap_4 --seeds 4",
     )
     files: ClassVar[tuple[str, ...]] = ("replay.json",)
 

@@ -15,7 +15,7 @@ from mapopt.agents.learning.evolution import EvolutionLearner
 from mapopt.agents.learning.strategies import Cma
 from mapopt.envs.families import ShapesFamily
 from mapopt.envs.sb3 import FleetVecEnv
-from mapopt.errors import AgentError
+from mapopt.errors import AgentError, ConfigError
 from mapopt.files import sealed
 from mapopt.training import Budget, Schedule
 from mapopt.training.controllers.autopilot import AutopilotController
@@ -83,6 +83,15 @@ def test_it_learns_relative_to_another_controller_and_keeps_that_in_its_file(
     assert PolicyController(Agent.load(tmp_path / "agent")).decide((), task, tiny_budget) == decision
     still = replace(trained, layers=tuple((0 * weight, 0 * bias) for weight, bias in trained.layers))
     assert PolicyController(still).decide((), task, tiny_budget) == trained.form.baseline.decide((), task, tiny_budget)
+
+
+def test_a_baseline_that_no_file_holds_is_refused_before_anything_trains(
+    tiny_family: ShapesFamily, tiny_budget: Budget, tmp_path: Path
+) -> None:
+    for algo in ("cma_es", "ppo"):
+        with pytest.raises(ConfigError, match="relative to a Lookahead, which an agent's file does not hold"):
+            train_agent(settings(tiny_family, tiny_budget, algo=algo, baseline="lookahead"), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
