@@ -39,6 +39,10 @@ class Targets:
     objects and are no background. None counts all."""
 
 
+CONSTANT = "constant."
+"""Begins the names, among `Detector.buffers`, of what a network computes with and never trains."""
+
+
 class Detector(Protocol):
     """A detector with `lanes` independent sets of weights.
 

@@ -19,6 +19,7 @@ from torchvision.models.detection import FCOS, RetinaNet
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.dense.rows import Row, RowModule, seeded
 from mapopt.detectors.drop_in import FAMILIES, cover_losses
+from mapopt.detectors.dropout import dropping
 from mapopt.detectors.half_precision import half_precision
 from mapopt.detectors.interface import Detector, KnobTable, Targets
 from mapopt.detectors.objective import NO_REWARD, OWN_LOSS, Objective
@@ -157,7 +158,11 @@ class ModuleDetector(Detector):
             self._replaced.knobs = {**knobs, "class_weight": full, "box_weight": full}
             self._replaced.processes = self.processes
         try:
-            with seeded(self._own_seed(seed), self.device), losses_together(self.model, self.processes):
+            with (
+                seeded(self._own_seed(seed), self.device),
+                dropping(self.model, seed, self.processes),
+                losses_together(self.model, self.processes),
+            ):
                 terms = self._run(images, examples)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):

@@ -37,11 +37,15 @@ def _problem(part: Any) -> str:
 _METHODS = ("initialize", "losses", "candidates", "detect", "gradient", "clear_gradient", "weigh_classes", "buffers")
 
 
+_DROPOUT = {"dropout": (0.0, 0.9)}
+"""Probability with which a channel of a map that the heads read is left out; see `mapopt.detectors.dropout`."""
+
+
 def _torchvision(name: str, *, anchors: bool = True) -> DetectorKind:
     return DetectorKind(
         builder="mapopt.detectors.torchvision:build_torchvision_detector",
         settings={"name": name},
-        accepts={"anchor_scale": (0.05, 20.0)} if anchors else {},
+        accepts=_DROPOUT | ({"anchor_scale": (0.05, 20.0)} if anchors else {}),
         size_multiple=32,
         # docs/training.md has what was measured.
         optimizer="adamw",
@@ -68,6 +72,7 @@ DETECTORS: Registry[Any] = Registry(
         ),
         "nano": DetectorKind(
             builder="mapopt.detectors.dense.build:build_nano",
+            accepts=_DROPOUT,
             size_multiple=32,
             # docs/training.md has what was measured.
             optimizer="muon",
@@ -76,6 +81,7 @@ DETECTORS: Registry[Any] = Registry(
         ),
         "resnet18": DetectorKind(
             builder="mapopt.detectors.dense.build:build_resnet18",
+            accepts=_DROPOUT,
             size_multiple=32,
             # docs/training.md has what was measured.
             optimizer="adamw",
@@ -128,17 +134,6 @@ def build_detector(
     >>> build_detector("tiny", Objective(), classes=3, size=(48, 48), lanes=4).weights.shape[0]
     4
     """
-    part, settings = (detector.name, detector.settings) if isinstance(detector, Choice) else (detector, {})
-    kind, name = detector_kind(part), _shown(part)
-    if classes < 1:
-        raise ConfigError(f"a detector of {classes} classes was asked for: expected at least one")
-    if lanes < 1 or (lanes > 1 and not kind.supports_lanes):
-        able = ", ".join(f"'{other}'" for other in DETECTORS if DETECTORS[other].supports_lanes)
-        raise ConfigError(
-            f"detector '{name}' with {lanes} lanes: expected "
-            + ("at least one" if kind.supports_lanes else f"one; train the lanes in turn, as Fleet does, or use {able}")
-        )
-    _check_size(name, kind.size_multiple, size)
     request = DetectorRequest(
         objective=objective,
         classes=classes,
@@ -148,6 +143,30 @@ def build_detector(
         device=device,
         autocast=autocast,
     )
+    return build_requested(detector, request)
+
+
+def build_requested(detector: str | Choice | Any, request: DetectorRequest) -> Detector:
+    """Builds a detector for a request.
+
+    Args:
+        detector: as for `build_detector`.
+        request: what it is built for.
+
+    Raises:
+        ConfigError: as `build_detector` does.
+    """
+    part, settings = (detector.name, detector.settings) if isinstance(detector, Choice) else (detector, {})
+    kind, name = detector_kind(part), _shown(part)
+    if request.classes < 1:
+        raise ConfigError(f"a detector of {request.classes} classes was asked for: expected at least one")
+    if request.lanes < 1 or (request.lanes > 1 and not kind.supports_lanes):
+        able = ", ".join(f"'{other}'" for other in DETECTORS if DETECTORS[other].supports_lanes)
+        raise ConfigError(
+            f"detector '{name}' with {request.lanes} lanes: expected "
+            + ("at least one" if kind.supports_lanes else f"one; train the lanes in turn, as Fleet does, or use {able}")
+        )
+    _check_size(name, kind.size_multiple, request.size)
     if isinstance(part, str) and part in DETECTORS:
         check_detector_settings(part, settings)
         ours: Detector = load(kind.builder, "detector")(request, **kind.settings, **settings)

@@ -32,6 +32,8 @@ class DetectorRequest:
     """Independent sets of weights."""
     weights: str | None = None
     """Name of pretrained weights; None starts from scratch and downloads nothing."""
+    fetch: bool = True
+    """Whether to read them; where a saved state follows, which replaces them, only the architecture is needed."""
     device: torch.device | str = "cpu"
     """Where the weights live."""
     autocast: HalfPrecision = "none"

@@ -33,9 +33,11 @@ class TorchvisionDetector(ModuleDetector):
         objective: the losses; of ours those that it names, or torchvision's own.
         classes: number of categories.
         weights: name of pretrained weights, such as ``"DEFAULT"``; their batch norms are frozen.
-        anchor_scale: factor of the sides of torchvision's anchors, for objects that are smaller or larger than COCO's.
+        fetch: read these weights; otherwise their places are filled by a saved state.
         device: where to run.
         autocast: run the network in bfloat16 or float16; boxes, anchors and losses stay in float32.
+        settings: ``anchor_scale``, factor of the sides of torchvision's anchors, for objects that are smaller or larger
+            than COCO's; ``dropout``, the probability with which a channel of a map that the heads read is left out.
 
     Raises:
         ConfigError: a name is unknown, a loss has no use for a setting, or weights cannot be had.
@@ -48,14 +50,15 @@ class TorchvisionDetector(ModuleDetector):
         *,
         classes: int,
         weights: str | None = None,
-        anchor_scale: float = 1.0,
+        fetch: bool = True,
         device: torch.device | str = "cpu",
         autocast: HalfPrecision = "none",
+        **settings: float,
     ) -> None:
         if name not in MODELS:
             raise ConfigError(unknown_name("torchvision detector", name, MODELS))
         super().__init__(
-            partial(build_model, name, classes, weights=weights, anchor_scale=anchor_scale),
+            partial(build_model, name, classes, weights=weights, fetch=fetch, **settings),
             objective,
             classes=classes,
             name=name,
@@ -69,15 +72,13 @@ class TorchvisionDetector(ModuleDetector):
         return images
 
 
-def build_torchvision_detector(
-    request: DetectorRequest, *, name: str, anchor_scale: float = 1.0
-) -> TorchvisionDetector:
+def build_torchvision_detector(request: DetectorRequest, *, name: str, **settings: float) -> TorchvisionDetector:
     """Builds one of torchvision's detectors.
 
     Args:
         request: what it is built for.
         name: key of `mapopt.detectors.torchvision_models.MODELS`.
-        anchor_scale: see `TorchvisionDetector`.
+        settings: see `TorchvisionDetector`.
 
     Raises:
         ConfigError: weights cannot be had, or a loss has no use for a setting.
@@ -87,7 +88,8 @@ def build_torchvision_detector(
         request.objective,
         classes=request.classes,
         weights=request.weights,
-        anchor_scale=anchor_scale,
+        fetch=request.fetch,
         device=request.device,
         autocast=request.autocast,
+        **settings,
     )

@@ -24,6 +24,7 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from mapopt.detectors.dense.resnet import group_norm
+from mapopt.detectors.dropout import add_dropout
 from mapopt.detectors.pretrained import choose_weights, fetch_weights, freeze_batch_norms
 
 Build = Callable[[int, bool], Any]
@@ -47,14 +48,24 @@ class ZooModel:
     """Matches the parameters that belong to the categories of the pretraining."""
 
 
-def build_model(name: str, classes: int, *, weights: str | None, anchor_scale: float = 1.0) -> Any:
+def build_model(
+    name: str,
+    classes: int,
+    *,
+    weights: str | None,
+    fetch: bool = True,
+    anchor_scale: float = 1.0,
+    dropout: float = 0.0,
+) -> Any:
     """Builds one of `MODELS` with fresh weights from torch's global stream, or pretrained ones where they fit.
 
     Args:
         name: key of `MODELS`.
         classes: number of categories, without a background.
         weights: name of a member of the model's families of weights; its batch norms are then frozen.
+        fetch: read these weights; otherwise their places are filled by a saved state.
         anchor_scale: factor of the sides of its anchors; of FCOS, which has none, leave it at 1.
+        dropout: probability with which a channel of a map of the backbone is left out of a loss.
 
     Raises:
         ConfigError: the weights have no such name, or cannot be downloaded.
@@ -63,18 +74,20 @@ def build_model(name: str, classes: int, *, weights: str | None, anchor_scale: f
     model = spec.build(classes + spec.background, weights is not None)
     if weights is not None:
         member = choose_weights(name, weights, [family for family in (spec.whole, spec.body) if family])
-        state = fetch_weights(name, member)
-        if spec.whole and isinstance(member, spec.whole):
-            known = {key: value for key, value in state.items() if not re.match(spec.class_layers, key)}
-            _load(model, known, fresh=spec.class_layers)
-        else:
-            # The pyramid needs all of the classifier but its last layer.
-            _load(model.backbone.body, {key: value for key, value in state.items() if not key.startswith("fc.")})
+        if fetch:
+            state = fetch_weights(name, member)
+            if spec.whole and isinstance(member, spec.whole):
+                known = {key: value for key, value in state.items() if not re.match(spec.class_layers, key)}
+                _load(model, known, fresh=spec.class_layers)
+            else:
+                # The pyramid needs all of the classifier but its last layer.
+                _load(model.backbone.body, {key: value for key, value in state.items() if not key.startswith("fc.")})
         freeze_batch_norms(model)
     if anchor_scale != 1:
         _scale_anchors(model, anchor_scale)
     # The images have the network's size already.
     model.transform = FixedSize(tuple(model.transform.image_mean), tuple(model.transform.image_std))
+    add_dropout(model, dropout)
     _keep_float32(model)
     return model.train()
 

@@ -218,11 +218,11 @@ def _module_of(detector: TrainedDetector) -> dict[str, Any]:
 
     recipe, size, classes = detector.checkpoint.recipe, detector.size, len(detector.categories)
     name, weights = recipe.detector, recipe.weights  # norms are frozen with pretrained weights alone
-    body = "resnet:ResNetNetwork({}).module" if weights is None else f"resnet:ResNetNetwork({{}}, '{weights}').module"
+    frozen = "" if weights is None else f", '{weights}', fetch=False"
     inside = {
         "tiny": "tiny_module:TinyModule(TinyNetwork({}))",
         "nano": "nano:NanoNetwork({}).module",
-        "resnet18": body,
+        "resnet18": f"resnet:ResNetNetwork({{}}{frozen}).module",
     }
     if name in inside:
         return {
@@ -238,7 +238,7 @@ def _module_of(detector: TrainedDetector) -> dict[str, Any]:
     built = (
         f"torchvision.models.detection.{model.public}(weights=None, weights_backbone=None, num_classes={columns})"
         if model.public
-        else f"mapopt.detectors.torchvision_models:build_model('{name}', {classes}, weights={weights!r})"
+        else f"mapopt.detectors.torchvision_models:build_model('{name}', {classes}, weights={weights!r}, fetch=False)"
     )
     values = (
         "0 to 1; the model normalizes them itself" if model.public else "0 to 255; the model normalizes them itself"

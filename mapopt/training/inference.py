@@ -19,7 +19,8 @@ from mapopt.data import ImageSet
 from mapopt.detectors.interface import Detector, KnobTable
 from mapopt.detectors.layers import feature_maps
 from mapopt.detectors.objective import OWN_LOSS, Objective
-from mapopt.detectors.registry import DETECTORS, build_detector, supports_lanes
+from mapopt.detectors.registry import DETECTORS, build_requested, supports_lanes
+from mapopt.detectors.request import DetectorRequest
 from mapopt.errors import CheckpointError
 from mapopt.metrics import Detections
 from mapopt.passes import steps
@@ -32,6 +33,7 @@ from mapopt.training.evaluated import EVALUATED
 from mapopt.training.knob_tensors import stack_knobs
 from mapopt.training.mirroring import mirror_boxes, mirrored_images
 from mapopt.training.recipe import Recipe
+from mapopt.training.snapshots import constants_not_in
 from mapopt.training.tiling import Tiles, check_frame, tile_boxes, tile_of, whole_of
 
 _BATCH_PIXELS = 512 * 48 * 48
@@ -50,7 +52,8 @@ class LoadedDetector:
     Raises:
         CheckpointError: the checkpoint is damaged, its weights do not fit its detector, or it is of a detector of
             somebody's own that is not given.
-        ConfigError: it began with pretrained weights, which are not at hand and cannot be downloaded.
+        ConfigError: an earlier version wrote it, it began with pretrained weights, and these are not at hand and
+            cannot be downloaded.
     """
 
     def __init__(
@@ -64,21 +67,25 @@ class LoadedDetector:
         self._device = device
         choice = _choice(name, recipe, detector)
 
-        def build(lanes: int) -> Detector:
-            return build_detector(
-                choice,
+        def build(lanes: int, *, fetch: bool = False) -> Detector:
+            request = DetectorRequest(
                 # No loss has a part in detection, and one of somebody's own is not imported for a file's sake.
-                Objective(loss=OWN_LOSS) if recipe.is_detectors_own else Objective(),
+                objective=Objective(loss=OWN_LOSS) if recipe.is_detectors_own else Objective(),
                 classes=len(checkpoint.categories),
                 size=checkpoint.size,
                 lanes=lanes,
                 # They are replaced at once, but a network that has them is another: its norms are frozen.
                 weights=recipe.weights,
+                fetch=fetch,
                 device=device,
                 autocast=recipe.autocast_on(device.type),
             )
+            return build_requested(choice, request)
 
         self._detector, self._lanes = build(1), 1
+        lacking = constants_not_in(snapshot.tensors, self._detector.buffers())
+        if lacking:  # a file of an earlier version
+            self._detector = build(1, fetch=True)
         if supports_lanes(choice.name) and device.type == "cpu" and self._detector.min_lanes > 1:
             # With the bits of the trainer, whose lanes were among others.
             self._lanes = self._detector.min_lanes
@@ -88,6 +95,7 @@ class LoadedDetector:
             which = EVALUATED if EVALUATED in snapshot.tensors else "average" if recipe.ema else "weights"
             places = {which: self._detector.weights.detach()}
             places |= {f"buffer.{name}": value for name, value in self._detector.buffers().items()}
+            places = {part: place for part, place in places.items() if part not in lacking}
             for part, place in places.items():
                 held = snapshot.tensors.get(part)
                 if held is None or held.shape != place.shape[1:]:

@@ -65,7 +65,8 @@ class Recipe(Objective):
     module:attribute for one of your own."""
     detector_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """What a detector is built with, where it differs from its defaults: anchor_scale, a factor of the anchors' sides,
-    of torchvision's detectors that have anchors; of a detector of your own what its builder takes."""
+    of torchvision's detectors that have anchors; dropout, the probability with which a channel of a map that the heads
+    read is left out, of all but tiny; of a detector of your own what its builder takes."""
     class_balance: Literal["none", "weights", "sampling", "repeat-factor"] = "none"
     """How rare classes are helped: weights by inverse frequency, of a pointwise loss's terms or of a ranking loss's
     lists; sampling, images drawn so that every class comes equally often; or repeat-factor, images of rare classes

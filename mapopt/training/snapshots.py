@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from mapopt.detectors.interface import CONSTANT
 from mapopt.errors import CheckpointError, ConfigError
 from mapopt.training.evaluated import EVALUATED
 from mapopt.training.knobs import Knobs
@@ -33,6 +34,16 @@ class Snapshot:
         return "weights" in self.tensors
 
 
+def constants_not_in(tensors: Mapping[str, Tensor], buffers: Iterable[str]) -> set[str]:
+    """Returns the names of constants of a network that a state lacks, as those of earlier versions did.
+
+    Args:
+        tensors: the state's, by name.
+        buffers: names of `mapopt.detectors.Detector.buffers`.
+    """
+    return {f"buffer.{name}" for name in buffers if name.startswith(CONSTANT)} - tensors.keys()
+
+
 def check_fits(snapshot: Snapshot, places: Mapping[str, Tensor], task: Task) -> None:
     """Raises CheckpointError unless a state can be put into a lane.
 
@@ -45,6 +56,8 @@ def check_fits(snapshot: Snapshot, places: Mapping[str, Tensor], task: Task) -> 
     if not snapshot.resumable:
         expected = {name: place for name, place in places.items() if name.startswith("buffer.")}
         expected[EVALUATED] = places["weights"]
+    lacking = constants_not_in(snapshot.tensors, (name.removeprefix("buffer.") for name in places))
+    expected = {name: place for name, place in expected.items() if name not in lacking}
     # An average used to be kept where there is none.
     beside = {EVALUATED, "average"} - expected.keys()
     if {name: (place.shape, place.dtype) for name, place in expected.items()} != {

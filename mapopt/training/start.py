@@ -11,10 +11,12 @@ import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mapopt.detectors.dropout import DROPOUT
 from mapopt.detectors.interface import Detector
 from mapopt.detectors.objective import OWN_LOSS, Objective
 from mapopt.detectors.registry import build_detector
@@ -22,6 +24,7 @@ from mapopt.errors import CheckpointError
 from mapopt.registry import Choice
 from mapopt.training.fleet import Trainer
 from mapopt.training.inference import LoadedDetector
+from mapopt.training.recipe import Recipe
 
 
 def start_from(trainer: Trainer, path: Path, *, detector: str | None = None) -> None:
@@ -34,12 +37,12 @@ def start_from(trainer: Trainer, path: Path, *, detector: str | None = None) -> 
 
     Raises:
         CheckpointError: the checkpoint is damaged, or of another detector.
-        ConfigError: it began with pretrained weights, which are not at hand and cannot be downloaded.
+        ConfigError: an earlier version wrote it, and the pretrained weights that it began with cannot be had.
     """
     recipe, snapshot = trainer.task.recipe, trainer.snapshot()
     source = LoadedDetector(path, torch.device("cpu"), detector=detector)
     kept = source.checkpoint.recipe
-    if (kept.detector, kept.detector_settings) != (recipe.detector, recipe.detector_settings):
+    if _architecture(kept) != _architecture(recipe):
         raise CheckpointError(
             f"{path}: is of the detector '{kept.detector}', not '{recipe.detector}': give --recipe.detector "
             f"{kept.detector}, or leave --start-from out"
@@ -75,6 +78,11 @@ def start_from(trainer: Trainer, path: Path, *, detector: str | None = None) -> 
     }
     trainer.restore(dataclasses.replace(snapshot, tensors={**tensors, "weights": row}))
     trainer.fleet.renew(0)
+
+
+def _architecture(recipe: Recipe) -> tuple[str, dict[str, Any]]:
+    """Returns which weights a recipe's detector has; dropout has none."""
+    return recipe.detector, {name: value for name, value in recipe.detector_settings.items() if name != DROPOUT}
 
 
 def content_hash(path: Path) -> str:

@@ -90,6 +90,13 @@ CASES = {
     "tiny, part of a batch, memory": Case({"loss": "ap", "memory": 64, **SMALL}, {"batch_fraction": 0.5}, steps=8),
     "tiny, balance": Case({"loss": "rank_sort", "balance": "gradients", **SMALL}, steps=5),
     "tiny, task aligned": Case({"assignment": "task_aligned", **SMALL}, steps=5),
+    "nano, dropout": Case({"detector": "nano", "detector_settings": {"dropout": 0.3}, **SMALL}, {"lr": 0.01}, steps=5),
+    "retinanet_small, dropout": Case(
+        {"detector": "retinanet_small", "detector_settings": {"dropout": 0.3}, "loss": "torchvision", **SMALL},
+        {"lr": 0.01},
+        size=64,
+        steps=1,
+    ),
     "retinanet": _own("retinanet", "torchvision"),
     "retinanet, rank_sort": _own("retinanet", "rank_sort", steps=5),
     "retinanet, pieces": Case(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -86,15 +87,43 @@ def test_frozen_norms_are_not_given_to_weights_of_others(make: Make, tmp_path: P
         start_from(make("resnet18", "DEFAULT"), path)
 
 
-def test_without_the_file_it_is_said_where_to_put_it(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = saved(make("resnet18", "DEFAULT"), tmp_path)
-
+def forget_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*arguments: object, **named: object) -> None:
         raise OSError("no network")
 
     monkeypatch.setattr(type(ResNet18_Weights.DEFAULT), "get_state_dict", gone)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_checkpoint_is_enough_to_detect(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    trainer = make(name, "DEFAULT")
+    trainer.train(2)
+    path, expected = saved(trainer, tmp_path), trainer.detect("test")
+    forget_the_file(monkeypatch)
+    detections = LoadedDetector(path, torch.device("cpu")).detect(trainer.task.splits.test)
+    np.testing.assert_array_equal(detections.boxes, expected.boxes)
+    np.testing.assert_array_equal(detections.scores, expected.scores)
+
+
+def test_a_checkpoint_of_an_earlier_version_needs_the_file(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make("resnet18", "DEFAULT")
+    trainer.train(2)
+    state, path = trainer.fleet.for_detection(0), tmp_path / "best.pt"
+    kept = {name: value for name, value in state.tensors.items() if not name.startswith("buffer.constant.")}
+    assert len(kept) < len(state.tensors)
+    old = dataclasses.replace(state, tensors=kept)
+    names, size = trainer.task.splits.train.annotations.category_names, trainer.task.splits.train.size
+    CheckpointFolder(folder=tmp_path, recipe=trainer.task.recipe, categories=names, size=size, settings={}).save(
+        "best", old, []
+    )
+    detections = LoadedDetector(path, torch.device("cpu")).detect(trainer.task.splits.test)
+    np.testing.assert_array_equal(detections.scores, trainer.detect("test").scores)
+    trainer.restore(old)
+    forget_the_file(monkeypatch)
     with pytest.raises(
         ConfigError, match=r"download of the weights IMAGENET1K_V1 of resnet18 failed .* put the file at"
     ):

@@ -24,17 +24,18 @@ def build_tiny(request: DetectorRequest) -> DenseDetector:
     return _detector(TinyNetwork(request.classes, bias=_start(loss)), loss, request)
 
 
-def build_resnet18(request: DetectorRequest) -> DenseDetector:
+def build_resnet18(request: DetectorRequest, *, dropout: float = 0.0) -> DenseDetector:
     """Builds a ResNet-18 with a feature pyramid.
 
     Raises:
         ConfigError: it cannot do what is asked.
     """
     loss = _loss("resnet18", request)
-    return _detector(ResNetNetwork(request.classes, request.weights, bias=_start(loss)), loss, request)
+    network = ResNetNetwork(request.classes, request.weights, fetch=request.fetch, bias=_start(loss), dropout=dropout)
+    return _detector(network, loss, request)
 
 
-def build_nano(request: DetectorRequest) -> DenseDetector:
+def build_nano(request: DetectorRequest, *, dropout: float = 0.0) -> DenseDetector:
     """Builds the small single-stage detector.
 
     Raises:
@@ -42,7 +43,7 @@ def build_nano(request: DetectorRequest) -> DenseDetector:
     """
     loss = _loss("nano", request)
     _check_no_weights("nano", request)
-    return _detector(NanoNetwork(request.classes, bias=_start(loss)), loss, request)
+    return _detector(NanoNetwork(request.classes, bias=_start(loss), dropout=dropout), loss, request)
 
 
 def _check_no_weights(name: str, request: DetectorRequest) -> None:

@@ -10,8 +10,9 @@ from torch import Tensor
 from mapopt.detectors.dense.geometry import Priors, decode, make_priors
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.dense.rows import RowModule
+from mapopt.detectors.dropout import dropping
 from mapopt.detectors.half_precision import half_precision
-from mapopt.detectors.interface import Detector, KnobTable, Targets, join_batch
+from mapopt.detectors.interface import CONSTANT, Detector, KnobTable, Targets, join_batch
 from mapopt.detectors.request import HalfPrecision
 from mapopt.detectors.reward.term import RewardTerm
 from mapopt.losses.sums.evenly import evenly
@@ -22,7 +23,8 @@ from mapopt.postprocessing.suppression import take_candidates
 class Network(Protocol):
     """What turns images into class logits and box deltas, as a function of weights and images.
 
-    A large network of one lane may have ``bind(weights)``, which returns a `RowModule` that keeps the gradient.
+    A large network of one lane may have ``bind(weights)``, which returns a `RowModule` that keeps the gradient, and
+    ``constants()``, tensors by name that it computes with and never trains.
     """
 
     classes: int
@@ -110,7 +112,8 @@ class DenseDetector(Detector):
     def losses(self, images: Tensor, targets: Targets, knobs: KnobTable, *, seed: int = 0) -> dict[str, Tensor]:
         """Returns the weighted losses per lane; see `Detector.losses`."""
         self.loss.components = self.components
-        logits, boxes, priors = self.outputs(images)
+        with dropping(getattr(self.network, "module", None), seed, self.processes):
+            logits, boxes, priors = self.outputs(images)
         logits, boxes, targets = join_batch(self.processes, logits, boxes, targets)
         if self.reward is None:
             return self.loss(logits, boxes, priors, targets, knobs)
@@ -164,5 +167,6 @@ class DenseDetector(Detector):
         return super().min_lanes if says is None else int(says(self.weights))
 
     def buffers(self) -> dict[str, Tensor]:
-        """Returns what the loss remembers; there are no running statistics, norms being per sample."""
-        return self.loss.buffers()
+        """Returns what the loss remembers, and the network's constants; there are no running statistics."""
+        constants: dict[str, Tensor] = getattr(self.network, "constants", dict)()
+        return self.loss.buffers() | {f"{CONSTANT}{name}": value[None] for name, value in constants.items()}

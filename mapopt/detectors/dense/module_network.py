@@ -26,6 +26,7 @@ class ModuleNetwork(ABC):
     Args:
         classes: number of categories.
         bias: where class logits start; None for a probability of .01.
+        dropout: probability with which a channel of a map that the heads read is left out.
 
     Attributes:
         strides: pixels between the locations of each level.
@@ -35,8 +36,8 @@ class ModuleNetwork(ABC):
     strides: tuple[int, ...]
     prior_sizes: tuple[float, ...]
 
-    def __init__(self, classes: int, *, bias: float | None = None) -> None:
-        self.classes = classes
+    def __init__(self, classes: int, *, bias: float | None = None, dropout: float = 0.0) -> None:
+        self.classes, self._dropout = classes, dropout
         self._bias = prior_logit() if bias is None else bias
         self._module = self._build(0)
         self._row = Row(self._module)
@@ -77,6 +78,10 @@ class ModuleNetwork(ABC):
     def draw(self, seed: int) -> Tensor:
         """Returns fresh weights ``[n]``; what is pretrained is the same for every seed."""
         return self._row.join(self._build(seed))
+
+    def constants(self) -> dict[str, Tensor]:
+        """Returns what the module computes with and never trains, such as a pretrained body's frozen norms, by name."""
+        return dict(self._module.named_buffers())
 
     def forward(self, weights: Tensor, images: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
         """Runs the network.

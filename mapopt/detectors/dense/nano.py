@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mapopt.detectors.dense.module_network import ModuleNetwork, location_rows, output_layer
 from mapopt.detectors.dense.rows import seeded
+from mapopt.detectors.dropout import dropout_of, dropped
 from mapopt.detectors.interface import normalize
 
 _STRIDES = (8, 16, 32)
@@ -35,6 +36,7 @@ class NanoNetwork(ModuleNetwork):
     Args:
         classes: number of categories.
         bias: where class logits start; None for a probability of .01.
+        dropout: probability with which a channel of a map that the heads read is left out.
 
     Reference:
         CSP stages: C.-Y. Wang et al., "CSPNet: A New Backbone that can Enhance Learning Capability of CNN", CVPR
@@ -55,11 +57,11 @@ class NanoNetwork(ModuleNetwork):
 
     def _build(self, seed: int) -> nn.Module:
         with seeded(seed):
-            return _NanoModule(self.classes, bias=self._bias)
+            return _NanoModule(self.classes, bias=self._bias, dropout=self._dropout)
 
 
 class _NanoModule(nn.Module):
-    def __init__(self, classes: int, *, bias: float) -> None:
+    def __init__(self, classes: int, *, bias: float, dropout: float) -> None:
         super().__init__()
         # Kernels of neighboring patches overlap by a pixel on either side.
         self.stem = _unit(3, _WIDTHS[0], kernel=6, stride=4, padding=1)
@@ -71,6 +73,7 @@ class _NanoModule(nn.Module):
         self.finer = nn.ModuleList(_Stage(_PYRAMID, 1) for _ in pairs)
         self.reduce = nn.ModuleList(_unit(_PYRAMID, _PYRAMID, stride=2) for _ in pairs)
         self.coarser = nn.ModuleList(_Stage(_PYRAMID, 1) for _ in pairs)
+        self.dropout = dropout_of(dropout)
         self.class_tower, self.box_tower = _unit(_PYRAMID, _PYRAMID), _unit(_PYRAMID, _PYRAMID)
         self.class_head = output_layer(_PYRAMID, classes, bias=bias, kernel=1)
         self.box_head = output_layer(_PYRAMID, 4, bias=0.0, kernel=1)
@@ -85,6 +88,7 @@ class _NanoModule(nn.Module):
             levels[level] = stage(levels[level] + nn.functional.interpolate(levels[level + 1], scale_factor=2.0))
         for level, (reduce, stage) in enumerate(zip(self.reduce, self.coarser, strict=True), start=1):
             levels[level] = stage(levels[level] + reduce(levels[level - 1]))
+        levels = dropped(self, levels)
         logits = torch.cat([location_rows(self.class_head(self.class_tower(level))) for level in levels], dim=1)
         deltas = torch.cat([location_rows(self.box_head(self.box_tower(level))) for level in levels], dim=1)
         return logits, deltas, [(level.shape[-2], level.shape[-1]) for level in levels]

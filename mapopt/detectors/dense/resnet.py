@@ -16,6 +16,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from mapopt.detectors.dense.module_network import ModuleNetwork, location_rows, output_layer
 from mapopt.detectors.dense.rows import seeded
+from mapopt.detectors.dropout import dropout_of, dropped
 from mapopt.detectors.interface import normalize
 from mapopt.detectors.pretrained import choose_weights, fetch_weights
 
@@ -33,6 +34,9 @@ class ResNetNetwork(ModuleNetwork):
         classes: number of categories.
         weights: name of a member of torchvision's ``ResNet18_Weights``, such as ``"DEFAULT"``; the body then starts
             from ImageNet and its batch norms are frozen.
+        fetch: read these weights; otherwise their places are filled by a saved state.
+        bias: where class logits start; None for a probability of .01.
+        dropout: probability with which a channel of a map that the heads read is left out.
 
     Raises:
         ConfigError: the weights have no such name, or cannot be downloaded.
@@ -46,11 +50,20 @@ class ResNetNetwork(ModuleNetwork):
     """Each stride twice: the priors of a location stand in the lists of levels as levels of the same stride."""
     prior_sizes: tuple[float, ...] = tuple(stride * prior for stride in _STRIDES for prior in _PRIORS)
 
-    def __init__(self, classes: int, weights: str | None = None, *, bias: float | None = None) -> None:
-        self._body: dict[str, Tensor] | None = None
+    def __init__(
+        self,
+        classes: int,
+        weights: str | None = None,
+        *,
+        fetch: bool = True,
+        bias: float | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        self._frozen, self._body = weights is not None, dict[str, Tensor]()
         if weights is not None:
-            self._body = fetch_weights("resnet18", choose_weights("resnet18", weights, [ResNet18_Weights]))
-        super().__init__(classes, bias=bias)
+            member = choose_weights("resnet18", weights, [ResNet18_Weights])
+            self._body = fetch_weights("resnet18", member) if fetch else {}
+        super().__init__(classes, bias=bias, dropout=dropout)
 
     def classes_of(self, part: str) -> list[int]:
         """Returns whose logits the rows of the class head are: all classes of one prior, then of the next."""
@@ -59,9 +72,9 @@ class ResNetNetwork(ModuleNetwork):
     def _build(self, seed: int) -> _PyramidDetector:
         with seeded(seed):
             module = _PyramidDetector(
-                self.classes, group_norm if self._body is None else FrozenBatchNorm2d, bias=self._bias
+                self.classes, FrozenBatchNorm2d if self._frozen else group_norm, bias=self._bias, dropout=self._dropout
             )
-        if self._body is not None:
+        if self._body:
             body = module.backbone.body
             # The pyramid needs all of the classifier but its last layer.
             body.load_state_dict({name: self._body[name] for name in body.state_dict()})
@@ -77,17 +90,18 @@ def group_norm(channels: int) -> nn.GroupNorm:
 
 
 class _PyramidDetector(nn.Module):
-    def __init__(self, classes: int, norm: Callable[[int], nn.Module], *, bias: float) -> None:
+    def __init__(self, classes: int, norm: Callable[[int], nn.Module], *, bias: float, dropout: float) -> None:
         super().__init__()
         layers = {f"layer{level}": str(level) for level in (2, 3, 4)}
         body = resnet18(weights=None, norm_layer=norm)
         self.backbone = BackboneWithFPN(body, layers, [128, 256, 512], _WIDTH)
+        self.dropout = dropout_of(dropout)
         self.class_tower, self.box_tower = _tower(), _tower()
         self.class_head = output_layer(_WIDTH, len(_PRIORS) * classes, bias=bias)
         self.box_head = output_layer(_WIDTH, len(_PRIORS) * 4, bias=0.0)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
-        levels = list(self.backbone(normalize(images)).values())
+        levels = dropped(self, list(self.backbone(normalize(images)).values()))
         # One head for all levels: what an object of twice the size looks like one level up is what it looks like here.
         logits = torch.cat(
             [location_rows(self.class_head(self.class_tower(level)), len(_PRIORS)) for level in levels], dim=1
