@@ -40,8 +40,6 @@ from mapopt.metrics import Detections, GroundTruth, evaluate
 from mapopt.metrics.overlaps import image_pairs
 from mapopt.stopwatch import Stopwatch
 
-FEW = 300
-"""Images below which lanes are trained half as long."""
 WITHOUT = "labeled_twice, without a detector"
 """What the table calls second labels that are found by their overlap alone."""
 
@@ -105,8 +103,7 @@ def audit_set(settings: LabelAuditSettings, name: str, *, seed: int, device: Any
     true = pool.annotations
     faults = plant(true, fraction=settings.fraction, seed=seed)
     size = fitting_size(true)
-    images = settings.images if len(true) >= FEW else settings.images // 2
-    folds = FoldSettings(folds=settings.folds, images=images, size=size, seed=seed)
+    folds = FoldSettings(folds=settings.folds, images=settings.images, size=size, seed=seed)
     detections, seconds = _detections(faults.annotations, folds, size, device=device, kept=out and out / f"{name}.npz")
     watch = Stopwatch()
     looks = appearance_of(faults.annotations, detections, seed=seed)

@@ -236,8 +236,8 @@ class LabelAuditSettings:
     """Of the labels that get a fault of each of the five kinds."""
     folds: int = 4
     """Lanes, each of which looks at what the others are trained on."""
-    images: int = 6400
-    """Images that each lane trains on; half of it in sets of fewer than 300 images."""
+    images: int | None = None
+    """Images that each lane trains on; by default 30 times those of the set, 3200 to 25 600."""
     cleanlab: Path | None = None
     """A Python with cleanlab installed, whose scores of the same detections stand beside ours."""
     doctor: Path | None = None
@@ -245,7 +245,7 @@ class LabelAuditSettings:
 
     def check(self) -> None:
         """Raises an error where there is nothing to measure, or a number makes no sense."""
-        check_numbers("images", [self.images], 160)
+        check_numbers("images", [self.images or 160], 160)
         check_numbers("folds", [self.folds], 2)
         if not 0 < self.fraction <= 0.2:
             raise ConfigError(f"--fraction is {self.fraction}: expected a fraction above 0, up to .2, for each kind")

@@ -285,7 +285,7 @@ class BenchLabelAudit(LabelAuditSettings, _Bench):
     """Measure how many planted label faults an audit with detectors finds, beside cleanlab, and whether prices hold.
 
     Faults of five kinds are planted into a twentieth of the labels each: missing, moved, swapped, doubled, made up.
-    Lanes are trained out of fold on the faulty labels, as `mapopt audit --folds` does. A set takes one to three minutes
+    Lanes are trained out of fold on the faulty labels, as `mapopt audit --folds` does. A set takes one to six minutes
     of a core. An --out folder keeps the detections, which the same benchmark with --resume reads again.
     """
 

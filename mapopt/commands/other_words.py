@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-_START = "It takes a checkpoint or a run's folder; --recipe.weights is torchvision's pretrained weights by name."
+_START = (
+    "It takes a checkpoint or a run's folder; --recipe.weights takes torchvision's pretrained weights, by name or file."
+)
 
 _OWN = "It takes module:attribute, such as torchvision.transforms.v2:RandomGrayscale or a function of yours."
 _AUGMENTATIONS = (("recipe.augmentation.transform", _OWN), ("augmentation.transform", _OWN))

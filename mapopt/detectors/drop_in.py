@@ -208,7 +208,7 @@ def _dense_loss(loss: Any, settings: dict[str, Any]) -> DenseLoss:
     if loss.reward != NO_REWARD:
         raise ConfigError(
             f"replace_class_loss got an Objective with reward '{loss.reward}': expected reward '{NO_REWARD}', because "
-            "rankings are drawn for the detectors tiny, nano and resnet18 alone"
+            "rankings are drawn for the detectors tiny, nano, resnet18 and resnet50 alone"
         )
     dense = None if loss.is_detectors_own else DenseLoss(loss)
     if dense is None or dense.remembers:

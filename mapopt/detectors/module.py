@@ -85,7 +85,7 @@ class ModuleDetector(Detector):
         if objective.reward != NO_REWARD:
             raise ConfigError(
                 f"reward '{objective.reward}' with detector '{name}': expected a detector whose rankings are drawn, "
-                f"tiny, nano or resnet18, or reward '{NO_REWARD}'"
+                f"tiny, nano, resnet18 or resnet50, or reward '{NO_REWARD}'"
             )
         self.loss = None if objective.is_detectors_own else DenseLoss(objective)
         model = self._fresh(0)

@@ -84,7 +84,8 @@ class Objective:
     reward: str = field(default=NO_REWARD, metadata=LEFT_OUT_AT_DEFAULT)
     """Reward tuning, where it is not none: rankings of the detector's own boxes are drawn and rewarded with ap, ap50,
     f1 or lrp (1 less the optimal LRP error) on the batch, in place of the class loss; see docs/reward_tuning.md. The
-    knob `surrogate_weight` says how much of the class loss it stands for. For detectors tiny, nano and resnet18."""
+    knob `surrogate_weight` says how much of the class loss it stands for. For detectors tiny, nano,
+    resnet18 and resnet50."""
     reward_samples: int = field(default=8, metadata=LEFT_OUT_AT_DEFAULT)
     """Rankings that are drawn at every step."""
     assignment: str = field(default=DEFAULT_ASSIGNMENT, metadata=LEFT_OUT_AT_DEFAULT)

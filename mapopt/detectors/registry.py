@@ -41,15 +41,29 @@ _DROPOUT = {"dropout": (0.0, 0.9)}
 """Probability with which a channel of a map that the heads read is left out; see `mapopt.detectors.dropout`."""
 
 
-def _torchvision(name: str, *, anchors: bool = True) -> DetectorKind:
+def _torchvision(name: str, *, anchors: bool = True, min_side: int = 32, lr: float = 1e-3) -> DetectorKind:
     return DetectorKind(
         builder="mapopt.detectors.torchvision:build_torchvision_detector",
         settings={"name": name},
         accepts=_DROPOUT | ({"anchor_scale": (0.05, 20.0)} if anchors else {}),
         size_multiple=32,
+        min_side=min_side,
+        # docs/training.md has what was measured.
+        optimizer="adamw",
+        lr=lr,
+    )
+
+
+def _resnet(depth: int) -> DetectorKind:
+    return DetectorKind(
+        builder="mapopt.detectors.dense.build:build_resnet",
+        settings={"depth": depth},
+        accepts=_DROPOUT,
+        size_multiple=32,
         # docs/training.md has what was measured.
         optimizer="adamw",
         lr=1e-3,
+        weight_decay=0.05,
     )
 
 
@@ -79,24 +93,20 @@ DETECTORS: Registry[Any] = Registry(
             lr=0.03,
             soft_nms_sigma=0.5,
         ),
-        "resnet18": DetectorKind(
-            builder="mapopt.detectors.dense.build:build_resnet18",
-            accepts=_DROPOUT,
-            size_multiple=32,
-            # docs/training.md has what was measured.
-            optimizer="adamw",
-            lr=1e-3,
-            weight_decay=0.05,
-        ),
+        "resnet18": _resnet(18),
+        "resnet50": _resnet(50),
         "retinanet": _torchvision("retinanet"),
         "fcos": _torchvision("fcos", anchors=False),
         "faster_rcnn": _torchvision("faster_rcnn"),
+        # Its last maps would have no pixel below.
+        "ssd": _torchvision("ssd", min_side=288, lr=1e-4),
         "ssdlite": _torchvision("ssdlite"),
         "retinanet_resnet18": _torchvision("retinanet_resnet18"),
         "fcos_resnet18": _torchvision("fcos_resnet18", anchors=False),
         "retinanet_small": _torchvision("retinanet_small"),
         "fcos_small": _torchvision("fcos_small", anchors=False),
         "faster_rcnn_resnet18": _torchvision("faster_rcnn_resnet18"),
+        "faster_rcnn_mobilenet": _torchvision("faster_rcnn_mobilenet"),
     },
     check=_problem,
     hint=_like,
@@ -166,7 +176,7 @@ def build_requested(detector: str | Choice | Any, request: DetectorRequest) -> D
             f"detector '{name}' with {request.lanes} lanes: expected "
             + ("at least one" if kind.supports_lanes else f"one; train the lanes in turn, as Fleet does, or use {able}")
         )
-    _check_size(name, kind.size_multiple, request.size)
+    _check_size(name, kind, request.size)
     if isinstance(part, str) and part in DETECTORS:
         check_detector_settings(part, settings)
         ours: Detector = load(kind.builder, "detector")(request, **kind.settings, **settings)
@@ -254,13 +264,15 @@ def _shown(detector: Any) -> str:
     return detector if isinstance(detector, str) else getattr(detector, "__qualname__", type(detector).__name__)
 
 
-def _check_size(name: str, multiple: int, size: tuple[int, int]) -> None:
-    if all(side >= multiple and side % multiple == 0 for side in size):
+def _check_size(name: str, kind: DetectorKind, size: tuple[int, int]) -> None:
+    multiple, shortest = kind.size_multiple, max(kind.size_multiple, kind.min_side)
+    if all(side >= shortest and side % multiple == 0 for side in size):
         return
-    lower = [max(multiple, side // multiple * multiple) for side in size]
-    upper = [max(multiple, -(-side // multiple) * multiple) for side in size]
+    lower = [max(shortest, side // multiple * multiple) for side in size]
+    upper = [max(shortest, -(-side // multiple) * multiple) for side in size]
     near = dict.fromkeys(f"{height}x{width}" for height, width in (lower, upper))
+    bound = f" of at least {shortest}" if shortest > multiple else ""
     raise ConfigError(
-        f"images of {size[0]}x{size[1]} pixels for detector '{name}': expected a height and a width that are "
+        f"images of {size[0]}x{size[1]} pixels for detector '{name}': expected a height and a width{bound} that are "
         f"multiples of {multiple}, such as {' or '.join(near)}"
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mapopt.detectors.objective import Objective
+from mapopt.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +18,22 @@ if TYPE_CHECKING:
 
 HalfPrecision = Literal["none", "bfloat16", "float16"]
 """In which type of 16 bits a network runs, if in any; see `mapopt.detectors.half_precision`."""
+
+
+_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+
+
+def is_weights_file(weights: str) -> bool:
+    """Says whether weights are those of a file, by its ending, and no name of torchvision's."""
+    return Path(weights).suffix.lower() in _SUFFIXES
+
+
+def check_weights(weights: str | None) -> None:
+    """Raises ConfigError for pretrained weights in a file that is not there."""
+    if weights is not None and is_weights_file(weights) and not Path(weights).is_file():
+        raise ConfigError(
+            f"weights '{weights}': no such file; expected a state dictionary that torch.save or safetensors wrote"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +49,7 @@ class DetectorRequest:
     lanes: int = 1
     """Independent sets of weights."""
     weights: str | None = None
-    """Name of pretrained weights; None starts from scratch and downloads nothing."""
+    """Pretrained weights by torchvision's name, or a file of a state dictionary; None starts from scratch."""
     fetch: bool = True
     """Whether to read them; where a saved state follows, which replaces them, only the architecture is needed."""
     device: torch.device | str = "cpu"
@@ -62,6 +80,8 @@ class DetectorKind:
     """What a user may set of it beside that, as a recipe's ``detector_settings``: numbers, with their ranges."""
     size_multiple: int = 1
     """Of which both sides of the images must be multiples."""
+    min_side: int = 1
+    """Pixels that both sides must have at the least."""
     supports_lanes: bool = False
     """Whether it trains several sets of weights at once."""
     optimizer: str = "sgd"

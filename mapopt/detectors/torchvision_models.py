@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, ResNet50_Weights, WeightsEnum, resnet18
+from torchvision.models import MobileNet_V3_Large_Weights, ResNet18_Weights, ResNet50_Weights, WeightsEnum, resnet18
 from torchvision.models import detection as models
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -25,7 +25,14 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from mapopt.detectors.dense.resnet import group_norm
 from mapopt.detectors.dropout import add_dropout
-from mapopt.detectors.pretrained import choose_weights, fetch_weights, freeze_batch_norms
+from mapopt.detectors.pretrained import (
+    body_state,
+    choose_weights,
+    fetch_weights,
+    freeze_batch_norms,
+    load_detector,
+)
+from mapopt.detectors.request import is_weights_file
 
 Build = Callable[[int, bool], Any]
 """Makes a module from the number of its class columns and whether pretrained weights will be loaded into it."""
@@ -62,7 +69,7 @@ def build_model(
     Args:
         name: key of `MODELS`.
         classes: number of categories, without a background.
-        weights: name of a member of the model's families of weights; its batch norms are then frozen.
+        weights: name of a member of the model's families of weights, or a file; its batch norms are then frozen.
         fetch: read these weights; otherwise their places are filled by a saved state.
         anchor_scale: factor of the sides of its anchors; of FCOS, which has none, leave it at 1.
         dropout: probability with which a channel of a map of the backbone is left out of a loss.
@@ -73,15 +80,7 @@ def build_model(
     spec = MODELS[name]
     model = spec.build(classes + spec.background, weights is not None)
     if weights is not None:
-        member = choose_weights(name, weights, [family for family in (spec.whole, spec.body) if family])
-        if fetch:
-            state = fetch_weights(name, member)
-            if spec.whole and isinstance(member, spec.whole):
-                known = {key: value for key, value in state.items() if not re.match(spec.class_layers, key)}
-                _load(model, known, fresh=spec.class_layers)
-            else:
-                # The pyramid needs all of the classifier but its last layer.
-                _load(model.backbone.body, {key: value for key, value in state.items() if not key.startswith("fc.")})
+        _load_pretrained(model, name, weights, fetch=fetch)
         freeze_batch_norms(model)
     if anchor_scale != 1:
         _scale_anchors(model, anchor_scale)
@@ -118,6 +117,25 @@ class FixedSize(nn.Module):
     def postprocess(self, result: Any, image_shapes: Any, original_sizes: Any) -> Any:
         """Returns the boxes as they are."""
         return result
+
+
+def _load_pretrained(model: Any, name: str, weights: str, *, fetch: bool) -> None:
+    """Loads pretrained weights, of the whole detector or of its body; without `fetch` it checks their name."""
+    spec, body = MODELS[name], cast("nn.Module | None", getattr(model.backbone, "body", None))
+    if is_weights_file(weights):
+        if fetch:
+            load_detector(model, body, weights, classes=spec.class_layers)
+        return
+    member = choose_weights(name, weights, [family for family in (spec.whole, spec.body) if family])
+    if not fetch:
+        return
+    state = fetch_weights(name, member)
+    if spec.whole and isinstance(member, spec.whole):
+        known = {key: value for key, value in state.items() if not re.match(spec.class_layers, key)}
+        _load(model, known, fresh=spec.class_layers)
+    else:
+        assert body is not None  # which weights of one are of
+        _load(body, body_state(state))
 
 
 def _scale_anchors(model: Any, factor: float) -> None:
@@ -239,6 +257,13 @@ MODELS: dict[str, ZooModel] = {
         body=ResNet50_Weights,
         class_layers=r"roi_heads\.box_predictor\.",
     ),
+    "ssd": ZooModel(
+        _own(models.ssd300_vgg16),
+        background=True,
+        public="ssd300_vgg16",
+        whole=models.SSD300_VGG16_Weights,
+        class_layers=r"head\.classification_head\.",
+    ),
     # From scratch its running statistics move by 3 % a step: before some 400 steps it reports next to nothing right.
     "ssdlite": ZooModel(
         _own(models.ssdlite320_mobilenet_v3_large),
@@ -251,5 +276,15 @@ MODELS: dict[str, ZooModel] = {
     "fcos_resnet18": ZooModel(_fcos18, background=False, body=ResNet18_Weights),
     "retinanet_small": ZooModel(_retinanet_small, background=False, body=ResNet18_Weights),
     "fcos_small": ZooModel(_fcos_small, background=False, body=ResNet18_Weights),
-    "faster_rcnn_resnet18": ZooModel(_faster_rcnn18, background=True, body=ResNet18_Weights),
+    "faster_rcnn_resnet18": ZooModel(
+        _faster_rcnn18, background=True, body=ResNet18_Weights, class_layers=r"roi_heads\.box_predictor\."
+    ),
+    "faster_rcnn_mobilenet": ZooModel(
+        _own(models.fasterrcnn_mobilenet_v3_large_fpn),
+        background=True,
+        public="fasterrcnn_mobilenet_v3_large_fpn",
+        whole=models.FasterRCNN_MobileNet_V3_Large_FPN_Weights,
+        body=MobileNet_V3_Large_Weights,
+        class_layers=r"roi_heads\.box_predictor\.",
+    ),
 }

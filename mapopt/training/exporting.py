@@ -223,6 +223,7 @@ def _module_of(detector: TrainedDetector) -> dict[str, Any]:
         "tiny": "tiny_module:TinyModule(TinyNetwork({}))",
         "nano": "nano:NanoNetwork({}).module",
         "resnet18": f"resnet:ResNetNetwork({{}}{frozen}).module",
+        "resnet50": f"resnet:ResNetNetwork({{}}{frozen}, depth=50).module",
     }
     if name in inside:
         return {

@@ -60,9 +60,9 @@ class Recipe(Objective):
     """What does not change while a detector trains."""
 
     detector: str = "tiny"
-    """tiny, nano, resnet18, retinanet, fcos, faster_rcnn, ssdlite, or one of the middle three on a smaller body:
-    retinanet_resnet18, fcos_resnet18, faster_rcnn_resnet18, or yet smaller: retinanet_small, fcos_small; or
-    module:attribute for one of your own."""
+    """tiny, nano, resnet18, resnet50; torchvision's retinanet, fcos, faster_rcnn, ssd, ssdlite, or the first three on a
+    smaller body: retinanet_resnet18, fcos_resnet18, faster_rcnn_resnet18, faster_rcnn_mobilenet, or yet smaller:
+    retinanet_small, fcos_small; or module:attribute for one of your own."""
     detector_settings: dict[str, int | float | bool | str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     """What a detector is built with, where it differs from its defaults: anchor_scale, a factor of the anchors' sides,
     of torchvision's detectors that have anchors; dropout, the probability with which a channel of a map that the heads
@@ -106,7 +106,8 @@ class Recipe(Objective):
     """Decay per step of the averaged weights that are evaluated; 0 evaluates the weights themselves, or the average
     that an optimizer (dog, schedule_free_adamw) keeps by itself."""
     weights: str | None = None
-    """Pretrained weights by torchvision's name, for detectors that have them."""
+    """Pretrained weights, for detectors that have them: torchvision's name, or a file of a state dictionary (.pth, .pt,
+    .bin or .safetensors) of the same detector, of other categories perhaps, or of a classifier with its body."""
     autocast: Autocast = field(default="auto", metadata=formerly(AUTOCASTS))
     """Run the network in half precision, by torch's autocast: auto, in bfloat16 where the device is a GPU; none; or
     bfloat16 or float16 on any device. In float16 the loss is scaled as torch.amp.GradScaler does, each lane by

@@ -12,6 +12,7 @@ from typing import Any
 
 from mapopt.bounds import check_seed, check_whole
 from mapopt.data.settings import FOLDER_SIZE, SHAPES, DataSettings
+from mapopt.detectors.request import check_weights
 from mapopt.devices import check_device
 from mapopt.errors import ConfigError
 from mapopt.fields import LEFT_OUT_AT_DEFAULT, LEFT_OUT_WHEN_EMPTY
@@ -148,6 +149,8 @@ class TrainSettings(DataSettings):
         self._check_length()
         check_device(self.device, threads=self.threads)
         check_processes(self.device, self.recipe.batch_size)
+        if not finished:
+            check_weights(self.recipe.weights)
         if not in_memory and not finished:
             self.check(self.size)
 

@@ -1,12 +1,18 @@
+import re
+from argparse import Namespace
+from pathlib import Path
 from urllib.error import URLError
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
-from torchvision.models import ResNet18_Weights, ResNet50_Weights, _api, resnet18
+from torchvision.models import ResNet18_Weights, ResNet50_Weights, _api, resnet18, resnet50
 from torchvision.ops import FrozenBatchNorm2d
 
-from mapopt.detectors.pretrained import choose_weights, fetch_weights, freeze_batch_norms
+from mapopt.detectors.dense.resnet import ResNetNetwork
+from mapopt.detectors.pretrained import choose_weights, fetch_weights, freeze_batch_norms, read_state
+from mapopt.detectors.torchvision_models import MODELS, build_model
 from mapopt.errors import ConfigError
 
 
@@ -83,3 +89,83 @@ def test_a_frozen_norm_computes_what_the_norm_computed_and_has_nothing_to_train(
     assert torch.allclose(module.train()(images), expected, atol=1e-6)
     assert isinstance(module[1][0], FrozenBatchNorm2d)
     assert [name for name, _ in module.named_parameters()] == ["0.weight", "0.bias"]
+
+
+WAYS = ["plain", "script", "parallel", "safetensors"]
+
+
+def stored(state: dict[str, torch.Tensor], folder: Path, way: str = "plain") -> str:
+    """Writes a state as people have it; returns the file."""
+    path = folder / f"weights.{'safetensors' if way == 'safetensors' else 'pth'}"
+    if way == "safetensors":
+        save_file({name: value.contiguous() for name, value in state.items()}, path)
+    elif way == "script":  # as torchvision's training scripts do
+        torch.save({"model": state, "optimizer": {"state": {}}, "args": Namespace(lr=0.1), "epoch": 3}, path)
+    else:
+        prefix = "module." if way == "parallel" else ""
+        torch.save({prefix + name: value for name, value in state.items()}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_holds_a_state_in_many_ways(tmp_path: Path, way: str) -> None:
+    state = {"a.weight": torch.rand(2, 3), "a.bias": torch.rand(2)}
+    read = read_state(stored(state, tmp_path, way))
+    assert read.keys() == state.keys()
+    assert all(torch.equal(read[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_a_detector_s_own_file_is_loaded_but_for_other_categories(tmp_path: Path, classes: int) -> None:
+    source = build_model("retinanet_resnet18", 2, weights=None).state_dict()
+    path = stored(source, tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"of another network than the detector: they lack backbone\.body\.bn1\.running_mean and have"
+    ):
+        build_model("fcos_small", classes, weights=path)
+    torch.manual_seed(3)
+    source = build_model("ssdlite", 2, weights=None).state_dict()
+    state = build_model("ssdlite", classes, weights=stored(source, tmp_path)).state_dict()
+    other = [name for name, value in state.items() if not torch.equal(value, source[name])]
+    assert all(re.match(MODELS["ssdlite"].class_layers, name) for name in other)
+    assert bool(other) == (classes != 2)
+
+
+def test_a_classifier_s_file_is_loaded_into_the_body(tmp_path: Path) -> None:
+    classifier = resnet18()
+    state, path = classifier.state_dict(), stored(classifier.state_dict(), tmp_path)
+    for body in (build_model("fcos_small", 3, weights=path).backbone.body, ResNetNetwork(3, path).module.backbone.body):
+        assert all(torch.equal(value, state[name]) for name, value in body.state_dict().items())
+    larger = stored(resnet50().state_dict(), tmp_path)
+    assert ResNetNetwork(3, larger, depth=50).parameters > 24e6
+    with pytest.raises(
+        ConfigError, match=r"have layer1\.0\.conv1\.weight of shape \[64, 64, 1, 1\], where the detector"
+    ):
+        ResNetNetwork(3, larger)
+    del state["layer1.0.conv1.weight"]
+    with pytest.raises(ConfigError, match=r"than the detector's body: they lack layer1\.0\.conv1\.weight"):
+        ResNetNetwork(3, stored(state, tmp_path))
+    with pytest.raises(ConfigError, match="another network than the detector: they lack"):
+        build_model("ssdlite", 3, weights=path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"cannot be read"),
+        (b"no weights", r"cannot be read"),
+        ({"epoch": 3}, "hold no tensors by name: expected a state dictionary"),
+        ([torch.ones(1)], "hold no tensors by name"),
+        ({"format": "mapopt checkpoint", "tensors": {}}, "are a checkpoint of mapopt: give it as --start-from"),
+    ],
+)
+def test_what_is_no_state_is_refused(tmp_path: Path, content: object, message: str) -> None:
+    path = tmp_path / "weights.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ConfigError, match=message):
+        read_state(str(path))
+    with pytest.raises(ConfigError, match="no such file; expected a state dictionary"):
+        read_state(str(tmp_path / "gone.pth"))

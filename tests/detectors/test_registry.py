@@ -10,8 +10,9 @@ from mapopt.losses import LOSSES
 
 
 def test_every_model_of_the_zoo_is_a_detector_and_the_dense_ones_are_ours():
-    assert [kind.settings["name"] for kind in DETECTORS.values() if kind.settings] == list(MODELS)
-    assert [name for name, kind in DETECTORS.items() if not kind.settings] == ["tiny", "nano", "resnet18"]
+    assert [kind.settings["name"] for kind in DETECTORS.values() if "name" in kind.settings] == list(MODELS)
+    ours = [name for name, kind in DETECTORS.items() if "name" not in kind.settings]
+    assert ours == ["tiny", "nano", "resnet18", "resnet50"]
 
 
 def test_only_the_tiny_detector_trains_lanes_at_once():
@@ -23,7 +24,7 @@ def test_only_the_tiny_detector_trains_lanes_at_once():
         build_detector("tiny", Objective(), classes=2, size=(48, 48), lanes=0)
 
 
-@pytest.mark.parametrize("name", ["tiny", "nano", "resnet18", "ssdlite"])
+@pytest.mark.parametrize("name", ["tiny", "nano", "resnet18", "resnet50", "ssdlite"])
 def test_what_was_asked_for_is_what_is_built(name, scene, knob_table):
     detector = build_detector(name, Objective(loss="ap", scope="image", balance="values"), classes=3, size=(64, 64))
     detector.initialize(0, 0)
@@ -45,6 +46,7 @@ def test_what_was_asked_for_is_what_is_built(name, scene, knob_table):
     ("name", "size", "near"),
     [
         ("tiny", (50, 64), "multiples of 8, such as 48x64 or 56x64"),
+        ("ssd", (256, 320), "a height and a width of at least 288 that are multiples of 32, such as 288x320"),
         ("tiny", (4, 4), "such as 8x8$"),
         ("nano", (48, 64), "multiples of 32, such as 32x64 or 64x64"),
         ("resnet18", (64, 100), "multiples of 32, such as 64x96 or 64x128"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mapopt.detectors.dense.detector import DenseDetector, Network
 from mapopt.detectors.dense.losses import DenseLoss
 from mapopt.detectors.dense.nano import NanoNetwork
-from mapopt.detectors.dense.resnet import ResNetNetwork
+from mapopt.detectors.dense.resnet import Depth, ResNetNetwork
 from mapopt.detectors.dense.tiny import TinyNetwork
 from mapopt.detectors.objective import NO_REWARD, OWN_LOSS
 from mapopt.detectors.request import DetectorRequest
@@ -24,19 +24,35 @@ def build_tiny(request: DetectorRequest) -> DenseDetector:
     return _detector(TinyNetwork(request.classes, bias=_start(loss)), loss, request)
 
 
-def build_resnet18(request: DetectorRequest, *, dropout: float = 0.0) -> DenseDetector:
-    """Builds a ResNet-18 with a feature pyramid.
+def build_resnet(request: DetectorRequest, *, depth: Depth, dropout: float = 0.0) -> DenseDetector:
+    """Builds a ResNet with a feature pyramid.
+
+    Args:
+        request: what it is built for.
+        depth: layers of the body.
+        dropout: probability with which a channel of a map that the heads read is left out.
 
     Raises:
         ConfigError: it cannot do what is asked.
     """
-    loss = _loss("resnet18", request)
-    network = ResNetNetwork(request.classes, request.weights, fetch=request.fetch, bias=_start(loss), dropout=dropout)
+    loss = _loss(f"resnet{depth}", request)
+    network = ResNetNetwork(
+        request.classes,
+        request.weights,
+        depth=depth,
+        fetch=request.fetch,
+        bias=_start(loss),
+        dropout=dropout,
+    )
     return _detector(network, loss, request)
 
 
 def build_nano(request: DetectorRequest, *, dropout: float = 0.0) -> DenseDetector:
     """Builds the small single-stage detector.
+
+    Args:
+        request: what it is built for.
+        dropout: probability with which a channel of a map that the heads read is left out.
 
     Raises:
         ConfigError: it cannot do what is asked.

@@ -1,4 +1,4 @@
-"""A ResNet-18 with a feature pyramid, for images that are too large for the tiny network.
+"""A ResNet with a feature pyramid, for images that are too large for the tiny network.
 
 From scratch its norms are GroupNorm: a batch norm's running statistics would be state that is neither a weight nor a
 knob, would tie an image's loss to its batch, and would have to follow averaged and copied weights.
@@ -7,10 +7,11 @@ knob, would tie an image's loss to its batch, and would have to follow averaged 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, resnet18
+from torchvision.models import ResNet, ResNet18_Weights, ResNet50_Weights, WeightsEnum, resnet18, resnet50
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -18,7 +19,8 @@ from mapopt.detectors.dense.module_network import ModuleNetwork, location_rows, 
 from mapopt.detectors.dense.rows import seeded
 from mapopt.detectors.dropout import dropout_of, dropped
 from mapopt.detectors.interface import normalize
-from mapopt.detectors.pretrained import choose_weights, fetch_weights
+from mapopt.detectors.pretrained import choose_weights, fetch_weights, load_body, read_state
+from mapopt.detectors.request import is_weights_file
 
 _WIDTH = 128
 _DEPTH = 2
@@ -26,14 +28,22 @@ _STRIDES = (8, 16, 32, 64)
 _PRIORS = (4.0, 4.0 * 2**0.5)
 """Sides of the prior boxes in strides; with neighbors half an octave apart, few objects fit none of them."""
 
+Depth = Literal[18, 50]
+
+_BODIES: dict[Depth, tuple[Callable[..., ResNet], type[WeightsEnum]]] = {
+    18: (resnet18, ResNet18_Weights),
+    50: (resnet50, ResNet50_Weights),
+}
+
 
 class ResNetNetwork(ModuleNetwork):
     """Maps of stride 8, 16, 32 and 64 with two prior boxes per location, half an octave apart: 32 to 362 pixels.
 
     Args:
         classes: number of categories.
-        weights: name of a member of torchvision's ``ResNet18_Weights``, such as ``"DEFAULT"``; the body then starts
-            from ImageNet and its batch norms are frozen.
+        weights: name of a member of torchvision's ``ResNet18_Weights`` or ``ResNet50_Weights``, such as ``"DEFAULT"``,
+            or a file of a classifier with this body; its batch norms are then frozen.
+        depth: 18 or 50 layers.
         fetch: read these weights; otherwise their places are filled by a saved state.
         bias: where class logits start; None for a probability of .01.
         dropout: probability with which a channel of a map that the heads read is left out.
@@ -55,14 +65,13 @@ class ResNetNetwork(ModuleNetwork):
         classes: int,
         weights: str | None = None,
         *,
+        depth: Depth = 18,
         fetch: bool = True,
         bias: float | None = None,
         dropout: float = 0.0,
     ) -> None:
-        self._frozen, self._body = weights is not None, dict[str, Tensor]()
-        if weights is not None:
-            member = choose_weights("resnet18", weights, [ResNet18_Weights])
-            self._body = fetch_weights("resnet18", member) if fetch else {}
+        self._depth, self._weights = depth, weights or ""
+        self._body = _pretrained(depth, weights, fetch=fetch) if weights else {}
         super().__init__(classes, bias=bias, dropout=dropout)
 
     def classes_of(self, part: str) -> list[int]:
@@ -71,13 +80,10 @@ class ResNetNetwork(ModuleNetwork):
 
     def _build(self, seed: int) -> _PyramidDetector:
         with seeded(seed):
-            module = _PyramidDetector(
-                self.classes, FrozenBatchNorm2d if self._frozen else group_norm, bias=self._bias, dropout=self._dropout
-            )
+            body = _BODIES[self._depth][0](weights=None, norm_layer=FrozenBatchNorm2d if self._weights else group_norm)
+            module = _PyramidDetector(body, self.classes, bias=self._bias, dropout=self._dropout)
         if self._body:
-            body = module.backbone.body
-            # The pyramid needs all of the classifier but its last layer.
-            body.load_state_dict({name: self._body[name] for name in body.state_dict()})
+            load_body(module.backbone.body, self._body, self._weights)
         return module
 
 
@@ -89,12 +95,20 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(32, channels)
 
 
+def _pretrained(depth: Depth, weights: str, *, fetch: bool) -> dict[str, Tensor]:
+    """Returns the state of a classifier with this body; nothing without `fetch`, which checks the name alone."""
+    if is_weights_file(weights):
+        return read_state(weights) if fetch else {}
+    member = choose_weights(f"resnet{depth}", weights, [_BODIES[depth][1]])
+    return fetch_weights(f"resnet{depth}", member) if fetch else {}
+
+
 class _PyramidDetector(nn.Module):
-    def __init__(self, classes: int, norm: Callable[[int], nn.Module], *, bias: float, dropout: float) -> None:
+    def __init__(self, body: ResNet, classes: int, *, bias: float, dropout: float) -> None:
         super().__init__()
         layers = {f"layer{level}": str(level) for level in (2, 3, 4)}
-        body = resnet18(weights=None, norm_layer=norm)
-        self.backbone = BackboneWithFPN(body, layers, [128, 256, 512], _WIDTH)
+        widths = [body.fc.in_features // 2**halvings for halvings in (2, 1, 0)]
+        self.backbone = BackboneWithFPN(body, layers, widths, _WIDTH)
         self.dropout = dropout_of(dropout)
         self.class_tower, self.box_tower = _tower(), _tower()
         self.class_head = output_layer(_WIDTH, len(_PRIORS) * classes, bias=bias)

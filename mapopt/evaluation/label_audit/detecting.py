@@ -104,6 +104,6 @@ def detect_with_folds(
     detections = detect_out_of_fold(images, alike(audit, pool), settings, device=device)
     said = (
         f"Looked at by {settings.folds} lanes of the tiny detector at {size[0]} x {size[1]} pixels, each trained on "
-        f"{settings.budget} images of the other folds."
+        f"{settings.budget(len(images))} images of the other folds."
     )
     return detections, (said,)

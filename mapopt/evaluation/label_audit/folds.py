@@ -6,6 +6,7 @@ a lane that has seen a copy has seen its faults.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ from mapopt.data.splits import Splits
 from mapopt.errors import DataError
 from mapopt.evaluation.label_audit.settings import FoldSettings
 from mapopt.metrics import Detections
+from mapopt.passes import steps
 from mapopt.training.budget import Budget
 from mapopt.training.controllers.fixed import Schedule
 from mapopt.training.fleet import Fleet
@@ -60,8 +62,16 @@ def detect_out_of_fold(
         tasks.append(Task(name=f"fold {lane + 1}", splits=splits, recipe=recipe or Recipe()))
         held.append((val, test))
     fleet = Fleet(tasks, [settings.seed + lane for lane in range(settings.folds)], device=device)
-    budget = Budget(images=settings.budget, rounds=settings.rounds)
-    run_fleet(fleet, [Schedule()] * settings.folds, budget, observer=observer, select="last", tested=False)
+    budget = Budget(images=settings.budget(len(images)), rounds=settings.rounds)
+    with steps(f"training {settings.folds} lanes for", settings.rounds * settings.folds, "rounds") as work:
+        played = itertools.count(1)
+
+        def observed(lane: int, round_: Round) -> None:
+            work.advance(next(played))
+            if observer is not None:
+                observer(lane, round_)
+
+        run_fleet(fleet, [Schedule()] * settings.folds, budget, observer=observed, select="last", tested=False)
     columns = []
     for split, place in (("val", 0), ("test", 1)):
         for lane, result in enumerate(fleet.detect(split)):  # type: ignore[arg-type]

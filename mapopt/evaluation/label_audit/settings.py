@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from mapopt.bounds import check_seed, check_whole
 from mapopt.data.auditing.findings import BY_MODEL, KINDS
 from mapopt.errors import ConfigError, unknown_name
-from mapopt.training.expected import expected_image_seconds
+
+_EPOCHS, _RANGE = 30, (3200, 25600)
+"""How often a lane sees every image of a set, within this range of images."""
 
 PRICED = 50
 """Findings of each kind and set that get a price of their own, those with the highest confidence."""
@@ -19,8 +21,9 @@ class FoldSettings:
 
     folds: int = 4
     """Into how many parts the images are divided; each is looked at by a lane that was trained on the others."""
-    images: int = 6400
-    """Images that each lane trains on, counted again in every epoch."""
+    images: int | None = None
+    """Images that each lane trains on, counted again in every epoch; by default 30 times those of the set, 3200 at the
+    least and 25 600 at the most."""
     size: tuple[int, int] | None = None
     """(height, width) that images are fitted into; by default as large as the objects need."""
     seed: int = 0
@@ -31,21 +34,21 @@ class FoldSettings:
     def check(self) -> None:
         """Raises ConfigError where a number makes no sense, before torch is imported."""
         check_whole("folds", self.folds, 2, 64)
-        check_whole("fold_images", self.images, 1)
+        if self.images is not None:
+            check_whole("fold_images", self.images, 1)
         check_seed(self.seed)
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 8 or any(side % 8 for side in self.size)):
             raise ConfigError(f"size is {self.size}: expected a height and a width, both multiples of 8")
 
-    @property
-    def budget(self) -> int:
-        """Images of a lane in whole rounds of whole steps, as near to `images` as can be."""
-        whole = self.rounds * self.batch
-        return max(1, round(self.images / whole)) * whole
+    def budget(self, count: int) -> int:
+        """Returns the images of a lane for a set of so many, in whole rounds of whole steps.
 
-    def expected_seconds(self, size: tuple[int, int]) -> float | None:
-        """Returns about how many seconds of a core the training of all lanes takes."""
-        rate = expected_image_seconds("tiny", size)
-        return None if rate is None else rate * self.budget * self.folds
+        >>> [FoldSettings().budget(count) for count in (50, 500, 5000)], FoldSettings(images=1000).budget(50)
+        ([3200, 15040, 25600], 960)
+        """
+        whole = self.rounds * self.batch
+        images = min(max(_EPOCHS * count, _RANGE[0]), _RANGE[1]) if self.images is None else self.images
+        return max(1, round(images / whole)) * whole
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ def price_by_training(
         lanes += [settings.seed + number for number in range(seeds)]
     watch = Stopwatch()
     fleet = Fleet(tasks, lanes, device=device)
-    budget = Budget(images=settings.budget, rounds=settings.rounds)
+    budget = Budget(images=settings.budget(len(pool.annotations)), rounds=settings.rounds)
     results = run_fleet(fleet, [Schedule()] * len(lanes), budget, select="last", tested=False)
     ap = {
         kind: {lane: results[place * seeds + lane].val.ap for lane in range(seeds)} for place, kind in enumerate(labels)
@@ -90,7 +90,7 @@ def price_by_training(
                 kind=kind,
                 findings=sum(kind in (each.kind, "all") for each in of_train),
                 seeds=seeds,
-                images=settings.budget,
+                images=budget.images,
                 before=float(np.mean(list(ap[""].values()))),
                 gain=gain.value,
                 low=gain.low,

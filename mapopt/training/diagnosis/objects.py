@@ -40,7 +40,7 @@ def check_sizes(case: Case) -> Iterator[Finding]:
 
 def check_assignment(case: Case) -> Iterator[Finding]:
     """Yields the fraction of the train objects that no prior overlaps by the IoU from which locations are positives."""
-    if case.recipe.assignment != "iou" or case.recipe.detector not in ("tiny", "nano", "resnet18"):
+    if case.recipe.assignment != "iou" or case.recipe.detector not in ("tiny", "nano", "resnet18", "resnet50"):
         return
     from mapopt.detectors.dense.module_network import ModuleNetwork
     from mapopt.detectors.dense.nano import NanoNetwork
@@ -51,6 +51,7 @@ def check_assignment(case: Case) -> Iterator[Finding]:
         "tiny": TinyNetwork,
         "nano": NanoNetwork,
         "resnet18": ResNetNetwork,
+        "resnet50": ResNetNetwork,
     }
     network = networks[case.recipe.detector]
     boxes, _, _ = network_boxes(case.images["train"])
