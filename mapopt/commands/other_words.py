@@ -48,6 +48,8 @@ _OF_AUGMENTATION = {
 }
 """Word of others for a kind of augmentation -> our name, and what to know about it."""
 
+_INTERVALS = ("val_interval", "eval_interval", "val_period", "eval_period", "save_period", "save_interval")
+
 OTHER_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "epoch": (("epochs", ""),),
     "num_epochs": (("epochs", ""),),
@@ -71,6 +73,19 @@ OTHER_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "input_size": (("size", "HEIGHT WIDTH"),),
     "batch": (("recipe.batch_size", ""),),
     **dict.fromkeys(("amp", "fp16", "bf16", "half", "precision", "mixed_precision", "dtype"), _HALF_PRECISION),
+    "dropout": (("recipe.detector_settings", "Such as: dropout 0.1, of every detector but tiny."),),
+    **dict.fromkeys(("multiscale", "multi_scale"), (("recipe.multi_scale", "It is a fraction of the size."),)),
+    "freeze": (("recipe.frozen", "It is a regular expression that names of layers begin with."),),
+    **dict.fromkeys(("gradient_accumulation_steps", "grad_accum", "nbs"), (("recipe.accumulate", ""),)),
+    "fraction": (("data_limit", "It counts images."),),
+    "ema_decay": (("recipe.ema", ""),),
+    **dict.fromkeys(("clip_grad", "grad_clip", "max_norm", "gradient_clip_val"), (("recipe.clip", ""),)),
+    **dict.fromkeys(("early_stopping", "early_stop"), (("patience", "It counts rounds."),)),
+    **dict.fromkeys(_INTERVALS, (("rounds", "Every round ends with an evaluation, and its state is kept."),)),
+    **dict.fromkeys(("anchors", "anchor_sizes"), (("recipe.detector_settings", "Such as: anchor_scale 0.5."),)),
+    **dict.fromkeys(("val_split", "test_size", "train_split"), (("data", "`mapopt split` divides images first."),)),
+    "criterion": (("recipe.loss", ""),),
+    "optim": (("recipe.optimizer", ""),),
     "wd": (("knobs.weight_decay", ""),),
     "warmup_epochs": (("schedule.warmup", "It is a fraction of the budget."),),
     "warmup_steps": (("schedule.warmup", "It is a fraction of the budget."),),

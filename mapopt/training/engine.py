@@ -33,12 +33,15 @@ from mapopt.training.knobs import Knobs
 from mapopt.training.lane_detections import detect_in_batches, detections_by_lane, evaluate_detections
 from mapopt.training.log import IntervalLog
 from mapopt.training.measures import measure
+from mapopt.training.multi_scale import at_other_sizes
 from mapopt.training.optimizers.registry import averages_already
 from mapopt.training.packing import Pack, Packing, Rows, make_rows
 from mapopt.training.ramps import Via
 from mapopt.training.snapshots import Snapshot, check_fits
 from mapopt.training.steps import StepPlan, check_shared
 from mapopt.training.task import Task, check_alike
+
+Lanes = Sequence[int] | None  # None for all
 
 
 class LaneEngine:
@@ -200,6 +203,8 @@ class LaneEngine:
         processes = self.processes
         pieces = number_of_pieces(size // processes.count, self.recipe.accumulate)
         batches = batches_of_step(sets, plan, steps.sizes, step, size=size, pieces=pieces, processes=processes)
+        if self.recipe.multi_scale:
+            batches = at_other_sizes(batches, self.recipe, self.size, self.seeds[0], seen)
         seeds = [sample_seed(self.seeds[0], seen + place * (size // pieces), stream=2) for place in range(pieces)]
         detector, knobs, components = pack.rows.detector, steps.at(step), log.components is not None
         look, scales = self._first.look, pack.rows.scales
@@ -211,13 +216,12 @@ class LaneEngine:
             moved = pack.rows.step(gradient, self.recipe.scaled(knobs), stepping, by_ratio=steps.by_ratio)
         if self.recipe.ema:
             pack.follow([self.seen[lane] // size + step for lane, size in zip(pack.lanes, steps.sizes, strict=True)])
-        weights = detector.weights.detach()
         log.add(
             losses,
             gradients=norms,
             limit=self.recipe.clip,
             moved=moved,
-            weights=weights,
+            weights=detector.weights.detach(),
             running=pack.running,
             stepping=stepping,
             gradient=gradient,
@@ -227,18 +231,14 @@ class LaneEngine:
 
     @torch.no_grad()
     def evaluate(
-        self,
-        split: Literal["val", "test"],
-        *,
-        mode: Literal["full", "reward"] = "reward",
-        lanes: Sequence[int] | None = None,
+        self, split: Literal["val", "test"], *, mode: Literal["full", "reward"] = "reward", lanes: Lanes = None
     ) -> list[Report]:
         """Evaluates lanes, all by default, on their own split, with averaged weights where the recipe keeps them."""
         return evaluate_detections(self._truths(split, lanes), self.detect(split, lanes=lanes), mode=mode)
 
     @torch.no_grad()
     def score(
-        self, split: Literal["val", "test"], *, measures: Sequence[Measure] = (), lanes: Sequence[int] | None = None
+        self, split: Literal["val", "test"], *, measures: Sequence[Measure] = (), lanes: Lanes = None
     ) -> list[Scores]:
         """Evaluates lanes, all by default, as for a reward, and measures what else is asked for.
 
@@ -261,7 +261,7 @@ class LaneEngine:
 
     @torch.no_grad()
     def losses(
-        self, split: Literal["val", "test"], *, lanes: Sequence[int] | None = None, components: bool = False
+        self, split: Literal["val", "test"], *, lanes: Lanes = None, components: bool = False
     ) -> list[dict[str, Any]]:
         """Returns the unweighted losses of lanes, all by default, on their own split; see `held_out_losses`."""
         chosen = list(range(self.lanes)) if lanes is None else list(lanes)
@@ -274,11 +274,11 @@ class LaneEngine:
             losses = held_out_losses(detector, sets, knobs, batch_size=size, components=components, processes=processes)
         return [losses[place] for place in pack.places]
 
-    def _truths(self, split: str, lanes: Sequence[int] | None) -> list[GroundTruth]:
+    def _truths(self, split: str, lanes: Lanes) -> list[GroundTruth]:
         return [self._set(lane, split).truth for lane in (range(self.lanes) if lanes is None else lanes)]
 
     @torch.no_grad()
-    def detect(self, split: Literal["train", "val", "test"], *, lanes: Sequence[int] | None = None) -> list[Detections]:
+    def detect(self, split: Literal["train", "val", "test"], *, lanes: Lanes = None) -> list[Detections]:
         """Returns the boxes of lanes, all by default, on their own split, in the images' original pixels."""
         chosen = list(range(self.lanes)) if lanes is None else list(lanes)
         running = self._packing.padded(chosen)

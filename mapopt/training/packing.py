@@ -20,12 +20,13 @@ from mapopt.detectors.registry import build_detector, supports_lanes
 from mapopt.errors import ConfigError
 from mapopt.registry import Choice
 from mapopt.training.loss_scales import LossScales
+from mapopt.training.one_network import check_one_network
 from mapopt.training.optimizers.base import RowOptimizer, clip_rows, follow_rows
 from mapopt.training.optimizers.in_place import waits
 from mapopt.training.optimizers.part_rates import PartRates, part_factors
 from mapopt.training.optimizers.registry import make_optimizer
 from mapopt.training.optimizers.step_ratio import RatioSteps
-from mapopt.training.recipe import Recipe, one_network
+from mapopt.training.recipe import Recipe
 
 KEPT = 4
 """Sizes of packs whose detectors and optimizers are kept: they are large for many lanes, and made in milliseconds."""
@@ -86,8 +87,7 @@ class Rows:
 
 def make_rows(recipe: Recipe, *, lanes: int, classes: int, size: tuple[int, int], device: torch.device) -> Rows:
     """Returns fresh detector, optimizer and average of some lanes."""
-    if recipe.accumulate > 1 and supports_lanes(recipe.detector):  # one's own, of which a recipe does not know
-        raise ConfigError(one_network(recipe.accumulate, recipe.detector))
+    check_one_network(recipe, lanes=supports_lanes(recipe.detector))  # one's own, of which a recipe does not know
     autocast = recipe.autocast_on(device.type)
     detector = build_detector(
         Choice(name=recipe.detector, settings=recipe.detector_settings),

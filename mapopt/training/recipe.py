@@ -28,6 +28,7 @@ from mapopt.losses.table import LOSS_TABLE, start_weight
 from mapopt.registry import is_text, load
 from mapopt.settings import check_values
 from mapopt.training.knobs import BY_RECIPE, Knobs, Range, ranges
+from mapopt.training.one_network import check_one_network
 from mapopt.training.optimizers.registry import OPTIMIZERS, averages_already, default_lr, default_weight_decay
 from mapopt.training.optimizers.table import OPTIMIZER_TABLE
 from mapopt.training.own_knobs import OwnKnob, own_knobs
@@ -112,6 +113,10 @@ class Recipe(Objective):
     """Run the network in half precision, by torch's autocast: auto, in bfloat16 where the device is a GPU; none; or
     bfloat16 or float16 on any device. In float16 the loss is scaled as torch.amp.GradScaler does, each lane by
     itself."""
+    multi_scale: float = field(default=0.0, metadata=LEFT_OUT_AT_DEFAULT)
+    """Let the size of a step's images vary by up to this fraction either way, in whole multiples of what the detector
+    asks for: .5 is from half to one and a half. Of detectors that train one set of weights at a time, so not of
+    tiny."""
     augmentation: Augmentation = field(default=NONE, metadata=LEFT_OUT_AT_DEFAULT)
     """Kinds of augmentation with numbers of their own. What is left open follows --knobs.augment, the one strength of
     flip, scale, brightness, contrast, saturation and noise; the others are off. --knobs.augment-kinds is a factor of
@@ -136,11 +141,12 @@ class Recipe(Objective):
                 f"accumulate is {self.accumulate} with batch_size {self.batch_size}, the images of a whole step: "
                 "expected a divisor of it"
             )
-        if self.accumulate > 1 and trains_lanes(self.detector):
-            raise ConfigError(one_network(self.accumulate, self.detector))
+        check_one_network(self, lanes=trains_lanes(self.detector))
         for pattern, factor in self.layer_lr.items():
             if not 0 <= factor <= MAX_FACTOR:
                 raise ConfigError(f"layer_lr has {factor} for '{pattern}': expected a factor from 0 to {MAX_FACTOR:g}")
+        if not 0 <= self.multi_scale <= 0.75:
+            raise ConfigError(f"multi_scale is {self.multi_scale}: expected 0 (one size) to 0.75, such as 0.5")
         if not self.clip > 0:
             raise ConfigError(f"clip is {self.clip}: expected a positive gradient norm")
         if not 0 <= self.ema < 1:
@@ -334,11 +340,3 @@ class Recipe(Objective):
     def own_ranges(self) -> dict[str, Range]:
         """Returns name -> range of the knobs that own parts declare."""
         return {name: knob.range for name, knob in self.own_knobs.items()}
-
-
-def one_network(accumulate: int, detector: str) -> str:
-    """Says why the batches of a detector with lanes cannot be computed in pieces."""
-    return (
-        f"accumulate is {accumulate} with detector '{detector}', whose lanes are one network: leave it at 1, and make "
-        "batch_size smaller"
-    )

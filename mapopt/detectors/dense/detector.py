@@ -120,7 +120,8 @@ class DenseDetector(Detector):
         fraction = knobs["surrogate_weight"]
         terms = self.loss(logits, boxes, priors, targets, knobs | {"surrogate_weight": torch.ones_like(fraction)})
         if bool((fraction > 0).any()):
-            reward = self.reward(logits, boxes, targets, knobs, size=self.size, class_weights=self.loss.class_weights)
+            size = (images.shape[-2], images.shape[-1])
+            reward = self.reward(logits, boxes, targets, knobs, size=size, class_weights=self.loss.class_weights)
             if self.components is not None:
                 self.components["reward"] = reward.detach()
             terms["class"] = (1 - fraction) * terms["class"] + fraction * knobs["class_weight"] * reward
