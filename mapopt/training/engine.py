@@ -268,7 +268,7 @@ class LaneEngine:
         self._tell_changed()
         pack = self._packing.pack(chosen, self.diverged)
         sets, detector = [self._set(lane, split) for lane in pack.lanes], pack.rows.detector
-        with evaluating(detector, self._evaluated()[pack.lanes], range(len(pack.lanes))):
+        with evaluating(detector, self._evaluated()[pack.lanes], range(len(pack.lanes)), pack.rows.statistics):
             knobs = stack_knobs([self.knobs[lane] for lane in pack.lanes], self.device)
             size, processes = self.recipe.batch_size, self.processes
             losses = held_out_losses(detector, sets, knobs, batch_size=size, components=components, processes=processes)
@@ -286,7 +286,7 @@ class LaneEngine:
         if len({len(images) for images in sets}) > 1:
             raise ConfigError(f"the lanes of a fleet have {split} splits of different lengths: make them equal")
         knobs = stack_knobs([self.knobs[lane] for lane in running], self.device)
-        with evaluating(self.detector, self._evaluated(), running):
+        with evaluating(self.detector, self._evaluated(), running, self._all.statistics):
             parts = detect_in_batches(self.detector, sets, knobs, size=self.size, processes=self.processes)
         return detections_by_lane(parts, sets, processes=self.processes)[: len(chosen)]
 
@@ -314,7 +314,7 @@ class LaneEngine:
         places = self._all.places(lane)
         tensors = {name: places[name].clone() for name in names}
         if evaluated:
-            tensors[EVALUATED] = self._evaluated()[lane].clone()
+            tensors |= {EVALUATED: self._evaluated()[lane].clone(), **self._all.averaged(lane)}
         return Snapshot(tensors, self.seeds[lane], self.seen[lane], self.knobs[lane], bool(self.diverged[lane]))
 
     @torch.no_grad()
@@ -334,9 +334,7 @@ class LaneEngine:
             self.renew(lane)
             if self._averages:  # which may have these weights but for rounding
                 self._given[lane] = tensors[EVALUATED].to(self.device)
-        for name, place in self._all.places(lane).items():
-            if name in tensors:
-                place.copy_(tensors[name])
+        self._all.put(lane, tensors)
         self.seen[lane], self.diverged[lane] = snapshot.seen, snapshot.diverged
         if not keep_knobs:
             self.seeds[lane], self.knobs[lane] = snapshot.seed, snapshot.knobs

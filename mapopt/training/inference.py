@@ -29,7 +29,7 @@ from mapopt.postprocessing.boxes import Boxes
 from mapopt.postprocessing.settings import PostProcessingSettings, check_classes
 from mapopt.registry import Choice
 from mapopt.training.checkpoint import Checkpoint
-from mapopt.training.evaluated import EVALUATED
+from mapopt.training.evaluated import AVERAGE, EVALUATED
 from mapopt.training.knob_tensors import stack_knobs
 from mapopt.training.mirroring import mirror_boxes, mirrored_images
 from mapopt.training.recipe import Recipe
@@ -92,12 +92,13 @@ class LoadedDetector:
             self._detector = build(self._lanes)
         self._knobs = stack_knobs([snapshot.knobs] * self._lanes, device)
         with torch.no_grad():
-            which = EVALUATED if EVALUATED in snapshot.tensors else "average" if recipe.ema else "weights"
+            which = EVALUATED if EVALUATED in snapshot.tensors else AVERAGE if recipe.ema else "weights"
             places = {which: self._detector.weights.detach()}
             places |= {f"buffer.{name}": value for name, value in self._detector.buffers().items()}
             places = {part: place for part, place in places.items() if part not in lacking}
             for part, place in places.items():
-                held = snapshot.tensors.get(part)
+                averaged = part.replace("buffer.", f"{AVERAGE}.") if which == AVERAGE else part
+                held = snapshot.tensors.get(averaged, snapshot.tensors.get(part))
                 if held is None or held.shape != place.shape[1:]:
                     raise CheckpointError(f"{name}: its {part} do not fit a '{recipe.detector}'. Train it again.")
                 place.copy_(held)

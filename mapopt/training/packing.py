@@ -8,7 +8,7 @@ not depend on its neighbors, hence neither on which of them are packed with it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +19,7 @@ from mapopt.detectors.interface import Detector, KnobTable
 from mapopt.detectors.registry import build_detector, supports_lanes
 from mapopt.errors import ConfigError
 from mapopt.registry import Choice
+from mapopt.training.evaluated import AVERAGE, running_statistics
 from mapopt.training.loss_scales import LossScales
 from mapopt.training.one_network import check_one_network
 from mapopt.training.optimizers.base import RowOptimizer, clip_rows, follow_rows
@@ -45,6 +46,8 @@ class Rows:
     """Where the recipe freezes layers or gives some a rate of their own."""
     average: Tensor | None
     """``[lanes, n]``; None where the recipe has no `ema`."""
+    statistics: dict[str, Tensor] = field(default_factory=dict)
+    """Averages of the running statistics, by the names of their buffers; empty where the recipe has no `ema`."""
     scales: LossScales | None = None
     """Of the loss, where the network runs in float16."""
 
@@ -55,8 +58,29 @@ class Rows:
             self.optimizer.state[name][lane] = value[0]
         if self.average is not None:
             self.average[lane] = weights[lane]
+        self.begin_statistics(lane)
         if self.scales is not None:
             self.scales.renew(lane)
+
+    @torch.no_grad()
+    def begin_statistics(self, lane: int, known: Container[str] = ()) -> None:
+        """Begins the averages of running statistics anew, but for those that are known by their places' names."""
+        buffers = self.detector.buffers()
+        for name, value in self.statistics.items():
+            if f"{AVERAGE}.{name}" not in known:
+                value[lane] = buffers[name][lane]
+
+    @torch.no_grad()
+    def put(self, lane: int, tensors: Mapping[str, Tensor]) -> None:
+        """Puts a state into a lane; averages of running statistics that it lacks begin anew from these."""
+        for name, place in self.places(lane).items():
+            if name in tensors:
+                place.copy_(tensors[name])
+        self.begin_statistics(lane, tensors)
+
+    def averaged(self, lane: int) -> dict[str, Tensor]:
+        """Returns copies of the averages of a lane's running statistics, by the names of the buffers' places."""
+        return {f"buffer.{name}": value[lane].clone() for name, value in self.statistics.items()}
 
     def hold(self, gradient: Tensor) -> Tensor:
         """Returns a gradient ``[lanes, n]`` with that of frozen layers set to 0, in place."""
@@ -79,7 +103,8 @@ class Rows:
     def places(self, lane: int) -> dict[str, Tensor]:
         """Returns the tensors that a lane's state is in, by name."""
         places = {"weights": self.detector.weights.detach()[lane]}
-        places |= {} if self.average is None else {"average": self.average[lane]}
+        places |= {} if self.average is None else {AVERAGE: self.average[lane]}
+        places |= {f"{AVERAGE}.{name}": value[lane] for name, value in self.statistics.items()}
         places |= {f"optimizer.{name}": value[lane] for name, value in self.optimizer.state.items()}
         places |= {} if self.scales is None else self.scales.places(lane)
         return places | {f"buffer.{name}": value[lane] for name, value in self.detector.buffers().items()}
@@ -114,6 +139,7 @@ def make_rows(recipe: Recipe, *, lanes: int, classes: int, size: tuple[int, int]
         ratio_steps=RatioSteps(optimizer, detector.parts() if by_layer else None),
         part_rates=None if factors is None else PartRates(factors.to(device)),
         average=detector.weights.detach().clone() if recipe.ema else None,
+        statistics={name: value.clone() for name, value in running_statistics(detector).items()} if recipe.ema else {},
         scales=LossScales(lanes, device) if autocast == "float16" else None,
     )
 
@@ -179,6 +205,9 @@ class Pack:
         decay = ((1 + counts) / (10 + counts)).clamp(max=self.rows.recipe.ema).float()
         assert self.rows.average is not None
         follow_rows(self.rows.average, self.rows.detector.weights.detach(), decay, self.running)
+        buffers = self.rows.detector.buffers() if self.rows.statistics else {}
+        for name, mean in self.rows.statistics.items():
+            follow_rows(mean, buffers[name], decay, self.running)
 
     def still_running(self) -> list[int]:
         """Returns the lanes that train, as far as is known without waiting for a device."""

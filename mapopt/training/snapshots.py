@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mapopt.detectors.interface import CONSTANT
 from mapopt.errors import CheckpointError, ConfigError
-from mapopt.training.evaluated import EVALUATED
+from mapopt.training.evaluated import AVERAGE, EVALUATED
 from mapopt.training.knobs import Knobs
 from mapopt.training.task import Task
 
@@ -57,9 +57,10 @@ def check_fits(snapshot: Snapshot, places: Mapping[str, Tensor], task: Task) -> 
         expected = {name: place for name, place in places.items() if name.startswith("buffer.")}
         expected[EVALUATED] = places["weights"]
     lacking = constants_not_in(snapshot.tensors, (name.removeprefix("buffer.") for name in places))
+    lacking |= {name for name in places if name.startswith(f"{AVERAGE}.")} - snapshot.tensors.keys()
     expected = {name: place for name, place in expected.items() if name not in lacking}
     # An average used to be kept where there is none.
-    beside = {EVALUATED, "average"} - expected.keys()
+    beside = {EVALUATED, AVERAGE} - expected.keys()
     if {name: (place.shape, place.dtype) for name, place in expected.items()} != {
         name: (tensor.shape, tensor.dtype) for name, tensor in snapshot.tensors.items() if name not in beside
     }:
