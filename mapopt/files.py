@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,30 +77,57 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     Raises:
         StoreError: the file cannot be written; nothing is left behind.
     """
+    with replacing(path) as temporary, unwritable(path):
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Gives an empty file beside another, whose place it takes at the end of the block, with the folders above it.
+
+    It is for what is too large for the memory; `write_bytes` is simpler. A block that fails leaves nothing behind.
+
+    Raises:
+        StoreError: the file cannot be written; of what fails in the block, only what `unwritable` is around.
+    """
     path = Path(path)
     temporary = ""
     try:
-        if path.exists() and not path.is_file():
-            # Renaming would replace a device or a pipe by a file, silently.
-            raise StoreError(f"{path}: is {kind_of(path)}. Give the path of a file.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}."[:_MAX_PREFIX], suffix=UNFINISHED, dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        with unwritable(path):
+            if path.exists() and not path.is_file():
+                # Renaming would replace a device or a pipe by a file, silently.
+                raise StoreError(f"{path}: is {kind_of(path)}. Give the path of a file.")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            prefix = f".{path.name}."[:_MAX_PREFIX]
+            handle, temporary = tempfile.mkstemp(prefix=prefix, suffix=UNFINISHED, dir=path.parent)
+            os.close(handle)
+        yield Path(temporary)
+        with unwritable(path):
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+    finally:
+        # Gone already if all went well; left over only by a failure or Ctrl-C.
+        with suppress(OSError):
+            os.unlink(temporary)
+
+
+@contextmanager
+def unwritable(path: str | Path) -> Iterator[None]:
+    """Turns what the system says of a write in the block into one line about a file.
+
+    Raises:
+        StoreError: the system says something.
+    """
+    try:
+        yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         advice = "Make room, or choose another folder." if full else "Choose a folder that can be."
         raise StoreError(f"{shown_path(path)}: cannot be written ({error.strerror}). {advice}") from None
     except ValueError as error:  # a character that no path can have
         raise StoreError(f"{shown_path(path)}: cannot be written ({error}). Give another path.") from None
-    finally:
-        # Gone already if all went well; left over only by a failure or Ctrl-C.
-        with suppress(OSError):
-            os.unlink(temporary)
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -116,14 +143,43 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
         StoreError: the file cannot be written, or the text holds half of a pair of surrogates.
     """
+    write_bytes(path, _encoded(path, text))
+
+
+@contextmanager
+def text_file(path: str | Path) -> Iterator[Callable[[str], None]]:
+    """Writes a UTF-8 text file piece by piece, as `write_text` does, when it is too large for the memory.
+
+    The block gets a function that adds text; the file is there when it ends, and if it fails, nothing is left of it.
+
+    Raises:
+        StoreError: as `write_text`.
+    """
+    with replacing(path) as temporary:
+        with unwritable(path):
+            file = temporary.open("wb")
+
+        def write(text: str) -> None:
+            content = _encoded(path, text)
+            with unwritable(path):
+                file.write(content)
+                file.flush()
+
+        try:
+            yield write
+        finally:
+            with suppress(OSError):
+                file.close()
+
+
+def _encoded(path: str | Path, text: str) -> bytes:
     try:
-        content = text.encode(errors="surrogateescape")
+        return text.encode(errors="surrogateescape")
     except UnicodeEncodeError as error:
         raise StoreError(
             f"{path}: the character {error.object[error.start]!a} cannot be written as UTF-8. "
             "Correct the name it is in."
         ) from None
-    write_bytes(path, content)
 
 
 def write_record(path: str | Path, content: Mapping[str, Any]) -> None:

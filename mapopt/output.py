@@ -76,13 +76,21 @@ class Output:
         Raises:
             StoreError: a file cannot be removed.
         """
+        self.clear_written()
+        self.clear_unfinished()
+
+    def clear_written(self) -> None:
+        """Removes only what an earlier run wrote to its end: this run may be in the middle of a write.
+
+        Raises:
+            StoreError: a file cannot be removed.
+        """
         try:
             for pattern in self.files:
                 for path in self.folder.glob(pattern):
                     path.unlink()
         except OSError as error:
             raise StoreError(f"{error.filename}: cannot be removed ({error.strerror}). Choose another --out.") from None
-        self.clear_unfinished()
 
     def clear_unfinished(self) -> None:
         """Removes the temporary files that a killed run left in the middle of a write."""

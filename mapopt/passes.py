@@ -26,12 +26,12 @@ class Counter(Protocol):
 
 
 @contextmanager
-def steps(what: str, total: int, unit: str) -> Iterator[Counter]:
+def steps(what: str, total: int | None, unit: str) -> Iterator[Counter]:
     """Watches a pass over many like things, where a command runs; elsewhere nothing is said.
 
     Args:
         what: is done, as a line begins.
-        total: how many things there are.
+        total: how many things there are; None where nobody knows.
         unit: what they are called.
     """
     if not Waiting.watched():
@@ -53,12 +53,12 @@ class Steps(Waiting):
 
     Args:
         what: is done, as a line begins.
-        total: how many steps there are.
+        total: how many steps there are; None where nobody knows.
         unit: what they are called.
         stream: where to print; the standard error by default, because the standard output is for results.
     """
 
-    def __init__(self, what: str, *, total: int, unit: str, stream: IO[str] | None = None) -> None:
+    def __init__(self, what: str, *, total: int | None, unit: str, stream: IO[str] | None = None) -> None:
         super().__init__(what, total=total, unit=unit, stream=stream or sys.stderr, announce=False)
         self._announced = False
         self._bar: Any = None

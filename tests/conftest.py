@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from mapopt.data import Annotations, ShapesConfig, Splits, make_shapes_splits
 from mapopt.evaluation.inputs import Predictions, named_ground_truth
+from mapopt.ffmpeg import find_ffmpeg
 from mapopt.metrics import Detections
 from mapopt.training.knobs import Knobs
 from mapopt.training.recipe import Recipe
@@ -33,6 +35,28 @@ def small_splits() -> Splits:
 def write_set() -> Callable[..., Path]:
     """Writes a COCO folder of images of noise with a red square in each."""
     return _write_set
+
+
+@pytest.fixture(scope="session")
+def write_clip() -> Callable[..., Path]:
+    """Writes pictures, uint8 ``[n, height, width, 3]``, as a video without loss, by arguments of ffmpeg."""
+    pytest.importorskip("imageio_ffmpeg", reason="the optional package imageio-ffmpeg is not installed")
+    return _write_clip
+
+
+def _write_clip(
+    path: Path, pictures: np.ndarray, *output: str, rate: str = "25", before: Sequence[str | Path] = ()
+) -> Path:
+    """See `write_clip`; without arguments the codec is FFV1 in RGB. What is before them is one more thing to read."""
+    size = f"{pictures.shape[2]}x{pictures.shape[1]}"
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", rate, "-i", "pipe:0"]
+    arguments = output or ("-c:v", "ffv1", "-pix_fmt", "bgr0")
+    subprocess.run(
+        [find_ffmpeg(), "-v", "error", *source, *before, *arguments, "-y", f"file:{path}"],
+        input=pictures.tobytes(),
+        check=True,
+    )
+    return path
 
 
 def _write_set(folder: Path, count: int = 8, *, seed: int = 0, sides: tuple[int, int] = (60, 45)) -> Path:

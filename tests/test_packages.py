@@ -33,6 +33,7 @@ LAYERS = {
     "mapopt.compiling": 0,
     "mapopt.devices": 0,
     "mapopt.documents": 0,
+    "mapopt.ffmpeg": 0,
     "mapopt.fields": 0,
     "mapopt.files": 0,
     "mapopt.former_names": 0,

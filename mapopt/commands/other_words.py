@@ -113,6 +113,9 @@ OTHER_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "project": (("out", ""),),
     "exist_ok": (("overwrite", ""),),
     "source": (("images", "It takes files and folders."),),
+    **dict.fromkeys(
+        ("vid_stride", "frame_stride", "stride"), (("every", "It takes every so many frames of a video."),)
+    ),
     "gt": (("truth", ""),),
     **{
         word: ((f"recipe.augmentation.{ours}", about), (f"augmentation.{ours}", about))

@@ -169,7 +169,7 @@ class Preview(DataSettings, Command):
         from mapopt.data.pictures import PictureSet
 
         pictures = PictureSet(find_images(self.images)[: self.count], bits=detector.bits)
-        return next(pictures.parts(pictures.notes(detector.categories), detector.size, together=self.count))[1]
+        return next(pictures.parts(detector.categories, detector.size, together=self.count))[1]
 
     def _data(self, detector: TrainedDetector | None) -> DataSettings:
         if self.data is None and detector is not None:

@@ -21,6 +21,12 @@ from PIL.TiffImagePlugin import TiffImageFile
 from mapopt.errors import DataError
 
 _COMMON = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+VIDEOS = (
+    *(".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"),
+    *(".3gp", ".asf", ".flv", ".m2ts", ".mts", ".ogv", ".ts"),
+)
+"""Endings by which a file counts as a video."""
+
 _NOT_READ = ("BUFR", "EMF", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 """Formats that Pillow only recognizes, or reads with the help of other programs."""
 
@@ -63,6 +69,11 @@ def image_suffixes() -> tuple[str, ...]:
 def is_image_name(path: Path) -> bool:
     """Returns whether the ending of a file is that of an image."""
     return path.suffix.lower() in image_suffixes()
+
+
+def is_video_name(path: Path) -> bool:
+    """Returns whether the ending of a file is that of a video."""
+    return path.suffix.lower() in VIDEOS
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -129,23 +140,30 @@ def open_image(path: str | Path, *, expected: tuple[int, int] | None = None, bit
     return OpenedImage(as_rgb(image, path, bits=bits), turned, peak)
 
 
-def find_images(paths: Sequence[str | Path]) -> list[Path]:
+def find_images(paths: Sequence[str | Path], *, videos: bool = False) -> list[Path]:
     """Returns the image files among paths, folders replaced by what is in them, in the order of their names.
 
+    Args:
+        paths: files and folders.
+        videos: whether video files count as images.
+
     Raises:
-        DataError: a path does not exist, or a folder holds no image.
+        DataError: a path does not exist, a folder holds no image, or a file is a video and those do not count.
     """
     files: list[Path] = []
     for path in map(Path, paths):
         if os.path.isdir(path):
-            inside = sorted(filter(is_image_name, path.iterdir()))
+            inside = sorted(file for file in path.iterdir() if is_image_name(file) or (videos and is_video_name(file)))
             if not inside:
+                others = f" and no video ({', '.join(sorted(VIDEOS))})" if videos else ""
                 raise DataError(
-                    f"{path}: holds no image ({', '.join(sorted(_COMMON))}, or another ending that Pillow reads). "
-                    "Give a folder that does."
+                    f"{path}: holds no image ({', '.join(sorted(_COMMON))}, or another ending that Pillow reads)"
+                    f"{others}. Give a folder that does."
                 )
             files += inside
         elif os.path.isfile(path):
+            if is_video_name(path) and not videos:
+                raise _unreadable(path, UnidentifiedImageError())
             files.append(path)
         else:
             raise DataError(f"{path}: no such image or folder. Check the path.")
@@ -199,6 +217,11 @@ def _png_chunks(path: Path) -> Iterator[bytes]:
 def _unreadable(path: str | Path, error: Exception) -> DataError:
     if isinstance(error, FileNotFoundError):
         return DataError(f"{path}: no such image. Check the folder of the images and the file names.")
+    if is_video_name(Path(path)):
+        return DataError(
+            f"{path}: is a video, and only images are read here. `mapopt predict` reads videos; for anything else save "
+            "their frames as images."
+        )
     if isinstance(error, UnidentifiedImageError):
         return DataError(f"{path}: is not an image in a known format. Remove it or replace it.")
     return DataError(f"{path}: the image cannot be read ({error}). It may be damaged: replace it.")

@@ -1,11 +1,13 @@
-"""Images to detect objects in, in whatever form they come: files, folders, PIL images, arrays or tensors.
+"""Images to detect objects in, in whatever form they come: files, folders, videos, PIL images, arrays or tensors.
 
-`PictureSet` reads them a part at a time, so that a folder of any size can be gone through.
+`PictureSet` reads them a part at a time and in order, so that a folder of any size and a video of any length can be
+gone through.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,92 +18,110 @@ from PIL import Image
 from torch import Tensor
 
 from mapopt.data.annotations import Annotations
-from mapopt.data.image_files import as_rgb, find_images, image_size, open_rgb
+from mapopt.data.image_files import as_rgb, image_size, open_rgb
 from mapopt.data.images import ImageSet
 from mapopt.data.pixels import letterbox, letterbox_scale
+from mapopt.data.videos import Video, check_used, count_pictures, find_sources
 from mapopt.errors import DataError
 
 Picture: TypeAlias = str | Path | Image.Image | NDArray[Any] | Tensor
-"""A file or a folder of files; a PIL image; an array ``[h, w, 3]`` or ``[h, w]``; or a tensor ``[3, h, w]``. Numbers
-are whole from 0 to 255, or floating from 0 to 1."""
+"""An image or video file, or a folder of them; a PIL image; an array ``[h, w, 3]`` or ``[h, w]``; or a tensor
+``[3, h, w]``. Numbers are whole from 0 to 255, or floating from 0 to 1."""
 
 TOGETHER = 256
 """Images in memory at once."""
 
 
 class PictureSet:
-    """Images without objects.
+    """Images without objects, the frames of videos among them.
 
     Args:
-        pictures: one of them or several. A folder stands for the images in it, an array or a tensor with four
-            dimensions for several images.
+        pictures: one of them or several. A folder stands for the images and videos in it, a video for its frames, an
+            array or a tensor with four dimensions for several images.
         bits: how many bits of files with 16 bits are in use; as in training, so that the detector sees the same.
+        every: take every so many frames of a video.
 
     Raises:
         DataError: something is no image, a file is missing, or a folder holds no image.
+        ConfigError: there is a video and the extra `video` is not installed, or `every` makes no sense here.
     """
 
-    def __init__(self, pictures: Picture | Sequence[Picture], *, bits: int = 16) -> None:
+    def __init__(
+        self, pictures: Picture | Video | Sequence[Picture | Video], *, bits: int = 16, every: int = 1
+    ) -> None:
         self._bits = bits
-        self._items: list[Path | Image.Image] = []
+        self._items: list[Path | Image.Image | Video] = []
         given = pictures if isinstance(pictures, Sequence) and not isinstance(pictures, str) else [pictures]
         for picture in given:
-            self._items += _opened(picture, position=len(self._items))
+            self._items += _opened(picture, position=len(self._items), every=every)
+        check_used(every, self._items)
         if not self._items:
             raise DataError("no image was given: give a file, a folder, a PIL image, an array or a tensor")
+        names = [_name(item, position) for position, item in enumerate(self._items)]
+        unique = len(set(names)) == len(names)
+        self._names = names if unique else [f"{position}: {name}" for position, name in enumerate(names)]
 
     def __len__(self) -> int:
-        """Returns the number of images."""
-        return len(self._items)
+        """Returns the number of images; those of videos are counted the first time, by decoding them."""
+        return count_pictures(self._items)
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        """Yields the images in order, each with its own size."""
+        return (image for _, image in self._named())
 
     def notes(self, categories: Sequence[str]) -> Annotations:
         """Returns the images' names and sizes as annotations without an object, with ids from 1 up."""
-        sizes = np.array([item.size if isinstance(item, Image.Image) else image_size(item) for item in self._items])
-        names = [f"image {i}" if isinstance(item, Image.Image) else str(item) for i, item in enumerate(self._items)]
-        if len(set(names)) < len(names):
-            names = [f"{i}: {name}" for i, name in enumerate(names)]
-        none = np.zeros(0, dtype=np.int64)
-        return Annotations(
-            image_ids=np.arange(1, len(self) + 1),
-            file_names=tuple(names),
-            widths=sizes[:, 0],
-            heights=sizes[:, 1],
-            category_ids=np.arange(1, len(categories) + 1),
-            category_names=tuple(categories),
-            boxes=np.zeros((0, 4)),
-            labels=none,
-            images=none,
-            crowd=none.astype(bool),
-            area=none.astype(float),
-            ids=none,
-        )
+        names: list[str] = []
+        sizes: list[tuple[int, int]] = []
+        for item, name in zip(self._items, self._names, strict=True):
+            if isinstance(item, Video):
+                names += [f"{name}#{number}" for number in item.numbers.tolist()]
+                sizes += [item.known.size] * len(item)
+            else:
+                names.append(name)
+                sizes.append(item.size if isinstance(item, Image.Image) else image_size(item))
+        return _notes(names, sizes, categories, first=1)
+
+    def moments(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Returns each image's frame in its video, ``[I]``, -1 for what is no frame, and its seconds there, ``[I]``."""
+        frames = [item.numbers if isinstance(item, Video) else np.array([-1]) for item in self._items]
+        seconds = [item.seconds if isinstance(item, Video) else np.array([0.0]) for item in self._items]
+        return np.concatenate(frames), np.concatenate(seconds)
 
     def parts(
-        self, notes: Annotations, size: tuple[int, int], *, together: int = TOGETHER
+        self, categories: Sequence[str], size: tuple[int, int], *, together: int = TOGETHER
     ) -> Iterator[tuple[int, ImageSet]]:
         """Yields the images at one size, some at a time, each time with the position of the first.
 
         Args:
-            notes: what `notes` returned.
+            categories: names of the annotations' categories.
             size: (height, width) that they are fitted into.
             together: how many at once.
         """
-        for start in range(0, len(self), together):
-            some = np.arange(start, min(start + together, len(self)))
-            chosen = notes.select(some)
-            scale = letterbox_scale(chosen.widths, chosen.heights, size=size)
-            pixels = torch.stack(
-                [
-                    letterbox(self.rgb(int(position)), size=size, scale=float(factor))
-                    for position, factor in zip(some, scale, strict=True)
-                ]
-            )
-            yield start, ImageSet(annotations=chosen, size=size, pixels=pixels, scale=torch.from_numpy(scale))
+        pictures = self._named()
+        start = 0
+        while True:
+            names, sizes, pixels, scales = list[str](), list[tuple[int, int]](), list[Tensor](), list[float]()
+            for name, image in islice(pictures, together):
+                width, height = image.size
+                names.append(name)
+                sizes.append((width, height))
+                scales.append(float(letterbox_scale(np.array([width]), np.array([height]), size=size)[0]))
+                pixels.append(letterbox(image, size=size, scale=scales[-1]))
+            if not names:
+                return
+            notes = _notes(names, sizes, categories, first=start + 1)
+            scale = torch.tensor(scales, dtype=torch.float32)
+            yield start, ImageSet(annotations=notes, size=size, pixels=torch.stack(pixels), scale=scale)
+            start += len(names)
 
-    def rgb(self, position: int) -> Image.Image:
-        """Returns an image, with its own size."""
-        item = self._items[position]
-        return item if isinstance(item, Image.Image) else open_rgb(item, bits=self._bits)
+    def _named(self) -> Iterator[tuple[str, Image.Image]]:
+        """Yields the images in order, each with its name."""
+        for item, name in zip(self._items, self._names, strict=True):
+            if isinstance(item, Video):
+                yield from ((f"{name}#{number}", frame) for number, frame in item.frames())
+            else:
+                yield name, item if isinstance(item, Image.Image) else open_rgb(item, bits=self._bits)
 
 
 def picture_rgb(picture: Any, name: str) -> Image.Image:
@@ -122,10 +142,40 @@ def picture_rgb(picture: Any, name: str) -> Image.Image:
     return arrays[0]
 
 
-def _opened(picture: Any, *, position: int) -> Sequence[Path | Image.Image]:
-    """Returns paths as they are, and what is in memory as PIL images in RGB."""
+def _name(item: Path | Image.Image | Video, position: int) -> str:
+    if isinstance(item, Image.Image):
+        return f"image {position}"
+    return str(item.path if isinstance(item, Video) else item)
+
+
+def _notes(
+    names: Sequence[str], sizes: Sequence[tuple[int, int]], categories: Sequence[str], *, first: int
+) -> Annotations:
+    """Returns images' names and sizes as annotations without an object, with ids from `first` up."""
+    none = np.zeros(0, dtype=np.int64)
+    columns = np.array(sizes, dtype=np.int64).reshape(-1, 2)
+    return Annotations(
+        image_ids=np.arange(first, first + len(names)),
+        file_names=tuple(names),
+        widths=columns[:, 0],
+        heights=columns[:, 1],
+        category_ids=np.arange(1, len(categories) + 1),
+        category_names=tuple(categories),
+        boxes=np.zeros((0, 4)),
+        labels=none,
+        images=none,
+        crowd=none.astype(bool),
+        area=none.astype(float),
+        ids=none,
+    )
+
+
+def _opened(picture: Any, *, position: int, every: int) -> Sequence[Path | Image.Image | Video]:
+    """Returns paths and videos as they are, and what is in memory as PIL images in RGB."""
     if isinstance(picture, str | Path):
-        return find_images([picture])
+        return find_sources([picture], every=every)
+    if isinstance(picture, Video):
+        return [picture]
     return _in_memory(picture, f"image {position}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypedDict, cast, get_args
@@ -23,7 +23,6 @@ from mapopt.data.splits import Splits
 from mapopt.data.truth import truth_by_position
 from mapopt.errors import CheckpointError, ConfigError, unknown_name
 from mapopt.metrics import Detections, Report, evaluate
-from mapopt.passes import steps
 from mapopt.postprocessing.options import PostProcessingOptions
 from mapopt.postprocessing.settings import PostProcessingSettings
 from mapopt.settings import from_mapping
@@ -71,41 +70,60 @@ class TrainedDetector(LoadedDetector):
         self,
         images: Picture | Sequence[Picture],
         *,
+        every: int = 1,
         score: float = 0.0,
         options: PostProcessingOptions | None = None,
     ) -> list[Prediction]:
         """Detects objects.
 
         Args:
-            images: one or several: files, folders, PIL images, arrays ``[h, w, 3]`` or tensors ``[3, h, w]``.
+            images: one or several: image and video files, folders, PIL images, arrays ``[h, w, 3]`` or tensors
+                ``[3, h, w]``.
+            every: look at every so many frames of a video, from the first on.
             score: leave out boxes with a smaller score.
             options: what to change of the post-processing that the detector was trained with.
 
         Returns:
-            One dictionary per image, also for a single image.
+            One dictionary per image, also for a single image, and one per frame of a video.
 
         Raises:
             DataError: something is no image.
-            ConfigError: the options name a class that the detector has not.
+            ConfigError: the options name a class that the detector has not, there is a video and the extra `video` is
+                not installed, or `every` is given and there is none.
         """
-        pictures = PictureSet(images, bits=self.bits)
-        detections = self.detect_pictures(pictures, options)
-        kept = np.flatnonzero(detections.scores >= score)
-        order = kept[np.lexsort((-detections.scores[kept], detections.image_ids[kept]))]
-        ends = np.searchsorted(detections.image_ids[order], np.arange(len(pictures) + 1))
-        return [self._prediction(detections, order[start:end]) for start, end in pairwise(ends)]
+        return list(self.stream(images, every=every, score=score, options=options))
 
-    def detect_pictures(self, pictures: PictureSet, options: PostProcessingOptions | None = None) -> Detections:
-        """Returns all boxes in original pixels; images and labels are named by their positions."""
+    def stream(
+        self,
+        images: Picture | Sequence[Picture],
+        *,
+        every: int = 1,
+        score: float = 0.0,
+        options: PostProcessingOptions | None = None,
+    ) -> Iterator[Prediction]:
+        """Detects objects in one image after the other, with no more of them in memory than a batch has.
+
+        The arguments and errors are those of `predict`; errors of a file come when it is its turn.
+
+        Returns:
+            An iterator over what `predict` returns. Stop whenever you like: a video is decoded no further.
+        """
+        pictures = PictureSet(images, bits=self.bits, every=every)
+        self.choose(options)
+        return self._stream(pictures, score, options)
+
+    def detect_parts(
+        self, pictures: PictureSet, options: PostProcessingOptions | None = None
+    ) -> Iterator[tuple[int, Detections]]:
+        """Yields a batch at a time: of how many images, and all boxes in them, in their original pixels.
+
+        Images and labels are named by their positions, those of images among all of them.
+        """
         settings, looks = self.choose(options)
-        columns = []
-        notes, together = pictures.notes(self.categories), min(self.batch, TOGETHER)
-        with steps("detecting in", len(pictures), "images") as work:
-            for start, images in pictures.parts(notes, self.frame(options), together=together):
-                part = self.detect(images, settings, **looks)
-                columns.append((part.boxes, part.scores, part.labels, part.image_ids + start))
-                work.advance(start + len(images))
-        return Detections(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+        together = min(self.batch, TOGETHER)
+        for start, images in pictures.parts(self.categories, self.frame(options), together=together):
+            part = self.detect(images, settings, **looks)
+            yield len(images), Detections(part.boxes, part.scores, part.labels, part.image_ids + start)
 
     def choose(self, options: PostProcessingOptions | None) -> tuple[PostProcessingSettings | None, Looks]:
         """Returns what options come to with this detector: settings, None for its own, and how to look at images.
@@ -216,6 +234,18 @@ class TrainedDetector(LoadedDetector):
         if is_dataset(data) and not isinstance(data, Splits | tuple | list):
             return images_from_dataset(cast(DetectionDataset, data), size=size, categories=self.categories)
         return self.part(cast(DataSource | None, data), split, size=size)
+
+    def _stream(
+        self, pictures: PictureSet, score: float, options: PostProcessingOptions | None
+    ) -> Iterator[Prediction]:
+        start = 0
+        for count, part in self.detect_parts(pictures, options):
+            kept = np.flatnonzero(part.scores >= score)
+            order = kept[np.lexsort((-part.scores[kept], part.image_ids[kept]))]
+            ends = np.searchsorted(part.image_ids[order], np.arange(start, start + count + 1))
+            for first, end in pairwise(ends):
+                yield self._prediction(part, order[first:end])
+            start += count
 
     def _prediction(self, detections: Detections, rows: NDArray[np.int64]) -> Prediction:
         labels = detections.labels[rows]

@@ -22,4 +22,4 @@ def test_the_red_object_is_inside_its_box() -> None:
 def test_predict_takes_the_same_view() -> None:
     photograph = PictureSet(DATA / "images" / "train" / "p001.jpg")
     notes = read_part(DATA, "train")
-    assert photograph.rgb(0).size == (notes.widths[0], notes.heights[0])
+    assert next(iter(photograph)).size == (notes.widths[0], notes.heights[0])

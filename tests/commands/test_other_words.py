@@ -30,6 +30,7 @@ ASKED = [
     ("preview", "mixup", "did you mean '--augmentation.mixup'? It is a probability."),
     ("evaluate", "weights", "did you mean '--checkpoint'?"),
     ("predict", "source", "did you mean '--images'? It takes files and folders."),
+    ("predict", "vid-stride", "did you mean '--every'? It takes every so many frames of a video."),
 ]
 
 

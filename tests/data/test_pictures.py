@@ -18,7 +18,7 @@ def test_a_part_is_a_set_at_one_size_and_knows_its_place() -> None:
     assert len(pictures) == len(notes) == 5
     assert notes.heights.tolist() == [20, 21, 22, 23, 24]
     assert notes.category_names == ("a", "b")
-    parts = list(pictures.parts(notes, (16, 16), together=2))
+    parts = list(pictures.parts(["a", "b"], (16, 16), together=2))
     assert [(start, len(images)) for start, images in parts] == [(0, 2), (2, 2), (4, 1)]
     assert parts[2][1].pixels.shape == (1, 3, 16, 16)
     assert parts[1][1].pixels[1, :, 0, 0].tolist() == [150, 150, 150]
@@ -38,8 +38,9 @@ def test_gray_and_floating_numbers_become_three_channels_of_bytes() -> None:
         Image.fromarray(gray),
     ]
     pictures = PictureSet(forms)
-    for position in range(len(pictures)):
-        assert np.array_equal(np.asarray(pictures.rgb(position)), expected), position
+    assert len(pictures) == len(forms)
+    for position, picture in enumerate(pictures):
+        assert np.array_equal(np.asarray(picture), expected), position
 
 
 def test_four_dimensions_are_several_images() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import imageio.v3
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mapopt.drawing.video import check_video, write_video
+from mapopt.drawing import video
+from mapopt.drawing.video import check_video, mp4_file, write_video
 from mapopt.errors import ConfigError, StoreError
 
 
@@ -66,6 +68,47 @@ def test_an_mp4_has_its_size_and_length(tmp_path: Path) -> None:
     facts = next(frames)
     assert facts["size"] == (64, 36)
     assert len(list(frames)) == 8
+
+
+def test_an_mp4_of_any_size_is_written_picture_by_picture(tmp_path: Path) -> None:
+    encoder = pytest.importorskip("imageio_ffmpeg", reason="the optional package imageio-ffmpeg is not installed")
+    with mp4_file(tmp_path / "new" / "odd.mp4", fps=Fraction(30000, 1001)) as add:
+        for picture in pictures(3):
+            add(picture[:35, :63])
+        assert not (tmp_path / "new" / "odd.mp4").exists()
+    frames = encoder.read_frames(str(tmp_path / "new" / "odd.mp4"))
+    facts = next(frames)
+    assert (facts["size"], facts["fps"]) == ((64, 36), 29.97)
+    for expected, frame in zip(pictures(3), frames, strict=True):
+        shown = np.frombuffer(frame, np.uint8).reshape(36, 64, 3)[:35, :63].astype(int)
+        assert np.abs(shown - expected[:35, :63]).mean() < 4, "players see the colors that were drawn"
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["odd.mp4"]
+
+
+@pytest.mark.parametrize("side", [4, 400], ids=["at its end", "in the middle"])
+def test_an_mp4_whose_encoder_fails_is_one_line(side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("imageio_ffmpeg", reason="the optional package imageio-ffmpeg is not installed")
+    monkeypatch.setattr(video, "_mp4_arguments", lambda *_: ["-i", "pipe:0", "-f", "unheard", "-"])
+    (tmp_path / "video.mp4").write_text("old")
+    message = r"video\.mp4: the encoder of \.mp4 failed \(.+\)\. Make room, or choose another place\.$"
+    with pytest.raises(StoreError, match=message) as said:
+        write_video(tmp_path / "video.mp4", [np.zeros((side, side, 3), np.uint8)] * 3, fps=25)
+    assert "\n" not in str(said.value)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("video.mp4", "old")]
+
+
+def test_an_error_of_whoever_draws_leaves_the_old_mp4(tmp_path: Path) -> None:
+    pytest.importorskip("imageio_ffmpeg", reason="the optional package imageio-ffmpeg is not installed")
+    (tmp_path / "video.mp4").write_text("old")
+
+    def draw() -> None:
+        with mp4_file(tmp_path / "video.mp4", fps=25) as add:
+            add(pictures(1)[0])
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        draw()
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("video.mp4", "old")]
 
 
 def test_what_stands_still_has_the_same_color_in_every_picture(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A trained detector: loaded from its run, it detects objects in images of every form."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,25 @@ def test_objects_are_detected_in_images_of_every_form(run: TrainedRun, splits: S
     assert torch.equal(single["boxes"], expected[0]["boxes"])
     detections = detector.detect(splits.test.select([0, 1]))
     assert sum(len(prediction["boxes"]) for prediction in expected) == len(detections)
+
+
+def test_a_video_has_a_prediction_for_every_frame(
+    run: TrainedRun, splits: Splits, tmp_path: Path, write_clip: Callable[..., Path]
+) -> None:
+    detector, pixels = run.detector, splits.test.pixels
+    clip = write_clip(tmp_path / "clip.mkv", pixels.movedim(1, -1).numpy())
+    expected = detector.predict(pixels)
+    for ours, theirs in zip(detector.predict(str(clip)), expected, strict=True):
+        assert torch.equal(ours["boxes"], theirs["boxes"])
+        assert torch.equal(ours["scores"], theirs["scores"])
+    mixed = detector.predict([pixels[7], tmp_path], every=3)
+    assert [len(prediction["names"]) for prediction in mixed] == [
+        len(expected[number]["names"]) for number in (7, 0, 3, 6)
+    ]
+    first = next(detector.stream(clip, score=0.01))
+    assert len(first["scores"]) == int((expected[0]["scores"].double() >= 0.01).sum())
+    with pytest.raises(ConfigError, match="every is 2, and there is no video among the images"):
+        detector.stream(pixels, every=2)
 
 
 def test_a_prediction_is_a_dictionary_like_torchvisions_with_names(run: TrainedRun) -> None:
