@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from mapopt.data.image_files import find_images, is_video_name
-from mapopt.errors import ConfigError, DataError
+from mapopt.errors import ConfigError, DataError, MapoptError
 from mapopt.ffmpeg import find_ffmpeg, running
 from mapopt.passes import steps
 
@@ -158,7 +158,12 @@ class Video:
         source = ["-protocol_whitelist", "file", "-i", f"file:{self.path}", "-map", "0:V:0"]
         return [*source, *chosen, "-fps_mode", "passthrough", *output]
 
-    def _empty(self, complaint: str) -> DataError:
+    def _empty(self, complaint: str) -> MapoptError:
+        if "Unrecognized option" in complaint or "time base" in complaint:
+            return ConfigError(
+                f"{self.path}: the ffmpeg here is too old to read it ({complaint}). Expected 6.1 or later: "
+                "pip install --upgrade 'mapopt[video]'"
+            )
         reason = "it holds no video" if not complaint or "matches no streams" in complaint else complaint
         return DataError(f"{self.path}: no frame can be read ({reason}). It may be damaged or cut off: replace it.")
 

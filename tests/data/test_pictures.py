@@ -20,6 +20,7 @@ def test_a_part_is_a_set_at_one_size_and_knows_its_place() -> None:
     assert notes.category_names == ("a", "b")
     parts = list(pictures.parts(["a", "b"], (16, 16), together=2))
     assert [(start, len(images)) for start, images in parts] == [(0, 2), (2, 2), (4, 1)]
+    assert parts[1][1].annotations == notes.select([2, 3])
     assert parts[2][1].pixels.shape == (1, 3, 16, 16)
     assert parts[1][1].pixels[1, :, 0, 0].tolist() == [150, 150, 150]
     assert parts[0][1].scale.tolist() == pytest.approx([0.4, 0.4])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mapopt import ffmpeg
 from mapopt.data.image_files import find_images, image_size, open_rgb
 from mapopt.data.pictures import PictureSet
 from mapopt.data.videos import Video, _rate, find_sources, select_pictures
@@ -162,6 +163,17 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "clip.mp4").touch()
     with pytest.raises(ConfigError, match=r"clip\.mp4: is a video, and nothing .*: pip install 'mapopt\[video\]'$"):
         PictureSet(tmp_path)
+
+
+def test_an_old_ffmpeg_is_not_taken_for_a_damaged_video(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "ffmpeg"
+    old.write_text("#!/bin/sh\necho \"Unrecognized option 'fps_mode'.\" >&2\nexit 1\n")
+    old.chmod(0o755)
+    monkeypatch.setattr(ffmpeg, "find_ffmpeg", lambda: str(old))
+    with pytest.raises(ConfigError, match=r"clip\.mkv: the ffmpeg here is too old to read it \(Unrecognized .*6\.1 or"):
+        len(Video(clip))
 
 
 @pytest.mark.parametrize("every", [0, -2])
