@@ -45,7 +45,7 @@ COMMANDS: dict[str, str] = {
 SUMMARIES: dict[str, str] = {
     "train": "Train a detector, selected by its AP on the val split and tested once at the end.",
     "evaluate": "Measure a trained detector, or a file of results, as COCO does, and say why it is not better.",
-    "predict": "Find objects in images, and draw them.",
+    "predict": "Find objects in images and videos, and draw them.",
     "export": "Write a trained detector for other programs: as plain weights, for torch.export, or as ONNX.",
     "preview": "Draw training samples with their boxes before and after augmentation, without training.",
     "audit": "Find what is wrong with a data set: labels, images, classes, and leaks between sets.",
