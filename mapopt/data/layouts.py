@@ -20,6 +20,7 @@ from mapopt.data.fiftyone import FILE, fiftyone_categories, is_fiftyone, read_fi
 from mapopt.data.files import read_json, read_text
 from mapopt.data.invalid import Invalid
 from mapopt.data.paths import SPLIT_NAMES
+from mapopt.data.vistas import find_vistas, read_vistas
 from mapopt.data.voc import VocSheets, read_voc, read_voc_folder
 from mapopt.data.yolo import read_yolo_data
 from mapopt.data.yolo_data import YoloData, read_names, read_yolo_file
@@ -149,6 +150,7 @@ def _finders() -> dict[str, Callable[[Path, Invalid], Iterator[FolderSets]]]:
         "voc": _voc_sets,
         "csv": _csv_sets,
         "fiftyone": _fiftyone_sets,
+        "vistas": _vistas_sets,
     }
 
 
@@ -256,11 +258,7 @@ def _yolo_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
         named = next((path / name for name in _YOLO_FILES if os.path.exists(path / name)), None)
         file = named or _other_yolo_file(path)
         if file is None:
-            if (
-                os.path.isfile(path / "classes.txt")
-                and os.path.isdir(path / "images")
-                and os.path.isdir(path / "labels")
-            ):
+            if os.path.isfile(path / "classes.txt") and all(os.path.isdir(path / n) for n in ("images", "labels")):
                 names = dict(enumerate(read_names(path / "classes.txt")))
                 data = YoloData(path / "classes.txt", names, {WHOLE: "images"}, (path,))
                 yield FolderSets("YOLO labels with classes.txt", {WHOLE: reader(data, WHOLE)})
@@ -340,8 +338,11 @@ def _csv_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
         files = {WHOLE: path / name}
     if files:
         categories = csv_categories(list(files.values()))
+        read = partial(read_csv, categories=categories, invalid=invalid)
+        yield FolderSets(f"tables {name}", {split: partial(read, file) for split, file in files.items()})
 
-        def reader(file: Path) -> Reader:
-            return lambda: read_csv(file, categories, invalid=invalid)
 
-        yield FolderSets(f"tables {name}", {split: reader(file) for split, file in files.items()})
+def _vistas_sets(path: Path, invalid: Invalid) -> Iterator[FolderSets]:
+    what, sets = find_vistas(path)
+    if sets:
+        yield FolderSets(what, {split: partial(read_vistas, own) for split, own in sets.items()})

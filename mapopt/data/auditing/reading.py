@@ -51,7 +51,7 @@ def read_raw_sets(data: str | Path, *, layout: Layout = "auto") -> list[RawSet]:
     sets_there = find_sets(path, layout, "error")
     sets = []
     for part, reader in sets_there.readers.items():
-        if not isinstance(reader, partial):
+        if not isinstance(reader, partial) or reader.func not in _READERS:
             raise ConfigError(
                 f"{path}: is {sets_there.what}, which is not audited as it is. Write it as COCO first, with "
                 "`mapopt convert`."
