@@ -47,7 +47,7 @@ class _Silent:
 
 
 class Steps(Waiting):
-    """Many steps of one kind: about how long they take is said once the first are done, if it is `LONG`.
+    """Many steps of one kind: about how long they take is said once the second are done, if it is `LONG`.
 
     On a terminal a bar shows from then on what is left.
 
@@ -61,13 +61,24 @@ class Steps(Waiting):
     def __init__(self, what: str, *, total: int | None, unit: str, stream: IO[str] | None = None) -> None:
         super().__init__(what, total=total, unit=unit, stream=stream or sys.stderr, announce=False)
         self._announced = False
+        self._start: tuple[int, float] | None = None  # what was done first, and when it was
         self._bar: Any = None
+
+    @property
+    def left(self) -> float | None:
+        """About how many seconds are left, as far as all but the first steps tell: those do what is done once, too."""
+        if self._start is None or self._done == self._start[0] or self._total is None:
+            return super().left
+        done, seconds = self._done - self._start[0], self.gone - self._start[1]
+        return seconds / done * (self._total - self._done)
 
     def advance(self, done: int, *, said: bool = False) -> None:
         """Notes how many steps are done."""
         super().advance(done, said=said)
         left = self.left
-        if not self._announced and left and self.gone + left >= LONG:
+        if self._start is None:
+            self._start = done, self.gone
+        elif not self._announced and left and self.gone + left >= LONG:
             self._announced = True
             self._print(f"{self._what} {self._total} {self._unit} takes about {duration(self.gone + left)}")
             if self._out.isatty():

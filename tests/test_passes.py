@@ -18,30 +18,34 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_how_long_a_pass_takes_is_said_once_its_first_steps_are_done() -> None:
+def test_how_long_a_pass_takes_is_said_once_its_second_steps_are_done() -> None:
     stream = io.StringIO()
     with Steps("reading", total=100, unit="images", stream=stream) as work:
         assert stream.getvalue() == "", "nobody knows yet"
-        work._began -= 2.0
+        work._began -= 6.0
         work.advance(10)
+        assert stream.getvalue() == "", "the first steps do what is done once, too"
+        work._began -= 1.0
         work.advance(20)
-    assert stream.getvalue() == "reading 100 images takes about 20 s\n"
+        work.advance(30)
+    assert stream.getvalue() == "reading 100 images takes about 15 s\n"
 
 
 @pytest.mark.parametrize(("gone", "done"), [(0.4, 10), (40.0, 100)], ids=["a short one", "one that is over"])
 def test_a_pass_that_asks_for_no_patience_says_nothing(gone: float, done: int) -> None:
     stream = io.StringIO()
     with Steps("reading", total=100, unit="images", stream=stream) as work:
-        work._began -= gone
-        work.advance(done)
+        for part in (0.5, 1.0):
+            work._began -= gone / 2
+            work.advance(round(part * done))
     assert stream.getvalue() == ""
 
 
 def test_a_terminal_gets_a_bar_that_goes_with_the_work() -> None:
     stream = Terminal()
     with Steps("reading", total=100, unit="images", stream=stream) as work:
-        work._began -= 20.0
         work.advance(10)
+        work._began -= 20.0
         work.advance(25)
         assert work._bar is not None
         assert work._bar.tasks[0].completed == 25
@@ -55,8 +59,9 @@ def test_a_library_says_nothing_unasked(capsys: pytest.CaptureFixture[str], monk
     for watched in (False, True):
         command = Waiting("command", announce=False) if watched else io.StringIO()
         with command, steps("reading", 3, "images") as work:
-            time.sleep(0.01)
             work.advance(1)
+            time.sleep(0.01)
+            work.advance(2)
         out, error = capsys.readouterr()
         assert (out, bool(re.fullmatch(r"reading 3 images takes about 0\.\d s\n", error))) == ("", watched)
 
