@@ -23,6 +23,9 @@ from torchvision.ops import FrozenBatchNorm2d
 from mapopt.detectors.request import check_weights
 from mapopt.errors import ConfigError, unknown_name
 
+_WRAPPERS = ("module.", "_orig_mod.", "model.")
+"""What names begin with after `nn.DataParallel`, `torch.compile`, and in a module that holds the model."""
+
 
 def choose_weights(detector: str, name: str, families: Sequence[type[WeightsEnum]]) -> WeightsEnum:
     """Returns the first family's member of that name.
@@ -63,10 +66,11 @@ def read_state(path: str) -> dict[str, Tensor]:
     """Returns the state dictionary in a file of torch.save or safetensors, whatever holds it.
 
     Understood are a state dictionary itself, one under "model", "state_dict" or "model_state_dict", as training scripts
-    save it, and names that begin with "module.", as those of parallel models do.
+    save it, and names that all begin with what a model was wrapped in, see `_WRAPPERS`.
 
     Raises:
-        ConfigError: there is no such file, or it holds no tensors by name.
+        ConfigError: there is no such file, or it holds no tensors by name, or more than can be read without executing
+            code.
     """
     file = Path(path)
     check_weights(path)
@@ -76,12 +80,17 @@ def read_state(path: str) -> dict[str, Tensor]:
         else:
             with torch.serialization.safe_globals([argparse.Namespace]):  # in what torchvision's scripts save
                 content = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
+    except pickle.UnpicklingError as error:
+        part = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
+        if part is None:
+            raise _unread(path, error) from error
         raise ConfigError(
-            f"weights '{path}' cannot be read ({reason}): expected a state dictionary that torch.save or safetensors "
-            "wrote"
+            f"weights '{path}' hold {part[1]} beside tensors, and code in a file is not "
+            "executed: expected a state dictionary alone. Where you trust the file, load it and save it again with "
+            "torch.save(model.state_dict(), FILE)"
         ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
+        raise _unread(path, error) from error
     if isinstance(content, dict) and str(content.get("format", "")).startswith("mapopt"):
         raise ConfigError(f"weights '{path}' are a checkpoint of mapopt: give it as --start-from")
     for key in ("model", "state_dict", "model_state_dict"):
@@ -91,7 +100,17 @@ def read_state(path: str) -> dict[str, Tensor]:
         raise ConfigError(
             f"weights '{path}' hold no tensors by name: expected a state dictionary, model.state_dict() in torch"
         )
-    return {str(name).removeprefix("module."): value for name, value in state.items()}
+    state = {str(name): value for name, value in state.items()}
+    while wrapper := next((each for each in _WRAPPERS if all(name.startswith(each) for name in state)), ""):
+        state = {name.removeprefix(wrapper): value for name, value in state.items()}
+    return state
+
+
+def _unread(path: str, error: Exception) -> ConfigError:
+    reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
+    return ConfigError(
+        f"weights '{path}' cannot be read ({reason}): expected a state dictionary that torch.save or safetensors wrote"
+    )
 
 
 def load_detector(model: nn.Module, body: nn.Module | None, path: str, *, classes: str) -> None:

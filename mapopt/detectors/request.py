@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,20 +21,23 @@ HalfPrecision = Literal["none", "bfloat16", "float16"]
 """In which type of 16 bits a network runs, if in any; see `mapopt.detectors.half_precision`."""
 
 
-_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
-
-
 def is_weights_file(weights: str) -> bool:
-    """Says whether weights are those of a file, by its ending, and no name of torchvision's."""
-    return Path(weights).suffix.lower() in _SUFFIXES
+    """Says whether weights are those of a file: no name of torchvision's has an ending or a folder."""
+    return bool(os.path.dirname(weights) or Path(weights).suffix)
 
 
 def check_weights(weights: str | None) -> None:
     """Raises ConfigError for pretrained weights in a file that is not there."""
-    if weights is not None and is_weights_file(weights) and not Path(weights).is_file():
+    if weights is None or not is_weights_file(weights) or Path(weights).is_file():
+        return
+    if Path(weights).is_dir():
         raise ConfigError(
-            f"weights '{weights}': no such file; expected a state dictionary that torch.save or safetensors wrote"
+            f"weights '{weights}': is a folder; expected a file with a state dictionary. A run of mapopt is given as "
+            "--start-from"
         )
+    raise ConfigError(
+        f"weights '{weights}': no such file; expected a state dictionary that torch.save or safetensors wrote"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,8 +107,8 @@ class Recipe(Objective):
     """Decay per step of the averaged weights that are evaluated; 0 evaluates the weights themselves, or the average
     that an optimizer (dog, schedule_free_adamw) keeps by itself."""
     weights: str | None = None
-    """Pretrained weights, for detectors that have them: torchvision's name, or a file of a state dictionary (.pth, .pt,
-    .bin or .safetensors) of the same detector, of other categories perhaps, or of a classifier with its body."""
+    """Pretrained weights, for detectors that have them: torchvision's name, or a file of a state dictionary, such as
+    body.pth, of the same detector, of other categories perhaps, or of a classifier with its body."""
     autocast: Autocast = field(default="auto", metadata=formerly(AUTOCASTS))
     """Run the network in half precision, by torch's autocast: auto, in bfloat16 where the device is a GPU; none; or
     bfloat16 or float16 on any device. In float16 the loss is scaled as torch.amp.GradScaler does, each lane by

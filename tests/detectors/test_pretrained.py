@@ -3,6 +3,7 @@ from argparse import Namespace
 from pathlib import Path
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -91,7 +92,7 @@ def test_a_frozen_norm_computes_what_the_norm_computed_and_has_nothing_to_train(
     assert [name for name, _ in module.named_parameters()] == ["0.weight", "0.bias"]
 
 
-WAYS = ["plain", "script", "parallel", "safetensors"]
+WAYS = ["plain", "script", "parallel", "compiled", "lightning", "safetensors"]
 
 
 def stored(state: dict[str, torch.Tensor], folder: Path, way: str = "plain") -> str:
@@ -102,8 +103,9 @@ def stored(state: dict[str, torch.Tensor], folder: Path, way: str = "plain") -> 
     elif way == "script":  # as torchvision's training scripts do
         torch.save({"model": state, "optimizer": {"state": {}}, "args": Namespace(lr=0.1), "epoch": 3}, path)
     else:
-        prefix = "module." if way == "parallel" else ""
-        torch.save({prefix + name: value for name, value in state.items()}, path)
+        prefix = {"parallel": "module.", "compiled": "module._orig_mod.", "lightning": "model."}.get(way, "")
+        wrapped = {prefix + name: value for name, value in state.items()}
+        torch.save({"state_dict": wrapped} if way == "lightning" else wrapped, path)
     return str(path)
 
 
@@ -156,6 +158,11 @@ def test_a_classifier_s_file_is_loaded_into_the_body(tmp_path: Path) -> None:
         (b"no weights", r"cannot be read"),
         ({"epoch": 3}, "hold no tensors by name: expected a state dictionary"),
         ([torch.ones(1)], "hold no tensors by name"),
+        (
+            nn.Linear(2, 2),
+            r"hold torch\.nn\.modules\.linear\.Linear beside tensors, and code .* is not executed: .* torch\.save\(",
+        ),
+        ({"model": {}, "best": np.float64(0.3)}, r"hold numpy\..*scalar beside tensors"),
         ({"format": "mapopt checkpoint", "tensors": {}}, "are a checkpoint of mapopt: give it as --start-from"),
     ],
 )
@@ -167,5 +174,17 @@ def test_what_is_no_state_is_refused(tmp_path: Path, content: object, message: s
         torch.save(content, path)
     with pytest.raises(ConfigError, match=message):
         read_state(str(path))
-    with pytest.raises(ConfigError, match="no such file; expected a state dictionary"):
-        read_state(str(tmp_path / "gone.pth"))
+
+
+@pytest.mark.parametrize("name", ["gone.pth", "gone.ckpt", "gone.th", "./gone", "folder/gone"])
+def test_what_has_an_ending_or_a_folder_is_a_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for build in (
+        lambda: read_state(name),
+        lambda: ResNetNetwork(3, name),
+        lambda: build_model("ssdlite", 3, weights=name),
+    ):
+        with pytest.raises(ConfigError, match="no such file; expected a state dictionary"):
+            build()
+    with pytest.raises(ConfigError, match=r"is a folder; .* A run of mapopt is given as --start-from"):
+        read_state(str(tmp_path))
