@@ -16,16 +16,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mapopt.agents import Agent, agent_fingerprint, load_agent
 from mapopt.agents.registry import is_agent_file
+from mapopt.detectors.request import check_weights, is_weights_file
 from mapopt.experiments.comparison.data import fingerprints
 from mapopt.losses.table import LOSS_TABLE
 from mapopt.registry import is_text, load
 from mapopt.settings import to_mapping
 from mapopt.sources import module_hash
 from mapopt.training import Knobs
+from mapopt.training.start import content_hash
 
 if TYPE_CHECKING:
     from mapopt.experiments.comparison.controllers import ControllerConfig
@@ -56,6 +59,7 @@ _KNOBS = (
 _SCHEDULE = ("shape", "warmup", "warmup_from", "final", "milestones", "factor")
 _PLATEAU = ("rounds", "factor", "margin", "warmup", "warmup_from")
 _AGENT = {"action": "relative", "step_size": None, "activation": "tanh", "output": "clip", "cells": ()}
+_WITHOUT_STATISTICS = ("tiny", "nano", "resnet18", "resnet50")
 _KINDS = ("constant", "schedule", "plateau", "agent", "replay")
 """What is always hashed: the settings, agents and kinds of controllers that there were when runs were first stored."""
 
@@ -202,6 +206,13 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
     content = _hashed(recipe, _RECIPE)
     content["balance"] = _former_balance(recipe)
     content["autocast"] = {"auto": True, "none": False}.get(recipe.autocast, recipe.autocast)
+    if recipe.weights is not None and is_weights_file(recipe.weights):
+        # The file may lie elsewhere tomorrow; what is in it decides.
+        check_weights(recipe.weights)
+        content["weights"] = content_hash(Path(recipe.weights))
+    if recipe.ema and recipe.detector not in _WITHOUT_STATISTICS:
+        # The first such runs were evaluated with the last statistics of their batch norms.
+        content["statistics"] = "averaged"
     return content
 
 

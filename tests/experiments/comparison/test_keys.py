@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mapopt.data import Augmentation
+from mapopt.errors import ConfigError
 from mapopt.experiments.comparison import keys
 from mapopt.experiments.comparison.config import MethodConfig, load_experiment
 from mapopt.experiments.comparison.controllers import ControllerConfig
@@ -168,6 +170,38 @@ def test_a_balance_is_hashed_by_what_it_was_called_when_runs_were_first_stored(
     assert content["recipe"]["balance"] == hashed
     assert type(content["recipe"]["balance"]) is type(hashed)
     assert "balance_ratio" not in content["recipe"]
+
+
+def key_of(recipe: Recipe) -> str:
+    """Returns the key of what is asked for by a method with a recipe."""
+    experiment = load_experiment("default").with_methods({"one": MethodConfig(recipe=recipe)}, "one")
+    return make_job(experiment, "shapes", "one").keys.asked
+
+
+def test_a_file_of_weights_is_known_by_what_is_in_it(tmp_path: Path) -> None:
+    def asked(name: str) -> str:
+        return key_of(Recipe(detector="resnet18", weights=str(tmp_path / name)))
+
+    for name, content in (("a.pth", b"1"), ("b.pth", b"1"), ("c.pth", b"2")):
+        (tmp_path / name).write_bytes(content)
+    before = asked("a.pth")
+    assert asked("b.pth") == before
+    assert asked("c.pth") != before
+    (tmp_path / "a.pth").write_bytes(b"3")
+    assert asked("a.pth") != before
+    with pytest.raises(ConfigError, match=r"gone\.pth': no such file"):
+        asked("gone.pth")
+
+
+@pytest.mark.parametrize(("detector", "others"), [("tiny", False), ("nano", False), ("ssdlite", True)])
+def test_averaged_statistics_make_other_runs_of_those_with_batch_norms(
+    detector: str, others: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(detector=detector, loss="focal", ema=0.9)
+    now, plain = key_of(recipe), key_of(replace(recipe, ema=0.0))
+    monkeypatch.setattr(keys, "_WITHOUT_STATISTICS", (detector,))
+    assert (key_of(recipe) != now) is others
+    assert key_of(replace(recipe, ema=0.0)) == plain
 
 
 def test_kinds_of_augmentation_and_where_it_ends_are_a_part_of_the_key() -> None:
