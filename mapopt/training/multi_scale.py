@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from mapopt.data.order import sample_seed
 from mapopt.detectors.interface import Targets
 from mapopt.detectors.registry import detector_kind
+from mapopt.errors import ConfigError
 from mapopt.training.recipe import Recipe
 
 _STREAM = 3
@@ -35,12 +38,47 @@ def step_size(
     [(96, 128), (96, 128), (128, 160)]
     """
     height, width = size
-    low = max(-(-shortest // multiple), int(np.ceil(height * (1 - fraction) / multiple)))
-    high = int(height * (1 + fraction) / multiple)
-    sides = np.arange(low, max(low, high) + 1) * multiple
+    sides = heights_in_reach(height, fraction, multiple=multiple, shortest=shortest)
     chosen = int(np.random.default_rng(sample_seed(seed, seen, stream=_STREAM)).choice(sides))
     across = round(width * chosen / height / multiple) * multiple
     return chosen, max(across, -(-shortest // multiple) * multiple)
+
+
+def heights_in_reach(height: int, fraction: float, *, multiple: int, shortest: int) -> NDArray[np.int64]:
+    """Returns the heights that a step's images can have; see `step_size`.
+
+    >>> heights_in_reach(320, 0.7, multiple=32, shortest=32)[[0, -1]]
+    array([ 96, 544])
+    """
+    # Rounded, because .3 * 320 is 96.00000000000001.
+    low, high = (round(height * (1 + sign * fraction) / multiple, 9) for sign in (-1, 1))
+    first = max(-(-shortest // multiple), math.ceil(low))
+    return np.arange(first, max(first, math.floor(high)) + 1) * multiple
+
+
+def check_sizes(recipe: Recipe, size: tuple[int, int]) -> None:
+    """Raises ConfigError where steps are to have other sizes, and there is none in reach.
+
+    Args:
+        recipe: whose `multi_scale` says how much sizes vary.
+        size: (height, width) of the detector.
+    """
+    if not recipe.multi_scale:
+        return
+    kind = detector_kind(recipe.detector)
+
+    def count(fraction: float) -> int:
+        return len(heights_in_reach(size[0], fraction, multiple=kind.size_multiple, shortest=kind.min_side))
+
+    if count(recipe.multi_scale) > 1:
+        return
+    enough = next((hundredths / 100 for hundredths in range(1, 76) if count(hundredths / 100) > 1), None)
+    raise ConfigError(
+        f"multi_scale is {recipe.multi_scale} with images of {size[0]}x{size[1]} pixels for detector "
+        f"'{recipe.detector}', whose sides are multiples of {kind.size_multiple}, and no other height is in reach: "
+        + (f"expected {enough} or more" if enough else "expected larger images")
+        + ", or leave it out"
+    )
 
 
 def at_other_sizes(

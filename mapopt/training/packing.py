@@ -21,6 +21,7 @@ from mapopt.errors import ConfigError
 from mapopt.registry import Choice
 from mapopt.training.evaluated import AVERAGE, running_statistics
 from mapopt.training.loss_scales import LossScales
+from mapopt.training.multi_scale import check_sizes
 from mapopt.training.one_network import check_one_network
 from mapopt.training.optimizers.base import RowOptimizer, clip_rows, follow_rows
 from mapopt.training.optimizers.in_place import waits
@@ -113,6 +114,7 @@ class Rows:
 def make_rows(recipe: Recipe, *, lanes: int, classes: int, size: tuple[int, int], device: torch.device) -> Rows:
     """Returns fresh detector, optimizer and average of some lanes."""
     check_one_network(recipe, lanes=supports_lanes(recipe.detector))  # one's own, of which a recipe does not know
+    check_sizes(recipe, size)
     autocast = recipe.autocast_on(device.type)
     detector = build_detector(
         Choice(name=recipe.detector, settings=recipe.detector_settings),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.detectors.interface import Targets
 from mapopt.errors import ConfigError
 from mapopt.training import Recipe, Task, Trainer
-from mapopt.training.multi_scale import resized, step_size
+from mapopt.training.multi_scale import check_sizes, heights_in_reach, resized, step_size
 from mapopt.training.one_network import check_one_network
+from mapopt.training.packing import make_rows
 
 
 def test_every_allowed_size_is_drawn_equally_often() -> None:
@@ -23,6 +26,30 @@ def test_every_allowed_size_is_drawn_equally_often() -> None:
     assert all(height % 32 == width % 32 == 0 for height, width in sizes)
     assert min(step_size((320, 320), 0.75, 3, seen, multiple=32, shortest=288) for seen in range(200)) == (288, 288)
     assert step_size((64, 64), 0.2, 3, 0, multiple=32, shortest=32) == (64, 64), "no other multiple is in reach"
+
+
+@pytest.mark.parametrize("side", [64, 320, 640, 800, 1280])
+def test_no_size_is_lost_to_rounding(side: int) -> None:
+    for hundredths in range(1, 76):
+        sides = heights_in_reach(side, hundredths / 100, multiple=32, shortest=32)
+        exact = [32 * k for k in range(1, 100) if abs(32 * k - side) * 100 <= hundredths * side]
+        assert sides.tolist() == exact
+
+
+@pytest.mark.parametrize(
+    ("detector", "side", "fraction", "remedy"),
+    [
+        ("nano", 64, 0.2, r"whose sides are multiples of 32, and no other height .*: expected 0\.5 or more, or leave"),
+        ("nano", 32, 0.75, "in reach: expected larger images, or leave it out"),
+        ("nano", 320, 0.05, r"expected 0\.1 or more"),
+        ("ssd", 288, 0.1, r"expected 0\.12 or more"),
+    ],
+)
+def test_where_no_other_size_is_in_reach_it_is_said(detector: str, side: int, fraction: float, remedy: str) -> None:
+    recipe = Recipe(detector=detector, loss="focal", multi_scale=fraction)
+    with pytest.raises(ConfigError, match=f"multi_scale is {fraction} with images of {side}x{side}.*{remedy}"):
+        make_rows(recipe, lanes=1, classes=2, size=(side, side), device=torch.device("cpu"))
+    check_sizes(dataclasses.replace(recipe, multi_scale=0.0), (side, side))
 
 
 def test_boxes_stay_with_their_pixels() -> None:
