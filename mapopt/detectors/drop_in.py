@@ -174,7 +174,8 @@ def cover_losses(model: nn.Module, loss: DenseLoss, *, class_weight: float = 1.0
     if loss.assignment != DEFAULT_ASSIGNMENT:
         raise ConfigError(
             f"assignment '{loss.assignment}' with a {type(model).__name__}, whose own matcher assigns its locations: "
-            f"leave assignment at '{DEFAULT_ASSIGNMENT}', or use a dense detector of ours: tiny, nano, resnet18"
+            f"leave assignment at '{DEFAULT_ASSIGNMENT}', or use a dense detector of ours: tiny, nano, resnet18 or "
+            "resnet50"
         )
     restore_class_loss(model)
     losses = ListLosses(loss, background=isinstance(model, SSD | FasterRCNN), class_weight=class_weight)

@@ -163,7 +163,11 @@ def _keep_float32(model: Any) -> None:
     """Widens what leaves the backbone and the heads: in bfloat16 an anchor at 600 pixels is off by up to 2."""
     heads = [model.rpn.head, model.roi_heads.box_predictor] if isinstance(model, models.FasterRCNN) else [model.head]
     for module in (model.backbone, *heads):
-        module.register_forward_hook(lambda module, inputs, outputs: _float32(outputs))
+        module.register_forward_hook(_widen)
+
+
+def _widen(module: nn.Module, inputs: Any, outputs: Any) -> Any:
+    return _float32(outputs)  # a hook by name, because a detector is pickled with it
 
 
 def _float32(values: Any) -> Any:

@@ -97,7 +97,7 @@ class LoadedDetector:
             places |= {f"buffer.{name}": value for name, value in self._detector.buffers().items()}
             places = {part: place for part, place in places.items() if part not in lacking}
             for part, place in places.items():
-                averaged = part.replace("buffer.", f"{AVERAGE}.") if which == AVERAGE else part
+                averaged = f"{AVERAGE}.{part.removeprefix('buffer.')}" if which == AVERAGE else part
                 held = snapshot.tensors.get(averaged, snapshot.tensors.get(part))
                 if held is None or held.shape != place.shape[1:]:
                     raise CheckpointError(f"{name}: its {part} do not fit a '{recipe.detector}'. Train it again.")

@@ -31,13 +31,13 @@ class QuadrantModule(nn.Module):
         self.extra, self.columns = extra, num_classes
         self.score = nn.Linear(3, num_classes)
         self.frozen = nn.Linear(3, 1).requires_grad_(False)
-        self.norm = nn.BatchNorm1d(3)
+        self.buffer = nn.Sequential(nn.BatchNorm1d(3))  # a name that states of ours use, too
         self.corner = nn.Parameter(torch.tensor([0.0, 0.0, 20.0, 20.0]))
 
     def forward(self, images, targets=None):
         assert isinstance(images, list)
         assert all(image.min() >= 0 and image.max() <= 1 for image in images)
-        colors = self.norm(torch.stack([image.mean((1, 2)) for image in images]))
+        colors = self.buffer(torch.stack([image.mean((1, 2)) for image in images]))
         logits = self.score(colors) * self.scale + self.frozen(colors) * 0
         if self.training:
             wanted = torch.tensor([int(target["labels"].max()) if len(target["labels"]) else 0 for target in targets])
@@ -115,7 +115,9 @@ def test_a_modules_frozen_weights_statistics_and_modes_are_kept(scene, knob_tabl
     detector = build_detector(QuadrantModule, OWN, classes=3, size=(48, 48))
     detector.initialize(0, 1)
     assert {name: value.shape for name, value in detector.buffers().items()} == {
-        "norm.running_mean": (1, 3), "norm.running_var": (1, 3), "norm.num_batches_tracked": (1,)}  # fmt: skip
+        "buffer.0.running_mean": (1, 3),
+        "buffer.0.running_var": (1, 3),
+        "buffer.0.num_batches_tracked": (1,)}  # fmt: skip
     sum(detector.losses(images, targets, knob_table(), seed=0).values()).backward()
     gradient, decay = detector._row.split(detector.gradient()[0]), detector._row.split(detector.decay)
     assert gradient["score.weight"].any()
@@ -125,7 +127,7 @@ def test_a_modules_frozen_weights_statistics_and_modes_are_kept(scene, knob_tabl
     before = {name: value.clone() for name, value in detector.buffers().items()}
     detector.detect(images, knob_table())
     assert detector.model.training
-    assert detector.model.norm.training
+    assert detector.model.buffer.training
     assert all(torch.equal(value, before[name]) for name, value in detector.buffers().items())
 
 
@@ -175,8 +177,10 @@ def test_torchvisions_ssdlite_is_named_by_where_it_is(scene, knob_table):
     assert detector.losses(images, targets, knob_table(), seed=0)["class"] > 0
 
 
-def test_own_detectors_train_are_stored_and_loaded_where_they_are_given(mine, make_task, tmp_path):
-    task = make_task(detector=f"{mine}:QuadrantModule", detector_settings={"extra": True}, loss="torchvision")
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_own_detectors_train_are_stored_and_loaded_where_they_are_given(mine, make_task, tmp_path, ema):
+    settings = {"extra": True}
+    task = make_task(detector=f"{mine}:QuadrantModule", detector_settings=settings, loss="torchvision", ema=ema)
     assert task.knobs.get("scale") == 1.0
     trainer = Trainer(task, seed=1)
     trainer.set_knobs(trainer.knobs.replace(scale=1.5, lr=0.01))

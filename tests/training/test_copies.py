@@ -21,12 +21,20 @@ def pickled(thing: object) -> object:
     return pickle.loads(pickle.dumps(thing))
 
 
+RECIPES = {
+    "resnet18": Recipe(detector="resnet18", batch_size=2),
+    "ssdlite": Recipe(detector="ssdlite", detector_settings={"dropout": 0.3}, loss="rank_sort", batch_size=2, ema=0.9),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, pickled])
-def test_a_copy_trains_on_with_the_same_bits(duplicate: Callable[[Trainer], Trainer]) -> None:
+def test_a_copy_trains_on_with_the_same_bits(duplicate: Callable[[Trainer], Trainer], name: str) -> None:
     splits = make_shapes_splits(ShapesConfig(size=32), seed=3, train=4, val=2, test=2)
-    trainer = Trainer(Task(name="few", splits=splits, recipe=Recipe(detector="resnet18", batch_size=2)), 1)
+    trainer = Trainer(Task(name="few", splits=splits, recipe=RECIPES[name]), 1)
+    trainer.train(2)
     other = duplicate(trainer)
-    trainer.train(4), other.train(4)
+    trainer.train(2), other.train(2)
     assert torch.equal(trainer.snapshot().tensors["weights"], other.snapshot().tensors["weights"])
 
 

@@ -81,6 +81,19 @@ def test_another_run_starts_from_it_with_the_same_norms(make: Make, tmp_path: Pa
         start_from(make(name, None), path)
 
 
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_reset_forgets_the_norms_of_others(make: Make, name: str) -> None:
+    trainer = make(name, "DEFAULT")
+    fresh = trainer.snapshot()
+    others = {key: value + 1 if value.is_floating_point() else value for key, value in fresh.tensors.items()}
+    trainer.restore(dataclasses.replace(fresh, tensors=others))
+    now = trainer.snapshot().tensors
+    assert any(torch.equal(now[key], others[key]) for key in others if "running_mean" in key)
+    trainer.reset(1)
+    now = trainer.snapshot().tensors
+    assert [key for key, value in fresh.tensors.items() if not torch.equal(now[key], value)] == []
+
+
 def test_frozen_norms_are_not_given_to_weights_of_others(make: Make, tmp_path: Path) -> None:
     path = saved(make("resnet18", None), tmp_path)
     with pytest.raises(CheckpointError, match=r"weights None, not DEFAULT, .* leave --recipe\.weights out, or leave"):

@@ -76,8 +76,14 @@ class ModuleNetwork(ABC):
         return self._row.decay_mask()
 
     def draw(self, seed: int) -> Tensor:
-        """Returns fresh weights ``[n]``; what is pretrained is the same for every seed."""
-        return self._row.join(self._build(seed))
+        """Returns fresh weights ``[n]``, and puts back its own constants, which a state of others may have replaced.
+
+        What is pretrained is the same for every seed.
+        """
+        fresh, constants = self._build(seed), self.constants()
+        for name, value in fresh.named_buffers():
+            constants[name].copy_(value)
+        return self._row.join(fresh)
 
     def constants(self) -> dict[str, Tensor]:
         """Returns what the module computes with and never trains, such as a pretrained body's frozen norms, by name."""
