@@ -311,11 +311,8 @@ class ModuleDetector(Detector):
             )
 
     def _check_results(self, results: Any, images: int) -> None:
-        if (
-            isinstance(results, list)
-            and len(results) == images
-            and all(isinstance(result, Mapping) and all(key in result for key in _KEYS) for result in results)
-        ):
+        listed = isinstance(results, list) and len(results) == images
+        if listed and all(isinstance(result, Mapping) and all(key in result for key in _KEYS) for result in results):
             return
         raise ConfigError(
             f"detector '{self.name}' returned {_described(results)} in evaluation: expected a list with a dictionary "

@@ -187,6 +187,17 @@ def _own(builder: Callable[..., Any]) -> Build:
     return build
 
 
+def _ssd300(columns: int, pretrained: bool) -> Any:
+    """Spreads the default boxes of every map evenly over the image.
+
+    torchvision's have fixed steps of pixels, which fit images of 300: at 640 most boxes of the coarsest map lie
+    outside.
+    """
+    model = models.ssd300_vgg16(weights=None, weights_backbone=None, num_classes=columns)
+    model.anchor_generator.steps = None
+    return model
+
+
 def _body18(pretrained: bool, channels: int = 256, **settings: Any) -> Any:
     stages = settings.pop("returned_layers", [1, 2, 3, 4])
     body = resnet18(weights=None, norm_layer=nn.BatchNorm2d if pretrained else group_norm)
@@ -262,7 +273,7 @@ MODELS: dict[str, ZooModel] = {
         class_layers=r"roi_heads\.box_predictor\.",
     ),
     "ssd": ZooModel(
-        _own(models.ssd300_vgg16),
+        _ssd300,
         background=True,
         public="ssd300_vgg16",
         whole=models.SSD300_VGG16_Weights,

@@ -218,7 +218,7 @@ def _module_of(detector: TrainedDetector) -> dict[str, Any]:
 
     recipe, size, classes = detector.checkpoint.recipe, detector.size, len(detector.categories)
     name, weights = recipe.detector, recipe.weights  # norms are frozen with pretrained weights alone
-    frozen = "" if weights is None else f", '{weights}', fetch=False"
+    frozen = "" if weights is None else f", {weights!r}, fetch=False"
     inside = {
         "tiny": "tiny_module:TinyModule(TinyNetwork({}))",
         "nano": "nano:NanoNetwork({}).module",
@@ -235,19 +235,22 @@ def _module_of(detector: TrainedDetector) -> dict[str, Any]:
     if name not in MODELS:
         return {"module": "one of your own"}
     model = MODELS[name]
-    columns = classes + model.background
+    columns, scale = classes + model.background, recipe.detector_settings.get("anchor_scale", 1)
+    public = model.public if scale == 1 else ""  # whose anchors are torchvision's
     built = (
-        f"torchvision.models.detection.{model.public}(weights=None, weights_backbone=None, num_classes={columns})"
-        if model.public
-        else f"mapopt.detectors.torchvision_models:build_model('{name}', {classes}, weights={weights!r}, fetch=False)"
+        f"torchvision.models.detection.{public}(weights=None, weights_backbone=None, num_classes={columns})"
+        if public
+        else f"mapopt.detectors.torchvision_models:build_model('{name}', {classes}, weights={weights!r}, fetch=False"
+        + ("" if scale == 1 else f", anchor_scale={scale}")
+        + ")"
     )
-    values = (
-        "0 to 1; the model normalizes them itself" if model.public else "0 to 255; the model normalizes them itself"
-    )
+    values = "0 to 1; the model normalizes them itself" if public else "0 to 255; the model normalizes them itself"
     said: dict[str, Any] = {"module": built, "images": _images_of(size, values)}
-    if model.public:
+    if public:
         # Images of the detector's size then stay as they are.
         said["after"] = f"model.transform.fixed_size = ({size[1]}, {size[0]})"
+    if public and name == "ssd":
+        said["after"] += "; model.anchor_generator.steps = None"
     return said | {
         "outputs": "a list of dictionaries of boxes (xyxy pixels), scores and labels",
         "first_label": int(model.background),

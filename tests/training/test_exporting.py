@@ -6,12 +6,16 @@ import importlib
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
+from torchvision.models.detection.image_list import ImageList
 
 import mapopt
 from mapopt.data import ImageSet, ShapesConfig, Splits, make_shapes_splits
@@ -20,9 +24,10 @@ from mapopt.detectors.dense.nano import NanoNetwork
 from mapopt.detectors.dense.resnet import ResNetNetwork
 from mapopt.detectors.dense.tiny_module import TinyModule
 from mapopt.detectors.plain import plain_state, raw_detector
+from mapopt.detectors.torchvision_models import build_model
 from mapopt.errors import ConfigError, StoreError
-from mapopt.training import TrainedDetector
-from mapopt.training.exporting import check_export, export
+from mapopt.training import Recipe, TrainedDetector
+from mapopt.training.exporting import _module_of, check_export, export
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +35,9 @@ def splits() -> Splits:
     return make_shapes_splits(ShapesConfig(size=64, object_size=(12.0, 30.0)), seed=0, train=8, val=4, test=4)
 
 
-def trained(splits: Splits, name: str, **settings: object) -> TrainedDetector:
-    run = mapopt.train(splits, detector=name, recipe={"batch_size": 8, **settings}, images=8, rounds=1, device="cpu")
+def trained(splits: Splits, name: str, *, images: int = 8, **settings: object) -> TrainedDetector:
+    recipe = {"batch_size": images, **settings}
+    run = mapopt.train(splits, detector=name, recipe=recipe, images=images, rounds=1, device="cpu")
     return run.detector
 
 
@@ -132,6 +138,49 @@ def test_torchvisions_own_model_loads_the_weights(ssdlite: TrainedDetector, spli
             best = rows[0]
             assert reported["labels"][0] - described["first_label"] == expected.labels[best]
             assert np.abs(reported["boxes"][0].numpy() - expected.boxes[best]).max() < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("ssdlite", {"anchor_scale": 0.5}),
+        ("ssdlite", {"dropout": 0.3}),
+        ("retinanet_small", {"anchor_scale": 2.0, "dropout": 0.3}),
+    ],
+)
+def test_what_is_described_reports_the_detectors_boxes(name: str, settings: dict[str, float], tmp_path: Path) -> None:
+    splits = make_shapes_splits(ShapesConfig(size=64), seed=3, train=2, val=1, test=1)
+    detector = trained(splits, name, detector_settings=settings, images=2)
+    described = export(detector, tmp_path / "weights.pth", format="state_dict")
+    where, _, call = (
+        described["module"].replace("torchvision.models.detection.", "torchvision.models.detection:").partition(":")
+    )
+    model = eval(call, vars(importlib.import_module(where)))
+    model.load_state_dict(torch.load(tmp_path / "weights.pth", weights_only=True))
+    exec(described.get("after", ""), {"model": model})
+    model.nms_thresh, model.detections_per_img, model.score_thresh = detector.trained_settings.nms_iou, 100, 0.0
+    images, expected = splits.test.pixels[:].float(), detector.detect(splits.test)
+    with torch.no_grad():
+        reports = model.eval()(list(images / 255) if "0 to 1;" in described["images"]["values"] else images)
+    for position, reported in enumerate(reports):
+        rows = np.flatnonzero(expected.image_ids == position)
+        best = rows[np.argsort(-expected.scores[rows], kind="stable")][0]
+        inside = np.abs(reported["boxes"].numpy() - expected.boxes[best]).max(axis=1).argmin()
+        assert np.abs(reported["boxes"][inside].numpy() - expected.boxes[best]).max() < 1e-2
+        assert reported["scores"][inside].item() == pytest.approx(expected.scores[best], abs=1e-4)
+
+
+def test_torchvisions_large_ssd_gets_our_default_boxes() -> None:
+    checkpoint = SimpleNamespace(recipe=Recipe(detector="ssd", loss="focal"))
+    detector = SimpleNamespace(checkpoint=checkpoint, size=(384, 384), categories=("a", "b"))
+    described = _module_of(cast(TrainedDetector, detector))
+    model = eval(described["module"], {"torchvision": torchvision})
+    exec(described["after"], {"model": model})
+    images = ImageList(torch.zeros(1, 3, 384, 384), [(384, 384)])
+    maps = [torch.zeros(1, 1, side, side) for side in (48, 24, 12, 6, 4, 2)]
+    boxes = model.anchor_generator(images, maps)[0]
+    assert torch.equal(boxes, build_model("ssd", 2, weights=None).anchor_generator(images, maps)[0])
+    assert ((boxes[:, :2] + boxes[:, 2:]) / 2).max() < 384
 
 
 def test_modules_of_ours_load_their_weights(tiny: TrainedDetector, splits: Splits, tmp_path: Path) -> None:

@@ -123,6 +123,19 @@ def test_weights_of_a_backbone_are_loaded_into_it_and_its_norms_are_frozen(name,
     assert all(torch.equal(value, before[key]) for key, value in detector.buffers().items())
 
 
+@pytest.mark.parametrize("name", ["ssd", "ssdlite"])
+def test_the_middles_of_default_boxes_lie_evenly_in_images_of_any_size(name):
+    generator = build_model(name, 3, weights=None).anchor_generator
+    maps = [torch.zeros(1, 1, cells, cells) for cells in range(1, len(generator.aspect_ratios) + 1)]
+    for side in (96, 320, 640):
+        images = ImageList(torch.zeros(1, 3, side, side), [(side, side)])
+        boxes = generator(images, maps)[0]
+        middles = (boxes[:, :2] + boxes[:, 2:]) / 2 / side
+        assert middles.min() > 0
+        assert middles.max() < 1
+        assert middles.mean(0).tolist() == pytest.approx([0.5, 0.5], abs=1e-4)
+
+
 @pytest.mark.parametrize("name", ["ssdlite", "retinanet_small", pytest.param("faster_rcnn", marks=pytest.mark.slow)])
 def test_anchors_have_the_sides_that_were_asked_for(name):
     images = ImageList(torch.zeros(2, 3, SIZE, SIZE), [(SIZE, SIZE)] * 2)
