@@ -38,16 +38,16 @@ def step_size(
     [(96, 128), (96, 128), (128, 160)]
     """
     height, width = size
-    sides = heights_in_reach(height, fraction, multiple=multiple, shortest=shortest)
+    sides = heights_of_steps(height, fraction, multiple=multiple, shortest=shortest)
     chosen = int(np.random.default_rng(sample_seed(seed, seen, stream=_STREAM)).choice(sides))
     across = round(width * chosen / height / multiple) * multiple
     return chosen, max(across, -(-shortest // multiple) * multiple)
 
 
-def heights_in_reach(height: int, fraction: float, *, multiple: int, shortest: int) -> NDArray[np.int64]:
+def heights_of_steps(height: int, fraction: float, *, multiple: int, shortest: int) -> NDArray[np.int64]:
     """Returns the heights that a step's images can have; see `step_size`.
 
-    >>> heights_in_reach(320, 0.7, multiple=32, shortest=32)[[0, -1]]
+    >>> heights_of_steps(320, 0.7, multiple=32, shortest=32)[[0, -1]]
     array([ 96, 544])
     """
     # Rounded, because .3 * 320 is 96.00000000000001.
@@ -68,7 +68,7 @@ def check_sizes(recipe: Recipe, size: tuple[int, int]) -> None:
     kind = detector_kind(recipe.detector)
 
     def count(fraction: float) -> int:
-        return len(heights_in_reach(size[0], fraction, multiple=kind.size_multiple, shortest=kind.min_side))
+        return len(heights_of_steps(size[0], fraction, multiple=kind.size_multiple, shortest=kind.min_side))
 
     if count(recipe.multi_scale) > 1:
         return

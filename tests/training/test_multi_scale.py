@@ -12,7 +12,7 @@ from mapopt.data import ShapesConfig, make_shapes_splits
 from mapopt.detectors.interface import Targets
 from mapopt.errors import ConfigError
 from mapopt.training import Recipe, Task, Trainer
-from mapopt.training.multi_scale import check_sizes, heights_in_reach, resized, step_size
+from mapopt.training.multi_scale import check_sizes, heights_of_steps, resized, step_size
 from mapopt.training.one_network import check_one_network
 from mapopt.training.packing import make_rows
 
@@ -31,7 +31,7 @@ def test_every_allowed_size_is_drawn_equally_often() -> None:
 @pytest.mark.parametrize("side", [64, 320, 640, 800, 1280])
 def test_no_size_is_lost_to_rounding(side: int) -> None:
     for hundredths in range(1, 76):
-        sides = heights_in_reach(side, hundredths / 100, multiple=32, shortest=32)
+        sides = heights_of_steps(side, hundredths / 100, multiple=32, shortest=32)
         exact = [32 * k for k in range(1, 100) if abs(32 * k - side) * 100 <= hundredths * side]
         assert sides.tolist() == exact
 
@@ -45,7 +45,7 @@ def test_no_size_is_lost_to_rounding(side: int) -> None:
         ("ssd", 288, 0.1, r"expected 0\.12 or more"),
     ],
 )
-def test_where_no_other_size_is_in_reach_it_is_said(detector: str, side: int, fraction: float, remedy: str) -> None:
+def test_where_there_is_no_other_size_it_is_said(detector: str, side: int, fraction: float, remedy: str) -> None:
     recipe = Recipe(detector=detector, loss="focal", multi_scale=fraction)
     with pytest.raises(ConfigError, match=f"multi_scale is {fraction} with images of {side}x{side}.*{remedy}"):
         make_rows(recipe, lanes=1, classes=2, size=(side, side), device=torch.device("cpu"))
