@@ -18,6 +18,7 @@ KERNELS = (
     "mapopt.detectors.dense.tile_kernels",
     "mapopt.postprocessing.suppression_kernels",
     "mapopt.losses.sums.kernels",
+    "mapopt.training.optimizers.step_kernels",
 )
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from mapopt.compiling import load_kernels
 from mapopt.training import OPTIMIZERS, Knobs, RowOptimizer, make_optimizer
 from mapopt.training.knob_tensors import stack_knobs
 from mapopt.training.optimizers import in_place
 from mapopt.training.optimizers.base import clip_rows, follow_rows
-from mapopt.training.optimizers.in_place import InPlaceRows, pieces, runs_of
+from mapopt.training.optimizers.in_place import LONG, InPlaceRows, pieces, runs_of
 
 LANES, SIZE = 5, 301
 PARTS = {"stem": (4, 3, 5, 5), "head": (1,)}
@@ -156,6 +157,7 @@ def test_a_long_row_moves_with_the_same_bits_and_its_step_is_not_kept(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(in_place, "PIECE", 64)
+    monkeypatch.setattr(in_place, "load_kernels", lambda module: None)
     table = {key: value[:1] for key, value in TABLE.items()}
     played = []
     for long in (in_place.LONG, 1):
@@ -170,3 +172,27 @@ def test_a_long_row_moves_with_the_same_bits_and_its_step_is_not_kept(
     assert torch.allclose(added, lengths, rtol=1e-6)
     assert added[2] == 0
     assert vars(optimizer)["_step"] is None
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_the_compiled_steps_of_a_long_row_are_the_same_within_rounding(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_kernels(in_place._KERNELS) is not None
+    monkeypatch.setattr(in_place, "PIECE", 5000)
+    size = LONG + 7
+    knobs = stack_knobs([Knobs(lr=0.013, momentum=0.87, weight_decay=0.021)])
+    draw = torch.Generator().manual_seed(3)
+    start = torch.randn(1, size, generator=draw)
+    slopes = [torch.randn(1, size, generator=draw) * 10.0**power for power in (-4, 0, -30)]
+    slopes[1][0, :3] = torch.tensor([0.0, torch.inf, torch.nan])
+    results = []
+    for compiled in (True, False):
+        if not compiled:
+            monkeypatch.setattr(in_place, "load_kernels", lambda module: None)
+        weights = start.clone()
+        optimizer = make_optimizer(name, weights, (torch.arange(size) % 3 > 0).float(), {}, parts={"all": (size,)})
+        lengths = [optimizer.update(weights, slope, knobs, torch.tensor([True])) for slope in slopes]
+        results.append([weights, *optimizer.state.values(), *lengths])
+    for ours, plain in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-6, equal_nan=True)

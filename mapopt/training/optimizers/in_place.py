@@ -12,10 +12,14 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from types import ModuleType
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from mapopt.compiling import load_kernels
 from mapopt.detectors.interface import KnobTable
 from mapopt.errors import ConfigError
 
@@ -27,6 +31,9 @@ tenth of it for one lane of 12 million."""
 LONG = 2**20
 """Numbers of a row from which a step's length is added up piece by piece, and the step itself is not kept: writing and
 reading it once more is a tenth of an update. No lane of the tiny detector is as long, so their bits stay."""
+
+
+_KERNELS = "mapopt.training.optimizers.step_kernels"
 
 
 class InPlaceRows:
@@ -157,6 +164,24 @@ def pieces(rows: slice, *matrices: Step, spare: int = 0) -> Iterator[tuple[Tenso
         yield (*parts, *scratch)
         if measured is not None:
             measured.add(scratch[0])
+
+
+def long_kernels(step: Step) -> ModuleType | None:
+    """Returns the compiled steps where a step is of a long row, see `LONG`, and they can be had.
+
+    They are those of torch within rounding, which fuses some products with sums.
+    """
+    return load_kernels(_KERNELS) if isinstance(step, StepLength) else None
+
+
+def arrays(parts: Sequence[Tensor]) -> list[NDArray[np.float32]]:
+    """Returns pieces ``[1, n]`` of one lane as arrays ``[n]`` of the same memory."""
+    return [part.detach()[0].numpy() for part in parts]
+
+
+def numbers(*values: Tensor | float) -> NDArray[np.float32]:
+    """Returns numbers of one lane as a kernel takes them."""
+    return np.array([float(value) for value in values], dtype=np.float32)
 
 
 def zeros(weights: Tensor) -> Tensor:
