@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mapopt.detectors.interface import KnobTable
 from mapopt.training.optimizers.in_place import (
     InPlaceRows,
     Step,
-    arrays,
     column,
-    long_kernels,
-    numbers,
     pieces,
+    step_of_long_row,
     zeros,
 )
 
@@ -72,21 +68,16 @@ class AdamWStep:
             matrices: weights, gradient, the means of the gradients and of their squares, where decay applies, and the
                 step to be written, each ``[lanes, n]``.
         """
-        kernels = long_kernels(matrices[-1])
+        beta, beta2 = self.first_beta, self.second_beta
+        means = (self.lr, beta, 1 - beta, beta2, 1 - beta2)
+        if step_of_long_row(
+            "adamw", rows, matrices, (*means, self.decay, self.first_bias, self.second_bias, self.epsilon)
+        ):
+            return
         for weight, slope, first, second, decays, moved, spare in pieces(rows, *matrices, spare=1):
-            if kernels is not None:
-                kernels.adamw(*arrays((weight, slope, first, second, decays, moved)), self._numbers())
-                continue
             first.mul_(self.first_beta).add_(torch.mul(slope, 1 - self.first_beta, out=spare))
             second.mul_(self.second_beta).add_(torch.mul(slope, slope, out=spare).mul_(1 - self.second_beta))
             torch.div(first, self.first_bias, out=moved)
             moved.div_(torch.div(second, self.second_bias, out=spare).sqrt_().add_(self.epsilon))
             moved.add_(torch.mul(decays, self.decay, out=spare).mul_(weight)).mul_(self.lr)
             weight.sub_(moved)
-
-    def _numbers(self) -> NDArray[np.float32]:
-        """Returns the numbers of a single lane as a kernel takes them."""
-        beta, beta2 = self.first_beta, self.second_beta
-        return numbers(
-            self.lr, beta, 1 - beta, beta2, 1 - beta2, self.decay, self.first_bias, self.second_bias, self.epsilon
-        )

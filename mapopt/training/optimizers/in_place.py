@@ -12,11 +12,9 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from types import ModuleType
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mapopt.compiling import load_kernels
@@ -166,22 +164,26 @@ def pieces(rows: slice, *matrices: Step, spare: int = 0) -> Iterator[tuple[Tenso
             measured.add(scratch[0])
 
 
-def long_kernels(step: Step) -> ModuleType | None:
-    """Returns the compiled steps where a step is of a long row, see `LONG`, and they can be had.
+def step_of_long_row(name: str, rows: slice, matrices: Sequence[Step], numbers: Sequence[Tensor | float]) -> bool:
+    """Takes a step by a compiled function, where it is of a long row, see `LONG`; returns whether it did.
 
-    They are those of torch within rounding, which fuses some products with sums.
+    The numbers are those of torch within rounding, which fuses some products with sums.
+
+    Args:
+        name: of the function in `mapopt.training.optimizers.step_kernels`.
+        rows: of this lane.
+        matrices: what is read and changed, float32 ``[1, n]``; the last is the step to be written.
+        numbers: of this lane.
     """
-    return load_kernels(_KERNELS) if isinstance(step, StepLength) else None
-
-
-def arrays(parts: Sequence[Tensor]) -> list[NDArray[np.float32]]:
-    """Returns pieces ``[1, n]`` of one lane as arrays ``[n]`` of the same memory."""
-    return [part.detach()[0].numpy() for part in parts]
-
-
-def numbers(*values: Tensor | float) -> NDArray[np.float32]:
-    """Returns numbers of one lane as a kernel takes them."""
-    return np.array([float(value) for value in values], dtype=np.float32)
+    step = matrices[-1]
+    kernels = load_kernels(_KERNELS) if isinstance(step, StepLength) else None
+    if kernels is None or not isinstance(step, StepLength):
+        return False
+    arrays = [matrix[rows].detach()[0].numpy() for matrix in matrices if isinstance(matrix, Tensor)]
+    scratch = np.empty(kernels.BLOCK, dtype=np.float32)
+    values = np.array([float(number) for number in numbers], dtype=np.float32)
+    step.total += getattr(kernels, name)(*arrays, scratch, values)
+    return True
 
 
 def zeros(weights: Tensor) -> Tensor:

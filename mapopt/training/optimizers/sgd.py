@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mapopt.detectors.interface import KnobTable
-from mapopt.training.optimizers.in_place import InPlaceRows, Step, arrays, long_kernels, numbers, pieces, zeros
+from mapopt.training.optimizers.in_place import InPlaceRows, Step, pieces, step_of_long_row, zeros
 
 
 class RowSGD(InPlaceRows):
@@ -22,11 +22,9 @@ class RowSGD(InPlaceRows):
         """Moves some lanes; see `InPlaceRows.advance`."""
         lr, momentum, decay = (knobs[name][rows, None] for name in ("lr", "momentum", "weight_decay"))
         matrices = (weights, gradient, self.state["velocity"], self.decay, step)
-        kernels = long_kernels(step)
+        if step_of_long_row("sgd", rows, matrices, (lr, momentum, decay)):
+            return
         for weight, slope, velocity, decays, moved, spare in pieces(rows, *matrices, spare=1):
-            if kernels is not None:
-                kernels.sgd(*arrays((weight, slope, velocity, decays, moved)), numbers(lr, momentum, decay))
-                continue
             torch.mul(decays, decay, out=spare)
             torch.addcmul(slope, weight, spare, out=spare)
             velocity.mul_(momentum).add_(spare)
