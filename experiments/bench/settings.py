@@ -245,7 +245,7 @@ class LabelAuditSettings:
 
     def check(self) -> None:
         """Raises an error where there is nothing to measure, or a number makes no sense."""
-        check_numbers("images", [self.images or 160], 160)
+        check_numbers("images", [160 if self.images is None else self.images], 160)
         check_numbers("folds", [self.folds], 2)
         if not 0 < self.fraction <= 0.2:
             raise ConfigError(f"--fraction is {self.fraction}: expected a fraction above 0, up to .2, for each kind")

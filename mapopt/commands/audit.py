@@ -114,7 +114,7 @@ class Audit(Command):
     def _check_detectors(self) -> None:
         """Finds what is wrong with the flags about detectors before torch is imported and an image is read."""
         if self.model is None and not self.folds:
-            for name in ("detector", "size", "price_by_training"):
+            for name in ("detector", "size", "fold_images", "price_by_training"):
                 if getattr(self, name) not in (None, 0):
                     raise ConfigError(f"--{name.replace('_', '-')} is given without --model or --folds: {_LEAVE}")
             return
@@ -131,6 +131,8 @@ class Audit(Command):
         if self.model is not None:
             if self.size is not None and not self.price_by_training:
                 raise ConfigError(f"--size is given with --model, which has its own: {_LEAVE}")
+            if self.fold_images is not None and not self.price_by_training:
+                raise ConfigError(f"--fold-images is given with --model, which is trained already: {_LEAVE}")
             checkpoint_path(self.model)
         else:
             self._folds().check()

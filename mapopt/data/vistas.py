@@ -85,8 +85,7 @@ def read_vistas(part: VistasSet) -> Annotations:
     sizes, rows, labels, area, owners = [], [], [], [], []
     with steps("reading instances in", len(pairs), "images") as work:
         for position, (file, map_) in enumerate(pairs):
-            size = image_size(file)
-            values = _instances(map_, size)
+            values = _instances(map_, file)
             counts = np.bincount(values.ravel())
             for value, place in enumerate(find_objects(values)):
                 label = -1 if place is None else int(category[value // _INSTANCES])
@@ -96,7 +95,7 @@ def read_vistas(part: VistasSet) -> Annotations:
                 labels.append(label)
                 area.append(counts[value + 1])
                 owners.append(position)
-            sizes.append(size)
+            sizes.append(values.shape[::-1])
             work.advance(position + 1)
     extents = np.array(sizes, dtype=np.int64).reshape(-1, 2)
     with blame(part.folder):
@@ -122,7 +121,7 @@ def _remarks(without: list[Path]) -> list[str]:
     return [remark] if remark else []
 
 
-def _instances(path: Path, size: tuple[int, int]) -> NDArray[np.int32]:
+def _instances(path: Path, file: Path) -> NDArray[np.int32]:
     """Returns ``[h, w]`` the values of a file, counted from 1, because 0 is the first instance of the first class."""
     try:
         with Image.open(path) as image:
@@ -131,12 +130,20 @@ def _instances(path: Path, size: tuple[int, int]) -> NDArray[np.int32]:
         raise DataError(f"{path}: cannot be read ({error}). It may be damaged: replace it.") from None
     if values.ndim != 2 or values.min() < 0 or values.max() > 0xFFFF:
         raise DataError(f"{path}: is no PNG file of 16 bits with one channel. Expected class * 256 + instance.")
-    if values.shape[::-1] != size:
+    size, shown = image_size(file), values.shape[::-1]
+    # Of a photograph that its camera notes as turned a map may show the stored view, which is decoded where it has the
+    # annotated size.
+    if shown != size and not (shown == size[::-1] == _stored_size(file)):
         raise DataError(
             f"{path}: is {values.shape[1]} x {values.shape[0]} pixels, and its image {size[0]} x {size[1]}. Expected "
             "one of the same size."
         )
     return values.astype(np.int32) + 1
+
+
+def _stored_size(file: Path) -> tuple[int, int]:
+    with Image.open(file) as image:
+        return image.size
 
 
 def _classes(config: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:

@@ -128,6 +128,8 @@ def test_what_is_impossible_is_said_in_one_line(shapes, trained, tmp_path, refus
     assert "both --model and --folds are given" in refused(*audit, "--model", trained, "--folds", 2)
     assert "--size is given without --model or --folds" in refused(*audit, "--size", 32, 32)
     assert "--size is given with --model" in refused(*audit, "--model", trained, "--size", 32, 32)
+    assert "--fold-images is given without --model or --folds" in refused(*audit, "--fold-images", 640)
+    assert "--fold-images is given with --model" in refused(*audit, "--model", trained, "--fold-images", 640)
     assert "--price-by-training is given without --model or --folds" in refused(*audit, "--price-by-training", 2)
     assert "training_seeds is -1" in refused(*audit, "--folds", 2, "--price-by-training", -1)
     (tmp_path / "whole").mkdir()

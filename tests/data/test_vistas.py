@@ -82,6 +82,17 @@ def test_images_without_instances_are_left_out_with_a_remark(vistas: Path) -> No
     assert "1 image has no instances, for instance i1.png." in notes.remarks
 
 
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_map_may_show_a_turned_photograph_either_way(vistas: Path, stored: bool) -> None:
+    photograph = vistas / "training" / "images" / "i0.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 30) if stored else (30, 40), (90, 90, 90)).save(photograph, exif=exif)
+    notes = read_part(vistas, "train")
+    assert (notes.widths[0], notes.heights[0]) == (40, 30)
+    assert (load_splits(vistas, size=(30, 40)).train.pixels[0] == 90).all(), "it fills its frame"
+
+
 def test_it_is_audited_as_coco(vistas: Path, tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"is Mapillary Vistas v2\.0, which is not audited as it is\. Write it as COCO"
