@@ -16,6 +16,7 @@ import numpy as np
 
 from mapopt.agents import agent_fingerprint, load_agent
 from mapopt.detectors import ASSIGNMENTS, DETECTORS
+from mapopt.detectors.registry import check_size
 from mapopt.experiments.comparison.config import Experiment, Searched
 from mapopt.experiments.comparison.controllers import ControllerConfig
 from mapopt.experiments.comparison.data import splits_of
@@ -39,6 +40,7 @@ from mapopt.training import (
     Task,
     run_fleet,
 )
+from mapopt.training.multi_scale import check_sizes
 
 if TYPE_CHECKING:
     from mapopt.metrics import Detections
@@ -121,7 +123,8 @@ def make_job(
     """Resolves some runs of an experiment, on a device.
 
     Raises:
-        MapoptError: a part of the user's own or an agent is not there or not usable, or a folder cannot be read.
+        MapoptError: a part of the user's own or an agent is not there or not usable, a folder cannot be read, or a
+            detector cannot look at images of this size.
     """
     config, outcome = experiment.chosen(task, method), experiment.outcome(task, method)
     data, knobs = experiment.tasks[task], experiment.knobs(task, method)
@@ -136,6 +139,9 @@ def make_job(
         select=experiment.select,
         device=device,
     )
+    size = (data.scenes.size, data.scenes.size) if data.data is None else splits_of(data, 0).train.size
+    check_size(config.recipe.detector, size)
+    check_sizes(config.recipe, size)
     return Job(
         experiment=experiment.name,
         task=task,

@@ -260,6 +260,11 @@ def check_detector_settings(detector: str, settings: Mapping[str, Any]) -> None:
             )
 
 
+def check_size(detector: str | Any, size: tuple[int, int]) -> None:
+    """Raises ConfigError unless a detector takes images of this (height, width); see `detector_kind`."""
+    _check_size(_shown(detector), detector_kind(detector), size)
+
+
 def _shown(detector: Any) -> str:
     return detector if isinstance(detector, str) else getattr(detector, "__qualname__", type(detector).__name__)
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from mapopt.errors import ConfigError
-from mapopt.experiments.comparison.config import CONFIGS, Experiment, load_experiment, shipped
+from mapopt.experiments.comparison.config import CONFIGS, Experiment, MethodConfig, load_experiment, shipped
 from mapopt.experiments.comparison.jobs import make_job
 from mapopt.experiments.comparison.options import make_experiment
 from mapopt.experiments.comparison.stored_run import Cost
+from mapopt.training import Recipe
 
 SMALL = """
 name: small
@@ -102,6 +103,24 @@ def test_what_a_search_chose_on_a_task_goes_before_a_methods_own_settings(small:
         "a borrowed search sets the borrower's knobs"
     )
     assert replace(small, searched={}).knobs("shapes", "baseline").lr == 0.1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "side", "message"),
+    [
+        ({"detector": "nano"}, 48, "images of 48x48 pixels for detector 'nano': expected a height and a width"),
+        ({"detector": "nano", "multi_scale": 0.2}, 64, r"multi_scale is 0\.2 with images of 64x64 pixels"),
+        ({"detector": "resnet18", "weights": "gone.pth"}, 64, r"weights 'gone\.pth': no such file"),
+    ],
+)
+def test_what_cannot_be_built_is_said_before_another_method_is_trained(
+    recipe: dict[str, Any], side: int, message: str, small: Experiment
+) -> None:
+    (name, task), *_ = small.tasks.items()
+    of_side = replace(task, scenes=replace(task.scenes, size=side, object_size=(8.0, 16.0)))
+    experiment = replace(small, tasks={name: of_side}, searched={})
+    with pytest.raises(ConfigError, match=message):
+        make_job(experiment.with_methods({"one": MethodConfig(recipe=Recipe(**recipe))}, "one"), name, "one")
 
 
 def test_every_seed_draws_its_own_images_and_every_method_gets_the_same(small: Experiment) -> None:

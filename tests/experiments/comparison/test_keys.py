@@ -175,6 +175,8 @@ def test_a_balance_is_hashed_by_what_it_was_called_when_runs_were_first_stored(
 def key_of(recipe: Recipe) -> str:
     """Returns the key of what is asked for by a method with a recipe."""
     experiment = load_experiment("default").with_methods({"one": MethodConfig(recipe=recipe)}, "one")
+    task = experiment.tasks["shapes"]
+    experiment = replace(experiment, tasks={"shapes": replace(task, scenes=replace(task.scenes, size=64))})
     return make_job(experiment, "shapes", "one").keys.asked
 
 
