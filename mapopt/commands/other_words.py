@@ -48,6 +48,8 @@ _OF_AUGMENTATION = {
 }
 """Word of others for a kind of augmentation -> our name, and what to know about it."""
 
+_PIECES = "--recipe.batch-size counts the images of a whole step; this cuts it into so many pieces."
+_SPLIT = "Such as 0.7 0.15 0.15, the fractions of train, val and test; `mapopt split` writes them as folders."
 _INTERVALS = ("val_interval", "eval_interval", "val_period", "eval_period", "save_period", "save_interval")
 
 OTHER_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -76,14 +78,16 @@ OTHER_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "dropout": (("recipe.detector_settings", "Such as: dropout 0.1, of every detector but tiny."),),
     **dict.fromkeys(("multiscale", "multi_scale"), (("recipe.multi_scale", "It is a fraction of the size."),)),
     "freeze": (("recipe.frozen", "It is a regular expression that names of layers begin with."),),
-    **dict.fromkeys(("gradient_accumulation_steps", "grad_accum", "nbs"), (("recipe.accumulate", ""),)),
+    **dict.fromkeys(("gradient_accumulation_steps", "grad_accum", "nbs"), (("recipe.accumulate", _PIECES),)),
     "fraction": (("data_limit", "It counts images."),),
     "ema_decay": (("recipe.ema", ""),),
     **dict.fromkeys(("clip_grad", "grad_clip", "max_norm", "gradient_clip_val"), (("recipe.clip", ""),)),
     **dict.fromkeys(("early_stopping", "early_stop"), (("patience", "It counts rounds."),)),
     **dict.fromkeys(_INTERVALS, (("rounds", "Every round ends with an evaluation, and its state is kept."),)),
     **dict.fromkeys(("anchors", "anchor_sizes"), (("recipe.detector_settings", "Such as: anchor_scale 0.5."),)),
-    **dict.fromkeys(("val_split", "test_size", "train_split"), (("data", "`mapopt split` divides images first."),)),
+    **dict.fromkeys(
+        ("val_split", "test_size", "train_split"), (("split", _SPLIT), ("data", "`mapopt split` divides images first."))
+    ),
     "criterion": (("recipe.loss", ""),),
     "optim": (("recipe.optimizer", ""),),
     "wd": (("knobs.weight_decay", ""),),

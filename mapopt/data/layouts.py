@@ -44,7 +44,8 @@ _COCO_PATTERNS = (
 )
 _EXPECTED = (
     "Expected one of: COCO (train.json and val.json beside images/, or annotations/instances_train*.json and "
-    "instances_val*.json), Pascal VOC (ImageSets/Main/train.txt and val.txt), YOLO (data.yaml)"
+    "instances_val*.json), Pascal VOC (ImageSets/Main/train.txt and val.txt), YOLO (data.yaml), Mapillary Vistas "
+    "(config_v2.0.json beside training/v2.0/instances/)"
 )
 _VOC_FOLDERS = (("Annotations", "JPEGImages"), ("Annotations", "images"), ("annotations", "images"), ("labels", "data"))
 """Folders of XML files and of their images."""

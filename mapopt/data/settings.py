@@ -42,7 +42,8 @@ class DataSettings:
     """Which images."""
 
     data: str = SHAPES
-    """A folder of images with annotations (COCO, Pascal VOC or YOLO), or "shapes": scenes drawn from a seed."""
+    """A folder of images with annotations (COCO, Pascal VOC, YOLO or Mapillary Vistas), or "shapes": scenes drawn from
+    a seed."""
     data_seed: int = 0
     """Which scenes are drawn; for a folder without a test split, how its validation split is divided."""
     data_limit: int | None = None

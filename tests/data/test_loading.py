@@ -116,7 +116,7 @@ def test_a_data_yaml_may_be_named_itself_and_a_layout_chosen(sets, write_images,
 def test_what_is_no_data_set_is_described(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         load_splits(tmp_path / "absent", size=SIZE)
-    with pytest.raises(DataError, match=r"known layout \(there is: nothing\)\. Expected one of: COCO"):
+    with pytest.raises(DataError, match=r"known layout \(there is: nothing\)\. Expected one of: COCO.* YOLO.* Vistas"):
         load_splits(tmp_path, size=SIZE)
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(DataError, match=r"there is: notes\.txt"):
