@@ -59,6 +59,9 @@ _KNOBS = (
 _SCHEDULE = ("shape", "warmup", "warmup_from", "final", "milestones", "factor")
 _PLATEAU = ("rounds", "factor", "margin", "warmup", "warmup_from")
 _AGENT = {"action": "relative", "step_size": None, "activation": "tanh", "output": "clip", "cells": ()}
+_LARGE = 2
+"""Goes up when a change in our code changes the numbers of detectors other than tiny, whose runs stay what they are. In
+2, distances of FCOS begin above 0, and steps of SGD and AdamW on long rows are compiled."""
 _WITHOUT_STATISTICS = ("tiny", "nano", "resnet18", "resnet50")
 _KINDS = ("constant", "schedule", "plateau", "agent", "replay")
 """What is always hashed: the settings, agents and kinds of controllers that there were when runs were first stored."""
@@ -210,6 +213,8 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
         # The file may lie elsewhere tomorrow; what is in it decides.
         check_weights(recipe.weights)
         content["weights"] = content_hash(Path(recipe.weights))
+    if recipe.detector != "tiny":
+        content["large"] = _LARGE
     if recipe.ema and recipe.detector not in _WITHOUT_STATISTICS:
         # The first such runs were evaluated with the last statistics of their batch norms.
         content["statistics"] = "averaged"

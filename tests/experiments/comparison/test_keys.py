@@ -206,6 +206,15 @@ def test_averaged_statistics_make_other_runs_of_those_with_batch_norms(
     assert key_of(replace(recipe, ema=0.0)) == plain
 
 
+@pytest.mark.parametrize(("detector", "others"), [("tiny", False), ("nano", True), ("fcos_small", True)])
+def test_a_change_of_large_detectors_makes_other_runs_of_them_alone(
+    detector: str, others: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = key_of(Recipe(detector=detector, loss="focal"))
+    monkeypatch.setattr(keys, "_LARGE", keys._LARGE + 1)
+    assert (key_of(Recipe(detector=detector, loss="focal")) != now) is others
+
+
 def test_kinds_of_augmentation_and_where_it_ends_are_a_part_of_the_key() -> None:
     methods = {
         "plain": MethodConfig(),
