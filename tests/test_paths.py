@@ -117,16 +117,16 @@ def test_a_device_is_not_replaced_by_a_file_and_a_long_name_is_written(tmp_path:
     assert len(list(tmp_path.iterdir())) == 3
 
 
-@pytest.mark.parametrize("step", ["fdopen", "fsync", "replace"])
+@pytest.mark.parametrize(("owner", "step"), [(Path, "write_bytes"), (os, "fsync"), (os, "replace")])
 def test_a_full_disk_is_one_line_and_leaves_the_old_file(
-    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    owner: object, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_text(tmp_path / "a.txt", "old")
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, step, full)
+    monkeypatch.setattr(owner, step, full)
     with pytest.raises(
         StoreError, match=r"a\.txt: cannot be written \(No space left on device\)\. Make room, or choose"
     ):

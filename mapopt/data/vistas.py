@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import find_objects
 
 from mapopt.data.annotations import Annotations
 from mapopt.data.files import blame, read_json
@@ -73,6 +72,8 @@ def read_vistas(part: VistasSet) -> Annotations:
     Raises:
         DataError: a file is missing, damaged, or of another size than its image.
     """
+    from scipy.ndimage import find_objects  # here, because it takes a while to import
+
     names, category = _classes(part.config)
     files = sorted(file for file in (part.folder / "images").iterdir() if is_image_name(file))
     maps = [part.instances / f"{file.stem}.png" for file in files]

@@ -1,4 +1,4 @@
-"""Commands that go through many images say about how long they take once the first are done, on the standard error."""
+"""Commands that go through many images say about how long they take once some are done, on the standard error."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from mapopt.training import inference, trained_detector
 
 @pytest.fixture(autouse=True)
 def _everything_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes any pass worth a line, and lets the detector look at three images at a time."""
+    """Makes any pass worth a line, and lets the detector look at a few images at a time."""
     monkeypatch.setattr(passes, "LONG", 0.0)
-    monkeypatch.setattr(inference, "_BATCH_PIXELS", 2 * 3 * 32 * 32)
+    monkeypatch.setattr(inference, "_BATCH_PIXELS", 2 * 32 * 32)
     monkeypatch.setattr(trained_detector, "TOGETHER", 4)
 
 

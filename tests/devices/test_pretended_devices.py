@@ -32,9 +32,11 @@ LARGE = {
     "fcos_resnet18": ("fcos", "ap"),
     "retinanet_small": ("retinanet", "focal"),
     "fcos_small": ("fcos", "mal"),
+    "ssd": ("ssd", "torchvision"),
     "ssdlite": ("ssd", "focal"),
     "faster_rcnn": ("faster_rcnn", "torchvision"),
     "faster_rcnn_resnet18": ("faster_rcnn", "rank_sort"),
+    "faster_rcnn_mobilenet": ("faster_rcnn", "focal"),
 }
 """Detectors whose millions of numbers say nothing about devices -> torchvision's family on a small body, and a loss."""
 
@@ -81,6 +83,8 @@ def test_a_detector_trains_and_is_evaluated_without_mixing_devices(
             lambda columns, pretrained: ZOO["small"](family, columns), background=MODELS[detector].background
         )
         monkeypatch.setitem(MODELS, detector, spec)
+        # The small body asks for no more pixels.
+        monkeypatch.setitem(DETECTORS._entries, detector, replace(DETECTORS[detector], min_side=1))
     fleet = walk(detector=detector, **settings)
     assert fleet.detectors[0].weights.device.type == "cuda"
 

@@ -90,7 +90,7 @@ def test_what_is_wrong_is_one_line_and_status_2_and_nothing_is_written(
 
 def test_an_absent_configuration_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "--config", str(tmp_path / "nowhere.yaml")]) == 2
-    assert "no such file; give a configuration file, or one of autopilot, autopilot_choice, " in capsys.readouterr().err
+    assert "no such file; give a configuration file, or one of augmentations, autopilot, " in capsys.readouterr().err
 
 
 def test_a_space_that_makes_no_sense_is_one_line(
