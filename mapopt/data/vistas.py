@@ -127,7 +127,7 @@ def _instances(path: Path, file: Path) -> NDArray[np.int32]:
     try:
         with Image.open(path) as image:
             values = np.asarray(image)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read ({error}). It may be damaged: replace it.") from None
     if values.ndim != 2 or values.min() < 0 or values.max() > 0xFFFF:
         raise DataError(f"{path}: is no PNG file of 16 bits with one channel. Expected class * 256 + instance.")

@@ -27,8 +27,9 @@ tenth of it for one lane of 12 million."""
 
 
 LONG = 2**20
-"""Numbers of a row from which a step's length is added up piece by piece, and the step itself is not kept: writing and
-reading it once more is a tenth of an update. No lane of the tiny detector is as long, so their bits stay."""
+"""Numbers of a row from which a step's length is added up on the way, and the step itself is not kept: writing and
+reading it once more is a tenth of an update. Steps of SGD and AdamW are then compiled, see `step_of_long_row`. No lane
+of the tiny detector is as long, so their bits stay."""
 
 
 _KERNELS = "mapopt.training.optimizers.step_kernels"
