@@ -69,8 +69,8 @@ def read_state(path: str) -> dict[str, Tensor]:
     save it, and names that all begin with what a model was wrapped in, see `_WRAPPERS`.
 
     Raises:
-        ConfigError: there is no such file, or it holds no tensors by name, or more than can be read without executing
-            code.
+        ConfigError: there is no such file, it holds no tensors by name, more than can be read without executing code,
+            or numbers that are not finite.
     """
     file = Path(path)
     check_weights(path)
@@ -99,6 +99,12 @@ def read_state(path: str) -> dict[str, Tensor]:
     if not state:
         raise ConfigError(
             f"weights '{path}' hold no tensors by name: expected a state dictionary, model.state_dict() in torch"
+        )
+    broken = next((name for name, value in state.items() if not bool(torch.isfinite(value).all())), None)
+    if broken is not None:
+        raise ConfigError(
+            f"weights '{path}' have numbers in {broken} that are not finite, from which nothing could be trained: "
+            "expected those of a training that did not diverge"
         )
     state = {str(name): value for name, value in state.items()}
     while wrapper := next((each for each in _WRAPPERS if all(name.startswith(each) for name in state)), ""):

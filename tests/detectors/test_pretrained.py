@@ -163,6 +163,7 @@ def test_a_classifier_s_file_is_loaded_into_the_body(tmp_path: Path) -> None:
             r"hold torch\.nn\.modules\.linear\.Linear beside tensors, and code .* is not executed: .* torch\.save\(",
         ),
         ({"model": {}, "best": np.float64(0.3)}, r"hold numpy\..*scalar beside tensors"),
+        ({"a": torch.ones(2), "b": torch.tensor([1.0, torch.nan])}, "have numbers in b that are not finite"),
         ({"format": "mapopt checkpoint", "tensors": {}}, "are a checkpoint of mapopt: give it as --start-from"),
     ],
 )
